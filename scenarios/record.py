@@ -1,0 +1,154 @@
+"""One planned request's outcome: the chunks of a stream come in, a frozen Record of times (ms) and tokens goes out.
+
+The record is the border of the project: the load writes it as one JSON line, the analysis reads nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+RECORD_FORMAT = 1
+OK = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputChunk:
+    """One streamed chunk that carries generated output (content, reasoning or tool-call arguments)."""
+
+    received_at_s: float  # monotonic clock
+    visible: bool  # carries non-empty `content`
+    tokens: int | None = None  # tokens in this chunk, where the server says so (continuous usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Times of one streamed request in ms since its first byte was handed to the socket; None where undefined."""
+
+    ttfb_ms: float | None = None
+    first_choice_ms: float | None = None
+    ttft_ms: float | None = None
+    ttfvt_ms: float | None = None
+    e2e_ms: float | None = None
+    tpot_ms: float | None = None
+    itl_p50_ms: float | None = None
+    itl_p99_ms: float | None = None
+    icl_p50_ms: float | None = None
+    icl_p99_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of records.jsonl. Unknown is None (null), never 0. docs/metrics.md defines every field."""
+
+    run_id: str
+    deployment: str
+    model: str
+    scenario: str
+    round: int  # 1-based
+    request_index: int  # 0-based position in the plan
+    session_id: int
+    turn: int  # 1-based
+    worker: str
+    started_at_s: float | None = None  # wall clock: orders records across hosts, never subtracted
+    scheduled_at_s: float | None = None  # open loop: intended start, wall clock
+    schedule_lag_ms: float | None = None
+    status: str = OK
+    error: str | None = None
+    http_status: int | None = None
+    finish_reason: str | None = None
+    planned_prompt_tokens: int | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    planned_cached_tokens: int | None = None
+    reported_cached_tokens: int | None = None
+    shares_prefix_with: int | None = None  # request_index of the first request that sends the same prefix
+    connect_ms: float | None = None  # None: the connection was kept from an earlier request
+    ttfb_ms: float | None = None
+    first_choice_ms: float | None = None
+    ttft_ms: float | None = None
+    ttfvt_ms: float | None = None
+    tpot_ms: float | None = None
+    e2e_ms: float | None = None
+    itl_p50_ms: float | None = None
+    itl_p99_ms: float | None = None
+    icl_p50_ms: float | None = None
+    icl_p99_ms: float | None = None
+    chunks: int | None = None
+    response_bytes: int | None = None
+    clock: str = "process"  # kernel | process: who stamped the chunks
+    loop_lag_ms: float | None = None  # worst event-loop delay of the worker while this request was open
+    format: int = RECORD_FORMAT
+
+    def to_json(self) -> str:
+        """The record as one JSON line without the newline."""
+        return json.dumps({f: getattr(self, f) for f in FIELDS}, ensure_ascii=False, separators=(",", ":"))
+
+
+FIELDS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(Record))
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    """Linear interpolation between order statistics: position q * (n - 1), as numpy's default. Needs one value."""
+    ordered = sorted(values)
+    position = q * (len(ordered) - 1)
+    low = math.floor(position)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
+
+
+def tpot_ms(ttft_ms: float, e2e_ms: float, output_tokens: int, first_chunk_tokens: int) -> float | None:
+    """(e2e - ttft) / (output_tokens - tokens in the first output chunk); None when no token followed the first chunk."""
+    later_tokens = output_tokens - first_chunk_tokens
+    return (e2e_ms - ttft_ms) / later_tokens if later_tokens > 0 else None
+
+
+def chunk_tokens(chunks: Sequence[OutputChunk], output_tokens: int | None) -> list[int] | None:
+    """Tokens per chunk: as the server said, or one each when there are as many chunks as tokens; else unknown (None)."""
+    if chunks and all(chunk.tokens is not None for chunk in chunks):
+        return [chunk.tokens or 0 for chunk in chunks]
+    return [1] * len(chunks) if len(chunks) == output_tokens else None
+
+
+def inter_token_ms(gaps_ms: Sequence[float], later_chunk_tokens: Sequence[int]) -> list[float]:
+    """Each gap between chunks, shared out over the tokens that the later chunk carried."""
+    return [gap / n for gap, n in zip(gaps_ms, later_chunk_tokens, strict=True) for _ in range(n)]
+
+
+def stream_timing(
+    sent_at_s: float,
+    first_byte_at_s: float | None,
+    first_choice_at_s: float | None,
+    chunks: Sequence[OutputChunk],
+    output_tokens: int | None,
+) -> Timing:
+    """All times of one request; `sent_at_s` and the chunks' stamps share one monotonic clock.
+
+    TTFT ends at the first chunk with output, E2E at the last one (usage and [DONE] come later and are not in it).
+    The first chunk is taken to hold one token where nothing tells how many it held.
+    """
+
+    def since_sent_ms(at_s: float | None) -> float | None:
+        return None if at_s is None else (at_s - sent_at_s) * 1000
+
+    early = Timing(ttfb_ms=since_sent_ms(first_byte_at_s), first_choice_ms=since_sent_ms(first_choice_at_s))
+    if not chunks:
+        return early
+    ttft, e2e = (chunks[0].received_at_s - sent_at_s) * 1000, (chunks[-1].received_at_s - sent_at_s) * 1000
+    per_chunk = chunk_tokens(chunks, output_tokens)
+    gaps = [(b.received_at_s - a.received_at_s) * 1000 for a, b in zip(chunks, chunks[1:], strict=False)]
+    itl = inter_token_ms(gaps, per_chunk[1:]) if per_chunk else []
+    return dataclasses.replace(
+        early,
+        ttft_ms=ttft,
+        ttfvt_ms=since_sent_ms(next((chunk.received_at_s for chunk in chunks if chunk.visible), None)),
+        e2e_ms=e2e,
+        tpot_ms=tpot_ms(ttft, e2e, output_tokens, per_chunk[0] if per_chunk else 1) if output_tokens else None,
+        itl_p50_ms=quantile(itl, 0.5) if itl else None,
+        itl_p99_ms=quantile(itl, 0.99) if itl else None,
+        icl_p50_ms=quantile(gaps, 0.5) if gaps else None,
+        icl_p99_ms=quantile(gaps, 0.99) if gaps else None,
+    )
