@@ -1,0 +1,148 @@
+"""A Scenario comes in, a Plan goes out: sessions of turns, what each shares with an earlier one, and its prompt as messages.
+
+Nothing of a plan is ever sent to a worker: every process computes the same one from (scenario, calibration, nonce, seed).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from scenarios.spec import Scenario
+from scenarios.text import make_text
+
+Message = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How the server counts: tokens per piece of text by kind, and what its chat template adds."""
+
+    tokens_per_piece: dict[str, float]
+    template_tokens: float  # a system message with only the header, and an empty user message
+    exchange_tokens: float  # an assistant and a user message more, with no text
+    source: str  # tokenize | usage | assumed
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One planned request. `shared_tokens` is the longest prefix an earlier request of the same round has already sent."""
+
+    request_index: int
+    session_id: int
+    number: int  # 1-based within the session
+    user_tokens: int
+    prompt_tokens: int
+    shared_tokens: int
+    shares_prefix_with: int | None
+
+
+@dataclass(frozen=True)
+class Session:
+    session_id: int
+    prefix_id: int
+    turns: tuple[Turn, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All sessions of one scenario, and the text of every message as a pure function of (nonce, seed, key)."""
+
+    scenario: Scenario
+    calibration: Calibration
+    nonce: str
+    seed: int
+    sessions: tuple[Session, ...]
+
+    @property
+    def requests(self) -> int:
+        return self.scenario.requests
+
+    @cached_property
+    def turns(self) -> tuple[Turn, ...]:
+        return tuple(turn for session in self.sessions for turn in session.turns)
+
+    def _text(self, kind: str, tokens: float, key: str) -> str:
+        pieces = max(1, round(tokens / self.calibration.tokens_per_piece[kind]))
+        return make_text(kind, pieces, f"{self.nonce}/{self.seed}/{self.scenario.name}/{key}")
+
+    def prefix_message(self, session: Session) -> str:
+        """The shared prefix. The run's nonce and the prefix's number stand at its very start, so no other run or prefix hits it."""
+        body_tokens = self.scenario.prefix_tokens - self.calibration.template_tokens
+        body = self._text(self.scenario.prefix_text, body_tokens, f"prefix/{session.prefix_id}")
+        return f"{header(self.nonce, self.scenario.name, session.prefix_id)}{body}"
+
+    def user_message(self, turn: Turn) -> str:
+        added = self.calibration.exchange_tokens if turn.number > 1 else 0.0
+        return self._text(self.scenario.turn_text, turn.user_tokens - added, f"turn/{turn.session_id}/{turn.number}")
+
+    def planned_reply(self, turn: Turn) -> str:
+        """What a later turn carries as the assistant's answer to this one, where the scenario plans it."""
+        return self._text("dialogue", self.scenario.output_tokens, f"reply/{turn.session_id}/{turn.number}")
+
+
+def header(nonce: str, scenario: str, prefix_id: int) -> str:
+    """What every prefix starts with: different from the first token on between runs, and between prefixes of a run."""
+    return f"{nonce} {prefix_id} {scenario.replace('_', ' ')}\n\n"
+
+
+def _prefix_ids(scenario: Scenario, sessions: int) -> list[int]:
+    shared_by = scenario.prefix_shared_by or sessions
+    prefixes = math.ceil(sessions / shared_by)
+    if scenario.order == "interleaved":
+        return [session % prefixes for session in range(sessions)]
+    return [session // shared_by for session in range(sessions)]
+
+
+def _session_turns(
+    scenario: Scenario, rng: random.Random, session: int, count: int, first_with_prefix: int | None
+) -> tuple[Turn, ...]:
+    """The turns of one session. Turn 1 shares its prefix with the first session on it, turn k shares turn k-1's whole prompt."""
+    turns: list[Turn] = []
+    prompt = scenario.prefix_tokens
+    for number in range(1, count + 1):
+        user_tokens = rng.randint(*scenario.turn_tokens)
+        if not turns:
+            shared, source = (scenario.prefix_tokens, first_with_prefix) if first_with_prefix is not None else (0, None)
+            prompt += user_tokens
+        else:
+            reply_cached = scenario.output_tokens if scenario.reply == "server" else 0
+            shared, source = turns[-1].prompt_tokens + reply_cached, turns[-1].request_index
+            prompt += scenario.output_tokens + user_tokens
+        index = session * scenario.turns + number - 1
+        turns.append(Turn(index, session, number, user_tokens, prompt, shared, source))
+    return tuple(turns)
+
+
+def make_plan(scenario: Scenario, calibration: Calibration, nonce: str, seed: int) -> Plan:
+    """The plan of one round; every round of a run sends exactly this. The last session is shorter if the requests run out."""
+    count = math.ceil(scenario.requests / scenario.turns)
+    rng = random.Random(f"{seed}/{scenario.name}/sizes")
+    first_index: dict[int, int] = {}
+    sessions = []
+    for session_id, prefix_id in enumerate(_prefix_ids(scenario, count)):
+        turns = min(scenario.turns, scenario.requests - session_id * scenario.turns)
+        planned = _session_turns(scenario, rng, session_id, turns, first_index.get(prefix_id))
+        first_index.setdefault(prefix_id, session_id * scenario.turns)
+        sessions.append(Session(session_id, prefix_id, planned))
+    return Plan(scenario, calibration, nonce, seed, tuple(sessions))
+
+
+def planned_cached_tokens(turn: Turn, round_number: int, prompt_tokens: int | None, block_size_tokens: int) -> int:
+    """What an infinite prefix cache would hold of this prompt, in whole blocks.
+
+    Round 1: the prefix that an earlier request of the round has sent. Later rounds: all of the prompt but its last token,
+    floor((n - 1) / block) * block, as vLLM must compute at least one token. The server's own count of the prompt, where
+    known, rescales the planned share.
+    """
+    prompt = prompt_tokens or turn.prompt_tokens
+    shared = (
+        prompt - 1 if round_number > 1 else min(prompt - 1, round(turn.shared_tokens * prompt / turn.prompt_tokens))
+    )
+    return shared // block_size_tokens * block_size_tokens

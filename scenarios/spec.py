@@ -1,0 +1,114 @@
+"""A scenario's YAML comes in, a frozen Scenario goes out; unknown or missing keys are errors that name file and key."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scenarios.errors import BadInput
+from scenarios.schema import Section, load_yaml
+from scenarios.text import KINDS
+
+FOLDER = Path(__file__).resolve().parent
+APIS = ("chat", "completions")
+REPLIES = ("planned", "server")
+ORDERS = ("interleaved", "grouped")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is sent. Token counts are by the server's own tokenizer, chat template included."""
+
+    name: str
+    summary: str
+    api: str
+    requests: int  # planned requests per round
+    rounds: int
+    prefix_text: str
+    prefix_tokens: int
+    prefix_shared_by: int  # sessions that share one prefix; 0: all of them
+    turns: int  # turns per session
+    turn_text: str
+    turn_tokens: tuple[int, int]  # inclusive range, drawn per turn
+    reply: str
+    think_time_s: float
+    output_tokens: int
+    ignore_eos: bool
+    temperature: float
+    order: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Scenario:
+        """The inverse of to_dict, also after a trip through JSON or msgpack (tuples become lists there)."""
+        low, high = values["turn_tokens"]
+        return cls(**{**values, "turn_tokens": (low, high)})
+
+    def with_requests(self, requests: int) -> Scenario:
+        return dataclasses.replace(self, requests=requests)
+
+
+def _range(section: Section, key: str) -> tuple[int, int]:
+    value = section.raw(key)
+    low, high = value if isinstance(value, list) and len(value) == 2 else (value, value)
+    whole = all(isinstance(v, int) and not isinstance(v, bool) for v in (low, high))
+    if not whole or not 1 <= low <= high:
+        raise BadInput(f"{section.name(key)} is {value!r}; expected a whole number of tokens, or [low, high]")
+    return low, high
+
+
+def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
+    """A Scenario from the parsed YAML `values`; `source` names the file in errors."""
+    top = Section(values, source)
+    prefix, turns, output = top.section("prefix"), top.section("turns"), top.section("output")
+    shared_by = prefix.raw("shared_by", 1)
+    if shared_by != "all" and (not isinstance(shared_by, int) or isinstance(shared_by, bool) or shared_by < 1):
+        raise BadInput(f"{prefix.name('shared_by')} is {shared_by!r}; expected a number of sessions (1: unique) or all")
+    scenario = Scenario(
+        name=top.take("name", str),
+        summary=top.take("summary", str),
+        api=top.take("api", str, "chat", choices=APIS),
+        requests=top.take("requests", int, low=1),
+        rounds=top.take("rounds", int, 2, low=1),
+        prefix_text=prefix.take("text", str, choices=KINDS),
+        prefix_tokens=prefix.take("tokens", int, low=32),
+        prefix_shared_by=0 if shared_by == "all" else shared_by,
+        turns=turns.take("count", int, 1, low=1),
+        turn_text=turns.take("text", str, choices=KINDS),
+        turn_tokens=_range(turns, "tokens"),
+        reply=turns.take("reply", str, "planned", choices=REPLIES),
+        think_time_s=turns.take("think_time_s", float, 0.0, low=0),
+        output_tokens=output.take("tokens", int, low=1),
+        ignore_eos=output.take("ignore_eos", bool, True),
+        temperature=output.take("temperature", float, 0.0, low=0),
+        order=top.take("order", str, "interleaved", choices=ORDERS),
+    )
+    for section in (top, prefix, turns, output):
+        section.done()
+    if scenario.api == "completions" and scenario.turns > 1:
+        raise BadInput(
+            f"{source}: key 'api' is 'completions' with turns.count {scenario.turns}; conversations need 'chat'"
+        )
+    return scenario
+
+
+def available_scenarios(folder: Path = FOLDER) -> list[str]:
+    """Names of the scenarios that a folder holds, one YAML file each."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def load_scenario(name_or_path: str, folder: Path = FOLDER) -> Scenario:
+    """The scenario of that name in `folder`, or of that YAML file; BadInput lists what there is."""
+    path = Path(name_or_path) if name_or_path.endswith((".yaml", ".yml")) else folder / f"{name_or_path}.yaml"
+    if not path.is_file():
+        raise BadInput(
+            f"scenario {name_or_path!r} is unknown; available: {', '.join(available_scenarios(folder))}, or the path of a YAML file"
+        )
+    scenario = parse_scenario(load_yaml(path), str(path))
+    if scenario.name != path.stem:
+        raise BadInput(f"{path}: key 'name' is {scenario.name!r}; expected {path.stem!r}, the file's own name")
+    return scenario
