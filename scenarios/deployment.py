@@ -43,9 +43,7 @@ def check_url(url: str, where: str) -> str:
     """The URL without a trailing slash; BadInput if it is not http(s)://host."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadInput(
-            f"{where} is {url!r}; expected http://host:port or https://host:port, with an optional base path"
-        )
+        raise BadInput(f"{where} is {url!r}; expected http://host:port or https://host:port, with an optional base path")
     return url.rstrip("/")
 
 

@@ -142,7 +142,5 @@ def planned_cached_tokens(turn: Turn, round_number: int, prompt_tokens: int | No
     known, rescales the planned share.
     """
     prompt = prompt_tokens or turn.prompt_tokens
-    shared = (
-        prompt - 1 if round_number > 1 else min(prompt - 1, round(turn.shared_tokens * prompt / turn.prompt_tokens))
-    )
+    shared = prompt - 1 if round_number > 1 else min(prompt - 1, round(turn.shared_tokens * prompt / turn.prompt_tokens))
     return shared // block_size_tokens * block_size_tokens

@@ -6,6 +6,7 @@ The record is the border of the project: the load writes it as one JSON line, th
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -139,7 +140,7 @@ def stream_timing(
         return early
     ttft, e2e = (chunks[0].received_at_s - sent_at_s) * 1000, (chunks[-1].received_at_s - sent_at_s) * 1000
     per_chunk = chunk_tokens(chunks, output_tokens)
-    gaps = [(b.received_at_s - a.received_at_s) * 1000 for a, b in zip(chunks, chunks[1:], strict=False)]
+    gaps = [(b.received_at_s - a.received_at_s) * 1000 for a, b in itertools.pairwise(chunks)]
     itl = inter_token_ms(gaps, per_chunk[1:]) if per_chunk else []
     return dataclasses.replace(
         early,

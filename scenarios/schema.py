@@ -47,7 +47,7 @@ class Section:
         return Section(self._values.get(key) or {}, self._source, f"{self._prefix}{key}.")
 
     def take(
-        self, key: str, kind: type, default: Any = _MISSING, *, choices: Iterable[Any] = (), low: float | None = None
+        self, key: str, kind: type[Any], default: Any = _MISSING, *, choices: Iterable[Any] = (), low: float | None = None
     ) -> Any:
         """The value of a key: required without a default; int is accepted for float; bounds and choices are checked."""
         self._taken.add(key)
@@ -55,7 +55,7 @@ class Section:
             if default is _MISSING:
                 raise BadInput(f"{self.name(key)} is missing; add it ({kind.__name__})")
             return default
-        value = self._values[key]
+        value: Any = self._values[key]
         if value is None and default is None:
             return None
         if kind is float and isinstance(value, int) and not isinstance(value, bool):

@@ -90,9 +90,7 @@ def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
     for section in (top, prefix, turns, output):
         section.done()
     if scenario.api == "completions" and scenario.turns > 1:
-        raise BadInput(
-            f"{source}: key 'api' is 'completions' with turns.count {scenario.turns}; conversations need 'chat'"
-        )
+        raise BadInput(f"{source}: key 'api' is 'completions' with turns.count {scenario.turns}; conversations need 'chat'")
     return scenario
 
 
