@@ -44,7 +44,7 @@ def check_url(url: str, where: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BadInput(f"{where} is {url!r}; expected http://host:port or https://host:port, with an optional base path")
-    return url.rstrip("/")
+    return url.rstrip("/").removesuffix("/v1")  # clients of other tools write http://host:port/v1
 
 
 def _targets(section: Section) -> dict[str, float]:

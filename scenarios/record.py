@@ -14,6 +14,22 @@ from dataclasses import dataclass
 
 RECORD_FORMAT = 1
 OK = "ok"
+STATUSES = {
+    OK: "the stream was whole: output, a finish_reason, ended by its own framing",
+    "refused": "the connection was refused",
+    "connect": "no connection could be made (name, route, timeout)",
+    "tls": "the TLS handshake or certificate failed",
+    "timeout": "not complete within --request-timeout",
+    "reset": "the connection closed or broke before the response",
+    "http_error": "an HTTP status other than 200",
+    "stream_error": "an error object inside the stream",
+    "cut": "the stream ended before its finish_reason or its framing's end",
+    "no_output": "a complete response without any generated output",
+    "malformed": "not HTTP, or not JSON in an event",
+    "skipped": "not sent: an earlier turn whose answer it carries failed",
+    "stopped": "the test was stopped while the request was open",
+    "lost": "the worker that had it was lost; whether it was sent is unknown",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,33 @@
+"""A plan's sessions and an arrival process come in, the due time of each session after the round's start goes out.
+
+The schedule is one function of (seed, scenario, round): all workers compute the same one, so the rate is global by construction.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Arrival:
+    kind: str  # closed | constant | poisson | gamma
+    request_rate_per_s: float | None
+    burstiness: float  # gamma shape; 1 is Poisson
+
+
+def due_times_s(arrival: Arrival, sessions: int, seed_key: str) -> list[float] | None:
+    """Due time in s of each session, in plan order; None for the closed loop, where a session is due when a user is free.
+
+    Gamma gaps have shape `burstiness` and mean 1/rate, so the variance of a gap is 1 / (rate^2 * burstiness).
+    """
+    if arrival.kind == "closed" or not arrival.request_rate_per_s:
+        return None
+    mean_gap_s = 1 / arrival.request_rate_per_s
+    if arrival.kind == "constant":
+        return [index * mean_gap_s for index in range(sessions)]
+    shape = arrival.burstiness if arrival.kind == "gamma" else 1.0
+    rng = random.Random(seed_key)
+    gaps = (rng.gammavariate(shape, mean_gap_s / shape) for _ in range(sessions - 1))
+    return [0.0, *itertools.accumulate(gaps)][:sessions]

@@ -1,0 +1,50 @@
+"""Batches of records come in from the workers, lines go to records.jsonl at once; which planned requests have theirs is counted."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TextIO
+
+RoundKey = tuple[str, int]  # scenario, round
+
+
+class Collector:
+    def __init__(self, path: Path) -> None:
+        self._file: TextIO | None = path.open("x", encoding="utf-8")
+        self._seen: dict[RoundKey, set[int]] = defaultdict(set)
+        self._statuses: dict[RoundKey, Counter[str]] = defaultdict(Counter)
+        self.duplicates = 0
+        self.error: OSError | None = None  # the first failed write: what was written before stays
+
+    def add(self, lines: list[str], keys: Iterable[list[Any]]) -> None:
+        """Write a batch; `keys` are (scenario, round, request_index, status), so that no line is parsed here."""
+        if self._file is None or self.error is not None:
+            return
+        try:
+            self._file.write("\n".join(lines) + "\n")
+            self._file.flush()
+        except OSError as error:
+            self.error = error
+            return
+        for scenario, number, index, status in keys:
+            seen = self._seen[scenario, number]
+            self.duplicates += index in seen
+            seen.add(index)
+            self._statuses[scenario, number][status] += 1
+
+    def seen(self, scenario: str, number: int) -> set[int]:
+        return self._seen[scenario, number]
+
+    def statuses(self, scenario: str, number: int) -> Counter[str]:
+        return self._statuses[scenario, number]
+
+    @property
+    def records(self) -> int:
+        return sum(len(seen) for seen in self._seen.values())
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

@@ -1,0 +1,193 @@
+"""One HTTP/1.1 exchange over a gevent socket: request bytes go out, time-stamped pieces of the response body come back.
+
+While a response streams, nothing happens but receive, stamp, frame (llhttp, in C) and append: no JSON, no logging, no Locust.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket as std_socket
+import ssl
+import struct
+import time
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import httptools
+from gevent import socket
+
+SO_TIMESTAMPNS = 35  # Linux; Python's socket module does not name it
+_TIMESPEC = struct.Struct("@ll")
+_ANCILLARY = std_socket.CMSG_SPACE(_TIMESPEC.size)
+_RECEIVE_BYTES = 65536
+MAX_IDLE_S = 3.0  # below uvicorn's keep-alive of 5 s: a connection about to be closed is not reused
+MAX_KERNEL_AGE_S = 10.0  # a receive stamp older than this means that the wall clock was set, not that the loop was late
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where requests go: parsed once, so that nothing is parsed per request."""
+
+    host: str
+    port: int
+    base_path: str
+    tls: ssl.SSLContext | None
+
+    @classmethod
+    def from_url(cls, url: str) -> Target:
+        parts = urlsplit(url)
+        tls = ssl.create_default_context() if parts.scheme == "https" else None
+        return cls(parts.hostname or "", parts.port or (443 if tls else 80), parts.path.rstrip("/"), tls)
+
+    @property
+    def host_header(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+    def request_head(self, path: str, body_bytes: int, api_key: str | None) -> bytes:
+        """The head of a POST of JSON; gzip is refused, since compressed events cannot be stamped one by one."""
+        lines = [
+            f"POST {self.base_path}{path} HTTP/1.1",
+            f"Host: {self.host_header}",
+            "Content-Type: application/json",
+            "Accept: text/event-stream",
+            "Accept-Encoding: identity",
+            "User-Agent: locust-kvcache",
+            f"Content-Length: {body_bytes}",
+        ]
+        if api_key:
+            lines.append(f"Authorization: Bearer {api_key}")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+@dataclass
+class Response:
+    """What has arrived so far of one response. Stamps are monotonic seconds."""
+
+    sent_at_s: float = 0.0
+    first_byte_at_s: float | None = None
+    http_status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    segments: list[tuple[float, bytes]] = field(default_factory=list)  # body pieces in order, HTTP framing removed
+    complete: bool = False  # ended by its own framing
+    kernel_stamps: bool = False
+    connect_ms: float | None = None
+
+
+class _Framing:
+    """Callbacks of the llhttp parser; `stamp_s` is the receive time of the bytes being fed."""
+
+    def __init__(self, response: Response) -> None:
+        self.response = response
+        self.parser = httptools.HttpResponseParser(self)
+        self.stamp_s = 0.0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.response.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self.response.http_status = self.parser.get_status_code()
+
+    def on_body(self, data: bytes) -> None:
+        self.response.segments.append((self.stamp_s, data))
+
+    def on_message_complete(self) -> None:
+        if (self.response.http_status or 0) >= 200:  # a 1xx is followed by the real response
+            self.response.complete = True
+
+    def ended_by_close(self) -> bool:
+        """A body without Content-Length or chunking ends where the connection does."""
+        headers = self.response.headers
+        framed = "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()
+        return self.response.http_status is not None and not framed
+
+
+class Connection:
+    """A keep-alive connection of one user. Not shared: a user has one request open at a time."""
+
+    def __init__(self, target: Target, connect_timeout_s: float = 10.0) -> None:
+        self._target = target
+        self._connect_timeout_s = connect_timeout_s
+        self._socket: socket.socket | None = None
+        self._kernel_stamps = False
+        self._idle_since_s = 0.0
+
+    def close(self) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.close()
+            self._socket = None
+
+    def _usable(self) -> bool:
+        """Kept, idle for a moment only, and not readable: readable while idle means that the peer has closed it."""
+        if self._socket is None or time.monotonic() - self._idle_since_s > MAX_IDLE_S:
+            return False
+        return not select.select([self._socket.fileno()], [], [], 0)[0]
+
+    def ensure_open(self) -> float | None:
+        """Connect unless a kept connection can be used; the time it took in ms, None if there was nothing to do."""
+        if self._usable():
+            return None
+        self.close()
+        started = time.monotonic()
+        target = self._target
+        raw = socket.create_connection((target.host, target.port), self._connect_timeout_s)
+        raw.setsockopt(std_socket.IPPROTO_TCP, std_socket.TCP_NODELAY, 1)
+        self._kernel_stamps = False
+        if target.tls is not None:
+            raw = target.tls.wrap_socket(raw, server_hostname=target.host)
+        else:
+            with contextlib.suppress(OSError):
+                raw.setsockopt(std_socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+                self._kernel_stamps = True
+        raw.settimeout(None)  # the total timeout of a request is its caller's gevent.Timeout
+        self._socket = raw
+        return (time.monotonic() - started) * 1000
+
+    def exchange(self, request: bytes, response: Response) -> None:
+        """Send `request` once and fill `response` while it arrives; OSError or HttpParserError as they come.
+
+        The caller keeps what `response` holds if this raises. A request is never sent a second time.
+        """
+        assert self._socket is not None, "ensure_open first"
+        framing = _Framing(response)
+        response.kernel_stamps = self._kernel_stamps
+        keep = False
+        try:
+            response.sent_at_s = time.monotonic()
+            self._socket.sendall(request)
+            self._receive(framing)
+            keep = response.complete and framing.parser.should_keep_alive() and not framing.ended_by_close()
+        finally:
+            self._idle_since_s = time.monotonic()
+            if not keep:
+                self.close()
+
+    def _receive(self, framing: _Framing) -> None:
+        receive = self._receive_kernel if self._kernel_stamps else self._receive_process
+        response, feed = framing.response, framing.parser.feed_data
+        while not response.complete:
+            framing.stamp_s, data = receive()
+            if not data:
+                response.complete = framing.ended_by_close()
+                return
+            if response.first_byte_at_s is None:
+                response.first_byte_at_s = framing.stamp_s
+            feed(data)
+
+    def _receive_process(self) -> tuple[float, bytes]:
+        data = self._socket.recv(_RECEIVE_BYTES)  # type: ignore[union-attr]
+        return time.monotonic(), data
+
+    def _receive_kernel(self) -> tuple[float, bytes]:
+        """The kernel stamps by the wall clock; its age at this moment puts the stamp on the monotonic clock, so drift cannot build up."""
+        data, ancillary, _, _ = self._socket.recvmsg(_RECEIVE_BYTES, _ANCILLARY)  # type: ignore[union-attr]
+        now_s = time.monotonic()
+        for level, kind, value in ancillary:
+            if level == std_socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
+                seconds, nanoseconds = _TIMESPEC.unpack(value)
+                age_s = (time.time_ns() - seconds * 1_000_000_000 - nanoseconds) * 1e-9
+                if 0 <= age_s < MAX_KERNEL_AGE_S:
+                    return now_s - age_s, data
+        return now_s, data

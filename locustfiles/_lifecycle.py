@@ -1,0 +1,73 @@
+"""Locust's events come in, calls to the coordinator (master) and the agent (whoever runs users) go out; importing it registers both."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any
+
+from locust import events
+from locust.env import Environment
+from locust.event import EventHook
+from locust.runners import LocalRunner, MasterRunner, WorkerRunner
+
+from locustfiles._agent import Agent
+from locustfiles._dispatch import ScenarioDispatcher, scenario_of
+from locustfiles._options import read_options
+from locustfiles._rounds import EXIT_BAD_INPUT, Coordinator
+from locustfiles._run import find_deployment, load_scenarios
+from locustfiles._run_folder import check_writable
+from scenarios.errors import BadInput
+
+
+def _refuse_bad_options(environment: Environment) -> None:
+    """Headless runs end here if something a person wrote is wrong: before workers are waited for, before any user exists."""
+    try:
+        options = read_options(environment.parsed_options)  # type: ignore[arg-type]
+        load_scenarios(options, [scenario_of(cls) for cls in environment.user_classes])
+        find_deployment(options, environment.host)
+        check_writable(options.output_dir)
+    except BadInput as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(EXIT_BAD_INPUT)
+
+
+@events.init.add_listener
+def _on_init(environment: Environment, runner: Any, **_: Any) -> None:
+    hooks: Any = environment.events
+    hooks.record_finished = EventHook()  # fired where the request ran, with environment and record
+    if isinstance(runner, WorkerRunner | LocalRunner):
+        _attach_agent(environment)
+    if isinstance(runner, MasterRunner | LocalRunner):
+        if environment.parsed_options is not None and environment.parsed_options.headless:
+            _refuse_bad_options(environment)
+        _attach_coordinator(environment)
+
+
+def _attach_agent(environment: Environment) -> None:
+    agent = Agent(environment)
+    environment.kv_agent = agent  # type: ignore[attr-defined]
+    environment.events.test_start.add_listener(lambda **_: agent.resume())
+    if isinstance(environment.runner, WorkerRunner):
+        # a worker that is stopped on its own (Ctrl-C reaches every process) hands its records over before it leaves
+        environment.events.test_stopping.add_listener(lambda **_: agent.halt(environment.stop_timeout or 0.0))
+        environment.events.quitting.add_listener(lambda **_: agent.halt(environment.stop_timeout or 0.0))
+
+
+def _attach_coordinator(environment: Environment) -> None:
+    coordinator = Coordinator(environment)
+    environment.kv_coordinator = coordinator  # type: ignore[attr-defined]
+    environment.dispatcher_class = functools.partial(ScenarioDispatcher, wanted=coordinator.wanted_classes)  # type: ignore[assignment]
+    hooks = environment.events
+    hooks.test_start.add_listener(lambda **_: coordinator.on_test_start())
+    hooks.spawning_complete.add_listener(lambda **_: coordinator.on_spawning_complete())
+    hooks.test_stopping.add_listener(lambda **_: coordinator.on_stopping())
+    hooks.test_stop.add_listener(lambda **_: coordinator.on_stopped())
+
+    def stop_first(**_: Any) -> None:
+        """Ctrl-C: Locust would kill the open streams unseen; stopping first gives each its record, and the run its report."""
+        if coordinator.running:
+            environment.runner.stop()  # type: ignore[union-attr]
+
+    hooks.quitting.add_listener(stop_first)
+    hooks.quit.add_listener(lambda **_: print(coordinator.summary, flush=True) if coordinator.summary else None)

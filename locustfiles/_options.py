@@ -1,0 +1,129 @@
+"""Locust's parsed options come in, one typed Options goes out; every option is declared here, and checked here again at each start.
+
+The web form enforces neither type nor choices, so nothing that argparse checked is trusted at test start.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from locust import events
+
+from scenarios.errors import BadInput
+
+ARRIVALS = ("closed", "constant", "poisson", "gamma")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for; None where the scenario or the deployment decides."""
+
+    deployment: Path | None
+    model: str | None
+    scenarios: tuple[str, ...]
+    rounds: int | None
+    requests: int | None
+    output_dir: Path
+    run_name: str | None
+    seed: int
+    nonce: str | None
+    arrival: str
+    request_rate_per_s: float | None
+    burstiness: float
+    request_timeout_s: float
+    gate: bool
+    report: bool
+
+
+def _number(name: str, value: Any, kind: type, low: float) -> Any:
+    if value is None or value == "":
+        return None
+    try:
+        number = kind(value)
+    except (TypeError, ValueError):
+        number = None
+    if number is None or not number >= low:
+        what = "a whole number" if kind is int else "a number"
+        raise BadInput(f"--{name} is {value!r}; expected {what} of at least {low:g}")
+    return number
+
+
+def _arg(name: str, kind: type, low: float) -> Any:
+    def parse(text: str) -> Any:
+        try:
+            return _number(name, text, kind, low)
+        except BadInput as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse
+
+
+@events.init_command_line_parser.add_listener
+def _declare(parser: Any) -> None:
+    group = parser.add_argument_group("KV cache load test")
+    add = group.add_argument
+    add("--deployment", metavar="FILE", default="", env_var="KV_DEPLOYMENT",
+        help="YAML of the deployment under test (configs/pd_disagg.yaml, ...). Without it, --host is enough")  # fmt: skip
+    add("--model", metavar="NAME", default="", env_var="KV_MODEL",
+        help="Model name to request. Default: the deployment's, else the only one that the server lists")  # fmt: skip
+    add("--scenarios", metavar="NAME", nargs="*", default=[], env_var="KV_SCENARIOS",
+        help="Scenarios (names, or YAML files) to run one after another. Default: those of the loaded locustfiles")  # fmt: skip
+    add("--rounds", metavar="N", type=_arg("rounds", int, 1), default=None, env_var="KV_ROUNDS",
+        help="Rounds per scenario: round 1 is cold, later ones repeat it. Default: the scenario's (2)")  # fmt: skip
+    add("--requests", metavar="N", type=_arg("requests", int, 1), default=None, env_var="KV_REQUESTS",
+        help="Planned requests per round. Default: the scenario's")  # fmt: skip
+    add("--output-dir", metavar="DIR", default="results", env_var="KV_OUTPUT_DIR",
+        help="Folder that gets a folder per run. Default: results")  # fmt: skip
+    add("--run-name", metavar="NAME", default="", env_var="KV_RUN_NAME",
+        help="Name of the run's folder. Default: <deployment>_<model>_<time>")  # fmt: skip
+    add("--seed", metavar="N", type=int, default=1, env_var="KV_SEED",
+        help="Seed of texts, sizes and arrivals. Default: 1")  # fmt: skip
+    add("--nonce", metavar="HEX", default="", env_var="KV_NONCE",
+        help="Stands at the start of every prefix. Default: fresh for each run, so that no cache knows the prompts; "
+             "set it only to repeat a run's prompts on purpose")  # fmt: skip
+    add("--arrival", choices=ARRIVALS, default="closed", env_var="KV_ARRIVAL",
+        help="closed: each user sends its next request when the last one has ended. Others: open loop at --request-rate")  # fmt: skip
+    add("--request-rate", metavar="R", type=_arg("request-rate", float, 1e-6), default=None, env_var="KV_REQUEST_RATE",
+        help="Session starts per second over all workers together, for an open loop")  # fmt: skip
+    add("--burstiness", metavar="B", type=_arg("burstiness", float, 1e-6), default=1.0, env_var="KV_BURSTINESS",
+        help="Shape of gamma arrivals: 1 is Poisson, below 1 burstier, above 1 more even. Default: 1")  # fmt: skip
+    add("--request-timeout", metavar="S", type=_arg("request-timeout", float, 0.001), default=600.0, env_var="KV_REQUEST_TIMEOUT",
+        help="Seconds until a request that is not complete fails. Default: 600")  # fmt: skip
+    add("--gate", action="store_true", default=False, env_var="KV_GATE",
+        help="Exit non-zero when a target is missed (1), or the run is incomplete (2)")  # fmt: skip
+    add("--no-report", action="store_true", default=False, env_var="KV_NO_REPORT",
+        help="Write stats.json, but no report/ at the end of the run")  # fmt: skip
+
+
+def read_options(parsed: argparse.Namespace) -> Options:
+    """The typed options; BadInput names the option, the value found and what is allowed."""
+    arrival = parsed.arrival
+    if arrival not in ARRIVALS:
+        raise BadInput(f"--arrival is {arrival!r}; allowed: {', '.join(ARRIVALS)}")
+    rate = _number("request-rate", parsed.request_rate, float, 1e-6)
+    if arrival != "closed" and rate is None:
+        raise BadInput(f"--arrival {arrival} needs --request-rate (session starts per second, over all workers)")
+    names = parsed.scenarios if isinstance(parsed.scenarios, list) else str(parsed.scenarios).split(",")
+    run_name = parsed.run_name or None
+    if run_name and (Path(run_name).name != run_name or run_name in (".", "..")):
+        raise BadInput(f"--run-name is {run_name!r}; expected a plain folder name")
+    return Options(
+        deployment=Path(parsed.deployment) if parsed.deployment else None,
+        model=parsed.model or None,
+        scenarios=tuple(name for name in names if name),
+        rounds=_number("rounds", parsed.rounds, int, 1),
+        requests=_number("requests", parsed.requests, int, 1),
+        output_dir=Path(parsed.output_dir or "results"),
+        run_name=run_name,
+        seed=int(parsed.seed),
+        nonce=parsed.nonce or None,
+        arrival=arrival,
+        request_rate_per_s=rate,
+        burstiness=_number("burstiness", parsed.burstiness, float, 1e-6) or 1.0,
+        request_timeout_s=_number("request-timeout", parsed.request_timeout, float, 0.001) or 600.0,
+        gate=bool(parsed.gate),
+        report=not parsed.no_report,
+    )

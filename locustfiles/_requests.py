@@ -1,0 +1,88 @@
+"""Turns of a plan come in, request bytes go out: every text is made and JSON-encoded ahead of the round, and only joined when sent."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import gevent
+
+from locustfiles._http import Target
+from scenarios.plan import Plan, Session, Turn
+
+PATHS = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
+
+
+def encode_message(role: str, content: str) -> bytes:
+    return json.dumps({"role": role, "content": content}, ensure_ascii=False).encode()
+
+
+def body_tail(parameters: dict[str, Any]) -> bytes:
+    return b"," + json.dumps(parameters, separators=(",", ":")).encode()[1:]
+
+
+def chat_body(model: str, messages: list[bytes], tail: bytes) -> bytes:
+    return b'{"model":' + json.dumps(model).encode() + b',"messages":[' + b",".join(messages) + b"]" + tail
+
+
+def completion_body(model: str, prompt: str, tail: bytes) -> bytes:
+    return b'{"model":' + json.dumps(model).encode() + b',"prompt":' + json.dumps(prompt, ensure_ascii=False).encode() + tail
+
+
+@dataclass
+class PreparedRequests:
+    """The encoded pieces of a worker's share of one scenario; they serve every round, since all rounds send the same.
+
+    `replies` holds the server's own answers of round 1 by request_index, where the scenario carries those.
+    """
+
+    plan: Plan
+    target: Target
+    model: str
+    api_key: str | None
+    parameters: dict[str, Any]  # stream, max_tokens, ... as this server accepts them
+    _prefixes: dict[int, bytes] = field(default_factory=dict)
+    _users: dict[int, bytes] = field(default_factory=dict)
+    _planned_replies: dict[int, bytes] = field(default_factory=dict)
+    replies: dict[int, bytes] = field(default_factory=dict)
+
+    def prepare(self, session: Session) -> None:
+        """Make and encode the texts of a session; yields to the loop between messages."""
+        completions = self.plan.scenario.api == "completions"
+        if session.prefix_id not in self._prefixes:
+            text = self.plan.prefix_message(session)
+            self._prefixes[session.prefix_id] = text.encode() if completions else encode_message("system", text)
+        for turn in session.turns:
+            if turn.request_index in self._users:
+                continue
+            text = self.plan.user_message(turn)
+            self._users[turn.request_index] = text.encode() if completions else encode_message("user", text)
+            if self.plan.scenario.reply == "planned" and turn is not session.turns[-1]:
+                self._planned_replies[turn.request_index] = encode_message("assistant", self.plan.planned_reply(turn))
+            gevent.sleep(0)
+
+    def remember_reply(self, turn: Turn, reply: str) -> None:
+        """Keep the server's own answer of the first round; later rounds send it again, so that their requests are the same."""
+        if self.plan.scenario.reply == "server" and turn.request_index not in self.replies:
+            self.replies[turn.request_index] = encode_message("assistant", reply)
+
+    def _answer(self, turn: Turn) -> bytes | None:
+        return self.replies.get(turn.request_index, self._planned_replies.get(turn.request_index))
+
+    def request(self, session: Session, turn: Turn) -> bytes | None:
+        """The whole HTTP request; None if it must carry an answer that never came."""
+        tail = body_tail(self.parameters)
+        prefix = self._prefixes[session.prefix_id]
+        if self.plan.scenario.api == "completions":
+            prompt = (prefix + b"\n\n" + self._users[turn.request_index]).decode()
+            body = completion_body(self.model, prompt, tail)
+        else:
+            messages = [prefix]
+            for earlier in session.turns[: turn.number - 1]:
+                answer = self._answer(earlier)
+                if answer is None:
+                    return None
+                messages += [self._users[earlier.request_index], answer]
+            body = chat_body(self.model, [*messages, self._users[turn.request_index]], tail)
+        return self.target.request_head(PATHS[self.plan.scenario.api], len(body), self.api_key) + body

@@ -1,0 +1,52 @@
+"""Metrics addresses come in, one scrape of each goes out as a row of server_metrics.jsonl; never while a round is under way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import gevent.pool
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+SCRAPE_TIMEOUT_S = 5.0
+
+
+def parse_samples(text: str) -> dict[str, float]:
+    """Sample name with its labels, as the page writes it, -> value. Histogram buckets are left out: sums and counts stay."""
+    samples = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name.endswith(("_bucket", "_created")):
+                continue
+            labels = ",".join(f'{key}="{value}"' for key, value in sorted(sample.labels.items()))
+            samples[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return samples
+
+
+def _scrape_one(role: str, url: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"at_s": time.time(), "role": role, "url": url, "ok": False, "error": None, "samples": {}}
+    try:
+        page = requests.get(url, timeout=SCRAPE_TIMEOUT_S)
+        page.raise_for_status()
+        row["samples"] = parse_samples(page.text)
+        row["ok"] = True
+    except (requests.RequestException, ValueError) as error:
+        row["error"] = f"{type(error).__name__}: {error}"[:300]
+    return row
+
+
+def scrape(targets: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """All pages at the same time; one that does not answer gives a row that says so."""
+    pool = gevent.pool.Pool(max(1, len(targets)))
+    return pool.map(lambda target: _scrape_one(*target), targets)
+
+
+def label_value(samples: dict[str, float], metric: str, label: str) -> str | None:
+    """A label of the first sample of a metric, e.g. block_size of vllm:cache_config_info."""
+    for name in samples:
+        if name.startswith(metric + "{"):
+            _, _, rest = name.partition(f'{label}="')
+            return rest.split('"')[0] if rest else None
+    return None
