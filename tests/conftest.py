@@ -1,0 +1,148 @@
+"""Shared by all tests: a server that is not ours, and Locust as a real subprocess from the project's root."""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCUST = [sys.executable, "-m", "locust"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Any, seconds: float = 20.0, what: str = "condition") -> Any:
+    """The first truthy result of `condition`; fails loudly when it never comes."""
+    deadline_s = time.monotonic() + seconds
+    while time.monotonic() < deadline_s:
+        try:
+            if found := condition():
+                return found
+        except (OSError, requests.RequestException):
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not come within {seconds} s")
+
+
+@dataclass
+class Stub:
+    """The test server and what it was asked."""
+
+    port: int
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def bodies(self) -> list[dict[str, Any]]:
+        return [json.loads(line)["body"] for line in self.log.read_text().splitlines()] if self.log.exists() else []
+
+    def times_sent(self, nonce: str) -> collections.Counter[str]:
+        """How often each request of the run with that nonce arrived (probes have other nonces)."""
+        sent: collections.Counter[str] = collections.Counter()
+        for body in self.bodies():
+            first = body["messages"][0]["content"] if "messages" in body else body["prompt"]
+            if first.startswith(nonce):
+                sent[json.dumps(body, sort_keys=True)] += 1
+        return sent
+
+
+def start_stub(folder: Path, *delays: str) -> Stub:
+    port, log = free_port(), folder / f"stub-{time.monotonic_ns()}.jsonl"
+    command = [sys.executable, str(ROOT / "tests" / "stub_server.py"), str(port), str(log), *delays]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: requests.get(f"http://127.0.0.1:{port}/v1/models", timeout=1).ok, what="the stub server")
+    return Stub(port, log, process)
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> Iterator[Stub]:
+    """Answers in about 30 ms."""
+    server = start_stub(tmp_path)
+    yield server
+    server.process.kill()
+    server.process.wait()
+
+
+@pytest.fixture
+def slow_stub(tmp_path: Path) -> Iterator[Stub]:
+    """Takes half a second to its first token and a second for ten more."""
+    server = start_stub(tmp_path, "0.5", "0.1")
+    yield server
+    server.process.kill()
+    server.process.wait()
+
+
+@dataclass
+class RunFiles:
+    folder: Path
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return json.loads((self.folder / "run.json").read_text())
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "records.jsonl").read_text().splitlines()]
+
+
+class LocustProcesses:
+    """Starts Locust processes for one test, and ends what is left of them."""
+
+    def __init__(self, output_dir: Path) -> None:
+        self.output_dir = output_dir
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
+        command = [*LOCUST, *args]
+        if "--worker" not in args:
+            command += ["--output-dir", str(self.output_dir), "--no-report", "--only-summary"]
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **env}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        self.processes.append(process)
+        return process
+
+    def run(self, *args: str, timeout_s: float = 60, **env: str) -> tuple[int, str]:
+        """(exit code, all output) of one process that ends by itself."""
+        process = self.start(*args, **env)
+        output, _ = process.communicate(timeout=timeout_s)
+        return process.returncode, output
+
+    def runs(self) -> list[RunFiles]:
+        """Finished and unfinished runs, oldest first."""
+        folders = [path.parent for path in self.output_dir.glob("*/run.json")]
+        return sorted((RunFiles(folder) for folder in folders), key=lambda run: run.facts["started_at"])
+
+    def end(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture
+def locust(tmp_path: Path) -> Iterator[LocustProcesses]:
+    processes = LocustProcesses(tmp_path / "results")
+    yield processes
+    processes.end()
