@@ -1,0 +1,59 @@
+"""What the commands share: exit codes, one way to end on bad input, the console text of a run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from analysis import text_tables, views
+from analysis.targets import FAIL
+from scenarios.errors import BadInput
+
+EXIT_PASS = 0
+EXIT_GATE_FAILED = 1
+EXIT_NOT_COMPARABLE = 2
+EXIT_BAD_INPUT = 3
+
+
+def run_command(main: Callable[[], int]) -> int:
+    """The exit code of a command; bad input becomes one line on stderr, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a console without UTF-8 must not end a run
+    try:
+        return main()
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except BrokenPipeError:
+        sys.stderr.close()  # `| head`: nobody reads on, which is no error
+        return EXIT_PASS
+
+
+def gate(stats_list: list[dict[str, Any]], targets: list[dict[str, Any]]) -> int:
+    """0 pass, 1 a target failed, 2 a run is incomplete, so that its targets prove nothing."""
+    if not all(stats["complete"] for stats in stats_list):
+        return EXIT_NOT_COMPARABLE
+    return EXIT_GATE_FAILED if any(target["verdict"] == FAIL for target in targets) else EXIT_PASS
+
+
+def run_text(stats: dict[str, Any]) -> str:
+    """What the console shows of one run: what stands against it first, then rounds, comparison, targets."""
+    blocks = [views.run_line(stats), problems_text(stats)]
+    for scenario in views.scenarios(stats):
+        blocks.append(text_tables.console(views.round_table(stats, scenario)))
+        for row in views.find(stats["rounds"], scenario=scenario):
+            title = f"{scenario}, round {row['round']} ({'cold' if row['round'] == 1 else 'hit'}): times of the successful requests"
+            table = views.distribution_table(stats, scenario, "round", str(row["round"]), title)
+            blocks.append(text_tables.console(table))
+        blocks.append(text_tables.console(views.window_table(stats, scenario)))
+        blocks += [text_tables.console(views.answer_table(stats, scenario, split)) for split in ("round", "evidence")]
+    targets = views.targets_table(stats)
+    blocks += [text_tables.console(targets) if targets else "", views.headline(stats)]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def problems_text(stats: dict[str, Any]) -> str:
+    lines = [f"  {row['severity']}: {row['text']} {row['what_to_do']}".rstrip() for row in stats["problems"]]
+    return "\n".join(["What stands against these figures:", *lines]) if lines else ""

@@ -1,0 +1,161 @@
+"""The straight line, wired: a run's folder comes in, an Analysis (statistics and labelled requests) goes out.
+
+Statistics are a dict of tidy tables, exactly as they stand in stats.json, so that a report is the same from memory and from the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import comparison, summary, targets, windows
+from analysis.intervals import CONFIDENCE, RESAMPLES, SEED
+from analysis.problems import Problem, sorted_problems
+from analysis.runs import Run, load_run
+from analysis.stats_file import KIND, STATS_FORMAT, plain, read_stats
+
+SAMPLED_REQUESTS = 2000  # per scenario and round, whole sessions
+SAMPLE_COLUMNS = (
+    "scenario round request_index session_id turn window round_window status ok started_at_s prompt_tokens output_tokens "
+    "planned_cached_tokens reported_cached_tokens ttft_ms tpot_ms itl_p50_ms icl_p50_ms e2e_ms prefill_estimate_ms"
+).split()
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """`stats` is the content of stats.json; `requests` has one row per request, labelled (a sample if the records are elsewhere)."""
+
+    source: Path
+    stats: dict[str, Any]
+    requests: pd.DataFrame
+    sampled: bool = False
+
+    @property
+    def run_id(self) -> str:
+        return str(self.stats["run"].get("run_id") or self.source.name)
+
+    def table(self, name: str) -> pd.DataFrame:
+        return pd.DataFrame(self.stats[name])
+
+
+def label_run(run: Run, warmup_requests: int = 0) -> tuple[pd.DataFrame, list[Problem]]:
+    """The records with their windows and estimates, and what is wrong with the evidence."""
+    block = block_size(run.info)
+    records, problems = windows.check_evidence(run.records, block)
+    return summary.add_estimates(windows.label_windows(records, block, warmup_requests)), problems
+
+
+def block_size(info: dict[str, Any]) -> int | None:
+    size = info["server"].get("block_size_tokens")
+    return int(size) if isinstance(size, int | float) and size > 0 else None
+
+
+def analyse_folder(folder: str | Path, warmup_requests: int = 0) -> Analysis:
+    """Everything that is said of a run, from its folder."""
+    run = load_run(folder)
+    records, evidence_problems = label_run(run, warmup_requests)
+    rounds = summary.round_table(records, run.counts)
+    client = summary.client_limited(records)
+    problems = [*run.problems, *evidence_problems, *_failures(records), *_client(client)]
+    effects = cold_against_hit(run, records, rounds)
+    scenarios = list(dict.fromkeys(rounds["scenario"]))
+    stats = {
+        "kind": KIND,
+        "format": STATS_FORMAT,
+        "complete": run.complete,
+        "confidence": CONFIDENCE,
+        "resamples": RESAMPLES,
+        "bootstrap_seed": SEED,
+        "warmup_requests": warmup_requests,
+        "block_size_tokens": block_size(run.info) or windows.BLOCK_SIZE_TOKENS,
+        "split_rules": windows.RULES,
+        "run": run.info,
+        "problems": [problem.to_dict() for problem in sorted_problems(problems)],
+        "rounds": rounds.merge(client, on=["scenario", "round"], how="left"),
+        "windows": summary.totals(records, ["scenario", "window"]),
+        "windows_by_round": records.groupby(["scenario", "round", "window"], observed=True).size().rename("requests").reset_index(),
+        "distributions": _distributions(records),
+        "effects": effects,
+        "targets": targets.judge_run(run.info["targets"], effects, scenarios),
+        "samples": _samples(records),
+    }
+    return Analysis(Path(folder), plain(stats), records)
+
+
+def _distributions(records: pd.DataFrame) -> pd.DataFrame:
+    """By round (each one), by round window (all hit rounds together) and by evidence, in one table: split, scenario, group, metric."""
+    tables = []
+    for split, column in (("round", "round"), ("round_window", "round_window"), ("evidence", "window")):
+        table = summary.distributions(records, ["scenario", column])
+        tables.append(table.rename(columns={column: "group"}).assign(split=split).astype({"group": str}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def cold_against_hit(run: Run, records: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
+    """Effects of a hit by both rules; throughput has one by round only, as windows by evidence lie inside each other in time."""
+    closed = (run.info.get("arrival") or {}).get("kind", "closed") == "closed"
+    pairs = comparison.pair_rounds(records)
+    rates = comparison.rate_effects(rounds[rounds["round"] == 1], rounds[rounds["round"] > 1], pairs, closed)
+    by_round = comparison.add_verdicts(_stack(comparison.effects(pairs), rates))
+    by_evidence = comparison.add_verdicts(comparison.effects(comparison.pair_windows(records)))
+    return _stack(by_round.assign(split="round"), by_evidence.assign(split="evidence"))
+
+
+def _stack(*tables: pd.DataFrame) -> pd.DataFrame:
+    """concat that keeps the columns of an empty table and does not let it change the others' types."""
+    filled = [table for table in tables if len(table)]
+    return pd.concat(filled, ignore_index=True) if filled else tables[0]
+
+
+def _failures(records: pd.DataFrame) -> list[Problem]:
+    failed = records[~records["ok"]]
+    if failed.empty:
+        return []
+    classes = failed["status"].astype(str).value_counts()
+    listed = ", ".join(f"{count} {status}" for status, count in classes.items())
+    text = f"{len(failed)} of {len(records)} requests failed: {listed}. They are in no time and no rate."
+    return [Problem("warning", "failures", text, "A failed request may have warmed the cache, or eased the load, for the others.")]
+
+
+def _client(client: pd.DataFrame) -> list[Problem]:
+    limited = client[client["client_limited"].astype(bool)]
+    return [
+        Problem(
+            "warning",
+            "client_limited",
+            f"Round {row.round} of {row.scenario} is client-limited: the load generator was held up by {row.loop_lag_p90_ms:.1f} ms "
+            f"(P90), {row.lag_over_ttft:.0%} of the median TTFT.",
+            "Use more workers (--processes, --worker), or fewer users per worker.",
+        )
+        for row in limited.itertuples()
+    ]
+
+
+def _samples(records: pd.DataFrame) -> dict[str, list[Any]]:
+    """The requests as columns: all, or whole sessions drawn at random, the same ones in each round."""
+    parts = []
+    for _, group in records.groupby("scenario", observed=True):
+        sizes = group.loc[group["round"].eq(group["round"].min()), "session_id"].value_counts().sort_index()
+        drawn = sizes.sample(frac=1, random_state=SEED) if sizes.sum() > SAMPLED_REQUESTS else sizes
+        kept = drawn.index[drawn.cumsum() <= SAMPLED_REQUESTS] if sizes.sum() > SAMPLED_REQUESTS else drawn.index
+        parts.append(group[group["session_id"].isin(kept)])
+    sample = pd.concat(parts) if parts else records
+    rounded = sample[SAMPLE_COLUMNS].round(3)
+    return {column: [plain(value) for value in rounded[column].tolist()] for column in SAMPLE_COLUMNS}
+
+
+def open_stats(path: str | Path) -> Analysis:
+    """An Analysis from stats.json; its requests from the records beside it where they are, else the sample inside it."""
+    file = Path(path) / "stats.json" if Path(path).is_dir() else Path(path)
+    stats = read_stats(file)
+    if (file.parent / "records.jsonl").is_file() and (file.parent / "run.json").is_file():
+        requests, _ = label_run(load_run(file.parent), int(stats.get("warmup_requests") or 0))
+        return Analysis(file.parent, stats, requests)
+    sample = pd.DataFrame(stats["samples"], columns=SAMPLE_COLUMNS)
+    numbers = [name for name in SAMPLE_COLUMNS if name.endswith(("_ms", "_s", "_tokens"))]
+    sample = sample.astype(dict.fromkeys(numbers, np.float64)).astype({"ok": bool})
+    return Analysis(file.parent, stats, sample, sampled=True)

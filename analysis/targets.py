@@ -1,0 +1,84 @@
+"""Thresholds and tables of effects come in, one judgement per target goes out: pass, fail or not judged, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+PASS, FAIL, NOT_JUDGED = "pass", "fail", "not judged"
+# name -> (what it says, metric, statistic, how its value comes from contender / baseline, whether it is a minimum)
+RUN_TARGETS = {
+    "hit_ttft_reduction_min": ("TTFT on a hit below cold (mean, by round)", "ttft_ms", "mean", "reduction", True),
+    "hit_throughput_gain_min": ("Throughput on a hit above cold (requests/s, by round)", "requests_per_s", "rate", "gain", True),
+}
+PAIR_TARGETS = {
+    "pd_tpot_increase_max": ("TPOT of PD above the single server's (mean, all rounds)", "tpot_ms", "mean", "gain", False),
+    "pd_hit_ttft_ratio_max": ("TTFT of PD on a hit over the single server's cold TTFT (mean)", "ttft_ms", "mean", "ratio", False),
+}
+_VALUE = {"reduction": lambda ratio: 1 - ratio, "gain": lambda ratio: ratio - 1, "ratio": lambda ratio: ratio}
+
+
+def judge_pair(targets: dict[str, Any], effects: dict[str, pd.DataFrame], scenarios: list[str]) -> list[dict[str, Any]]:
+    """PD against the single server, per scenario; `effects` holds, by target, the table with PD as its contender."""
+    return [
+        judge(name, targets[name], PAIR_TARGETS[name], effects[name][effects[name]["scenario"] == scenario], scenario)
+        for name in PAIR_TARGETS
+        if targets.get(name) is not None
+        for scenario in scenarios
+    ]
+
+
+def judge_run(targets: dict[str, Any], effects: pd.DataFrame, scenarios: list[str]) -> list[dict[str, Any]]:
+    """The targets of one run, per scenario, on cold against hit by round. One that the run has no threshold for is left out."""
+    by_round = effects[effects["split"] == "round"]
+    judged = [
+        judge(name, targets[name], RUN_TARGETS[name], by_round[by_round["scenario"] == scenario], scenario)
+        for name in RUN_TARGETS
+        if targets.get(name) is not None
+        for scenario in scenarios
+    ]
+    others = [
+        _not_judged(name, targets[name], None, "needs a PD run and a single-server run: python -m analysis.compare_results")
+        for name in PAIR_TARGETS
+        if targets.get(name) is not None
+    ]
+    return judged + others
+
+
+def judge(name: str, threshold: Any, rule: tuple[str, str, str, str, bool], effects: pd.DataFrame, scenario: str) -> dict[str, Any]:
+    """One target on one scenario. The point estimate decides; `certain` says whether the whole interval lies on its side."""
+    text, metric, statistic, kind, minimum = rule
+    rows = effects[(effects["metric"] == metric) & (effects["statistic"] == statistic)]
+    if not isinstance(threshold, int | float) or isinstance(threshold, bool):
+        return _not_judged(name, None, scenario, f"the threshold {threshold!r} is not a number")
+    if rows.empty or pd.isna(rows.iloc[0]["ratio"]):
+        return _not_judged(name, threshold, scenario, "one side has no such figure")
+    row = rows.iloc[0]
+    ends = [None if pd.isna(row[key]) else _VALUE[kind](float(row[key])) for key in ("ratio", "ratio_low", "ratio_high")]
+    value, bounds = ends[0], sorted(end for end in ends[1:] if end is not None)
+    assert value is not None
+    met = value >= threshold if minimum else value <= threshold
+    certain = bool(bounds) and all((end >= threshold if minimum else end <= threshold) == met for end in bounds)
+    return {
+        "target": name,
+        "text": text,
+        "scenario": scenario,
+        "kind": kind,
+        "minimum": minimum,
+        "threshold": float(threshold),
+        "value": value,
+        "low": bounds[0] if bounds else None,
+        "high": bounds[1] if bounds else None,
+        "verdict": PASS if met else FAIL,
+        "certain": certain,
+        "why": "" if certain else "the interval reaches across the threshold" if bounds else "too few pairs for an interval",
+    }
+
+
+def _not_judged(name: str, threshold: Any, scenario: str | None, why: str) -> dict[str, Any]:
+    text, _, _, kind, minimum = RUN_TARGETS.get(name) or PAIR_TARGETS[name]
+    return {
+        "target": name, "text": text, "scenario": scenario, "kind": kind, "minimum": minimum, "threshold": threshold,
+        "value": None, "low": None, "high": None, "verdict": NOT_JUDGED, "certain": False, "why": why,
+    }  # fmt: skip

@@ -1,0 +1,111 @@
+"""Records come in, the same records labelled with their window go out, by two independent rules: the round, and the evidence.
+
+Rule "round": round 1 is `cold`, rounds 2..n are `hit`, whatever the cache did. Rule "evidence": what the server says it took from
+its cache, against what the plan says could have been there; docs/metrics.md has the table.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.problems import Problem
+
+EVIDENCE = ("cold", "partial", "hit", "racing", "unknown", "warmup", "failed")
+BLOCK_SIZE_TOKENS = 16  # vLLM's default, where the server says nothing
+RULES = {
+    "round": "by round: round 1 is cold, later rounds are hit, whatever the cache did",
+    "evidence": "by evidence: the cached tokens that the server reported, against what the plan says could have been cached",
+}
+LYING_SHARE = 0.8  # of requests that nothing can have been cached for
+
+
+def label_windows(records: pd.DataFrame, block_size_tokens: int | None, warmup_requests: int = 0) -> pd.DataFrame:
+    """Adds `round_window` and `window`; no row is ever dropped.
+
+    In order of precedence: failed; warmup (the first `warmup_requests` sent of each round); racing; then by cached tokens.
+    """
+    block = block_size_tokens or BLOCK_SIZE_TOKENS
+    label = by_cached_tokens(records, block)
+    label = label.mask(is_racing(records, label), "racing")
+    if warmup_requests:
+        sent = records.groupby(["scenario", "round"], observed=True)["started_at_s"].rank(method="first")
+        label = label.mask(sent.le(warmup_requests), "warmup")
+    label = label.mask(~records["ok"], "failed")
+    round_window = pd.Series("cold", index=records.index).mask(records["round"].gt(1), "hit").mask(~records["ok"], "failed")
+    return records.assign(
+        window=pd.Categorical(label, categories=EVIDENCE),
+        round_window=pd.Categorical(round_window, categories=("cold", "hit", "failed")),
+    )
+
+
+def by_cached_tokens(records: pd.DataFrame, block: int) -> pd.Series:
+    """cold: less than one block reported (a chat template's few tokens may be cached). hit: all that the plan allows, less at most
+    one block; or, where the plan allows nothing or is unknown, all of the prompt but its last block. partial: between the two.
+    """
+    reported, planned = records["reported_cached_tokens"], records["planned_cached_tokens"]
+    whole_prompt = (records["prompt_tokens"] - 1) // block * block
+    allowed = planned.where(planned >= block, whole_prompt)
+    label = pd.Series("partial", index=records.index, dtype=object)
+    label = label.mask(reported.ge(allowed - block) & allowed.notna(), "hit")
+    label = label.mask(reported.lt(block), "cold")
+    return label.mask(reported.isna(), "unknown")
+
+
+def is_racing(records: pd.DataFrame, label: pd.Series) -> pd.Series:
+    """Whether the first request with the same prefix was still computing it: it had no first token yet when this one started.
+
+    Only if that first request did compute it: it was cold or partial by evidence, or, without evidence, it stood in round 1.
+    Workers' wall clocks are compared here; they order requests, they don't measure.
+    """
+    first = pd.DataFrame(
+        {
+            "scenario": records["scenario"].astype(object),
+            "round": records["round"],
+            "shares_prefix_with": records["request_index"].astype("float64"),
+            "first_token_at_s": records["started_at_s"] + records["ttft_ms"] / 1000,
+            "computed": label.isin(["cold", "partial"]) | (label.eq("unknown") & records["round"].eq(1)),
+        }
+    )
+    mine = records[["scenario", "round", "shares_prefix_with"]].astype({"scenario": object})
+    joined = mine.merge(first, on=["scenario", "round", "shares_prefix_with"], how="left")
+    started = records["started_at_s"].to_numpy()
+    racing = joined["computed"].eq(True).to_numpy() & (joined["first_token_at_s"].to_numpy() > started)
+    return pd.Series(racing & records["shares_prefix_with"].notna().to_numpy(), index=records.index)
+
+
+def check_evidence(records: pd.DataFrame, block_size_tokens: int | None) -> tuple[pd.DataFrame, list[Problem]]:
+    """The records, with `reported_cached_tokens` removed where it cannot be true, and what is wrong with the evidence.
+
+    Requests of round 1 that the plan shares with nobody start with this run's nonce: nothing of them can be cached. A server that
+    reports (nearly) all of such a prompt as cached counts loaded KV as cached, as vLLM's decoders do under PD (issues 43370, 47136),
+    or the same nonce was sent before.
+    """
+    block = block_size_tokens or BLOCK_SIZE_TOKENS
+    ok = records[records["ok"]]
+    fresh = ok[ok["round"].eq(1) & ok["planned_cached_tokens"].eq(0) & ok["reported_cached_tokens"].notna()]
+    problems = _unreported(ok)
+    if fresh.empty:
+        return records, problems
+    near_all = fresh["reported_cached_tokens"] >= fresh["prompt_tokens"] - 1 - 2 * block
+    impossible = near_all & fresh["reported_cached_tokens"].ge(block)
+    if impossible.mean() >= LYING_SHARE:
+        text = (
+            f"{int(impossible.sum())} of {len(fresh)} requests with a never-seen prefix were reported as (nearly) wholly cached. The "
+            "reported cached tokens are rejected, and no request is labelled cold or hit by them."
+        )
+        way_out = "Under PD read the prefiller's counters (`metrics` in the deployment file); or was the run's --nonce sent before?"
+        return records.assign(reported_cached_tokens=float("nan")), [*problems, Problem("warning", "cached_tokens_lie", text, way_out)]
+    warm = int(fresh["reported_cached_tokens"].ge(block).sum())
+    if warm:
+        text = f"{warm} of {len(fresh)} requests with a never-seen prefix were served from a cache: round 1 is not wholly cold."
+        problems.append(Problem("warning", "not_cold", text, "Use a fresh nonce (the default), and compare by evidence."))
+    return records, problems
+
+
+def _unreported(ok: pd.DataFrame) -> list[Problem]:
+    missing = int(ok["reported_cached_tokens"].isna().sum())
+    if ok.empty or not missing:
+        return []
+    text = f"{missing} of {len(ok)} successful requests have no reported cached tokens: what they took from the cache is unknown."
+    way_out = "vLLM: --enable-prompt-tokens-details; SGLang: --enable-cache-report."
+    return [Problem("warning", "no_cached_tokens", text, way_out)]
