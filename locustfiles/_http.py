@@ -82,6 +82,7 @@ class _Framing:
         self.response = response
         self.parser = httptools.HttpResponseParser(self)
         self.stamp_s = 0.0
+        self.keep_alive = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.response.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
@@ -95,6 +96,7 @@ class _Framing:
     def on_message_complete(self) -> None:
         if (self.response.http_status or 0) >= 200:  # a 1xx is followed by the real response
             self.response.complete = True
+            self.keep_alive = self.parser.should_keep_alive()  # answers False once the message is over
 
     def ended_by_close(self) -> bool:
         """A body without Content-Length or chunking ends where the connection does."""
@@ -158,7 +160,7 @@ class Connection:
             response.sent_at_s = time.monotonic()
             self._socket.sendall(request)
             self._receive(framing)
-            keep = response.complete and framing.parser.should_keep_alive() and not framing.ended_by_close()
+            keep = framing.keep_alive
         finally:
             self._idle_since_s = time.monotonic()
             if not keep:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import locust as _locust  # noqa: F401  isort: skip  (importing requests before locust crashes: it patches ssl)
+
 import collections
 import json
 import os
