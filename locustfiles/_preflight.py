@@ -13,7 +13,7 @@ from typing import Any
 
 import requests
 
-from locustfiles._calibrate import Count, calibrate
+from locustfiles._calibrate import calibrate
 from locustfiles._http import Connection, Target
 from locustfiles._requests import PATHS, body_tail, chat_body, completion_body, encode_message
 from locustfiles._server_metrics import label_value, scrape
@@ -22,7 +22,7 @@ from scenarios.deployment import Deployment
 from scenarios.errors import BadInput
 from scenarios.plan import Calibration, Message
 from scenarios.spec import Scenario
-from scenarios.text import make_text
+from scenarios.text import sample_text
 
 DEFAULT_BLOCK_SIZE_TOKENS = 16
 GET_TIMEOUT_S = 10.0
@@ -87,6 +87,7 @@ class Preflight:
         self.timeout_s = timeout_s
         self.target = Target.from_url(deployment.endpoint)
         self.connection = Connection(self.target)
+        self.session = requests.Session()
         self.warnings: list[str] = []
         self.model = ""
         self.parameters: dict[str, Any] = dict(PARAMETERS)
@@ -98,7 +99,7 @@ class Preflight:
         first = self._accepted_request("chat" if any(s.api == "chat" for s in scenarios) else "completions")
         reports, omits_zero = self._cached_tokens_reported(first)
         block_size = self._block_size()
-        calibration = calibrate(self._counter(), self._count_source, scenarios)
+        calibration = self._calibrate(scenarios)
         if calibration.source == "assumed":
             self._warn("the server counts no prompt tokens (/tokenize, usage): prompt sizes are assumed, not calibrated")
         self.connection.close()
@@ -190,7 +191,7 @@ class Preflight:
         """The first canary request, with the fullest set of parameters that the server accepts."""
         self.canary = [
             {"role": "system", "content": f"{secrets.token_hex(8)} canary"},
-            {"role": "user", "content": make_text("document", CANARY_PIECES, secrets.token_hex(8))},
+            {"role": "user", "content": sample_text("document", CANARY_PIECES, secrets.token_hex(8))[0]},
         ]
         self.api = api
         for variant in parameter_variants():
@@ -241,19 +242,26 @@ class Preflight:
 
     # -- counting tokens
 
-    def _counter(self) -> Count:
+    def _calibrate(self, scenarios: list[Scenario]) -> Calibration:
         """Count by /tokenize where it counts chat messages, else by the usage of a one-token answer."""
-        self._count_source = "tokenize"
-        if self.api == "chat" and self._tokenize(self.canary) is not None:
-            return self._tokenize
-        self._count_source = "usage"
-        return lambda messages: self.probe(messages, self.api, max_tokens=1).prompt_tokens
+        if self.api == "chat" and self._tokenize(messages=self.canary, add_generation_prompt=True) is not None:
+            return calibrate(
+                lambda messages: self._tokenize(messages=messages, add_generation_prompt=True),
+                lambda text: self._tokenize(prompt=text),
+                "tokenize",
+                scenarios,
+            )
+        return calibrate(lambda messages: self.probe(messages, self.api, 1).prompt_tokens, None, "usage", scenarios)
 
-    def _tokenize(self, messages: list[Message]) -> int | None:
+    def _tokenize(self, **question: Any) -> int | None:
         headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-        question = {"model": self.model, "messages": messages, "add_generation_prompt": True}
         try:
-            answer = requests.post(self.deployment.endpoint + "/tokenize", json=question, headers=headers, timeout=GET_TIMEOUT_S)
+            answer = self.session.post(
+                self.deployment.endpoint + "/tokenize",
+                json={"model": self.model, **question},
+                headers=headers,
+                timeout=GET_TIMEOUT_S,
+            )
             count = answer.json().get("count") if answer.ok else None
         except (requests.RequestException, ValueError, AttributeError):
             return None

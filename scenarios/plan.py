@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 from scenarios.spec import Scenario
-from scenarios.text import make_text
+from scenarios.text import make_text, piece_cost
 
 Message = dict[str, str]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How the server counts: tokens per piece of text by kind, and what its chat template adds."""
+    """How the server counts: what a word costs, what a piece of text costs beside its words, and what its chat template adds."""
 
-    tokens_per_piece: dict[str, float]
+    tokens_per_piece: dict[str, float]  # by kind of text, beside the words
+    word_tokens: dict[str, float]  # words that do not cost `other_word_tokens`
+    other_word_tokens: float  # 0 where words were not counted one by one: then tokens_per_piece holds all
     template_tokens: float  # a system message with only the header, and an empty user message
     exchange_tokens: float  # an assistant and a user message more, with no text
     source: str  # tokenize | usage | assumed
@@ -68,9 +71,16 @@ class Plan:
     def turns(self) -> tuple[Turn, ...]:
         return tuple(turn for session in self.sessions for turn in session.turns)
 
+    @cached_property
+    def _costs(self) -> dict[str, Callable[[str], float]]:
+        known = self.calibration
+        return {
+            kind: piece_cost(per_piece, known.word_tokens, known.other_word_tokens)
+            for kind, per_piece in known.tokens_per_piece.items()
+        }
+
     def _text(self, kind: str, tokens: float, key: str) -> str:
-        pieces = max(1, round(tokens / self.calibration.tokens_per_piece[kind]))
-        return make_text(kind, pieces, f"{self.nonce}/{self.seed}/{self.scenario.name}/{key}")
+        return make_text(kind, tokens, self._costs[kind], f"{self.nonce}/{self.seed}/{self.scenario.name}/{key}")
 
     def prefix_message(self, session: Session) -> str:
         """The shared prefix. The run's nonce and the prefix's number stand at its very start, so no other run or prefix hits it."""

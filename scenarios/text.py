@@ -1,12 +1,14 @@
 """Seeded text of a wanted length: a key comes in, the same words come out on every worker, run and platform.
 
-Lengths are counted in pieces (whitespace-separated words, or lines of code) here; calibration turns pieces into the server's tokens.
+Text is made of pieces (words, or lines of code) until their cost in the server's tokens reaches the wanted length.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 NOUNS = """
     engineer report river garden market bridge teacher window letter kitchen mountain village doctor station morning
@@ -96,15 +98,58 @@ _UNITS: dict[str, tuple[Callable[[random.Random], list[str]], str]] = {
 KINDS = tuple(_UNITS)
 
 
+_WORD = re.compile(r"[A-Za-z]+")
+
+
+def vocabulary() -> list[str]:
+    """Every word that a text can hold, in lower case: what a calibration may ask the server about."""
+    words = {*NOUNS, *VERBS, *ADJECTIVES, *PLACES, *JOINERS}
+    for text in (*QUESTIONS, *ORDERS, "the then def is return if none"):
+        words |= {word.lower() for word in _WORD.findall(text)}
+    return sorted(words)
+
+
+def piece_cost(tokens_per_piece: float, word_tokens: Mapping[str, float], other_word_tokens: float) -> Callable[[str], float]:
+    """What a piece costs in tokens: a constant for its punctuation and layout, and what each of its words costs."""
+    costs: dict[str, float] = {}
+
+    def cost(piece: str) -> float:
+        found = costs.get(piece)
+        if found is None:
+            words = _WORD.findall(piece)
+            found = costs[piece] = tokens_per_piece + sum(word_tokens.get(word.lower(), other_word_tokens) for word in words)
+        return found
+
+    return cost
+
+
 def _pieces(kind: str, rng: random.Random) -> Iterator[str]:
     unit = _UNITS[kind][0]
     while True:
         yield from unit(rng)
 
 
-def make_text(kind: str, pieces: int, seed_key: str) -> str:
-    """`pieces` pieces of text of a kind: a pure function of its arguments (str seeds do not depend on PYTHONHASHSEED)."""
-    if pieces <= 0:
-        return ""
-    stream = _pieces(kind, random.Random(seed_key))
-    return _UNITS[kind][1].join(next(stream) for _ in range(pieces)).rstrip("\n")
+def _joined(kind: str, pieces: Iterable[str]) -> str:
+    return _UNITS[kind][1].join(pieces).rstrip("\n")
+
+
+def sample_text(kind: str, pieces: int, seed_key: str) -> tuple[str, list[str]]:
+    """A text of so many pieces, and the pieces: for calibration, where costs are not known yet."""
+    taken = list(itertools.islice(_pieces(kind, random.Random(seed_key)), pieces))
+    return _joined(kind, taken), taken
+
+
+def make_text(kind: str, tokens: float, cost: Callable[[str], float], seed_key: str) -> str:
+    """Text of a kind that costs about `tokens` tokens, at least one piece: a pure function of its arguments.
+
+    str seeds do not depend on PYTHONHASHSEED, so every process makes the same text.
+    """
+    taken: list[str] = []
+    left = tokens
+    for piece in _pieces(kind, random.Random(seed_key)):
+        price = cost(piece)
+        if taken and left < price / 2:
+            break
+        taken.append(piece)
+        left -= price
+    return _joined(kind, taken)

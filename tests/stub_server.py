@@ -62,7 +62,7 @@ class Handler(BaseHTTPRequestHandler):
             tokens += [message["role"], "<", ">", *re.findall(r"\w+|[^\w\s]", message["content"])]
         cached = 0
         with self.lock:
-            blocks = [" ".join(tokens[: end]) for end in range(BLOCK, len(tokens), BLOCK)]
+            blocks = [" ".join(tokens[:end]) for end in range(BLOCK, len(tokens), BLOCK)]
             for block in blocks:
                 if block not in self.seen:
                     break

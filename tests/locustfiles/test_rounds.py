@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import os
 import signal
 from pathlib import Path
@@ -66,9 +67,7 @@ def test_processes_and_all_scenarios(locust: LocustProcesses, stub: Stub) -> Non
 
 def test_master_and_two_workers_share_unequal_users(locust: LocustProcesses, stub: Stub) -> None:
     port = str(free_port())
-    workers = [
-        locust.start("-f", "locustfiles/multi_turn_conversation.py", "--worker", "--master-port", port) for _ in range(2)
-    ]
+    workers = [locust.start("-f", "locustfiles/multi_turn_conversation.py", "--worker", "--master-port", port) for _ in range(2)]
     master = ("--master", "--master-bind-port", port, "--expect-workers", "2", "--expect-workers-max-wait", "20")
     code, output = locust.run(*headless(stub, *master, locustfile="locustfiles/multi_turn_conversation.py"))
     assert code == 0, output
@@ -80,7 +79,7 @@ def test_master_and_two_workers_share_unequal_users(locust: LocustProcesses, stu
         turns = [r for r in run.records if r["session_id"] == session and r["round"] == 1]
         assert len({r["worker"] for r in turns}) == 1  # a session stays where it is
         turns.sort(key=lambda r: r["turn"])
-        for before, after in zip(turns, turns[1:], strict=False):
+        for before, after in itertools.pairwise(turns):
             assert after["started_at_s"] >= before["started_at_s"] + before["e2e_ms"] / 1000
 
 

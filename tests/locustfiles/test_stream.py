@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import locust  # noqa: F401  isort: skip  (patches the standard library before anything else uses it)
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -245,7 +246,12 @@ def test_a_stopped_stream_keeps_what_it_measured(serve: Any) -> None:
 
 
 def test_reasoning_tools_and_old_field_names_are_output_but_not_visible() -> None:
-    deltas = [{"reasoning": "a"}, {"reasoning_content": "b"}, {"tool_calls": [{"function": {"arguments": "{"}}]}, {"content": "c"}]
+    deltas = [
+        {"reasoning": "a"},
+        {"reasoning_content": "b"},
+        {"tool_calls": [{"function": {"arguments": "{"}}]},
+        {"content": "c"},
+    ]
     body = b"".join(event(delta) for delta in deltas) + event({"content": None}, "stop")
     outcome = StreamOutcome(response=Response(http_status=200, segments=[(1.0, body)], complete=True))
     finish_outcome(outcome)
@@ -278,13 +284,13 @@ def test_cached_tokens_as_other_servers_report_them() -> None:
 @given(st.lists(st.integers(1, len(BODY) - 1), max_size=12))
 def test_where_the_bytes_are_split_changes_stamps_but_nothing_else(cuts: list[int]) -> None:
     edges = [0, *sorted(set(cuts)), len(BODY)]
-    segments = [(float(number), BODY[a:b]) for number, (a, b) in enumerate(zip(edges, edges[1:], strict=False))]
+    segments = [(float(number), BODY[a:b]) for number, (a, b) in enumerate(itertools.pairwise(edges))]
     outcome = StreamOutcome(response=Response(http_status=200, segments=segments, complete=True))
     parse_stream(outcome)
     assert (outcome.status, outcome.reply, outcome.output_tokens, len(outcome.chunks)) == ("ok", "Hello there", 2, 2)
     for chunk, text in zip(outcome.chunks, (b"Hello", b" there"), strict=True):
         line_end = BODY.index(b"\n", BODY.index(text))
-        holder = next(number for number, (a, b) in enumerate(zip(edges, edges[1:], strict=False)) if a <= line_end < b)
+        holder = next(number for number, (a, b) in enumerate(itertools.pairwise(edges)) if a <= line_end < b)
         assert chunk.received_at_s == holder  # the segment that completed the line
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 from scenarios.errors import BadInput
 from scenarios.plan import Calibration, Plan, Turn, make_plan, planned_cached_tokens
 from scenarios.spec import Scenario, available_scenarios, load_scenario, parse_scenario
-from scenarios.text import KINDS, make_text
+from scenarios.text import KINDS, make_text, piece_cost, sample_text, vocabulary
 
-ONE_EACH = Calibration({**dict.fromkeys(KINDS, 1.0), "code": 10.0}, 10.0, 5.0, "tokenize")
+ONE_EACH = Calibration({**dict.fromkeys(KINDS, 1.0), "code": 10.0}, {}, 0.0, 10.0, 5.0, "tokenize")
+BY_PIECE = piece_cost(1.0, {}, 0.0)
 
 
 def plan_of(name: str, nonce: str = "n0", seed: int = 1, **changes: int) -> Plan:
@@ -80,21 +82,38 @@ def test_another_nonce_or_seed_gives_other_texts() -> None:
 
 
 def test_every_process_makes_the_same_text() -> None:
-    code = "from scenarios.text import make_text; print(make_text('code', 40, 'key'))"
+    code = "from scenarios.text import sample_text; print(sample_text('code', 40, 'key')[0])"
     outputs = {
-        subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
         for seed in ("0", "1", "random")
     }
-    assert outputs == {make_text("code", 40, "key").encode() + b"\n"}
+    assert outputs == {sample_text("code", 40, "key")[0].encode() + b"\n"}
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "code"])
 def test_pieces_are_words_and_sensible(kind: str) -> None:
-    text = make_text(kind, 300, "k")
-    words = text.split()
+    words = make_text(kind, 300, BY_PIECE, "k").split()
     assert len(words) == 300
     assert len(set(words)) > 60
-    assert make_text(kind, 100, "k") == " ".join(words[:100])  # a longer text begins with the shorter one
+    assert make_text(kind, 100, BY_PIECE, "k") == " ".join(words[:100])  # a longer text begins with the shorter one
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_word_of_a_text_is_in_the_vocabulary(kind: str) -> None:
+    known = set(vocabulary())
+    assert {word.lower() for word in re.findall("[A-Za-z]+", sample_text(kind, 3000, "k")[0])} <= known
+
+
+@given(st.sampled_from(KINDS), st.floats(50, 5000), st.integers(0, 99))
+def test_a_text_costs_what_was_asked(kind: str, tokens: float, seed: int) -> None:
+    """With words of one to three tokens and a constant per piece, the sum comes out within half a piece."""
+    cost = piece_cost(0.2, {word: 1.0 + len(word) % 3 for word in vocabulary()}, 1.0)
+    text = make_text(kind, tokens, cost, str(seed))
+    pieces = text.split() if kind != "code" else [line for line in text.split("\n") if line]
+    spent = sum(map(cost, pieces))
+    assert abs(spent - tokens) <= max(map(cost, pieces)) / 2 + 1e-6
 
 
 @pytest.mark.parametrize(
@@ -143,6 +162,6 @@ GOOD = {
     ids=str,
 )
 def test_a_wrong_key_is_named(changes: dict[str, object], says: str) -> None:
-    with pytest.raises(BadInput, match="file.yaml") as caught:
+    with pytest.raises(BadInput, match=r"file\.yaml") as caught:
         parse_scenario({**GOOD, **changes}, "file.yaml")
     assert says in str(caught.value)
