@@ -32,7 +32,9 @@ def analyse_one(folder: Path, report: bool, warmup_requests: int) -> dict:
 
             files += write_report(analysis, folder / "report", ("html", "markdown"), charts=True)
     except OSError as error:
-        raise BadInput(f"{error.filename or folder}: cannot be written: {error.strerror}. Check the folder's permissions.") from error
+        raise BadInput(
+            f"{error.filename or folder}: cannot be written: {error.strerror}. Check the folder's permissions."
+        ) from error
     print(run_text(analysis.stats))
     print("\nFiles\n" + "\n".join(f"  {path}" for path in files if path.suffix in (".json", ".html", ".md")), flush=True)
     return analysis.stats

@@ -44,7 +44,9 @@ def run_text(stats: dict[str, Any]) -> str:
     for scenario in views.scenarios(stats):
         blocks.append(text_tables.console(views.round_table(stats, scenario)))
         for row in views.find(stats["rounds"], scenario=scenario):
-            title = f"{scenario}, round {row['round']} ({'cold' if row['round'] == 1 else 'hit'}): times of the successful requests"
+            title = (
+                f"{scenario}, round {row['round']} ({'cold' if row['round'] == 1 else 'hit'}): times of the successful requests"
+            )
             table = views.distribution_table(stats, scenario, "round", str(row["round"]), title)
             blocks.append(text_tables.console(table))
         blocks.append(text_tables.console(views.window_table(stats, scenario)))

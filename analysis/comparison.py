@@ -36,15 +36,15 @@ def pair_windows(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def _paired(records: pd.DataFrame, cold: pd.Series, hit: pd.Series) -> pd.DataFrame:
-    sides = [records[side].groupby(KEYS, observed=True)[list(METRICS)].mean() for side in (cold, hit)]
-    return _join(*sides, keys=KEYS)
+    before, after = (records[side].groupby(KEYS, observed=True)[list(METRICS)].mean() for side in (cold, hit))
+    return _join(before, after, KEYS)
 
 
 def pair_runs(baseline: pd.DataFrame, contender: pd.DataFrame) -> pd.DataFrame:
     """The same planned request of the same round in two runs; both succeeded."""
     keys = [*KEYS, "round"]
-    sides = [records[records["ok"]].groupby(keys, observed=True)[list(METRICS)].mean() for records in (baseline, contender)]
-    return _join(*sides, keys=keys)
+    before, after = (side[side["ok"]].groupby(keys, observed=True)[list(METRICS)].mean() for side in (baseline, contender))
+    return _join(before, after, keys)
 
 
 def _join(left: pd.DataFrame, right: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -153,7 +153,9 @@ def rate_effects(baseline: pd.DataFrame, contender: pd.DataFrame, pairs: pd.Data
     The interval takes over that of the mean E2E latency: in a closed loop, throughput = users in flight / mean latency (Little), so
     its ratio moves as the latency's inverse. In an open loop the rate is the arrivals' own, and has no interval.
     """
-    latency = {s: _latency_logs(group) for s, group in pairs.groupby("scenario", sort=False)} if closed_loop and len(pairs) else {}
+    latency = (
+        {s: _latency_logs(group) for s, group in pairs.groupby("scenario", sort=False)} if closed_loop and len(pairs) else {}
+    )
     rows = []
     for scenario in [name for name in baseline["scenario"].unique() if (contender["scenario"] == name).any()]:
         sides = [table[table["scenario"] == scenario] for table in (baseline, contender)]
@@ -197,8 +199,8 @@ def _latency_logs(pairs: pd.DataFrame) -> tuple[Floats | None, int, int]:
 def add_verdicts(table: pd.DataFrame, alpha: float = 1 - intervals.CONFIDENCE) -> pd.DataFrame:
     """Verdict per metric, on the mean (or rate): better / worse / no evidence; p-values adjusted for the number of metrics (Holm)."""
     judged = table["statistic"].isin(["mean", "rate"]) & table["p_value"].notna()
-    adjusted = pd.Series(np.nan, index=table.index)
-    adjusted[judged] = intervals.holm(table.loc[judged, "p_value"].tolist())
+    adjusted = pd.Series(intervals.holm(table.loc[judged, "p_value"].tolist()), index=table.index[judged], dtype="float64")
+    adjusted = adjusted.reindex(table.index)
     higher_is_better = table["metric"].str.contains("_per_s")
     improved = (table["ratio"].astype("float64") > 1) == higher_is_better
     verdict = pd.Series(np.where(improved, "better", "worse"), index=table.index, dtype=object)

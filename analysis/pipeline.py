@@ -16,7 +16,8 @@ from analysis import comparison, summary, targets, windows
 from analysis.intervals import CONFIDENCE, RESAMPLES, SEED
 from analysis.problems import Problem, sorted_problems
 from analysis.runs import Run, load_run
-from analysis.stats_file import KIND, STATS_FORMAT, plain, read_stats
+from analysis.stats_file import KIND, STATS_FORMAT, read_stats
+from analysis.tidy import plain, rows_of
 
 SAMPLED_REQUESTS = 2000  # per scenario and round, whole sessions
 SAMPLE_COLUMNS = (
@@ -77,8 +78,12 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0) -> Analysis:
         "problems": [problem.to_dict() for problem in sorted_problems(problems)],
         "rounds": rounds.merge(client, on=["scenario", "round"], how="left"),
         "windows": summary.totals(records, ["scenario", "window"]),
-        "windows_by_round": records.groupby(["scenario", "round", "window"], observed=True).size().rename("requests").reset_index(),
+        "windows_by_round": records.groupby(["scenario", "round", "window"], observed=True)
+        .size()
+        .rename("requests")
+        .reset_index(),
         "distributions": _distributions(records),
+        "failures": summary.failures(records),
         "effects": effects,
         "targets": targets.judge_run(run.info["targets"], effects, scenarios),
         "samples": _samples(records),
@@ -118,7 +123,9 @@ def _failures(records: pd.DataFrame) -> list[Problem]:
     classes = failed["status"].astype(str).value_counts()
     listed = ", ".join(f"{count} {status}" for status, count in classes.items())
     text = f"{len(failed)} of {len(records)} requests failed: {listed}. They are in no time and no rate."
-    return [Problem("warning", "failures", text, "A failed request may have warmed the cache, or eased the load, for the others.")]
+    return [
+        Problem("warning", "failures", text, "A failed request may have warmed the cache, or eased the load, for the others.")
+    ]
 
 
 def _client(client: pd.DataFrame) -> list[Problem]:
@@ -127,11 +134,11 @@ def _client(client: pd.DataFrame) -> list[Problem]:
         Problem(
             "warning",
             "client_limited",
-            f"Round {row.round} of {row.scenario} is client-limited: the load generator was held up by {row.loop_lag_p90_ms:.1f} ms "
-            f"(P90), {row.lag_over_ttft:.0%} of the median TTFT.",
+            f"Round {row['round']} of {row['scenario']} is client-limited: the load generator was held up by "
+            f"{row['loop_lag_p90_ms']:.1f} ms (P90), {row['lag_over_ttft']:.0%} of the median TTFT.",
             "Use more workers (--processes, --worker), or fewer users per worker.",
         )
-        for row in limited.itertuples()
+        for row in rows_of(limited)
     ]
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.json as pa_json
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.json as pa_json  # type: ignore[import-untyped]
 
 from analysis.problems import Problem
 from scenarios.record import FIELDS, OK, RECORD_FORMAT, STATUSES
@@ -124,7 +124,9 @@ def _usable(frame: pd.DataFrame, run_id: str) -> tuple[pd.DataFrame, list[Proble
         found = Counter("none" if pd.isna(f) else f"{f:g}" for f in frame.loc[other_format, "format"])
         listed = ", ".join(f"{count} of format {name}" for name, count in found.items())
         text = f"{int(other_format.sum())} records are not of format {RECORD_FORMAT} ({listed})."
-        problems.append(Problem("warning", "record_format", text, "They were left out; the version that wrote them can read them."))
+        problems.append(
+            Problem("warning", "record_format", text, "They were left out; the version that wrote them can read them.")
+        )
     whole = frame[list(KEYS)].notna().all(axis=1) & frame["scenario"].notna() & frame["status"].notna() & frame["round"].ge(1)
     unnamed = ~whole & ~other_format
     if unnamed.any():

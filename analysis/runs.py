@@ -1,8 +1,8 @@
 """A run's folder comes in, a Run goes out: run.json, the usable records as a DataFrame, the servers' counters, what is wrong.
 
-    from analysis.runs import load_run
-    run = load_run("results/my-run")
-    run.records.groupby("round").ttft_ms.median()
+from analysis.runs import load_run
+run = load_run("results/my-run")
+run.records.groupby("round").ttft_ms.median()
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pandas as pd
 
 from analysis.problems import Problem
 from analysis.records import read_records
+from analysis.tidy import rows_of
 from scenarios.errors import BadInput
 
 RUN_FORMAT = 1
@@ -82,9 +83,11 @@ def read_run_json(folder: Path) -> dict[str, Any]:
 
 def _check_types(path: Path, info: dict[str, Any]) -> None:
     """The keys that the analysis walks through must have their shape; all others may be anything."""
-    shapes: dict[str, type] = {"rounds": list, "scenarios": list, "deployment": dict, "server": dict, "targets": dict}
+    shapes: dict[str, Any] = {"rounds": list, "scenarios": list, "deployment": dict, "server": dict, "targets": dict}
     for key, shape in shapes.items():
-        value = info.setdefault(key, shape())
+        if info.get(key) is None:
+            info[key] = shape()
+        value = info[key]
         if not isinstance(value, shape) or (shape is list and not all(isinstance(entry, dict) for entry in value)):
             wanted = "a list of objects" if shape is list else "an object"
             raise BadInput(f"{path}: key {key!r} is {str(value)[:80]!r}; expected {wanted} (docs/files.md). Give another run.")
@@ -104,7 +107,8 @@ def count_records(info: dict[str, Any], records: pd.DataFrame) -> pd.DataFrame:
     planned["scenario"] = planned["scenario"].astype(str)
     found = records.groupby(keys, observed=True, sort=False).size().rename("found").reset_index().astype({"scenario": str})
     counts = planned.merge(found, on=keys, how="outer", sort=False)
-    order = {name: i for i, name in enumerate(dict.fromkeys([*planned["scenario"], *found["scenario"]]))}
+    names: list[str] = planned["scenario"].tolist() + found["scenario"].tolist()
+    order = {name: i for i, name in enumerate(dict.fromkeys(names))}
     counts = counts.assign(order=counts["scenario"].map(order)).sort_values(["order", "round"], ignore_index=True)
     counts["found"] = counts["found"].fillna(0).astype("int64")
     for column in ("planned_requests", "records", "wall_s"):
@@ -124,12 +128,13 @@ def _check_counts(info: dict[str, Any], counts: pd.DataFrame, records: pd.DataFr
     problems = []
     if records.empty:
         problems.append(Problem("error", "no_records", "There is no usable record.", "Look at the run's log; run it again."))
-    for row in counts.itertuples():
-        if pd.isna(row.planned_requests):
-            text = f"Round {row.round} of {row.scenario} has {row.found} records, but run.json does not list that round."
+    for row in rows_of(counts):
+        name = f"Round {row['round']} of {row['scenario']}"
+        if row["planned_requests"] is None:
+            text = f"{name} has {row['found']} records, but run.json does not list that round."
             problems.append(Problem("error", "unlisted_round", text, "Was run.json or records.jsonl copied from another run?"))
-        elif row.found != row.planned_requests:
-            text = f"Round {row.round} of {row.scenario}: {row.found} usable records of {row.planned_requests:.0f} planned."
+        elif row["found"] != row["planned_requests"]:
+            text = f"{name}: {row['found']} usable records of {row['planned_requests']:.0f} planned."
             problems.append(Problem("error", "count", text, "Its figures are those of the requests that are there."))
     for scenario in [str(entry.get("name")) for entry in info["scenarios"]]:
         wanted, listed = rounds_planned(info, scenario), int((counts["scenario"] == scenario).sum())
@@ -150,7 +155,9 @@ def _read_server_metrics(path: Path) -> tuple[list[dict[str, Any]], list[Problem
             rows.append(row) if isinstance(row, dict) else None
         except ValueError:
             bad += 1
-    problems = [Problem("note", "server_metrics_torn", f"{bad} lines of {path.name} are not JSON and were left out.")] if bad else []
+    problems = (
+        [Problem("note", "server_metrics_torn", f"{bad} lines of {path.name} are not JSON and were left out.")] if bad else []
+    )
     failed = sorted({str(row.get("url")) for row in rows if not row.get("ok")})
     if failed:
         text = f"The servers' metrics could not be read at {', '.join(failed)}."

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from analysis.runs import read_json
+from analysis.tidy import plain
 from scenarios.errors import BadInput
 
 STATS_FORMAT = 1
 KIND = "kvcache-stats"
-TABLES = ("rounds", "windows", "distributions", "effects", "targets", "problems")
+TABLES = ("rounds", "windows", "windows_by_round", "distributions", "effects", "targets", "failures", "problems")
 WAY_OUT = "Make it again with: python -m analysis RUN_FOLDER"
-
-
-def plain(value: Any) -> Any:
-    """Python's own types only; NaN, NA and infinities become None, as JSON has no word for them."""
-    if isinstance(value, pd.DataFrame):
-        return [plain(row) for row in value.to_dict("records")]
-    if isinstance(value, dict):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [plain(entry) for entry in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    return value
 
 
 def write_stats(path: Path, stats: dict[str, Any]) -> None:

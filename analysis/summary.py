@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from analysis.intervals import MIN_CLUSTERS, carried_quantile, quantile_interval
+from analysis.tidy import rows_of
 
 # column -> (name in tables, unit)
 METRICS = {
@@ -110,7 +113,11 @@ def round_table(records: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
     summed = totals(records.astype({"scenario": str}), ["scenario", "round"])
     table = counts[["scenario", "round", "planned_requests", "wall_s"]].merge(summed, on=["scenario", "round"], how="left")
     spans = {key: _wall_from_records(group) for key, group in records.groupby(["scenario", "round"], observed=True)}
-    spanned = pd.Series([spans.get((row.scenario, row.round)) for row in table.itertuples()], index=table.index, dtype="float64")
+    spanned = pd.Series(
+        [spans.get((row["scenario"], row["round"])) for row in rows_of(table[["scenario", "round"]])],
+        index=table.index,
+        dtype="float64",
+    )
     known = table["wall_s"].notna() & table["wall_s"].gt(0)
     for column in ("requests", "succeeded", "failed"):
         table[column] = table[column].fillna(0).astype("int64")
@@ -136,14 +143,15 @@ def client_limited(records: pd.DataFrame) -> pd.DataFrame:
     open exceeds 10 % of the median TTFT (or of the median TPOT, where tokens are what is timed: both are given).
     """
     rows = []
-    for (scenario, number), group in records[records["ok"]].groupby(["scenario", "round"], observed=True, sort=False):
+    keys: Any
+    for keys, group in records[records["ok"]].groupby(["scenario", "round"], observed=True, sort=False):
         lag = group["loop_lag_ms"].dropna()
         ttft, tpot = group["ttft_ms"].median(), group["tpot_ms"].median()
         p90 = float(lag.quantile(0.9)) if len(lag) >= MIN_CLUSTERS else None
         rows.append(
             {
-                "scenario": str(scenario),
-                "round": int(number),
+                "scenario": str(keys[0]),
+                "round": int(keys[1]),
                 "loop_lag_p90_ms": p90,
                 "lag_over_ttft": p90 / ttft if p90 is not None and ttft > 0 else None,
                 "lag_over_tpot": p90 / tpot if p90 is not None and tpot > 0 else None,
@@ -153,3 +161,10 @@ def client_limited(records: pd.DataFrame) -> pd.DataFrame:
         )
     return pd.DataFrame(rows, columns=["scenario", "round", "loop_lag_p90_ms", "lag_over_ttft", "lag_over_tpot",
                                        "kernel_clock_share", "client_limited"])  # fmt: skip
+
+
+def failures(records: pd.DataFrame, limit: int = 50) -> pd.DataFrame:
+    """Failed requests by scenario, round, class, HTTP status and message, the most frequent first."""
+    by = ["scenario", "round", "status", "http_status", "error"]
+    failed = records.loc[~records["ok"], by].astype({"scenario": str, "status": str, "error": object})
+    return failed.groupby(by, dropna=False).size().rename("requests").reset_index().nlargest(limit, "requests")

@@ -46,7 +46,9 @@ def judge_run(targets: dict[str, Any], effects: pd.DataFrame, scenarios: list[st
     return judged + others
 
 
-def judge(name: str, threshold: Any, rule: tuple[str, str, str, str, bool], effects: pd.DataFrame, scenario: str) -> dict[str, Any]:
+def judge(
+    name: str, threshold: Any, rule: tuple[str, str, str, str, bool], effects: pd.DataFrame, scenario: str
+) -> dict[str, Any]:
     """One target on one scenario. The point estimate decides; `certain` says whether the whole interval lies on its side."""
     text, metric, statistic, kind, minimum = rule
     rows = effects[(effects["metric"] == metric) & (effects["statistic"] == statistic)]

@@ -28,6 +28,8 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     rule: str = ""
     notes: tuple[str, ...] = ()
+    texts: tuple[int, ...] = ()  # columns of words, beside the first: to the left
+    sortable: bool = False
 
 
 def metric_name(metric: str) -> str:
@@ -63,7 +65,10 @@ def run_line(stats: Stats) -> str:
 
 def headline(stats: Stats) -> str:
     """The answer in one sentence per scenario: what a cache hit changes, and whether it is more than noise."""
-    return " ".join(_answer(stats, scenario) for scenario in scenarios(stats)) or "There is nothing to say: no round has a record."
+    answers = [_answer(stats, scenario) for scenario in scenarios(stats)] or ["There is nothing to say: no round has a record."]
+    judged = [row["verdict"] for row in stats["targets"] if row["verdict"] != NOT_JUDGED]
+    met = f"{judged.count(PASS)} of {plural(len(judged), 'target')} met." if judged else ""
+    return " ".join([*answers, met]).strip()
 
 
 def _answer(stats: Stats, scenario: str) -> str:
@@ -187,7 +192,7 @@ def targets_table(stats: Stats) -> Table | None:
             value += f" [{target_value(row['low'], row['kind'])}, {target_value(row['high'], row['kind'])}]"
         verdict = marks[row["verdict"]] + (f" ({row['why']})" if row["why"] else "")
         rows.append((row["text"], row["scenario"] or "", bound, value, verdict))
-    return Table("Targets", ("target", "scenario", "wanted", "found [interval]", "judgement"), tuple(rows))
+    return Table("Targets", ("target", "scenario", "wanted", "found [interval]", "judgement"), tuple(rows), texts=(1, 4))
 
 
 def effects_table(stats: Stats, scenario: str, split: str) -> Table:
@@ -197,6 +202,25 @@ def effects_table(stats: Stats, scenario: str, split: str) -> Table:
         statistic = {"pair_ratio": "median of the pairs' ratios"}.get(row["statistic"], row["statistic"])
         name = f"{metric_name(row['metric'])}: {statistic}"
         pairs = f"{row['pairs']:.0f} in {row['clusters']:.0f}" if row["pairs"] else DASH
-        rows.append((name, number(row["baseline"]), number(row["contender"]), change(row), pairs, percent(row["smallest_effect"])))
+        rows.append(
+            (name, number(row["baseline"]), number(row["contender"]), change(row), pairs, percent(row["smallest_effect"]))
+        )
     header = ("metric", "cold", "hit", "change [interval]", "pairs in sessions", "smallest effect to be seen")
-    return Table(f"{scenario}: cold against hit in full", header, tuple(rows), stats["split_rules"][split])
+    return Table(f"{scenario}: cold against hit in full", header, tuple(rows), stats["split_rules"][split], sortable=True)
+
+
+def failures_table(stats: Stats) -> Table | None:
+    """Failures by class and message, the most frequent first."""
+    rows = [
+        (
+            row["status"],
+            row["scenario"],
+            str(row["round"]),
+            whole(row["http_status"]),
+            whole(row["requests"]),
+            (row["error"] or DASH)[:300],
+        )
+        for row in stats["failures"]
+    ]
+    header = ("class", "scenario", "round", "HTTP status", "requests", "message (as received)")
+    return Table("Failed requests", header, tuple(rows), texts=(1, 5), sortable=True) if rows else None

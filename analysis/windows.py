@@ -93,8 +93,13 @@ def check_evidence(records: pd.DataFrame, block_size_tokens: int | None) -> tupl
             f"{int(impossible.sum())} of {len(fresh)} requests with a never-seen prefix were reported as (nearly) wholly cached. The "
             "reported cached tokens are rejected, and no request is labelled cold or hit by them."
         )
-        way_out = "Under PD read the prefiller's counters (`metrics` in the deployment file); or was the run's --nonce sent before?"
-        return records.assign(reported_cached_tokens=float("nan")), [*problems, Problem("warning", "cached_tokens_lie", text, way_out)]
+        way_out = (
+            "Under PD read the prefiller's counters (`metrics` in the deployment file); or was the run's --nonce sent before?"
+        )
+        return records.assign(reported_cached_tokens=float("nan")), [
+            *problems,
+            Problem("warning", "cached_tokens_lie", text, way_out),
+        ]
     warm = int(fresh["reported_cached_tokens"].ge(block).sum())
     if warm:
         text = f"{warm} of {len(fresh)} requests with a never-seen prefix were served from a cache: round 1 is not wholly cold."

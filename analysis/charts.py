@@ -1,0 +1,171 @@
+"""A finished table and an Axes come in, a drawing goes out. Colour is never the only sign: lines, marks and hatches differ too."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
+
+from analysis.figures import COLOURS
+from analysis.tidy import rows_of
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "cold": {"color": COLOURS["cold"], "linestyle": "-", "marker": "o", "hatch": ""},
+    "hit": {"color": COLOURS["hit"], "linestyle": "--", "marker": "^", "hatch": "///"},
+    "partial": {"color": COLOURS["third"], "linestyle": "-.", "marker": "s", "hatch": "..."},
+    "racing": {"color": COLOURS["fourth"], "linestyle": ":", "marker": "D", "hatch": "xxx"},
+    "unknown": {"color": COLOURS["faint"], "linestyle": (0, (1, 1)), "marker": "v", "hatch": "+++"},
+    "warmup": {"color": COLOURS["faint"], "linestyle": (0, (5, 1)), "marker": "P", "hatch": "oo"},
+    "failed": {"color": COLOURS["ink"], "linestyle": (0, (3, 1)), "marker": "x", "hatch": "**"},
+}
+ORDER = ("cold", "hit", "partial", "racing", "unknown", "warmup", "failed")
+POINTS = 1200  # drawn at most, evenly picked: more say nothing and make a report heavy
+
+
+def look(label: str) -> dict[str, Any]:
+    return LOOKS.get(label) or list(LOOKS.values())[hash_of(label) % 5]
+
+
+def hash_of(label: str) -> int:
+    """Stable between processes, unlike hash()."""
+    return sum(map(ord, label))
+
+
+def seconds_or_ms(axes: Axes, axis: str, name: str, largest_ms: float) -> None:
+    """Label an axis of milliseconds in the unit that reads best."""
+    which = axes.xaxis if axis == "x" else axes.yaxis
+    if largest_ms >= 10_000:
+        which.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}"))
+        which.set_label_text(f"{name} (s)")
+    else:
+        which.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
+        which.set_label_text(f"{name} (ms)")
+
+
+def pick(frame: pd.DataFrame, limit: int = POINTS) -> pd.DataFrame:
+    """At most `limit` rows, evenly spaced."""
+    return frame if len(frame) <= limit else frame.iloc[np.linspace(0, len(frame) - 1, limit).astype(int)]
+
+
+def draw_ecdf(axes: Axes, values: pd.DataFrame, name: str) -> None:
+    """Columns label, value. The band is distribution-free (Dvoretzky-Kiefer-Wolfowitz): eps = sqrt(ln(2 / 0.05) / 2n)."""
+    for label in [label for label in ORDER if values["label"].eq(label).any()]:
+        ordered = np.sort(values.loc[values["label"].eq(label), "value"].to_numpy())
+        n = len(ordered)
+        share = np.arange(1, n + 1) / n
+        if n > POINTS:
+            kept = np.linspace(0, n - 1, POINTS).astype(int)
+            ordered, share = ordered[kept], share[kept]
+        band = math.sqrt(math.log(2 / 0.05) / (2 * n))
+        style = look(label)
+        axes.fill_between(ordered, np.clip(share - band, 0, 1), np.clip(share + band, 0, 1), step="post", alpha=0.18,
+                          color=style["color"], linewidth=0)  # fmt: skip
+        axes.step(
+            ordered,
+            share,
+            where="post",
+            color=style["color"],
+            linestyle=style["linestyle"],
+            linewidth=2,
+            label=f"{label} (n = {n:,})",
+        )
+    log_if_wide(axes, "x", values["value"])
+    seconds_or_ms(axes, "x", name, float(values["value"].max()))
+    axes.set_ylabel("share of requests")
+    axes.set_ylim(0, 1.02)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    axes.legend(loc="lower right")
+
+
+def log_if_wide(axes: Axes, axis: str, values: pd.Series) -> None:
+    """A logarithmic axis where the values span more than a factor of 20."""
+    positive = values[values > 0]
+    if len(positive) and positive.max() / positive.min() > 20:
+        (axes.set_xscale if axis == "x" else axes.set_yscale)("log")
+
+
+def draw_over_time(axes: Axes, requests: pd.DataFrame, borders: list[tuple[float, str]]) -> None:
+    """Columns at_s, value, label: one mark per request; `borders` are (time, name) of the rounds' starts."""
+    for label in [label for label in ORDER if requests["label"].eq(label).any()]:
+        rows = pick(requests[requests["label"].eq(label)])
+        style = look(label)
+        axes.scatter(
+            rows["at_s"],
+            rows["value"],
+            s=16,
+            color=style["color"],
+            marker=style["marker"],
+            linewidths=0.8,
+            label=label,
+            alpha=0.85,
+        )
+    log_if_wide(axes, "y", requests["value"])
+    for at_s, name in borders:
+        axes.axvline(at_s, color=COLOURS["faint"], linewidth=0.8, linestyle=":")
+        axes.annotate(
+            name, (at_s, 1.0), xycoords=("data", "axes fraction"), xytext=(3, -9), textcoords="offset points", fontsize=8
+        )
+    seconds_or_ms(axes, "y", "TTFT", float(requests["value"].max()))
+    axes.set_xlabel("time since the first request (s)")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=6)
+
+
+def draw_pairs_of_bars(axes: Axes, bars: pd.DataFrame, name: str, labels: tuple[str, str]) -> None:
+    """Columns group, baseline, contender, note: two horizontal bars per group, the note behind the second."""
+    positions = np.arange(len(bars))[::-1].astype(float)
+    largest = float(bars[["baseline", "contender"]].max().max())
+    for offset, column, label, key in ((0.19, "baseline", labels[0], "cold"), (-0.19, "contender", labels[1], "hit")):
+        style = look(key)
+        axes.barh(positions + offset, bars[column], height=0.36, color=style["color"], hatch=style["hatch"], edgecolor=COLOURS["ink"],
+                  linewidth=0.6, label=label)  # fmt: skip
+    for position, row in zip(positions, rows_of(bars), strict=True):
+        before, after = row["baseline"], row["contender"]
+        axes.text(before + largest * 0.01, position + 0.19, _short(before), va="center", fontsize=9)
+        axes.text(after + largest * 0.01, position - 0.19, f"{_short(after)}  {row['note']}", va="center", fontsize=9)
+    axes.set_yticks(positions, bars["group"])
+    axes.set_xlim(0, largest * 1.25)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(name)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.75 / len(bars) ** 0.9), ncols=2)
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def draw_changes(axes: Axes, changes: pd.DataFrame) -> None:
+    """Columns name, change, low, high (shares): a point with its interval per row, and the line of no change."""
+    positions = np.arange(len(changes))[::-1]
+    values = 100 * changes[["change", "low", "high"]].astype("float64")
+    axes.axvline(0, color=COLOURS["ink"], linewidth=1)
+    for position, (change, low, high) in zip(positions, values.to_numpy(), strict=True):
+        better = math.isfinite(low) and (high < 0 or low > 0)
+        axes.plot([low, high], [position, position], color=COLOURS["cold"], linewidth=2.5, solid_capstyle="butt")
+        axes.plot([change], [position], marker="o" if better else "D", markersize=8, color=COLOURS["cold"],
+                  markerfacecolor=COLOURS["cold"] if better else "none", markeredgewidth=1.6)  # fmt: skip
+    axes.set_yticks(positions, changes["name"])
+    axes.set_ylim(-0.6, len(changes) - 0.4)
+    axes.set_xlabel("change (%); filled: the 95 % interval excludes no change")
+
+
+def draw_columns(axes: Axes, columns: pd.DataFrame, name: str) -> None:
+    """Columns group, label, value: bars per group (a round), hatched by label."""
+    labels, groups = list(dict.fromkeys(columns["label"])), list(dict.fromkeys(columns["group"]))
+    width = 0.8 / max(1, len(labels))
+    for i, label in enumerate(labels):
+        rows = columns[columns["label"].eq(label)].set_index("group")["value"].reindex(groups)
+        style = look(label) if label in LOOKS else list(LOOKS.values())[i % 5]
+        at = np.arange(len(groups)) - 0.4 + width * (i + 0.5)
+        drawn = axes.bar(at, rows, width=width * 0.92, color=style["color"], hatch=style["hatch"], edgecolor=COLOURS["ink"], linewidth=0.6,
+                         label=label)  # fmt: skip
+        axes.bar_label(drawn, labels=["" if pd.isna(value) else _short(value) for value in rows], fontsize=9, padding=2)
+    axes.set_xticks(range(len(groups)), groups)
+    axes.grid(visible=False, axis="x")
+    axes.margins(y=0.14)
+    axes.set_ylabel(name)
+    if len(labels) > 1:
+        axes.legend(loc="upper left")

@@ -1,0 +1,114 @@
+"""A drawing function and its finished table come in, a Chart (SVG text, PNG bytes) goes out; no state outside a figure.
+
+Inline in HTML the named colours become CSS variables, so that a chart follows the page into dark mode; as files they are plain SVG.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# name of a CSS variable -> colour on paper; lightness differs from one to the next, so that they differ in grayscale too
+COLOURS = {
+    "ink": "#1d2127",
+    "grid": "#d4d8de",
+    "cold": "#1f5fa8",
+    "hit": "#f09a26",
+    "third": "#5c8f3d",
+    "fourth": "#a63a6b",
+    "faint": "#8a919c",
+}
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Arial", "sans-serif"],
+    "font.size": 10,
+    "text.parse_math": False,
+    "axes.unicode_minus": True,
+    "text.color": COLOURS["ink"],
+    "axes.edgecolor": COLOURS["ink"],
+    "axes.labelcolor": COLOURS["ink"],
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": COLOURS["grid"],
+    "grid.linewidth": 0.7,
+    "xtick.color": COLOURS["ink"],
+    "ytick.color": COLOURS["ink"],
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "hatch.linewidth": 0.6,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "figure.constrained_layout.use": True,
+}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """`title` says what it shows, `text` what can be read from it by someone who cannot see it."""
+
+    name: str
+    title: str
+    text: str
+    svg: str
+    png: bytes
+
+    @property
+    def inline_svg(self) -> str:
+        """For a page: colours as CSS variables, ids made unique, a role and a label for screen readers."""
+        svg = re.sub(r"<metadata>.*?</metadata>", "", self.svg[self.svg.index("<svg") :], flags=re.S)
+        for name, colour in COLOURS.items():
+            svg = svg.replace(colour, f"var(--{name})")
+        svg = re.sub(r'\bid="([^"]+)"', rf'id="{self.name}-\1"', svg)
+        svg = re.sub(r'(xlink:href="#|url\(#)([^")]+)', rf"\1{self.name}-\2", svg)
+        label = _attribute(f"{self.title}. {self.text}")
+        return re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"|<svg ', lambda m: _open_tag(m, label), svg, count=1)
+
+
+def _open_tag(match: re.Match[str], label: str) -> str:
+    return f'<svg {match.group(1) or ""}role="img" aria-label="{label}" '
+
+
+def _attribute(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def draw(name: str, title: str, text: str, drawing: Callable[[Axes], None], size_in: tuple[float, float] = (7.6, 3.4)) -> Chart:
+    """One chart with one pair of axes."""
+    style: Any = {**STYLE, "svg.hashsalt": name}
+    with plt.rc_context(style):
+        figure, axes = plt.subplots(figsize=size_in)
+        try:
+            drawing(axes)
+            axes.set_title(title)
+            return Chart(name, title, text, _svg(figure), _png(figure))
+        finally:
+            plt.close(figure)
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
