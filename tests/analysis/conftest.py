@@ -1,24 +1,27 @@
 from __future__ import annotations
 
-import os
+import importlib
 import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from analysis.commands import run_command
 
 
 @pytest.fixture
-def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run `python -m MODULE ARGS` as a user would, from the root of the checkout."""
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`python -m MODULE ARGS` without the seconds of a new process; test_commands.py starts one real process too."""
 
     def run(module: str, *args: object) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "MPLCONFIGDIR": str(tmp_path / "mpl")}
-        return subprocess.run(
-            [sys.executable, "-m", module, *map(str, args)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-        )
+        name = "analysis.__main__" if module == "analysis" else module
+        argv = [module, *map(str, args)]
+        monkeypatch.setattr("sys.argv", argv)
+        capsys.readouterr()
+        code = run_command(importlib.import_module(name).main)
+        printed = capsys.readouterr()
+        return subprocess.CompletedProcess(argv, code, printed.out, printed.err)
 
     return run
