@@ -14,8 +14,10 @@ import time
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+import gevent
 import httptools
 from gevent import socket
+from gevent.hub import Waiter
 
 SO_TIMESTAMPNS = 35  # Linux; Python's socket module does not name it
 _TIMESPEC = struct.Struct("@ll")
@@ -167,29 +169,67 @@ class Connection:
                 self.close()
 
     def _receive(self, framing: _Framing) -> None:
-        receive = self._receive_kernel if self._kernel_stamps else self._receive_process
-        response, feed = framing.response, framing.parser.feed_data
-        while not response.complete:
-            framing.stamp_s, data = receive()
-            if not data:
-                response.complete = framing.ended_by_close()
-                return
-            if response.first_byte_at_s is None:
-                response.first_byte_at_s = framing.stamp_s
-            feed(data)
+        """Take the response as it arrives. Without TLS one watcher serves the whole response, called by the event loop itself:
+        no switch into this greenlet, no timer and no watcher is made per chunk."""
+        if self._kernel_stamps:
+            _Arrival(self._socket, framing).wait()
+        else:
+            while not framing.response.complete:
+                data = self._socket.recv(_RECEIVE_BYTES)  # type: ignore[union-attr]
+                if _take(framing, time.monotonic(), data):
+                    return
 
-    def _receive_process(self) -> tuple[float, bytes]:
-        data = self._socket.recv(_RECEIVE_BYTES)  # type: ignore[union-attr]
-        return time.monotonic(), data
 
-    def _receive_kernel(self) -> tuple[float, bytes]:
-        """The kernel stamps by the wall clock; its age at this moment puts the stamp on the monotonic clock, so drift cannot build up."""
-        data, ancillary, _, _ = self._socket.recvmsg(_RECEIVE_BYTES, _ANCILLARY)  # type: ignore[union-attr]
-        now_s = time.monotonic()
-        for level, kind, value in ancillary:
-            if level == std_socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
-                seconds, nanoseconds = _TIMESPEC.unpack(value)
-                age_s = (time.time_ns() - seconds * 1_000_000_000 - nanoseconds) * 1e-9
-                if 0 <= age_s < MAX_KERNEL_AGE_S:
-                    return now_s - age_s, data
-        return now_s, data
+def _take(framing: _Framing, stamp_s: float, data: bytes) -> bool:
+    """Feed one piece to the framing; True when the response is over, by its framing or because the peer has closed."""
+    response = framing.response
+    if not data:
+        response.complete = framing.ended_by_close()
+        return True
+    if response.first_byte_at_s is None:
+        response.first_byte_at_s = stamp_s
+    framing.stamp_s = stamp_s
+    framing.parser.feed_data(data)
+    return response.complete
+
+
+class _Arrival:
+    """Pieces of one response, received in the event loop's own callback and stamped by the kernel."""
+
+    def __init__(self, sock: socket.socket, framing: _Framing) -> None:
+        self._recvmsg = sock._sock.recvmsg  # the plain non-blocking socket under gevent's
+        self._framing = framing
+        self._waiter = Waiter()
+        self._watcher = gevent.get_hub().loop.io(sock.fileno(), 1)
+
+    def wait(self) -> None:
+        self._watcher.start(self._readable)
+        try:
+            self._waiter.get()
+        finally:
+            self._watcher.stop()
+            self._watcher.close()
+
+    def _readable(self) -> None:
+        try:
+            data, ancillary, _, _ = self._recvmsg(_RECEIVE_BYTES, _ANCILLARY)
+            if _take(self._framing, _stamp_s(ancillary), data):
+                self._watcher.stop()
+                self._waiter.switch(None)
+        except BlockingIOError:
+            return
+        except Exception as error:  # it belongs to the greenlet that waits, not to the loop
+            self._watcher.stop()
+            self._waiter.throw(error)
+
+
+def _stamp_s(ancillary: list[tuple[int, int, bytes]]) -> float:
+    """The kernel stamps by the wall clock; its age at this moment puts the stamp on the monotonic clock, so drift cannot build up."""
+    now_s = time.monotonic()
+    for level, kind, value in ancillary:
+        if level == std_socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
+            seconds, nanoseconds = _TIMESPEC.unpack(value)
+            age_s = (time.time_ns() - seconds * 1_000_000_000 - nanoseconds) * 1e-9
+            if 0 <= age_s < MAX_KERNEL_AGE_S:
+                return now_s - age_s
+    return now_s
