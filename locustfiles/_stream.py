@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import ssl
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any
 
 import gevent
 import httptools
+import orjson
 
 from locustfiles._http import Connection, Response
 from scenarios.record import OutputChunk
@@ -135,7 +135,7 @@ def parse_stream(outcome: StreamOutcome) -> None:
         if payload == b"[DONE]" or not payload:
             continue
         try:
-            event = json.loads(payload)
+            event = orjson.loads(payload)
         except ValueError:
             # the last event of a cut stream is torn: that is the cut, not malformed JSON
             outcome.fail("malformed" if outcome.response.complete else "cut", f"not JSON: {payload[:80]!r}")
