@@ -15,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 START_TIMEOUT_S = 30.0
+SCENARIOS = ("cold_start", "long_context_high_reuse")
 ROLES = {"single": 18000, "pd": 19000}  # the ports of configs/emulator_single.yaml and configs/emulator_pd.yaml
 
 
@@ -22,7 +23,19 @@ ROLES = {"single": 18000, "pd": 19000}  # the ports of configs/emulator_single.y
 def emulator(role: str, profile: str, time_scale: float) -> Iterator[None]:
     """A running emulator; SystemExit with its own words if it does not come up."""
     port = ROLES[role]
-    command = [PYTHON, "-m", "emulator", "--port", str(port), "--role", role, "--profile", profile, "--time-scale", str(time_scale)]
+    command = [
+        PYTHON,
+        "-m",
+        "emulator",
+        "--port",
+        str(port),
+        "--role",
+        role,
+        "--profile",
+        profile,
+        "--time-scale",
+        str(time_scale),
+    ]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
         wait_until_up(process, f"http://127.0.0.1:{port}/health")
@@ -43,10 +56,11 @@ def wait_until_up(process: subprocess.Popen[bytes], url: str) -> None:
     raise SystemExit(f"{url} did not answer within {START_TIMEOUT_S:.0f} s")
 
 
-def run_load(role: str, folder: Path, users: int, scenario: str) -> Path:
+def run_load(role: str, folder: Path, users: int, scenarios: list[str]) -> Path:
     """One headless Locust run; its folder, or SystemExit with Locust's exit code."""
-    command = [PYTHON, "-m", "locust", "-f", f"locustfiles/{scenario}.py", "--headless", "-u", str(users), "-r", str(users)]
+    command = [PYTHON, "-m", "locust", "-f", "locustfiles", "--headless", "-u", str(users), "-r", str(users)]
     command += ["--deployment", f"configs/emulator_{role}.yaml", "--rounds", "2", "--output-dir", str(folder), "--run-name", role]
+    command += ["--scenarios", *scenarios]
     done = subprocess.run([*command, "--only-summary"], cwd=ROOT, check=False)
     if done.returncode:
         raise SystemExit(done.returncode)
@@ -58,13 +72,13 @@ def main() -> int:
     parser.add_argument("--profile", default="qwen_72b", help="emulator profile (default: qwen_72b)")
     parser.add_argument("--time-scale", type=float, default=0.1, help="simulated seconds take this many real ones (default: 0.1)")
     parser.add_argument("--users", type=int, default=8, help="concurrent users (default: 8)")
-    parser.add_argument("--scenario", default="long_context_high_reuse", help="scenario (default: long_context_high_reuse)")
+    parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS), help=f"scenarios (default: {' '.join(SCENARIOS)})")
     options = parser.parse_args()
     folder = ROOT / "results" / f"demo_{datetime.now():%Y%m%d-%H%M%S}"
     runs = {}
     for role in ROLES:
         with emulator(role, options.profile, options.time_scale):
-            runs[role] = run_load(role, folder, options.users, options.scenario)
+            runs[role] = run_load(role, folder, options.users, options.scenarios)
     output = folder / "comparison.html"
     compare = [PYTHON, "-m", "analysis.compare_results", "--pd-stats", str(runs["pd"] / "stats.json")]
     compare += ["--non-pd-stats", str(runs["single"] / "stats.json"), "--output", str(output)]

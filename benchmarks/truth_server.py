@@ -40,7 +40,9 @@ class Schedule:
         self._heap: list[tuple[float, int, int, asyncio.Transport]] = []
         self._count = 0
         self.late_ms: list[float] = []
-        self._parts = [(f"{len(BEFORE) + STAMP_BYTES + len(after):x}\r\n".encode() + BEFORE, after + b"\r\n") for after in (AFTER, LAST)]
+        self._parts = [
+            (f"{len(BEFORE) + STAMP_BYTES + len(after):x}\r\n".encode() + BEFORE, after + b"\r\n") for after in (AFTER, LAST)
+        ]
         self._tail = _end(tokens)
 
     def add(self, transport: asyncio.Transport) -> None:

@@ -85,7 +85,7 @@ def test_master_and_two_workers_share_unequal_users(locust: LocustProcesses, stu
 
 def test_any_scenario_without_a_class_of_its_own(locust: LocustProcesses, stub: Stub, tmp_path: Path) -> None:
     text = Path("scenarios/cold_start.yaml").read_text().replace("name: cold_start", "name: mine")
-    text = text.replace("requests: 20", "requests: 4").replace("tokens: 2000", "tokens: 200")
+    text = text.replace("requests: 30", "requests: 4").replace("tokens: 4000", "tokens: 200")
     (tmp_path / "mine.yaml").write_text(text + "api: completions\n")
     base = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "-r", "10", "--host", stub.url, "--rounds", "3")
     code, output = locust.run(*base, "--scenarios", str(tmp_path / "mine.yaml"))
