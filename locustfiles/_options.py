@@ -69,7 +69,7 @@ def _declare(parser: Any) -> None:
         help="YAML of the deployment under test (configs/pd_disagg.yaml, ...). Without it, --host is enough")  # fmt: skip
     add("--model", metavar="NAME", default="", env_var="KV_MODEL",
         help="Model name to request. Default: the deployment's, else the only one that the server lists")  # fmt: skip
-    add("--scenarios", metavar="NAME", nargs="*", default=[], env_var="KV_SCENARIOS",
+    add("--scenarios", metavar="NAME", nargs="*", default="", env_var="KV_SCENARIOS",
         help="Scenarios (names, or YAML files) to run one after another. Default: those of the loaded locustfiles")  # fmt: skip
     add("--rounds", metavar="N", type=_arg("rounds", int, 1), default=None, env_var="KV_ROUNDS",
         help="Rounds per scenario: round 1 is cold, later ones repeat it. Default: the scenario's (2)")  # fmt: skip
@@ -106,7 +106,8 @@ def read_options(parsed: argparse.Namespace) -> Options:
     rate = _number("request-rate", parsed.request_rate, float, 1e-6)
     if arrival != "closed" and rate is None:
         raise BadInput(f"--arrival {arrival} needs --request-rate (session starts per second, over all workers)")
-    names = parsed.scenarios if isinstance(parsed.scenarios, list) else str(parsed.scenarios).split(",")
+    given = parsed.scenarios  # a list from the command line; text from the web form, whose empty list would want numbers
+    names = given if isinstance(given, list) else str(given).replace(",", " ").split()
     run_name = parsed.run_name or None
     if run_name and (Path(run_name).name != run_name or run_name in (".", "..")):
         raise BadInput(f"--run-name is {run_name!r}; expected a plain folder name")
