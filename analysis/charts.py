@@ -51,6 +51,15 @@ def pick(frame: pd.DataFrame, limit: int = POINTS) -> pd.DataFrame:
     return frame if len(frame) <= limit else frame.iloc[np.linspace(0, len(frame) - 1, limit).astype(int)]
 
 
+def legend_below(axes: Axes) -> None:
+    """Outside the axes, where it can hide nothing."""
+    figure = axes.get_figure()
+    handles, labels = axes.get_legend_handles_labels()
+    if figure is not None and handles:
+        widest = max(map(len, labels)) + 5
+        figure.legend(handles, labels, loc="outside lower center", ncols=max(1, min(6, len(labels), 95 // widest)))
+
+
 def draw_ecdf(axes: Axes, values: pd.DataFrame, name: str) -> None:
     """Columns label, value. The band is distribution-free (Dvoretzky-Kiefer-Wolfowitz): eps = sqrt(ln(2 / 0.05) / 2n)."""
     for label in [label for label in ORDER if values["label"].eq(label).any()]:
@@ -111,7 +120,7 @@ def draw_over_time(axes: Axes, requests: pd.DataFrame, borders: list[tuple[float
         )
     seconds_or_ms(axes, "y", "TTFT", float(requests["value"].max()))
     axes.set_xlabel("time since the first request (s)")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=6)
+    legend_below(axes)
 
 
 def draw_pairs_of_bars(axes: Axes, bars: pd.DataFrame, name: str, labels: tuple[str, str]) -> None:
@@ -125,12 +134,12 @@ def draw_pairs_of_bars(axes: Axes, bars: pd.DataFrame, name: str, labels: tuple[
     for position, row in zip(positions, rows_of(bars), strict=True):
         before, after = row["baseline"], row["contender"]
         axes.text(before + largest * 0.01, position + 0.19, _short(before), va="center", fontsize=9)
-        axes.text(after + largest * 0.01, position - 0.19, f"{_short(after)}  {row['note']}", va="center", fontsize=9)
+        axes.text(after + largest * 0.01, position - 0.19, f"{_short(after)}   ({row['note']})", va="center", fontsize=9)
     axes.set_yticks(positions, bars["group"])
     axes.set_xlim(0, largest * 1.25)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(name)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.75 / len(bars) ** 0.9), ncols=2)
+    legend_below(axes)
 
 
 def _short(value: float) -> str:
@@ -153,19 +162,89 @@ def draw_changes(axes: Axes, changes: pd.DataFrame) -> None:
 
 
 def draw_columns(axes: Axes, columns: pd.DataFrame, name: str) -> None:
-    """Columns group, label, value: bars per group (a round), hatched by label."""
+    """Columns group, label, value: bars per group side by side, told apart by their label's look."""
     labels, groups = list(dict.fromkeys(columns["label"])), list(dict.fromkeys(columns["group"]))
-    width = 0.8 / max(1, len(labels))
+    slots = int(columns.groupby("group").size().max())
+    width = 0.8 / slots
+    place = columns.groupby("group").cumcount()
+    at = columns["group"].map(groups.index) - 0.4 + width * (place + 0.5)
     for i, label in enumerate(labels):
-        rows = columns[columns["label"].eq(label)].set_index("group")["value"].reindex(groups)
-        style = look(label) if label in LOOKS else list(LOOKS.values())[i % 5]
-        at = np.arange(len(groups)) - 0.4 + width * (i + 0.5)
-        drawn = axes.bar(at, rows, width=width * 0.92, color=style["color"], hatch=style["hatch"], edgecolor=COLOURS["ink"], linewidth=0.6,
-                         label=label)  # fmt: skip
-        axes.bar_label(drawn, labels=["" if pd.isna(value) else _short(value) for value in rows], fontsize=9, padding=2)
+        rows = columns["label"].eq(label)
+        style = LOOKS.get(label) or list(LOOKS.values())[i % 5]
+        drawn = axes.bar(at[rows], columns.loc[rows, "value"], width=width * 0.92, color=style["color"], hatch=style["hatch"],
+                         edgecolor=COLOURS["ink"], linewidth=0.6, label=label)  # fmt: skip
+        axes.bar_label(drawn, labels=[_short(value) for value in columns.loc[rows, "value"]], fontsize=9, padding=2)
     axes.set_xticks(range(len(groups)), groups)
+    axes.set_xlim(-0.6, len(groups) - 0.4)
     axes.grid(visible=False, axis="x")
     axes.margins(y=0.14)
     axes.set_ylabel(name)
     if len(labels) > 1:
-        axes.legend(loc="upper left")
+        legend_below(axes)
+
+
+def draw_fit(axes: Axes, points: pd.DataFrame) -> None:
+    """Columns uncached, ttft_ms, predicted_ms, label: measured requests by window, and what the model says of each as a cross."""
+    for label in [label for label in ORDER if points["label"].eq(label).any()]:
+        rows = points[points["label"].eq(label)]
+        style = look(label)
+        axes.scatter(
+            rows["uncached"], rows["ttft_ms"], s=18, color=style["color"], marker=style["marker"], linewidths=0.8, label=label
+        )
+    axes.scatter(
+        points["uncached"],
+        points["predicted_ms"],
+        s=22,
+        marker="x",
+        color=COLOURS["ink"],
+        linewidths=0.9,
+        label="model",
+        zorder=3,
+    )
+    log_if_wide(axes, "x", points["uncached"])
+    log_if_wide(axes, "y", points["ttft_ms"])
+    seconds_or_ms(axes, "y", "TTFT", float(points["ttft_ms"].max()))
+    axes.set_xlabel("uncached prompt tokens")
+    axes.legend(loc="upper left")
+
+
+def draw_residuals(axes: Axes, points: pd.DataFrame) -> None:
+    """Columns predicted_ms, ttft_ms, label: (measured - predicted) / predicted against the prediction; a pattern means a missing term."""
+    for label in [label for label in ORDER if points["label"].eq(label).any()]:
+        rows = points[points["label"].eq(label)]
+        style = look(label)
+        residual = 100 * (rows["ttft_ms"] / rows["predicted_ms"] - 1)
+        axes.scatter(
+            rows["predicted_ms"], residual, s=18, color=style["color"], marker=style["marker"], linewidths=0.8, label=label
+        )
+    axes.axhline(0, color=COLOURS["ink"], linewidth=1)
+    log_if_wide(axes, "x", points["predicted_ms"])
+    seconds_or_ms(axes, "x", "predicted TTFT", float(points["predicted_ms"].max()))
+    axes.set_ylabel("measured against predicted (%)")
+    axes.legend(loc="best")
+
+
+def draw_stack(axes: Axes, parts: pd.DataFrame, name: str) -> None:
+    """Columns group, part, value: one horizontal stacked bar per group."""
+    groups, names = list(dict.fromkeys(parts["group"])), list(dict.fromkeys(parts["part"]))
+    positions, left = np.arange(len(groups))[::-1], np.zeros(len(groups))
+    for part, style in zip(names, [*LOOKS.values()] * (1 + len(names) // len(LOOKS)), strict=False):
+        widths = parts[parts["part"].eq(part)].set_index("group")["value"].reindex(groups).fillna(0.0).to_numpy()
+        axes.barh(positions, widths, left=left, height=0.6, color=style["color"], hatch=style["hatch"], edgecolor=COLOURS["ink"],
+                  linewidth=0.6, label=part)  # fmt: skip
+        left = left + widths
+    axes.set_yticks(positions, groups)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(name)
+    legend_below(axes)
+
+
+def draw_series(axes: Axes, series: pd.DataFrame, name: str) -> None:
+    """Columns at_s, label, value: a line per label with a mark at each scrape."""
+    for (label, rows), style in zip(series.groupby("label", sort=True), [*LOOKS.values()] * 3, strict=False):
+        axes.plot(rows["at_s"], rows["value"], color=style["color"], linestyle=style["linestyle"], marker=style["marker"], markersize=4,
+                  linewidth=1.6, label=str(label))  # fmt: skip
+    axes.set_xlabel("time since the first scrape (s)")
+    axes.set_ylabel(name)
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="best")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from analysis import text_tables, views
+from analysis import detail_views, text_tables, views
 from analysis.targets import FAIL
 from scenarios.errors import BadInput
 
@@ -50,7 +50,10 @@ def run_text(stats: dict[str, Any]) -> str:
             table = views.distribution_table(stats, scenario, "round", str(row["round"]), title)
             blocks.append(text_tables.console(table))
         blocks.append(text_tables.console(views.window_table(stats, scenario)))
+        blocks.append(text_tables.console(detail_views.cache_table(stats, scenario)))
+        blocks.append(text_tables.console(detail_views.stage_table(stats, scenario)))
         blocks += [text_tables.console(views.answer_table(stats, scenario, split)) for split in ("round", "evidence")]
+    blocks.append(text_tables.console(detail_views.model_table(stats)))
     targets = views.targets_table(stats)
     blocks += [text_tables.console(targets) if targets else "", views.headline(stats)]
     return "\n\n".join(block for block in blocks if block)

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import charts, text_tables, views
+from analysis.detail_charts import stage_chart, stage_parts
 from analysis.figures import Chart, draw
 from analysis.pages import Block, Page, section
 from analysis.run_charts import slug
@@ -188,7 +189,8 @@ def comparison_page(found: RunComparison) -> Page:
     answer.append(targets_table(found))
     sections = [section("Conditions", [conditions_table(found)])]
     for scenario in names:
-        blocks = [verdict_table(found, scenario), throughput_chart(found, scenario)]
+        parts = [part for run, name in zip(found.runs, found.names, strict=True) for part in stage_parts(run, scenario, name)]
+        blocks = [verdict_table(found, scenario), throughput_chart(found, scenario), stage_chart(parts, scenario)]
         sections.append(section(f"Scenario {scenario}: every run against {found.names[0]}", blocks))
     lines = tuple((name, views.run_line(run.stats), str(run.source)) for run, name in zip(found.runs, found.names, strict=True))
     sections.append(section("The runs", [Table("What was compared", ("name", "run", "folder"), lines, texts=(1, 2))]))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -96,7 +97,7 @@ def draw(name: str, title: str, text: str, drawing: Callable[[Axes], None], size
         figure, axes = plt.subplots(figsize=size_in)
         try:
             drawing(axes)
-            axes.set_title(title)
+            axes.set_title(textwrap.fill(title, 80))
             return Chart(name, title, text, _svg(figure), _png(figure))
         finally:
             plt.close(figure)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from analysis import run_charts, views
+from analysis import detail_charts, detail_views, run_charts, views
 from analysis.figures import Chart
 from analysis.pipeline import Analysis
 from analysis.views import Table
@@ -59,6 +59,8 @@ def run_page(analysis: Analysis, charts: bool) -> Page:
     sections = [section("Can these figures be believed?", validity_blocks(analysis))]
     sections += [section(f"Scenario {name}", scenario_blocks(analysis, name, charts)) for name in names]
     sections += [
+        section("What explains the TTFT", model_blocks(analysis, charts)),
+        section("The servers over the run", detail_charts.gauge_charts(analysis) if charts else []),
         section("Failures", [views.failures_table(stats) or "No request failed."]),
         section("Conditions, and how to repeat", [conditions_table(stats["run"]), repeat_text(stats["run"])]),
         section("How the figures are made", [method_text(analysis)]),
@@ -75,14 +77,40 @@ def run_page(analysis: Analysis, charts: bool) -> Page:
 
 
 def scenario_blocks(analysis: Analysis, name: str, charts: bool) -> list[Block | None]:
+    """One scenario: rounds, times, windows, what a hit changes, where cached tokens went, what the servers say."""
     stats = analysis.stats
-    blocks: list[Block | None] = [views.round_table(stats, name)]
+    drawn = (
+        {chart.name.removesuffix("-" + run_charts.slug(name)): chart for chart in run_charts.scenario_charts(analysis, name)}
+        if charts
+        else {}
+    )
+    blocks: list[Block | None] = [views.round_table(stats, name), drawn.get("throughput")]
     for row in views.find(stats["rounds"], scenario=name):
         title = f"Round {row['round']} ({'cold' if row['round'] == 1 else 'hit'}): times of the successful requests"
         blocks.append(views.distribution_table(stats, name, "round", str(row["round"]), title))
-    blocks += [views.window_table(stats, name), views.answer_table(stats, name, "evidence")]
-    blocks += run_charts.scenario_charts(analysis, name) if charts else []
+    blocks += [drawn.get("ttft-ms-ecdf-by-round"), drawn.get("changes"), views.window_table(stats, name)]
+    blocks += [views.answer_table(stats, name, "evidence"), drawn.get("ttft-ms-ecdf-by-evidence"), drawn.get("ttft-over-time")]
+    blocks += [drawn.get("tpot-ms-ecdf-by-round"), detail_views.cache_table(stats, name), detail_views.tier_table(stats, name)]
+    blocks += [detail_charts.tier_chart(analysis, name) if charts else None, detail_views.server_count_table(stats, name)]
+    blocks += [
+        detail_views.stage_table(stats, name),
+        stage_chart(analysis, name) if charts else None,
+        detail_views.store_table(stats, name),
+    ]
     return [*blocks, views.effects_table(stats, name, "round"), views.effects_table(stats, name, "evidence")]
+
+
+def stage_chart(analysis: Analysis, name: str) -> Chart | None:
+    return detail_charts.stage_chart(detail_charts.stage_parts(analysis, name), name)
+
+
+def model_blocks(analysis: Analysis, charts: bool) -> list[Block | None]:
+    """The fit with its charts, or why there is none."""
+    model = analysis.stats["ttft_model"]
+    if model["why_not"]:
+        return [f"No model was fitted: {model['why_not']}."]
+    drawn = detail_charts.model_charts(analysis) if charts else []
+    return [detail_views.model_table(analysis.stats), *drawn, detail_views.expected_table(analysis.stats)]
 
 
 def validity_blocks(analysis: Analysis) -> list[Block | None]:
@@ -104,7 +132,7 @@ def validity_blocks(analysis: Analysis) -> list[Block | None]:
     table = Table(title, header, tuple(rows), stats["split_rules"]["evidence"], texts=(2,))
     told = stats["run"].get("warnings") or []
     warnings = Table("What the load run itself had to say", ("warning",), tuple((str(text),) for text in told))
-    return [table, warnings]
+    return [table, detail_views.steady_table(stats), detail_views.outlier_table(stats), warnings]
 
 
 CONDITIONS = (

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import comparison, summary, targets, windows
+from analysis import cache, comparison, model_tables, stages, steadiness, summary, targets, ttft_model, windows
 from analysis.intervals import CONFIDENCE, RESAMPLES, SEED
 from analysis.problems import Problem, sorted_problems
 from analysis.runs import Run, load_run
@@ -61,7 +61,10 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0) -> Analysis:
     records, evidence_problems = label_run(run, warmup_requests)
     rounds = summary.round_table(records, run.counts)
     client = summary.client_limited(records)
-    problems = [*run.problems, *evidence_problems, *_failures(records), *_client(client)]
+    steady = steadiness.steady_state(records)
+    servers, server_problems = server_tables(run, rounds)
+    problems = [*run.problems, *evidence_problems, *_failures(records), *_client(client), *server_problems]
+    problems += steadiness.steadiness_problems(steady)
     effects = cold_against_hit(run, records, rounds)
     scenarios = list(dict.fromkeys(rounds["scenario"]))
     stats = {
@@ -86,6 +89,11 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0) -> Analysis:
         "failures": summary.failures(records),
         "effects": effects,
         "targets": targets.judge_run(run.info["targets"], effects, scenarios),
+        "cache": cache.account(records, block_size(run.info) or windows.BLOCK_SIZE_TOKENS),
+        "steady_state": steady,
+        "outliers": steadiness.outliers(records),
+        **servers,
+        "ttft_model": _model(records, run.info),
         "samples": _samples(records),
     }
     return Analysis(Path(folder), plain(stats), records)
@@ -108,6 +116,42 @@ def cold_against_hit(run: Run, records: pd.DataFrame, rounds: pd.DataFrame) -> p
     by_round = comparison.add_verdicts(_stack(comparison.effects(pairs), rates))
     by_evidence = comparison.add_verdicts(comparison.effects(comparison.pair_windows(records)))
     return _stack(by_round.assign(split="round"), by_evidence.assign(split="evidence"))
+
+
+def server_tables(run: Run, rounds: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], list[Problem]]:
+    """What the servers' own metrics say of each round; empty tables where there are none."""
+    series = stages.series(run.server_metrics)
+    changed, problems = stages.deltas(series)
+    tiers = stages.tiers(changed)
+    checked = stages.check_client_counts(tiers, rounds)
+    tables = {"tiers": tiers, "stages": stages.stage_times(changed), "store_traffic": stages.store_traffic(changed),
+              "server_counts": checked, "gauges": stages.gauge_series(series)}  # fmt: skip
+    return tables, [*problems, *_disagreement(checked)]
+
+
+def _disagreement(checked: pd.DataFrame) -> list[Problem]:
+    """Servers and client should count the same cached tokens: more than 2 % apart is a warning."""
+    both = checked[checked["client_cached_tokens"].notna() & checked["server_cached_tokens"].notna()]
+    apart = (both["server_cached_tokens"] - both["client_cached_tokens"]).abs()
+    wrong = both[apart > 0.02 * both[["server_cached_tokens", "client_cached_tokens"]].max(axis=1)]
+    return [
+        Problem(
+            "warning",
+            "cached_tokens_disagree",
+            f"Round {row['round']} of {row['scenario']}: the {row['role']} counted {row['server_cached_tokens']:,.0f} cached tokens, "
+            f"the answers reported {row['client_cached_tokens']:,.0f}.",
+            "Other traffic on the servers, a missing metrics address, or a decoder that counts loaded KV as cached.",
+        )
+        for row in rows_of(wrong)
+    ]
+
+
+def _model(records: pd.DataFrame, info: dict[str, Any]) -> dict[str, Any]:
+    """One model per deployment, over all scenarios."""
+    points = ttft_model.fit_points(records)
+    kv_bytes = (info.get("model_info") or {}).get("kv_bytes_per_token")
+    fit = ttft_model.fit_ttft(points) if len(points) else None
+    return model_tables.model_stats(fit, float(kv_bytes) if isinstance(kv_bytes, int | float) else None, points)
 
 
 def _stack(*tables: pd.DataFrame) -> pd.DataFrame:

@@ -96,7 +96,7 @@ def _throughput(analysis: Analysis, scenario: str) -> Chart | None:
     rounds = [row for row in views.find(analysis.stats["rounds"], scenario=scenario) if row["requests_per_s"]]
     if not rounds:
         return None
-    frame = pd.DataFrame([(f"round {row['round']}", "requests/s", row["requests_per_s"]) for row in rounds],
+    frame = pd.DataFrame([(f"round {row['round']}", "cold" if row["round"] == 1 else "hit", row["requests_per_s"]) for row in rounds],
                          columns=["group", "label", "value"])  # fmt: skip
     text = "; ".join(f"round {row['round']}: {number(row['requests_per_s'])} requests/s" for row in rounds)
     return draw(slug(f"throughput-{scenario}"), "Request throughput by round", text,

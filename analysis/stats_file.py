@@ -12,7 +12,10 @@ from scenarios.errors import BadInput
 
 STATS_FORMAT = 1
 KIND = "kvcache-stats"
-TABLES = ("rounds", "windows", "windows_by_round", "distributions", "effects", "targets", "failures", "problems")
+TABLES = (
+    "problems rounds windows windows_by_round distributions failures effects targets cache steady_state outliers tiers stages "
+    "store_traffic server_counts gauges"
+).split()
 WAY_OUT = "Make it again with: python -m analysis RUN_FOLDER"
 
 

@@ -82,6 +82,8 @@ def totals(records: pd.DataFrame, by: list[str]) -> pd.DataFrame:
                 "sessions": int(group["session_id"].nunique()),
                 "prompt_tokens": total(ok["prompt_tokens"]),
                 "output_tokens": total(ok["output_tokens"]),
+                "reported_cached_tokens": total(ok["reported_cached_tokens"]),
+                "planned_cached_tokens": total(ok["planned_cached_tokens"]),
                 "hit_rate": ratio(ok["reported_cached_tokens"], ok["prompt_tokens"]),
                 "planned_hit_rate": ratio(ok["planned_cached_tokens"], ok["prompt_tokens"]),
                 "cache_efficiency": ratio(ok["reported_cached_tokens"], ok["planned_cached_tokens"]),

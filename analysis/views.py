@@ -38,6 +38,13 @@ def metric_name(metric: str) -> str:
     return f"{name}, {unit}"
 
 
+def statistic_name(statistic: str) -> str:
+    """mean, median, P90; the pairs' own ratios in words."""
+    if statistic == "pair_ratio":
+        return "median of the pairs' ratios"
+    return f"P{statistic[1:]}" if statistic[0] == "p" else statistic
+
+
 def scenarios(stats: Stats) -> list[str]:
     return list(dict.fromkeys(row["scenario"] for row in stats["rounds"]))
 
@@ -50,7 +57,7 @@ def run_line(stats: Stats) -> str:
     """One line that says what was run."""
     run = stats["run"]
     deployment = run.get("deployment") or {}
-    load = f"{run.get('users') or '?'} users on {plural(run.get('workers') or 1, 'worker')}"
+    load = f"{plural(run.get('users') or 0, 'user')} on {plural(run.get('workers') or 1, 'worker')}"
     arrival = run.get("arrival") or {}
     if arrival.get("kind", "closed") != "closed":
         load = f"{arrival['kind']} arrivals, {arrival.get('request_rate_per_s')} requests/s"
@@ -199,7 +206,7 @@ def effects_table(stats: Stats, scenario: str, split: str) -> Table:
     """Every metric by mean and percentile, with the smallest effect that this sample could have shown."""
     rows = []
     for row in find(stats["effects"], scenario=scenario, split=split):
-        statistic = {"pair_ratio": "median of the pairs' ratios"}.get(row["statistic"], row["statistic"])
+        statistic = statistic_name(row["statistic"])
         name = f"{metric_name(row['metric'])}: {statistic}"
         pairs = f"{row['pairs']:.0f} in {row['clusters']:.0f}" if row["pairs"] else DASH
         rows.append(

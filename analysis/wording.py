@@ -30,7 +30,8 @@ def percent(value: Any, signed: bool = False) -> str:
     """0.665 -> 66.5 %."""
     if is_missing(value):
         return DASH
-    text = f"{100 * float(value):{'+' if signed else ''},.1f} %"
+    rounded = round(100 * float(value), 1) + 0.0  # + 0.0: no minus zero
+    text = f"{rounded:{'+' if signed else ''},.1f} %"
     return text.replace("-", "−")
 
 
@@ -54,3 +55,7 @@ def target_value(value: Any, kind: str) -> str:
 
 def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def signed_percent(value: Any) -> str:
+    return percent(value, signed=True)

@@ -1,0 +1,88 @@
+"""An Analysis comes in, the charts of the model, the tiers, the stages and the servers' gauges go out (see run_charts.py)."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis import charts, views
+from analysis.figures import Chart, draw
+from analysis.pipeline import Analysis
+from analysis.run_charts import slug
+from analysis.tidy import rows_of
+from analysis.wording import number, percent
+
+TIER_NAMES = {"gpu": "GPU prefix cache", "external": "LMCache or Mooncake", "computed": "computed"}
+
+
+def model_charts(analysis: Analysis) -> list[Chart]:
+    """TTFT against uncached tokens with the fit, and the residuals."""
+    model = analysis.stats["ttft_model"]
+    if not model["points"]:
+        return []
+    points = pd.DataFrame(model["points"])
+    points = points.assign(uncached=(points["prompt_tokens"] - points["cached_tokens"]).clip(lower=1))
+    text = f"half of the requests are predicted within {percent(model['median_error'])}"
+    return [
+        draw("ttft-model", "TTFT against uncached prompt tokens, measured and by the model", text,
+             lambda axes: charts.draw_fit(axes, points), (7.6, 3.8)),
+        draw("ttft-residuals", "What the model leaves unexplained", text, lambda axes: charts.draw_residuals(axes, points), (7.6, 3.0)),
+    ]  # fmt: skip
+
+
+def tier_chart(analysis: Analysis, scenario: str) -> Chart | None:
+    """Share of the prompt tokens by tier, per round and role."""
+    rows = views.find(analysis.stats["tiers"], scenario=scenario)
+    parts = []
+    for row in rows:
+        prompt = sum(row[tier] for tier in TIER_NAMES)
+        parts += [(f"round {row['round']}, {row['role']}", name, 100 * row[tier] / prompt) for tier, name in TIER_NAMES.items()]
+    if not parts:
+        return None
+    frame = pd.DataFrame(parts, columns=["group", "part", "value"])
+    text = "; ".join(f"{group} {part} {number(value)} %" for group, part, value in parts if value)
+    return draw(slug(f"tiers-{scenario}"), "Where the prompt tokens came from, by the servers' counters", text,
+                lambda axes: charts.draw_stack(axes, frame, "share of prompt tokens (%)"), (7.6, 1.4 + 0.42 * len(rows)))  # fmt: skip
+
+
+def stage_parts(analysis: Analysis, scenario: str, name: str = "") -> list[tuple[str, str, float]]:
+    """(group, stage, ms) of each round: the roles' queue and prefill in the order of the path, and what of the TTFT is left."""
+    parts: list[tuple[str, str, float]] = []
+    for number_ in sorted({row["round"] for row in views.find(analysis.stats["stages"], scenario=scenario)}):
+        client = views.find(
+            analysis.stats["distributions"], scenario=scenario, split="round", group=str(number_), metric="ttft_ms"
+        )
+        group, known = f"{name + ' ' if name else ''}round {number_}", 0.0
+        for row in views.find(analysis.stats["stages"], scenario=scenario, round=number_):
+            for stage in ("queue", "prefill"):
+                value = row[f"{stage}_ms"] or 0.0
+                known += value
+                parts.append((group, f"{row['role']}: {stage}", value))
+        if client:
+            parts.append((group, "rest of the TTFT (proxy, transfer, network)", max(0.0, client[0]["mean"] - known)))
+    return parts
+
+
+def stage_chart(parts: list[tuple[str, str, float]], scenario: str) -> Chart | None:
+    """The TTFT taken apart, one bar per round (and run)."""
+    if not parts:
+        return None
+    frame = pd.DataFrame(parts, columns=["group", "part", "value"])
+    text = "; ".join(f"{group} {part} {number(value)} ms" for group, part, value in parts if value)
+    groups = frame["group"].nunique()
+    return draw(slug(f"stages-{scenario}"), "What the mean TTFT is made of, by the servers' metrics", text,
+                lambda axes: charts.draw_stack(axes, frame, "mean time per request (ms)"), (7.6, 1.7 + 0.42 * groups))  # fmt: skip
+
+
+def gauge_charts(analysis: Analysis) -> list[Chart]:
+    """One small chart per gauge of the servers' metrics, a line per role."""
+    gauges = pd.DataFrame(analysis.stats["gauges"], columns=["at_s", "role", "metric", "value"])
+    made = []
+    for metric, rows in gauges.groupby("metric", sort=True):
+        if rows["at_s"].nunique() < 2 or not rows["value"].any():
+            continue
+        table = pd.DataFrame({"at_s": rows["at_s"] - gauges["at_s"].min(), "label": rows["role"], "value": rows["value"]})
+        last = rows_of(rows.groupby("role")["value"].last().reset_index())
+        text = "last: " + "; ".join(f"{row['role']} {number(row['value'])}" for row in last)
+        made.append(draw(slug(f"gauge-{metric}"), f"{metric} over the run, at each scrape", text,
+                         lambda axes, table=table, metric=metric: charts.draw_series(axes, table, str(metric)), (7.6, 2.4)))  # type: ignore[misc]  # fmt: skip
+    return made

@@ -1,0 +1,180 @@
+"""Statistics come in, tables of finished text about the cache, the model, the servers and steadiness go out (see views.py)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from analysis.cache import CAUSES, MEANING
+from analysis.views import Stats, Table, find
+from analysis.wording import DASH, number, percent, signed_percent, whole
+
+CACHE_RULE = "by round; tokens of successful requests that have both figures"
+PARAMETERS = {
+    "fixed_ms": "fixed cost",
+    "prefill_tokens_per_s": "prefill rate at the reference length",
+    "load_tokens_per_s": "KV load rate",
+    "load_gb_per_s": "KV load rate, by the model's KV bytes per token",
+    "break_even_gb_per_s": "load rate below which computing is faster",
+    "break_even_prefix_tokens": "cached prefix beyond which loading beats computing",
+    "attention_ms_per_million_token2": "attention, per million token pairs",
+    "full_hit_reduction": "TTFT reduction if all of the prompt but one token is cached",
+    "ceiling_reduction": "the same if loading took no time: the ceiling",
+}
+
+
+def cache_table(stats: Stats, scenario: str) -> Table:
+    """Where the tokens that could have been cached went: served, or lost to a cause."""
+    rounds = find(stats["cache"], scenario=scenario)
+    lines: list[tuple[str, list[str]]] = [
+        ("prompt tokens", [whole(row["prompt_tokens"]) for row in rounds]),
+        ("an ideal cache would serve", [_share(row["planned"], row["prompt_tokens"]) for row in rounds]),
+        ("served from the cache", [_share(row["reported"], row["prompt_tokens"]) for row in rounds]),
+        (
+            "cache efficiency (served / ideal)",
+            [percent(row["reported"] / row["planned"] if row["planned"] else None) for row in rounds],
+        ),
+    ]
+    for cause in CAUSES:
+        cells = [_share(row[f"lost_{cause}"], row["planned"]) for row in rounds]
+        lines.append((f"lost: {cause.replace('_', ' ')}", cells))
+    if any(row["beyond_plan"] for row in rounds):
+        lines.append(("served beyond the plan", [whole(row["beyond_plan"]) for row in rounds]))
+    header = ("", *(f"round {row['round']}" for row in rounds))
+    rows = tuple((name, *cells) for name, cells in lines) if rounds else ()
+    lost = [cause for cause in CAUSES if any(row[f"lost_{cause}"] for row in rounds)]
+    notes = tuple(f"{cause.replace('_', ' ')}: {MEANING[cause]}." for cause in lost)
+    return Table(f"{scenario}: where the cached tokens went", header, rows, CACHE_RULE, notes)
+
+
+def _share(tokens: float, of: float) -> str:
+    """1,234 (56.7 %)."""
+    return f"{whole(tokens)} ({percent(tokens / of)})" if of and tokens else whole(tokens)
+
+
+def model_table(stats: Stats) -> Table:
+    """The fitted rates with their intervals."""
+    model = stats["ttft_model"]
+    rows = []
+    for row in model["parameters"]:
+        if row["name"] == "break_even_prefix_tokens" and row["value"] == 0 and row["high"] == 0:
+            rows.append((PARAMETERS[row["name"]], "0 tokens: loading is faster at every length", DASH))
+            continue
+        share = row["unit"] == "share"
+        show = percent if share else number
+        value = show(row["value"]) if row["value"] is not None else "never: computing is faster at every length"
+        unit = "" if share or row["value"] is None else row["unit"]
+        rows.append((PARAMETERS.get(row["name"], row["name"]), f"{value} {unit}".strip(), _ends(row, show)))
+    notes = [_fit_note(model), *model.get("notes", [])] if rows else []
+    header = ("", "value", "95 % interval")
+    return Table(
+        "What explains the TTFT", header, tuple(rows), "by evidence: racing, failed and unknown requests left out", tuple(notes)
+    )
+
+
+def _ends(row: dict[str, Any], show: Any) -> str:
+    if row["low"] is None and row["high"] is None:
+        return DASH
+    return f"{show(row['low'])} to {'no limit' if row['high'] is None else show(row['high'])}"
+
+
+def _fit_note(model: dict[str, Any]) -> str:
+    terms = ["fixed", "uncached / prefill rate"]
+    terms += ["cached / load rate"] if model["terms"]["load"] else []
+    terms += ["attention of the new tokens to all before them"] if model["terms"]["attention"] else []
+    step = model["terms"]["step_ms"]
+    floor = f"; prefill at least one decode step, {number(step)} ms" if step else ""
+    return (f"TTFT = {' + '.join(terms)}{floor}. Fitted to {model['requests']} requests in {model['sessions']} sessions; half of them are "
+            f"predicted within {percent(model['median_error'])}, nine of ten within {percent(model['p90_error'])}. Reference length: "
+            f"{whole(model['reference_prompt_tokens'])} prompt tokens (the median).")  # fmt: skip
+
+
+def expected_table(stats: Stats) -> Table:
+    model = stats["ttft_model"]
+    rows = tuple((percent(row["hit_rate"]), number(row["ttft_ms"]), _ends(row, number)) for row in model["expected"])
+    prompt = whole(model.get("reference_prompt_tokens"))
+    return Table(f"TTFT to expect at {prompt} prompt tokens", ("share cached", "TTFT, ms", "95 % interval"), rows, "by the model")
+
+
+def tier_table(stats: Stats, scenario: str) -> Table:
+    """Prompt tokens by tier, from the servers' own counters."""
+    rows = []
+    for row in find(stats["tiers"], scenario=scenario):
+        prompt = row["gpu"] + row["external"] + row["computed"]
+        cells = [_share(row[tier], prompt) for tier in ("gpu", "external", "computed")]
+        rows.append((f"round {row['round']}, {row['role']}", whole(prompt), *cells))
+    header = ("", "prompt tokens", "from the GPU's prefix cache", "from LMCache or Mooncake", "computed")
+    return Table(f"{scenario}: tiers, by the servers' counters", header, tuple(rows), "by round; counters after - before it")
+
+
+def server_count_table(stats: Stats, scenario: str) -> Table:
+    rows = [
+        (f"round {row['round']}", row["role"], whole(row["server_cached_tokens"]), whole(row["client_cached_tokens"]),
+         percent(row["server_hit_rate"]))
+        for row in find(stats["server_counts"], scenario=scenario)
+    ]  # fmt: skip
+    header = ("", "counted by", "cached tokens by the server", "as reported to the client", "hit rate by the server")
+    return Table(f"{scenario}: do server and client count alike?", header, tuple(rows), "by round", texts=(1,))
+
+
+def stage_table(stats: Stats, scenario: str) -> Table:
+    """Stage times by the servers' histograms, beside the client's TTFT."""
+    rows = []
+    for row in find(stats["stages"], scenario=scenario):
+        client = find(stats["distributions"], scenario=scenario, split="round", group=str(row["round"]), metric="ttft_ms")
+        times = [number(row[key]) for key in ("queue_ms", "prefill_ms", "decode_ms", "server_ttft_ms")]
+        rows.append(
+            (
+                f"round {row['round']}, {row['role']}",
+                whole(row["requests"]),
+                *times,
+                number(client[0]["mean"]) if client else DASH,
+            )
+        )
+    header = ("", "requests", "queue, ms", "prefill, ms", "decode, ms", "server's TTFT, ms", "client's TTFT, ms")
+    note = "Means per request. A KV load in the background is booked as queue time by the engine."
+    return Table(f"{scenario}: stage times, measured by the servers", header, tuple(rows), "by round", (note,))
+
+
+def store_table(stats: Stats, scenario: str) -> Table:
+    rows = [
+        (f"round {row['round']}, {row['role']}: {row['operation']}", number((row["bytes"] or 0) / 1e9), number(row["seconds"]),
+         number(row["gb_per_s"]), whole(row["failed_keys"]))
+        for row in find(stats["store_traffic"], scenario=scenario)
+        if row["bytes"] or row["failed_keys"]
+    ]  # fmt: skip
+    header = ("", "GB", "seconds in all", "GB/s", "failed keys")
+    return Table(f"{scenario}: traffic with the Mooncake store", header, tuple(rows), "by round")
+
+
+def steady_table(stats: Stats) -> Table:
+    rows = []
+    for row in stats["steady_state"]:
+        name = f"{row['scenario']}, round {row['round']}, {row['window']}"
+        cells = (
+            whole(row["requests"]),
+            signed_percent(row["drift"]),
+            _p(row["drift_p"]),
+            f"{row['warmup_ratio']:.2f}",
+            _p(row["warmup_p"]),
+        )
+        rows.append((name, *cells, "yes" if row["steady"] else "no"))
+    header = ("", "requests", "TTFT drift, first to last", "p", "first tenth / rest", "p", "steady")
+    return Table("Was it steady?", header, tuple(rows), "by evidence, within each round")
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return DASH
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def outlier_table(stats: Stats) -> Table:
+    rows = tuple(
+        (f"{row['scenario']}, round {row['round']}, request {row['request_index']}", row["window"], str(row["session_id"]),
+         str(row["worker"] or DASH), number(row["ttft_ms"]), f"{row['times_the_median']:.2f}")
+        for row in stats["outliers"]
+    )  # fmt: skip
+    count = stats["outliers"][0]["of"] if stats["outliers"] else 0
+    note = f"{count} in all; they stay in every figure." if count > len(rows) else "They stay in every figure."
+    header = ("request", "window", "session", "worker", "TTFT, ms", "times the window's median")
+    return Table("Outliers, named and not dropped", header, rows, "by evidence", (note,), texts=(1, 3), sortable=True)
