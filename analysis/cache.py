@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from analysis.prefixes import roots
+
 CAUSES = ("racing", "granularity", "evicted", "not_stored", "other")
 MEANING = {
     "racing": "the prefix was still being computed by another request",
@@ -16,21 +18,6 @@ MEANING = {
     "not_stored": "computed before, but nothing of it has come from the cache yet (or it was evicted before its first reuse)",
     "other": "none of these: mostly a part of the prompt that no request was ever served",
 }
-
-
-def prefix_group(records: pd.DataFrame) -> pd.Series:
-    """The request at the root of each request's chain of shared prefixes; a number of its own where nothing is shared."""
-    links = records.drop_duplicates(["scenario", "request_index"]).set_index(["scenario", "request_index"])["shares_prefix_with"]
-    parent = {key: value for key, value in links.items() if value == value}
-    roots: dict[tuple, int] = {}
-    for key in links.index:
-        path = [key]
-        while path[-1] in parent and path[-1] not in roots and len(path) <= len(links):
-            path.append((path[-1][0], int(parent[path[-1]])))
-        root = roots.get(path[-1], path[-1][1])
-        roots.update(dict.fromkeys(path, root))
-    keys = zip(records["scenario"], records["request_index"], strict=True)
-    return pd.Series([roots[key] for key in keys], index=records.index)
 
 
 def granularity(reported: pd.Series, block: int) -> int:
@@ -52,7 +39,7 @@ def account(records: pd.DataFrame, block: int) -> pd.DataFrame:
     tables = []
     for scenario, group in both.groupby("scenario", observed=True, sort=False):
         size = granularity(group["reported_cached_tokens"], block)
-        lost = _losses(group.assign(prefix=prefix_group(group)), block, size)
+        lost = _losses(group.assign(prefix=roots(group)), block, size)
         tables.append(_by_round(lost).assign(scenario=str(scenario), granularity_tokens=size))
     return pd.concat(tables, ignore_index=True)[columns]
 

@@ -1,4 +1,4 @@
-"""A drawing function and its finished table come in, a Chart (SVG text, PNG bytes) goes out; no state outside a figure.
+"""A drawing function and its finished table come in, a Chart (SVG text, PNG bytes on demand) goes out; no state outside a figure.
 
 Inline in HTML the named colours become CSS variables, so that a chart follows the page into dark mode; as files they are plain SVG.
 """
@@ -10,6 +10,7 @@ import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import matplotlib
@@ -17,7 +18,6 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 # name of a CSS variable -> colour on paper; lightness differs from one to the next, so that they differ in grayscale too
 COLOURS = {
@@ -67,8 +67,17 @@ class Chart:
     name: str
     title: str
     text: str
-    svg: str
-    png: bytes
+    drawing: Callable[[Axes], None]
+    size_in: tuple[float, float]
+
+    @cached_property
+    def svg(self) -> str:
+        """A file of its own, in the colours of paper."""
+        return self._render("svg", metadata={"Date": None, "Creator": None}).decode("utf-8")
+
+    @cached_property
+    def png(self) -> bytes:
+        return self._render("png", dpi=130, facecolor="white", metadata={"Software": None})
 
     @property
     def inline_svg(self) -> str:
@@ -81,6 +90,19 @@ class Chart:
         label = _attribute(f"{self.title}. {self.text}")
         return re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"|<svg ', lambda m: _open_tag(m, label), svg, count=1)
 
+    def _render(self, kind: str, **options: Any) -> bytes:
+        style: Any = {**STYLE, "svg.hashsalt": self.name}  # the same chart gives the same file
+        with plt.rc_context(style):
+            figure, axes = plt.subplots(figsize=self.size_in)
+            try:
+                self.drawing(axes)
+                axes.set_title(textwrap.fill(self.title, 80))
+                buffer = io.BytesIO()
+                figure.savefig(buffer, format=kind, **options)
+                return buffer.getvalue()
+            finally:
+                plt.close(figure)
+
 
 def _open_tag(match: re.Match[str], label: str) -> str:
     return f'<svg {match.group(1) or ""}role="img" aria-label="{label}" '
@@ -91,25 +113,5 @@ def _attribute(text: str) -> str:
 
 
 def draw(name: str, title: str, text: str, drawing: Callable[[Axes], None], size_in: tuple[float, float] = (7.6, 3.4)) -> Chart:
-    """One chart with one pair of axes."""
-    style: Any = {**STYLE, "svg.hashsalt": name}
-    with plt.rc_context(style):
-        figure, axes = plt.subplots(figsize=size_in)
-        try:
-            drawing(axes)
-            axes.set_title(textwrap.fill(title, 80))
-            return Chart(name, title, text, _svg(figure), _png(figure))
-        finally:
-            plt.close(figure)
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, facecolor="white", metadata={"Software": None})
-    return buffer.getvalue()
+    """One chart with one pair of axes; it is drawn when its SVG or PNG is asked for."""
+    return Chart(name, title, text, drawing, size_in)

@@ -13,6 +13,7 @@ from analysis.ttft_model import Fit, Model, residual_summary, without_load
 
 HIT_RATES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.99)
 PCIE5_X16_GB_PER_S = 63.0
+BREAK_EVEN = "break_even_prefix_tokens"
 Value = Callable[[Model], float | None]
 
 
@@ -28,7 +29,7 @@ def model_stats(fit: Fit | None, kv_bytes_per_token: float | None, points: pd.Da
         "terms": {"load": fit.model.form.load, "attention": fit.model.form.attention, "step_ms": fit.model.form.step_ms},
         **residual_summary(fit),
         "reference_prompt_tokens": prompt,
-        "parameters": [row for row in rows if row["value"] is not None or row["name"] == "break_even_prefix_tokens"],
+        "parameters": [row for row in rows if row["value"] is not None or (row["name"] == BREAK_EVEN and fit.model.form.load)],
         "expected": expected(fit, prompt),
         "notes": _notes(fit, rows),
         "points": _points(fit),
@@ -54,6 +55,9 @@ def _parameters(kv_bytes: float | None, prompt: float) -> list[tuple[str, str, V
         rate = prefill_rate(model)
         return limits.break_even_bandwidth(kv_bytes, rate) / 1e9 if rate and kv_bytes else None
 
+    def ceiling(model: Model) -> float | None:
+        return reduction(without_load(model), prompt, prompt - 1) if model.form.load else None
+
     def even_prefix(model: Model) -> float | None:
         if model.load_ms_per_token is None:
             return None
@@ -65,14 +69,14 @@ def _parameters(kv_bytes: float | None, prompt: float) -> list[tuple[str, str, V
         ("load_tokens_per_s", "tokens/s", load_rate),
         ("load_gb_per_s", "GB/s", load_gb),
         ("break_even_gb_per_s", "GB/s", even_gb),
-        ("break_even_prefix_tokens", "tokens", even_prefix),
+        (BREAK_EVEN, "tokens", even_prefix),
         (
             "attention_ms_per_million_token2",
             "ms",
             lambda model: 1e6 * model.attention_ms_per_token2 if model.form.attention else None,
         ),
         ("full_hit_reduction", "share", lambda model: reduction(model, prompt, prompt - 1)),
-        ("ceiling_reduction", "share", lambda model: reduction(without_load(model), prompt, prompt - 1)),
+        ("ceiling_reduction", "share", ceiling),
     ]
 
 

@@ -101,7 +101,7 @@ def _per_gpu(
         return pd.DataFrame(columns=comparison.COLUMNS)
     before, after = (_divided(table, count) for table, count in zip(rounds, counts, strict=True))
     table = comparison.rate_effects(before, after, pairs, closed)
-    return table.assign(metric=table["metric"] + "_per_gpu")
+    return table[table["metric"].eq("requests_per_s")].assign(metric="requests_per_s_per_gpu")
 
 
 def _divided(rounds: pd.DataFrame, count: int | None) -> pd.DataFrame:

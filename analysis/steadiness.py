@@ -42,7 +42,7 @@ def steady_state(records: pd.DataFrame) -> pd.DataFrame:
     rows = []
     key: Any
     for key, group in usable.groupby(["scenario", "round", "window"], observed=True, sort=False):
-        if len(group) >= MIN_REQUESTS:
+        if len(group) >= MIN_REQUESTS and (key[1] > 1 or key[2] == "cold"):  # a hit in round 1 waits behind what is computed
             values = work_adjusted(group.sort_values("started_at_s", kind="stable")).to_numpy()
             rows.append({"scenario": str(key[0]), "round": int(key[1]), "window": str(key[2]), **_steady(_thinned(values))})
     return pd.DataFrame(rows, columns=STEADY_COLUMNS)
@@ -105,6 +105,9 @@ def steadiness_problems(table: pd.DataFrame) -> list[Problem]:
             problems.append(
                 Problem("warning", "drift", text, "A queue that grows, or a clock that throttles: look at TTFT over time.")
             )
+        elif row["warmup_ratio"] < 1:
+            text = f"{name} ramps up: its first requests take {row['warmup_ratio']:.2f} times as long as the rest, as nothing queues yet."
+            problems.append(Problem("note", "ramp_up", text, "More requests per round make it matter less."))
         else:
             text = f"{name}: its first requests take {row['warmup_ratio']:.2f} times as long as the rest."
             problems.append(Problem("warning", "warmup", text, "Label them: python -m analysis RUN --warmup-requests N."))

@@ -90,6 +90,9 @@ def _answer(stats: Stats, scenario: str) -> str:
     rate = find(effects, metric="requests_per_s")
     if rate:
         text += f"; throughput {change(rate[0])}"
+    pure = find(stats["effects"], split="evidence", scenario=scenario, metric="ttft_ms", statistic="mean")
+    if pure and abs(pure[0]["ratio"] - row["ratio"]) > 0.02:
+        text += f"; by evidence, a hit against a cold request: {change(pure[0])}"
     efficiency = [r["cache_efficiency"] for r in find(stats["rounds"], scenario=scenario) if r["round"] > 1]
     known = [value for value in efficiency if value is not None]
     return text + (f"; {percent(min(known))} of what could be cached was served from the cache." if known else ".")
@@ -198,7 +201,8 @@ def targets_table(stats: Stats) -> Table | None:
         if row["low"] is not None:
             value += f" [{target_value(row['low'], row['kind'])}, {target_value(row['high'], row['kind'])}]"
         verdict = marks[row["verdict"]] + (f" ({row['why']})" if row["why"] else "")
-        rows.append((row["text"], row["scenario"] or "", bound, value, verdict))
+        rule = f", by {row['split']}" if row["split"] else ""
+        rows.append((row["text"] + rule, row["scenario"] or "", bound, value, verdict))
     return Table("Targets", ("target", "scenario", "wanted", "found [interval]", "judgement"), tuple(rows), texts=(1, 4))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis.prefixes import siblings
 from analysis.problems import Problem
 
 EVIDENCE = ("cold", "partial", "hit", "racing", "unknown", "warmup", "failed")
@@ -52,25 +53,23 @@ def by_cached_tokens(records: pd.DataFrame, block: int) -> pd.Series:
 
 
 def is_racing(records: pd.DataFrame, label: pd.Series) -> pd.Series:
-    """Whether the first request with the same prefix was still computing it: it had no first token yet when this one started.
+    """Whether another request was still computing this one's prefix: it started earlier and had no first token when this one started.
 
-    Only if that first request did compute it: it was cold or partial by evidence, or, without evidence, it stood in round 1.
-    Workers' wall clocks are compared here; they order requests, they don't measure.
+    The other shares the prefix directly, and it did compute: cold or partial by evidence, or, without evidence, in round 1. Which of
+    them comes first is taken from the clock, not from the plan: users overtake each other. Workers' wall clocks are compared here;
+    they order requests, they don't measure.
     """
-    first = pd.DataFrame(
-        {
-            "scenario": records["scenario"].astype(object),
-            "round": records["round"],
-            "shares_prefix_with": records["request_index"].astype("float64"),
-            "first_token_at_s": records["started_at_s"] + records["ttft_ms"] / 1000,
-            "computed": label.isin(["cold", "partial"]) | (label.eq("unknown") & records["round"].eq(1)),
-        }
+    computed = label.isin(["cold", "partial"]) | (label.eq("unknown") & records["round"].eq(1))
+    first_token_at_s = records["started_at_s"] + records["ttft_ms"] / 1000
+    table = records[["scenario", "round", "started_at_s"]].assign(
+        prefix=siblings(records), busy_until_s=first_token_at_s.where(computed).fillna(-1.0)
     )
-    mine = records[["scenario", "round", "shares_prefix_with"]].astype({"scenario": object})
-    joined = mine.merge(first, on=["scenario", "round", "shares_prefix_with"], how="left")
-    started = records["started_at_s"].to_numpy()
-    racing = joined["computed"].eq(True).to_numpy() & (joined["first_token_at_s"].to_numpy() > started)
-    return pd.Series(racing & records["shares_prefix_with"].notna().to_numpy(), index=records.index)
+    table = table.sort_values("started_at_s", kind="stable")
+    by_prefix = table.groupby(["scenario", "round", "prefix"], observed=True)["busy_until_s"]
+    busy_before_s = (
+        by_prefix.cummax().groupby([table["scenario"], table["round"], table["prefix"]], observed=True).shift(fill_value=-1.0)
+    )
+    return (busy_before_s > table["started_at_s"]).reindex(records.index)
 
 
 def check_evidence(records: pd.DataFrame, block_size_tokens: int | None) -> tuple[pd.DataFrame, list[Problem]]:
@@ -82,7 +81,9 @@ def check_evidence(records: pd.DataFrame, block_size_tokens: int | None) -> tupl
     """
     block = block_size_tokens or BLOCK_SIZE_TOKENS
     ok = records[records["ok"]]
-    fresh = ok[ok["round"].eq(1) & ok["planned_cached_tokens"].eq(0) & ok["reported_cached_tokens"].notna()]
+    place = ok.groupby([ok["scenario"], ok["round"], siblings(ok)], observed=True)["started_at_s"].rank(method="first")
+    first = ok["round"].eq(1) & ok["planned_cached_tokens"].eq(0) & ~place.gt(1)  # the plan's first, and first in time
+    fresh = ok[first & ok["reported_cached_tokens"].notna()]
     problems = _unreported(ok)
     if fresh.empty:
         return records, problems

@@ -6,7 +6,8 @@ import math
 
 import pandas as pd
 
-from analysis.cache import CAUSES, account, granularity, prefix_group
+from analysis.cache import CAUSES, account, granularity
+from analysis.prefixes import roots
 
 NAN = math.nan
 
@@ -69,6 +70,6 @@ def test_what_has_no_evidence_is_left_out() -> None:
 
 def test_prefix_groups_follow_the_chain() -> None:
     rows = frame([{}, {"shares_prefix_with": 0.0}, {"shares_prefix_with": 1.0}, {}, {"shares_prefix_with": 3.0}])
-    assert prefix_group(rows).tolist() == [0, 0, 0, 3, 3]
+    assert roots(rows).tolist() == [0, 0, 0, 3, 3]
     loop = frame([{"shares_prefix_with": 1.0}, {"shares_prefix_with": 0.0}])
-    assert len(prefix_group(loop)) == 2  # nonsense must not hang
+    assert len(roots(loop)) == 2  # nonsense must not hang

@@ -51,6 +51,13 @@ def test_racing_until_the_first_token_of_the_first_sharer() -> None:
     assert race({"started_at_s": 10.0, "ttft_ms": 500.0}, {"started_at_s": 10.6}) == [False, False]
 
 
+def test_who_is_first_is_a_matter_of_the_clock() -> None:
+    assert race({"started_at_s": 10.1}, {"started_at_s": 10.0, "ttft_ms": 500.0}) == [True, False]
+    overtaken = {"started_at_s": 10.1, "reported_cached_tokens": 984.0}
+    rows = frame([{"request_index": 4, **overtaken}, {"request_index": 9, "shares_prefix_with": 4.0, "started_at_s": 10.0}])
+    assert check_evidence(rows, 16)[1] == []  # not a warm cache: the other one filled it
+
+
 def test_not_racing_with_a_first_sharer_that_had_it_cached() -> None:
     hit = {"reported_cached_tokens": 992.0, "planned_cached_tokens": 992.0, "round": 2}
     assert race({**hit, "started_at_s": 10.0, "ttft_ms": 500.0}, {**hit, "started_at_s": 10.1}) == [False, False]
