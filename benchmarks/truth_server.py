@@ -17,7 +17,10 @@ from typing import Any
 import uvloop
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-BEFORE = b'data: {"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk","created":1,"model":"truth","choices":[{"index":0,"delta":{"content":"'
+BEFORE = (
+    b'data: {"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk","created":1,"model":"truth",'
+    b'"choices":[{"index":0,"delta":{"content":"'
+)
 AFTER = b'"},"logprobs":null,"finish_reason":null}]}\n\n'
 LAST = AFTER.replace(b"null}]", b'"length"}]')
 STAMP_BYTES = 20
