@@ -138,3 +138,24 @@ def test_web_ui_start_stop_start(locust: LocustProcesses, slow_stub: Stub) -> No
     by_row = {f"{row['method'] or ''} {row['name']}".strip(): row["num_requests"] for row in rows}
     assert by_row["TTFT cold_start r01"] == by_row["POST cold_start r01"] == 3
     assert by_row["Aggregated"] == 6  # the TTFT and TPOT rows are no requests
+
+
+def test_an_option_file_and_a_listener_of_the_users_own(locust: LocustProcesses, stub: Stub, tmp_path: Path) -> None:
+    """configs/smoke.conf runs as it is; a user's locustfile hears of each finished record."""
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "from locust import events\n"
+        "from locustfiles.cold_start import ColdStart\n"
+        "@events.init.add_listener\n"
+        "def listen(environment, **_):\n"
+        "    @environment.events.record_finished.add_listener\n"
+        "    def heard(record, **_):\n"
+        f"        open({str(tmp_path / 'heard')!r}, 'a').write(f'{{record.round}} {{record.request_index}}\\n')\n"
+    )
+    code, output = locust.run("--config", "configs/smoke.conf", "-f", str(mine), "--host", stub.url)
+    assert code == 0, output
+    (run,) = locust.runs()
+    assert_each_once_per_round(run, stub)
+    heard = (tmp_path / "heard").read_text().splitlines()
+    assert sorted(heard) == sorted(f"{r['round']} {r['request_index']}" for r in run.records)
+    assert len(heard) == 16
