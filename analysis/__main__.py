@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from analysis import ci
 from analysis.commands import EXIT_NOT_COMPARABLE, gate, run_command, run_text
 from analysis.pipeline import analyse_folder
 from analysis.stats_file import write_stats
@@ -18,6 +19,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--no-report", action="store_true", help="write stats.json only")
     parser.add_argument("--gate", action="store_true", help="exit 1 if a target fails, 2 if a run is incomplete")
     parser.add_argument("--warmup-requests", type=int, default=0, metavar="N", help="label the first N requests of each round")
+    ci.add_arguments(parser)
     return parser.parse_args()
 
 
@@ -47,8 +49,15 @@ def main() -> int:
         if number:
             print("\n" + "=" * 100 + "\n")
         all_stats.append(analyse_one(folder, not args.no_report, args.warmup_requests))
+    code = gate(all_stats, [target for stats in all_stats for target in stats["targets"]])
+    if args.junit or args.json or args.summary:
+        if len(all_stats) > 1:
+            raise BadInput(
+                "--junit, --json and --summary describe one run; give one RUN_DIR, or compare runs with compare_results"
+            )
+        print("\n".join(f"  {path}" for path in ci.write_files(args, ci.run_outcome(all_stats[0], code))))
     if args.gate:
-        return gate(all_stats, [target for stats in all_stats for target in stats["targets"]])
+        return code
     contradicts = any(stats["run"].get("complete") is True and not stats["complete"] for stats in all_stats)
     return EXIT_NOT_COMPARABLE if contradicts else 0
 

@@ -9,8 +9,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from analysis import ci
 from analysis.commands import EXIT_NOT_COMPARABLE, gate, run_command
-from analysis.comparison_page import comparison_page, comparison_text
+from analysis.comparison_page import comparison_outcome, comparison_page, comparison_text
 from analysis.pipeline import Analysis, analyse_folder, open_stats
 from analysis.report import render_html, render_markdown
 from analysis.run_comparison import MAX_RUNS, RunComparison, compare_runs
@@ -27,6 +28,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="report to write: .html or .md")
     parser.add_argument("--gate", action="store_true", help="exit 1 if a target fails, 2 if not comparable or incomplete")
     parser.add_argument("--accept", default="", metavar="NAMES", help="differences to accept, e.g. users,model (comma-separated)")
+    ci.add_arguments(parser)
     return parser.parse_args()
 
 
@@ -64,13 +66,15 @@ def main() -> int:
         raise BadInput(f"--output: {args.output} ends in {args.output.suffix!r}; allowed: .html, .md")
     accepted = frozenset(name.strip() for name in args.accept.split(",") if name.strip())
     found = compare_runs([open_run(path) for path in chosen_paths(args)], accepted)
+    code = gate([run.stats for run in found.runs], list(found.targets)) if found.comparable else EXIT_NOT_COMPARABLE
     print(comparison_text(found))
+    written = ci.write_files(args, comparison_outcome(found, code))
     if args.output:
         write_output(args.output, found)
-        print(f"\nFiles\n  {args.output}")
-    if not args.gate:
-        return 0
-    return gate([run.stats for run in found.runs], list(found.targets)) if found.comparable else EXIT_NOT_COMPARABLE
+        written.insert(0, args.output)
+    if written:
+        print("\nFiles\n" + "\n".join(f"  {path}" for path in written))
+    return code if args.gate else 0
 
 
 if __name__ == "__main__":

@@ -67,7 +67,9 @@ def effects(pairs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def compare_pairs(baseline: Floats, contender: Floats, clusters: np.ndarray) -> list[dict[str, Any]]:
+def compare_pairs(
+    baseline: Floats, contender: Floats, clusters: np.ndarray, resamples: int = intervals.RESAMPLES
+) -> list[dict[str, Any]]:
     """All statistics of one metric. Above MAX_RESAMPLED pairs a random part of the clusters is resampled (m out of n): its spread,
     times sqrt(m / n), is the spread of the whole."""
     count = int(clusters.max()) + 1
@@ -75,7 +77,7 @@ def compare_pairs(baseline: Floats, contender: Floats, clusters: np.ndarray) -> 
     sub_base, sub_cont = baseline[kept], contender[kept]
     codes = np.unique(clusters[kept], return_inverse=True)[1]
     enough = count >= intervals.MIN_CLUSTERS
-    weights = intervals.cluster_weights(int(codes.max()) + 1)[:, codes] if enough else None
+    weights = intervals.cluster_weights(int(codes.max()) + 1, resamples)[:, codes] if enough else None
     scale = math.sqrt(len(sub_base) / len(baseline))
     rows = []
     for name in STATISTICS:
@@ -117,15 +119,15 @@ def _effect(name: str, whole: list[float], resampled: tuple[Floats, Floats] | No
     row |= {"statistic": name, "baseline": baseline, "contender": contender, "difference": contender - baseline}
     row |= {"ratio": contender / baseline if baseline > 0 else None, "pairs": pairs, "clusters": clusters}
     if resampled is not None:
-        row |= ratio_interval(resampled[0], math.log(contender / baseline), clusters)
-        low, high = intervals.percentile_interval(resampled[1], clusters)
+        row |= ratio_interval(resampled[0], math.log(contender / baseline), clusters, expanded=name == "mean")
+        low, high = intervals.percentile_interval(resampled[1], clusters, expanded=name == "mean")
         row |= {"difference_low": low, "difference_high": high}
     return row
 
 
-def ratio_interval(log_ratios: Floats, log_ratio: float, clusters: int) -> dict[str, Any]:
+def ratio_interval(log_ratios: Floats, log_ratio: float, clusters: int, expanded: bool = True) -> dict[str, Any]:
     """Interval, p-value and smallest effect of a ratio from its resampled logarithm."""
-    low, high = intervals.percentile_interval(log_ratios, clusters)
+    low, high = intervals.percentile_interval(log_ratios, clusters, expanded)
     se = float(log_ratios.std(ddof=1)) * math.sqrt(clusters / (clusters - 1))
     return {
         "ratio_low": math.exp(low),

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import charts, text_tables, views
+from analysis.ci import Outcome
 from analysis.detail_charts import stage_chart, stage_parts
 from analysis.figures import Chart, draw
 from analysis.pages import Block, Page, section
@@ -149,6 +150,16 @@ def comparison_text(found: RunComparison) -> str:
         blocks += [text_tables.console(side_by_side(found, scenario)), text_tables.console(verdict_table(found, scenario))]
     table = targets_table(found)
     return "\n\n".join(block for block in [*blocks, text_tables.console(table) if table else "", headline(found)] if block)
+
+
+def comparison_outcome(found: RunComparison, exit_code: int) -> Outcome:
+    """For CI: the side-by-side tables and targets, and every verdict."""
+    targets = targets_table(found)
+    tables = [*(side_by_side(found, name) for name in scenarios(found)), *([targets] if targets else [])]
+    verdicts = rows_of(found.effects[found.effects["verdict"].notna()])
+    problems = tuple(problem.to_dict() for problem in found.problems)
+    title = f"KV cache: {' against '.join(found.names)}"
+    return Outcome(title, exit_code, headline(found), found.targets, problems, tuple(verdicts), tuple(tables))
 
 
 def ttft_chart(found: RunComparison, scenario: str) -> Chart | None:

@@ -108,9 +108,9 @@ def is_carried(name: str, count: int) -> bool:
     return count >= (1 if name == "mean" else MIN_SAMPLES[quantile_of(name)])
 
 
-def percentile_interval(resampled: Floats, clusters: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The expanded percentile interval of a resampled statistic."""
-    tail = expanded_tail(clusters, confidence)
+def percentile_interval(resampled: Floats, clusters: int, expanded: bool, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The percentile interval of a resampled statistic; expanded for means. Quantiles' intervals are wide enough without (simulated)."""
+    tail = expanded_tail(clusters, confidence) if expanded else (1 - confidence) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail])
     return float(low), float(high)
 
