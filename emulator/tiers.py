@@ -58,7 +58,8 @@ class Tier:
         self.counts = dict.fromkeys(("puts", "put_chunks", "failed_chunks", "lookups", "lookup_chunks", "hit_chunks"), 0)
         self.counts |= dict.fromkeys(("gets", "get_chunks", "evictions", "evicted_chunks", "clears"), 0)
 
-    def __len__(self) -> int:
+    @property
+    def held_chunks(self) -> int:
         return len(self._chunks)
 
     @property

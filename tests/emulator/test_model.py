@@ -1,0 +1,88 @@
+"""The time model on a virtual clock: the reference tables, the measured H200, and the shapes that a batch gives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.emulator.virtual import Round, deployment, drive, prompt
+
+MEDIANS = json.loads((Path(__file__).parent / "h200_medians.json").read_text())
+
+# Each row: profile, role, users, round, and the reference's ranges. 30 requests of 4,060 prompt and 40 output tokens (cold_start),
+# each user sends its next request when its last answer has ended; the second round repeats the first.
+REFERENCE = [
+    ("qwen_72b", "single", 16, 1, {"ttft_s": (3, 5), "tpot_s": (0.120, 0.150), "e2e_s": (10, 15), "requests_per_s": (1, 2)}),
+    ("qwen_72b", "pd", 8, 1, {"ttft_s": (20, 25), "tpot_s": (0.140, 0.160), "e2e_s": (25, 30), "requests_per_s": (0.2, 0.3)}),
+    ("qwen_72b", "pd", 8, 2, {"ttft_s": (7, 9), "tpot_s": (0.120, 0.140), "e2e_s": (10, 12), "requests_per_s": (0.6, 0.8)}),
+    ("deepseek_671b", "single", 4, 1, {"ttft_s": (15, 20), "requests_per_s": (0.1, 0.2)}),
+    ("deepseek_671b", "pd", 4, 1, {"ttft_s": (60, 80), "requests_per_s": (0.02, 0.05)}),
+    ("deepseek_671b", "pd", 4, 2, {"ttft_s": (20, 25), "requests_per_s": (0.15, 0.20)}),
+]
+
+
+@pytest.mark.parametrize(("profile", "role", "users", "round_number", "ranges"), REFERENCE)
+def test_the_reference_tables(
+    profile: str, role: str, users: int, round_number: int, ranges: dict[str, tuple[float, float]]
+) -> None:
+    target, prompts = deployment(profile, role), [prompt(number, 4060) for number in range(30)]
+    means = [drive(target, prompts, users, 40).means() for _ in range(round_number)][-1]
+    outside = {name: (means[name], low, high) for name, (low, high) in ranges.items() if not low <= means[name] <= high}
+    assert not outside, means
+
+
+@pytest.mark.parametrize("measured", MEDIANS, ids=lambda one: f"{one['label']}-{one['prompt_tokens']}")
+def test_the_measured_h200_within_10_percent(measured: dict[str, float]) -> None:
+    target, tokens, cached = (
+        deployment("h200_qwen_72b_fp8", "single"),
+        int(measured["prompt_tokens"]),
+        int(measured["cached_tokens"]),
+    )
+    if cached:
+        drive(target, [prompt(0, tokens, shared=min(tokens, cached + 8))], 1, 2)
+    timed = drive(target, [prompt(1, tokens, shared=cached)], 1, 32).requests[0]
+    assert timed.job is not None
+    assert timed.job.cached_tokens == cached
+    assert timed.ttft_s * 1e3 == pytest.approx(measured["ttft_ms"], rel=0.10)
+    assert timed.tpot_s * 1e3 == pytest.approx(measured["tpot_ms"], rel=0.10)
+
+
+def ttfts(one: Round) -> list[float]:
+    return sorted(timed.ttft_s for timed in one.requests)
+
+
+def test_a_burst_waits_in_a_row() -> None:
+    """Mean TTFT of N prompts sent at once is about (N + 1) / 2 prefills; their last comes after N."""
+    alone = ttfts(drive(deployment("h200_qwen_72b_fp8", "single"), [prompt(0, 8192)], 1, 2))[0]
+    burst = ttfts(drive(deployment("h200_qwen_72b_fp8", "single"), [prompt(number, 8192) for number in range(10)], 10, 2))
+    assert burst[-1] == pytest.approx(10 * alone, rel=0.1)
+    assert sum(burst) / 10 == pytest.approx(5.5 * alone, rel=0.15)
+
+
+def test_small_prompts_share_a_step() -> None:
+    alone = ttfts(drive(deployment("h200_qwen_72b_fp8", "single"), [prompt(0, 16)], 1, 2))[0]
+    together = ttfts(drive(deployment("h200_qwen_72b_fp8", "single"), [prompt(number, 16) for number in range(8)], 8, 2))
+    assert together[-1] < 2 * alone  # the first alone, the other seven in the next step
+
+
+def test_a_prefill_makes_the_others_tokens_late() -> None:
+    """Chunked prefill: a decoding request gets one token per mixed step, so its gaps are as long as the chunks."""
+    target = deployment("h200_qwen_72b_fp8", "single")
+    both = drive(target, [prompt(0, 64), prompt(1, 8192 * 3)], 2, 30)
+    gaps = [after - before for before, after in zip(both.requests[0].tokens_s, both.requests[0].tokens_s[1:], strict=False)]
+    assert max(gaps) > 0.9
+    assert min(gaps) < 0.025
+
+
+def test_no_more_than_max_num_seqs_run() -> None:
+    one = drive(deployment("cpu_tiny", "single"), [prompt(number, 16) for number in range(17)], 17, 5)
+    first_ends = min(timed.tokens_s[-1] for timed in one.requests)
+    assert max(timed.tokens_s[0] for timed in one.requests) > first_ends
+
+
+def test_the_decode_step_grows_with_the_batch() -> None:
+    alone = drive(deployment("cpu_tiny", "single"), [prompt(0, 16)], 1, 10).means()["tpot_s"]
+    eight = drive(deployment("cpu_tiny", "single"), [prompt(number, 16) for number in range(8)], 8, 10).means()["tpot_s"]
+    assert eight > alone + 0.005
