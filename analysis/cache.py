@@ -51,7 +51,7 @@ def _losses(records: pd.DataFrame, block: int, size: int) -> pd.DataFrame:
     loss = (planned - reported).clip(lower=0)
     racing = ordered["window"].eq("racing")
     rounding = (planned - planned // size * size).clip(upper=loss).where(~racing, 0.0)
-    served_most = reported.groupby(ordered["prefix"]).transform(lambda values: values.cummax().shift(fill_value=0))
+    served_most = reported.groupby(ordered["prefix"]).cummax().groupby(ordered["prefix"]).shift(fill_value=0)
     rest = (loss - rounding).where(~racing, 0.0)
     evicted = rest.clip(upper=(served_most - reported).clip(lower=0)).where(served_most >= block, 0.0)
     never_served = reported.lt(block) & (ordered.groupby("prefix").cumcount() > 0)

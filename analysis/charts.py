@@ -23,7 +23,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "failed": {"color": COLOURS["ink"], "linestyle": (0, (3, 1)), "marker": "x", "hatch": "**"},
 }
 ORDER = ("cold", "hit", "partial", "racing", "unknown", "warmup", "failed")
-POINTS = 1200  # drawn at most, evenly picked: more say nothing and make a report heavy
+POINTS = 500  # drawn at most, evenly picked: more say nothing and make a report heavy
 
 
 def look(label: str) -> dict[str, Any]:

@@ -74,24 +74,31 @@ def compare_pairs(
     times sqrt(m / n), is the spread of the whole."""
     count = int(clusters.max()) + 1
     kept = _some_clusters(clusters, count)
-    sub_base, sub_cont = baseline[kept], contender[kept]
-    codes = np.unique(clusters[kept], return_inverse=True)[1]
-    enough = count >= intervals.MIN_CLUSTERS
-    weights = intervals.cluster_weights(int(codes.max()) + 1, resamples)[:, codes] if enough else None
-    scale = math.sqrt(len(sub_base) / len(baseline))
+    names = [name for name in STATISTICS if intervals.is_carried(name, len(baseline))]
+    whole = _both(baseline, contender, np.ones((1, len(baseline)), dtype=np.int32), names)
+    part = drawn = None
+    if count >= intervals.MIN_CLUSTERS:
+        codes = np.unique(clusters[kept], return_inverse=True)[1]
+        part = _both(baseline[kept], contender[kept], np.ones((1, int(kept.sum())), dtype=np.int32), names)
+        drawn = _both(
+            baseline[kept], contender[kept], intervals.cluster_weights(int(codes.max()) + 1, resamples)[:, codes], names
+        )
+    scale = math.sqrt(kept.sum() / len(baseline))
     rows = []
-    for name in STATISTICS:
-        if intervals.is_carried(name, len(baseline)):
-            ones = np.ones((1, len(baseline)))
-            whole = [float(intervals.statistic(side, ones, name)[0]) for side in (baseline, contender)]
-            resampled = None
-            if weights is not None:
-                part = [float(intervals.statistic(side, ones[:, : len(sub_base)], name)[0]) for side in (sub_base, sub_cont)]
-                drawn = [intervals.statistic(side, weights, name) for side in (sub_base, sub_cont)]
-                resampled = _rescaled(whole, part, drawn, scale)
-            rows.append(_effect(name, whole, resampled, len(baseline), count))
+    for name in names:
+        full = [float(side[name][0]) for side in whole]
+        resampled = (
+            _rescaled(full, [float(side[name][0]) for side in part], [side[name] for side in drawn], scale)
+            if part and drawn
+            else None
+        )
+        rows.append(_effect(name, full, resampled, len(baseline), count))
     rows.append(_pair_ratio(baseline, contender, count))
     return rows
+
+
+def _both(baseline: Floats, contender: Floats, weights: intervals.Counts, names: list[str]) -> list[dict[str, Floats]]:
+    return [intervals.statistics(side, weights, names) for side in (baseline, contender)]
 
 
 def _some_clusters(clusters: np.ndarray, count: int) -> np.ndarray:

@@ -7,6 +7,7 @@ Order-statistic interval of a quantile: e.g. Hahn & Meeker, "Statistical Interva
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +15,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Floats = NDArray[np.float64]
+Counts = NDArray[np.int32]
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 SEED = 20251
-MAX_RESAMPLED = 4000  # pairs; above it m out of n
+MAX_RESAMPLED = 2500  # pairs; above it m out of n
 MIN_CLUSTERS = 3  # below it nothing can be said about the spread
 MIN_SAMPLES = {0.5: 1, 0.9: 20, 0.95: 40, 0.99: 100, 0.999: 1000}  # a percentile needs at least two values beyond it
 
@@ -63,39 +65,42 @@ def expanded_tail(clusters: int, confidence: float = CONFIDENCE) -> float:
     return float(stats.norm.cdf(math.sqrt(clusters / (clusters - 1)) * t))
 
 
-def cluster_weights(clusters: int, resamples: int = RESAMPLES, seed: int = SEED) -> Floats:
+def cluster_weights(clusters: int, resamples: int = RESAMPLES, seed: int = SEED) -> Counts:
     """How often each cluster was drawn in each resample (with replacement): shape (resamples, clusters)."""
     rng = np.random.default_rng(seed)
-    drawn = rng.integers(0, clusters, size=(resamples, clusters))
+    drawn = rng.integers(0, clusters, size=(resamples, clusters), dtype=np.int32)
     flat = drawn + np.arange(resamples)[:, None] * clusters
-    return np.bincount(flat.ravel(), minlength=resamples * clusters).reshape(resamples, clusters).astype(np.float64)
+    return np.bincount(flat.ravel(), minlength=resamples * clusters).reshape(resamples, clusters).astype(np.int32)
 
 
-def weighted_means(values: Floats, weights: Floats) -> Floats:
+def weighted_means(values: Floats, weights: Counts) -> Floats:
     """The mean of each resample; `weights` has one row per resample, one column per value."""
-    return (weights @ values) / weights.sum(axis=1)
+    return (weights.astype(np.float64) @ values) / weights.sum(axis=1)
 
 
-def weighted_quantiles(values: Floats, weights: Floats, q: float) -> Floats:
-    """numpy's quantile of each resample, each value repeated as often as its weight says."""
+def weighted_quantiles(values: Floats, weights: Counts, levels: Sequence[float]) -> Floats:
+    """numpy's quantiles of each resample, each value repeated as often as its weight says: one row per level."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
-    result = np.empty(len(weights))
+    result = np.empty((len(levels), len(weights)))
     for start in range(0, len(weights), 250):  # bounds the memory to 250 x n
-        cumulated = np.cumsum(weights[start : start + 250][:, order], axis=1)
+        cumulated = np.cumsum(weights[start : start + 250][:, order], axis=1, dtype=np.int32)
         total = cumulated[:, -1:]
-        position = q * (total - 1)
-        lower = np.floor(position)
-        low = (cumulated <= lower).sum(axis=1)
-        high = (cumulated <= np.minimum(lower + 1, total - 1)).sum(axis=1)
-        part = (position - lower)[:, 0]
-        result[start : start + 250] = ordered[low] * (1 - part) + ordered[high] * part
+        for row, q in enumerate(levels):
+            position = q * (total - 1)
+            lower = np.floor(position)
+            low = (cumulated <= lower).sum(axis=1)
+            high = (cumulated <= np.minimum(lower + 1, total - 1)).sum(axis=1)
+            part = (position - lower)[:, 0]
+            result[row, start : start + 250] = ordered[low] * (1 - part) + ordered[high] * part
     return result
 
 
-def statistic(values: Floats, weights: Floats, name: str) -> Floats:
-    """`mean`, `median` or `p90`, `p95`, `p99` of each resample."""
-    return weighted_means(values, weights) if name == "mean" else weighted_quantiles(values, weights, quantile_of(name))
+def statistics(values: Floats, weights: Counts, names: Sequence[str]) -> dict[str, Floats]:
+    """`mean`, `median`, `p90` ... of each resample."""
+    levels = [name for name in names if name != "mean"]
+    found = dict(zip(levels, weighted_quantiles(values, weights, [quantile_of(name) for name in levels]), strict=True))
+    return found | ({"mean": weighted_means(values, weights)} if "mean" in names else {})
 
 
 def quantile_of(name: str) -> float:

@@ -161,7 +161,7 @@ def _resample(model: Model, prompt: Floats, cached: Floats, ttft: Floats, cluste
     count = int(clusters.max()) + 1
     if count < intervals.MIN_CLUSTERS:
         return ()
-    weights = intervals.cluster_weights(count, MODEL_RESAMPLES)[:, clusters]
+    weights = intervals.cluster_weights(count, MODEL_RESAMPLES)[:, clusters].astype(np.float64)
     return tuple(fit_form(model.form, prompt, cached, ttft, drawn, rounds=6) for drawn in weights)
 
 
