@@ -5,6 +5,7 @@ Lives in every process that runs users (a Locust worker, or the only process).
 
 from __future__ import annotations
 
+import gc
 import socket
 import time
 from dataclasses import dataclass
@@ -52,6 +53,14 @@ class Assignment:
     def due_s(self) -> float | None:
         """When this session is due, monotonic; None in the closed loop."""
         return None if self.round.due_s is None else self.round.started_s + self.round.due_s[self.session.session_id]
+
+
+def _no_collections() -> None:
+    """Collect now and not while streams are open: with 600 of them a full collection stops the process for 20 to 40 ms. The measured
+    path leaves no cycles behind (tests/locustfiles/test_stream.py), so memory does not grow without it."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
 
 
 class Agent:
@@ -113,6 +122,7 @@ class Agent:
         due_s = due_times_s(self.config.arrival, len(prepared.plan.sessions), seed_key)
         left = sum(len(session.turns) for session in sessions)
         self._round = Round(self.config, name, number, prepared, sessions, due_s, left)
+        _no_collections()
         self._send("kv_ready", scenario=name, round=number)
 
     def _on_go(self, environment: Environment, msg: Any, **_: Any) -> None:
@@ -176,6 +186,7 @@ class Agent:
             self._ship()
 
     def _round_done(self, dealt: Round) -> None:
+        gc.enable()
         self._ship()
         self._send(
             "kv_done",
@@ -198,6 +209,7 @@ class Agent:
         """Deal nothing more, give open streams `stop_timeout_s` to end, end the rest, and hand over every record."""
         if not self._halted:
             self._halted = True
+            gc.enable()
             while not self._queue.empty():
                 self._queue.get()
             for _ in range(self._waiting):

@@ -9,22 +9,16 @@ import contextlib
 import select
 import socket as std_socket
 import ssl
-import struct
 import time
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-import gevent
 import httptools
 from gevent import socket
-from gevent.hub import Waiter
 
-SO_TIMESTAMPNS = 35  # Linux; Python's socket module does not name it
-_TIMESPEC = struct.Struct("@ll")
-_ANCILLARY = std_socket.CMSG_SPACE(_TIMESPEC.size)
-_RECEIVE_BYTES = 65536
+from locustfiles._poller import RECEIVE_BYTES, SO_TIMESTAMPNS, poller
+
 MAX_IDLE_S = 3.0  # below uvicorn's keep-alive of 5 s: a connection about to be closed is not reused
-MAX_KERNEL_AGE_S = 10.0  # a receive stamp older than this means that the wall clock was set, not that the loop was late
 
 
 @dataclass(frozen=True)
@@ -100,6 +94,22 @@ class _Framing:
             self.response.complete = True
             self.keep_alive = self.parser.should_keep_alive()  # answers False once the message is over
 
+    def take(self, stamp_s: float, data: bytes) -> bool:
+        """Feed one received piece; True when the response is over, by its framing or because the peer has closed."""
+        response = self.response
+        if not data:
+            response.complete = self.ended_by_close()
+            return True
+        if response.first_byte_at_s is None:
+            response.first_byte_at_s = stamp_s
+        self.stamp_s = stamp_s
+        self.parser.feed_data(data)
+        return response.complete
+
+    def end(self) -> None:
+        """Let go of the parser, which holds this object's methods: the cycle would wait for a collection, and those stall streams."""
+        del self.parser
+
     def ended_by_close(self) -> bool:
         """A body without Content-Length or chunking ends where the connection does."""
         headers = self.response.headers
@@ -164,72 +174,17 @@ class Connection:
             self._receive(framing)
             keep = framing.keep_alive
         finally:
+            framing.end()
             self._idle_since_s = time.monotonic()
             if not keep:
                 self.close()
 
     def _receive(self, framing: _Framing) -> None:
-        """Take the response as it arrives. Without TLS one watcher serves the whole response, called by the event loop itself:
-        no switch into this greenlet, no timer and no watcher is made per chunk."""
+        """Take the response as it arrives: without TLS from the process's poller, with it from the socket itself."""
         if self._kernel_stamps:
-            _Arrival(self._socket, framing).wait()
+            poller().wait(self._socket, framing.take)
         else:
             while not framing.response.complete:
-                data = self._socket.recv(_RECEIVE_BYTES)  # type: ignore[union-attr]
-                if _take(framing, time.monotonic(), data):
+                data = self._socket.recv(RECEIVE_BYTES)  # type: ignore[union-attr]
+                if framing.take(time.monotonic(), data):
                     return
-
-
-def _take(framing: _Framing, stamp_s: float, data: bytes) -> bool:
-    """Feed one piece to the framing; True when the response is over, by its framing or because the peer has closed."""
-    response = framing.response
-    if not data:
-        response.complete = framing.ended_by_close()
-        return True
-    if response.first_byte_at_s is None:
-        response.first_byte_at_s = stamp_s
-    framing.stamp_s = stamp_s
-    framing.parser.feed_data(data)
-    return response.complete
-
-
-class _Arrival:
-    """Pieces of one response, received in the event loop's own callback and stamped by the kernel."""
-
-    def __init__(self, sock: socket.socket, framing: _Framing) -> None:
-        self._recvmsg = sock._sock.recvmsg  # the plain non-blocking socket under gevent's
-        self._framing = framing
-        self._waiter = Waiter()
-        self._watcher = gevent.get_hub().loop.io(sock.fileno(), 1)
-
-    def wait(self) -> None:
-        self._watcher.start(self._readable)
-        try:
-            self._waiter.get()
-        finally:
-            self._watcher.stop()
-            self._watcher.close()
-
-    def _readable(self) -> None:
-        try:
-            data, ancillary, _, _ = self._recvmsg(_RECEIVE_BYTES, _ANCILLARY)
-            if _take(self._framing, _stamp_s(ancillary), data):
-                self._watcher.stop()
-                self._waiter.switch(None)
-        except BlockingIOError:
-            return
-        except Exception as error:  # it belongs to the greenlet that waits, not to the loop
-            self._watcher.stop()
-            self._waiter.throw(error)
-
-
-def _stamp_s(ancillary: list[tuple[int, int, bytes]]) -> float:
-    """The kernel stamps by the wall clock; its age at this moment puts the stamp on the monotonic clock, so drift cannot build up."""
-    now_s = time.monotonic()
-    for level, kind, value in ancillary:
-        if level == std_socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
-            seconds, nanoseconds = _TIMESPEC.unpack(value)
-            age_s = (time.time_ns() - seconds * 1_000_000_000 - nanoseconds) * 1e-9
-            if 0 <= age_s < MAX_KERNEL_AGE_S:
-                return now_s - age_s
-    return now_s

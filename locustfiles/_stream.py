@@ -14,7 +14,7 @@ import orjson
 from locustfiles._http import Connection, Response
 from scenarios.record import OutputChunk
 
-OUTPUT_FIELDS = ("content", "reasoning", "reasoning_content")
+REASONING_FIELDS = ("reasoning", "reasoning_content")
 
 
 class StreamStopped(gevent.GreenletExit):
@@ -66,9 +66,11 @@ def _output_of(choice: dict[str, Any]) -> tuple[str, bool]:
     if delta is None:
         text = choice.get("text") or ""
         return text, bool(text)
-    for key in OUTPUT_FIELDS:
+    if content := delta.get("content"):
+        return content, True
+    for key in REASONING_FIELDS:
         if delta.get(key):
-            return delta[key], key == "content"
+            return delta[key], False
     arguments = [(call.get("function") or {}).get("arguments") or "" for call in delta.get("tool_calls") or ()]
     return "".join(arguments), False
 
@@ -113,8 +115,9 @@ class _Reader:
         if usage:
             outcome.prompt_tokens = usage.get("prompt_tokens", outcome.prompt_tokens)
             outcome.output_tokens = usage.get("completion_tokens", outcome.output_tokens)
-        cached = cached_tokens_of(event)
-        outcome.cached_tokens = outcome.cached_tokens if cached is None else cached
+        if usage or "timings" in event:
+            cached = cached_tokens_of(event)
+            outcome.cached_tokens = outcome.cached_tokens if cached is None else cached
 
     def _tokens(self, usage: dict[str, Any]) -> int | None:
         """Tokens of this chunk where each chunk carries a running total (continuous usage)."""

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 RECORD_FORMAT = 1
 OK = "ok"
@@ -32,8 +33,7 @@ STATUSES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class OutputChunk:
+class OutputChunk(NamedTuple):
     """One streamed chunk that carries generated output (content, reasoning or tool-call arguments)."""
 
     received_at_s: float  # monotonic clock

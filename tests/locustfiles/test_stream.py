@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import locust  # noqa: F401  isort: skip  (patches the standard library before anything else uses it)
 
+import gc
 import itertools
 import json
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
+import psutil
 import pytest
 from gevent import socket
 from gevent.server import StreamServer
@@ -300,3 +302,31 @@ def test_no_bytes_make_the_parser_raise(body: bytes, complete: bool) -> None:
     outcome = StreamOutcome(response=Response(http_status=200, segments=[(1.0, b"data: " + body)], complete=complete))
     finish_outcome(outcome)
     assert outcome.status in STATUSES
+
+
+def test_a_request_leaves_no_cycle_and_no_socket_behind(serve: Any) -> None:
+    """Collections are off while a round runs, so whatever a request leaves must go by itself."""
+    server = serve(lambda peer: peer.sendall(CHUNKED))
+    for _ in range(3):
+        ask(server.url)
+    gc.collect()
+    before = len(psutil.Process().net_connections())
+    for _ in range(50):
+        outcome = ask(server.url)
+        del outcome
+    gevent.sleep(0.05)
+    ours = [thing for thing in gc_garbage() if type(thing).__module__.startswith(("locustfiles", "httptools"))]
+    assert ours == []
+    gevent.sleep(0.05)
+    assert len(psutil.Process().net_connections()) <= before
+
+
+def gc_garbage() -> list[Any]:
+    """What only a collection can free now."""
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        gc.collect()
+        return list(gc.garbage)
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
