@@ -105,7 +105,11 @@ class Agent:
         if name not in self._prepared:
             plan = config.plan(name)
             self._prepared[name] = PreparedRequests(
-                plan, Target.from_url(config.endpoint), config.model, config.api_key(), config.body_parameters(plan.scenario)
+                plan,
+                Target.from_url(config.endpoint, config.transport),
+                config.model,
+                config.api_key(),
+                config.body_parameters(plan.scenario),
             )
         return self._prepared[name]
 

@@ -17,8 +17,25 @@ import httptools
 from gevent import socket
 
 from locustfiles._poller import RECEIVE_BYTES, SO_TIMESTAMPNS, poller
+from scenarios.deployment import Transport
 
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 MAX_IDLE_S = 3.0  # below uvicorn's keep-alive of 5 s: a connection about to be closed is not reused
+
+
+class ResponseTooLarge(Exception):
+    """More than MAX_RESPONSE_BYTES of one response: it is ended, so that one stream cannot take the worker's memory."""
+
+
+def tls_context(transport: Transport) -> ssl.SSLContext:
+    """Verification on unless the deployment says otherwise; OSError or ssl.SSLError if a file cannot be used."""
+    context = ssl.create_default_context(cafile=transport.ca_file)
+    if transport.client_cert:
+        context.load_cert_chain(transport.client_cert, transport.client_key)
+    if not transport.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 @dataclass(frozen=True)
@@ -29,12 +46,16 @@ class Target:
     port: int
     base_path: str
     tls: ssl.SSLContext | None
+    proxy: tuple[str, int] | None = None
 
     @classmethod
-    def from_url(cls, url: str) -> Target:
+    def from_url(cls, url: str, transport: Transport | None = None) -> Target:
+        transport = transport or Transport()
         parts = urlsplit(url)
-        tls = ssl.create_default_context() if parts.scheme == "https" else None
-        return cls(parts.hostname or "", parts.port or (443 if tls else 80), parts.path.rstrip("/"), tls)
+        tls = tls_context(transport) if parts.scheme == "https" else None
+        via = urlsplit(transport.proxy) if transport.proxy else None
+        proxy = (via.hostname or "", via.port or 80) if via else None
+        return cls(parts.hostname or "", parts.port or (443 if tls else 80), parts.path.rstrip("/"), tls, proxy)
 
     @property
     def host_header(self) -> str:
@@ -43,8 +64,9 @@ class Target:
 
     def request_head(self, path: str, body_bytes: int, api_key: str | None) -> bytes:
         """The head of a POST of JSON; gzip is refused, since compressed events cannot be stamped one by one."""
+        origin = f"http://{self.host_header}" if self.proxy and not self.tls else ""  # a plain proxy wants the whole address
         lines = [
-            f"POST {self.base_path}{path} HTTP/1.1",
+            f"POST {origin}{self.base_path}{path} HTTP/1.1",
             f"Host: {self.host_header}",
             "Content-Type: application/json",
             "Accept: text/event-stream",
@@ -67,17 +89,18 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
     segments: list[tuple[float, bytes]] = field(default_factory=list)  # body pieces in order, HTTP framing removed
     complete: bool = False  # ended by its own framing
+    received_bytes: int = 0
     kernel_stamps: bool = False
     connect_ms: float | None = None
 
 
 class _Framing:
-    """Callbacks of the llhttp parser; `stamp_s` is the receive time of the bytes being fed."""
+    """Callbacks of the llhttp parser; `stamp_s` is the receive time of the bytes fed last (before any: when waiting began)."""
 
     def __init__(self, response: Response) -> None:
         self.response = response
         self.parser = httptools.HttpResponseParser(self)
-        self.stamp_s = 0.0
+        self.stamp_s = time.monotonic()
         self.keep_alive = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -103,6 +126,9 @@ class _Framing:
         if response.first_byte_at_s is None:
             response.first_byte_at_s = stamp_s
         self.stamp_s = stamp_s
+        response.received_bytes += len(data)
+        if response.received_bytes > MAX_RESPONSE_BYTES:
+            raise ResponseTooLarge
         self.parser.feed_data(data)
         return response.complete
 
@@ -117,11 +143,28 @@ class _Framing:
         return self.response.http_status is not None and not framed
 
 
+def _tunnel(raw: socket.socket, target: Target) -> None:
+    """Ask a proxy for a way through to a TLS server."""
+    address = f"{target.host}:{target.port}"
+    raw.sendall(f"CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode("latin-1"))
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        more = raw.recv(4096)
+        if not more:
+            raise ConnectionError("the proxy closed the connection")
+        answer += more
+    status = answer.split(b"\r\n", 1)[0].decode("latin-1")
+    if " 200" not in status:
+        raise ConnectionError(f"the proxy refused a tunnel to {address}: {status}")
+
+
 class Connection:
     """A keep-alive connection of one user. Not shared: a user has one request open at a time."""
 
-    def __init__(self, target: Target, connect_timeout_s: float = 10.0) -> None:
+    def __init__(self, target: Target, idle_timeout_s: float | None = None, connect_timeout_s: float = 10.0) -> None:
+        """`idle_timeout_s`: a response that receives nothing for so long is given up with TimeoutError."""
         self._target = target
+        self._idle_timeout_s = idle_timeout_s
         self._connect_timeout_s = connect_timeout_s
         self._socket: socket.socket | None = None
         self._kernel_stamps = False
@@ -146,16 +189,18 @@ class Connection:
         self.close()
         started = time.monotonic()
         target = self._target
-        raw = socket.create_connection((target.host, target.port), self._connect_timeout_s)
+        raw = socket.create_connection(target.proxy or (target.host, target.port), self._connect_timeout_s)
         raw.setsockopt(std_socket.IPPROTO_TCP, std_socket.TCP_NODELAY, 1)
         self._kernel_stamps = False
         if target.tls is not None:
+            if target.proxy:
+                _tunnel(raw, target)
             raw = target.tls.wrap_socket(raw, server_hostname=target.host)
         else:
             with contextlib.suppress(OSError):
                 raw.setsockopt(std_socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
                 self._kernel_stamps = True
-        raw.settimeout(None)  # the total timeout of a request is its caller's gevent.Timeout
+        raw.settimeout(self._idle_timeout_s)  # the total timeout of a request is its caller's gevent.Timeout
         self._socket = raw
         return (time.monotonic() - started) * 1000
 
@@ -182,7 +227,7 @@ class Connection:
     def _receive(self, framing: _Framing) -> None:
         """Take the response as it arrives: without TLS from the process's poller, with it from the socket itself."""
         if self._kernel_stamps:
-            poller().wait(self._socket, framing.take)
+            poller().wait(self._socket, framing, self._idle_timeout_s)
         else:
             while not framing.response.complete:
                 data = self._socket.recv(RECEIVE_BYTES)  # type: ignore[union-attr]

@@ -34,6 +34,7 @@ class Options:
     request_rate_per_s: float | None
     burstiness: float
     request_timeout_s: float
+    idle_timeout_s: float | None
     gate: bool
     report: bool
 
@@ -92,6 +93,8 @@ def _declare(parser: Any) -> None:
         help="Shape of gamma arrivals: 1 is Poisson, below 1 burstier, above 1 more even. Default: 1")  # fmt: skip
     add("--request-timeout", metavar="S", type=_arg("request-timeout", float, 0.001), default=600.0, env_var="KV_REQUEST_TIMEOUT",
         help="Seconds until a request that is not complete fails. Default: 600")  # fmt: skip
+    add("--idle-timeout", metavar="S", type=_arg("idle-timeout", float, 0.001), default=None, env_var="KV_IDLE_TIMEOUT",
+        help="Seconds without a single byte until a request fails; must exceed the worst TTFT. Default: none")  # fmt: skip
     add("--gate", action="store_true", default=False, env_var="KV_GATE",
         help="Exit non-zero when a target is missed (1), or the run is incomplete (2)")  # fmt: skip
     add("--no-report", action="store_true", default=False, env_var="KV_NO_REPORT",
@@ -125,6 +128,7 @@ def read_options(parsed: argparse.Namespace) -> Options:
         request_rate_per_s=rate,
         burstiness=_number("burstiness", parsed.burstiness, float, 1e-6) or 1.0,
         request_timeout_s=_number("request-timeout", parsed.request_timeout, float, 0.001) or 600.0,
+        idle_timeout_s=_number("idle-timeout", parsed.idle_timeout, float, 0.001),
         gate=bool(parsed.gate),
         report=not parsed.no_report,
     )

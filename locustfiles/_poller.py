@@ -12,7 +12,7 @@ import struct
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import gevent
 from gevent import socket
@@ -28,7 +28,14 @@ NAP_S = 0.0003  # and no measured time changes, since the kernel has stamped wha
 _TIMESPEC = struct.Struct("@ll")
 _ANCILLARY = std_socket.CMSG_SPACE(_TIMESPEC.size)
 
-Take = Callable[[float, bytes], bool]  # (receive stamp in monotonic seconds, data) -> the response is over
+IDLE_CHECK_S = 0.25
+
+
+class Owner(Protocol):
+    stamp_s: float  # receive stamp of its last piece, monotonic
+
+    def take(self, stamp_s: float, data: bytes) -> bool:
+        """One received piece; True: the response is over."""
 
 
 class Poller:
@@ -36,15 +43,21 @@ class Poller:
 
     def __init__(self) -> None:
         self._epoll = get_original("select", "epoll")()  # gevent takes epoll away, since waiting in it would block the loop
-        self._open: dict[int, tuple[Callable[..., Any], Take, Waiter]] = {}
+        self._open: dict[int, tuple[Callable[..., Any], Callable[[float, bytes], bool], Waiter]] = {}
+        self._idle: dict[int, tuple[Owner, float]] = {}  # (owner, idle timeout in s)
         self._nap = get_original("time", "sleep")
-        self._watcher = gevent.get_hub().loop.io(self._epoll.fileno(), 1)
+        loop = gevent.get_hub().loop
+        self._idle_timer = loop.timer(IDLE_CHECK_S, repeat=IDLE_CHECK_S)
+        self._watcher = loop.io(self._epoll.fileno(), 1)
         self._watcher.start(self._receive)
 
-    def wait(self, sock: socket.socket, take: Take) -> None:
-        """Give `take` every piece that `sock` receives until it says that the response is over; its errors are raised here."""
+    def wait(self, sock: socket.socket, owner: Owner, idle_timeout_s: float | None) -> None:
+        """Give `owner` every piece that `sock` receives until it says that the response is over; its errors are raised here."""
         fd, waiter = sock.fileno(), Waiter()
-        self._open[fd] = (sock._sock.recvmsg, take, waiter)  # the plain non-blocking socket under gevent's
+        self._open[fd] = (sock._sock.recvmsg, owner.take, waiter)  # the plain non-blocking socket under gevent's
+        if idle_timeout_s is not None:
+            self._idle[fd] = (owner, idle_timeout_s)
+            self._idle_timer.start(self._end_idle)
         self._epoll.register(fd, select.EPOLLIN)
         try:
             waiter.get()
@@ -52,8 +65,20 @@ class Poller:
             self._forget(fd)
 
     def _forget(self, fd: int) -> None:
+        self._idle.pop(fd, None)
         if self._open.pop(fd, None) is not None:
             self._epoll.unregister(fd)
+
+    def _end_idle(self) -> None:
+        """Give up responses that have received nothing for their idle timeout: looked at now and then, not timed per piece."""
+        now_s = time.monotonic()
+        for fd, (owner, limit_s) in list(self._idle.items()):
+            if now_s - owner.stamp_s > limit_s:
+                waiter = self._open[fd][2]
+                self._forget(fd)
+                waiter.throw(TimeoutError(f"nothing received for {limit_s:g} s"))
+        if not self._idle:
+            self._idle_timer.stop()
 
     def _receive(self) -> None:
         """Take one piece from each readable socket. Runs in the event loop, so an error goes to the greenlet that waits for the socket.

@@ -18,7 +18,7 @@ from locustfiles._http import Connection, Target
 from locustfiles._requests import PATHS, body_tail, chat_body, completion_body, encode_message
 from locustfiles._server_metrics import label_value, scrape
 from locustfiles._stream import StreamOutcome, stream_request
-from scenarios.deployment import Deployment
+from scenarios.deployment import Deployment, Transport
 from scenarios.errors import BadInput
 from scenarios.plan import Calibration, Message
 from scenarios.spec import Scenario
@@ -78,6 +78,18 @@ def parameter_variants() -> list[dict[str, Any]]:
     ]
 
 
+def _session(transport: Transport) -> requests.Session:
+    """A session for what is not measured, over the same proxy and certificates as what is."""
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = (transport.ca_file or True) if transport.verify else False
+    if transport.client_cert:
+        session.cert = (transport.client_cert, transport.client_key) if transport.client_key else transport.client_cert
+    if transport.proxy:
+        session.proxies = {"http": transport.proxy, "https": transport.proxy}
+    return session
+
+
 class Preflight:
     """One look at one server; `run` gives a Server or raises BadInput."""
 
@@ -85,9 +97,14 @@ class Preflight:
         self.deployment = deployment
         self.api_key = os.environ.get(deployment.api_key_env) or None
         self.timeout_s = timeout_s
-        self.target = Target.from_url(deployment.endpoint)
+        try:
+            self.target = Target.from_url(deployment.endpoint, deployment.transport)
+        except OSError as error:  # ssl.SSLError is one
+            raise BadInput(
+                f"tls of deployment {deployment.name!r}: {error}; check its ca_file, client_cert and client_key"
+            ) from error
         self.connection = Connection(self.target)
-        self.session = requests.Session()
+        self.session = _session(deployment.transport)
         self.warnings: list[str] = []
         self.model = ""
         self.parameters: dict[str, Any] = dict(PARAMETERS)
@@ -123,7 +140,7 @@ class Preflight:
 
     def _get(self, path: str) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-        return requests.get(self.deployment.endpoint + path, headers=headers, timeout=GET_TIMEOUT_S)
+        return self.session.get(self.deployment.endpoint + path, headers=headers, timeout=GET_TIMEOUT_S)
 
     def _get_json(self, path: str) -> dict[str, Any]:
         try:
@@ -138,8 +155,9 @@ class Preflight:
         try:
             answer = self._get("/v1/models")
         except requests.RequestException as error:
+            what = f"TLS: {error}" if isinstance(error, requests.exceptions.SSLError) else type(error).__name__
             raise BadInput(
-                f"{endpoint} cannot be reached ({type(error).__name__}). Is the server up? Check --host or the deployment's endpoint"
+                f"{endpoint} cannot be reached ({what}). Is the server up? Check --host or the deployment's endpoint, tls and proxy"
             ) from error
         self._check_key(answer.status_code)
         if not answer.ok:

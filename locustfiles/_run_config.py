@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from locustfiles._arrivals import Arrival
+from scenarios.deployment import Transport
 from scenarios.plan import Calibration, Plan, make_plan
 from scenarios.spec import Scenario
 
@@ -23,6 +24,8 @@ class RunConfig:
     block_size_tokens: int
     zero_cached_if_missing: bool  # this server leaves cached_tokens out when it is 0
     request_timeout_s: float
+    idle_timeout_s: float | None
+    transport: Transport
     parameters: dict[str, Any]  # of every request body, as the server was seen to accept them
     arrival: Arrival
     calibration: Calibration
@@ -36,6 +39,7 @@ class RunConfig:
         return cls(
             **{
                 **data,
+                "transport": Transport(**data["transport"]),
                 "arrival": Arrival(**data["arrival"]),
                 "calibration": Calibration(**data["calibration"]),
                 "scenarios": tuple(Scenario.from_dict(values) for values in data["scenarios"]),

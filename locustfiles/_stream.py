@@ -11,7 +11,7 @@ import gevent
 import httptools
 import orjson
 
-from locustfiles._http import Connection, Response
+from locustfiles._http import MAX_RESPONSE_BYTES, Connection, Response, ResponseTooLarge
 from scenarios.record import OutputChunk
 
 REASONING_FIELDS = ("reasoning", "reasoning_content")
@@ -133,6 +133,12 @@ def parse_stream(outcome: StreamOutcome) -> None:
 
     Whole: a finish_reason came and the body ended by its own framing. `[DONE]` is optional, some servers never send it.
     """
+    encoding = outcome.response.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        outcome.fail(
+            "malformed", f"Content-Encoding {encoding!r} although only identity was accepted; compressed events cannot be timed"
+        )
+        return
     reader = _Reader(outcome)
     for stamp_s, payload in sse_events(outcome.response.segments):
         if payload == b"[DONE]" or not payload:
@@ -181,7 +187,7 @@ def stream_request(connection: Connection, request: bytes, timeout_s: float, out
     except gevent.GreenletExit:
         outcome.fail("stopped", "the user was stopped while its request was open")
         raise
-    except (OSError, httptools.HttpParserError) as error:
+    except (OSError, httptools.HttpParserError, ResponseTooLarge) as error:
         _transport_failure(outcome, error)
     finally:
         timeout.close()
@@ -192,7 +198,11 @@ def stream_request(connection: Connection, request: bytes, timeout_s: float, out
 
 def _transport_failure(outcome: StreamOutcome, error: Exception) -> None:
     what = f"{type(error).__name__}: {error}"
-    if isinstance(error, ConnectionRefusedError):
+    if isinstance(error, ResponseTooLarge):
+        outcome.fail("too_large", f"more than {MAX_RESPONSE_BYTES} bytes in one response")
+    elif isinstance(error, TimeoutError) and outcome.response.sent_at_s:
+        outcome.fail("timeout", str(error))
+    elif isinstance(error, ConnectionRefusedError):
         outcome.fail("refused", what)
     elif isinstance(error, ssl.SSLError):
         outcome.fail("tls", what)

@@ -116,7 +116,7 @@ class KVCacheUser(User):
         outcome = StreamOutcome()
         request = prepared.request(work.session, turn)
         if self._connection is None:
-            self._connection = Connection(prepared.target)
+            self._connection = Connection(prepared.target, config.idle_timeout_s)
         started_at_s, started_s = time.time(), time.monotonic()
         try:
             if request is None:

@@ -23,6 +23,17 @@ DEFAULT_TARGETS = {
 
 
 @dataclass(frozen=True)
+class Transport:
+    """How connections to a deployment are made; files are read on every worker."""
+
+    ca_file: str | None = None  # certificates to trust instead of the system's
+    client_cert: str | None = None
+    client_key: str | None = None
+    verify: bool = True
+    proxy: str | None = None  # http://host:port, for http and https endpoints
+
+
+@dataclass(frozen=True)
 class Deployment:
     """A deployment under test. `metrics` are (role, URL) pairs of the servers' own metrics pages."""
 
@@ -33,6 +44,7 @@ class Deployment:
     model_key: str | None = None
     gpus: int | None = None
     metrics: tuple[tuple[str, str], ...] = ()
+    transport: Transport = Transport()
     targets: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -65,6 +77,24 @@ def _metrics(top: Section, source: str) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
+def _transport(top: Section) -> Transport:
+    tls = top.section("tls")
+    proxy = top.take("proxy", str, None)
+    transport = Transport(
+        **{key: tls.take(key, str, None) for key in ("ca_file", "client_cert", "client_key")},
+        verify=tls.take("verify", bool, True),
+        proxy=check_url(proxy, top.name("proxy")) if proxy else None,
+    )
+    tls.done()
+    for key in ("ca_file", "client_cert", "client_key"):
+        file = getattr(transport, key)
+        if file and not Path(file).is_file():
+            raise BadInput(f"{tls.name(key)} is {file!r}; there is no such file")
+    if transport.client_key and not transport.client_cert:
+        raise BadInput(f"{tls.name('client_key')} needs 'client_cert' beside it")
+    return transport
+
+
 def load_deployment(path: Path) -> Deployment:
     """The deployment described in a YAML file (see configs/pd_disagg.yaml for every key)."""
     source = str(path)
@@ -78,6 +108,7 @@ def load_deployment(path: Path) -> Deployment:
         model_key=top.take("model", str, None),
         gpus=top.take("gpus", int, None, low=1),
         metrics=_metrics(top, source),
+        transport=_transport(top),
         targets=_targets(targets),
     )
     top.done()
