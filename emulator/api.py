@@ -1,24 +1,26 @@
-"""HTTP requests come in, OpenAI-compatible answers go out, streamed as vLLM streams them."""
+"""HTTP requests come in, OpenAI-compatible answers go out, as from vLLM; beside them the truth, and switches for faults."""
 
 from __future__ import annotations
 
 import json
 import secrets
-import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
-
 from emulator import tokenizer
-from emulator.engine import Engine
-from emulator.metrics import metrics_page
+from emulator.answer import Answer, Shape, request_id
+from emulator.deployment import Deployment, Job
+from emulator.faults import Faults, make_rule
+from emulator.pages import Page
+from emulator.realtime import RealTime
+from emulator.recorder import OF_THE_JOB, OF_THE_PREFILLER, Recorder
+from emulator.truth import Passage, TruthLog
+from emulator.wire import Connection, HttpRequest
 
-WORDS = " the report says that nothing has changed near the old bridge since last winter and work goes on".split(" ")
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+KNOWN_STATUS = {429: "RateLimitError", 500: "InternalServerError", 503: "ServiceUnavailableError"}
 
 
 class Refused(Exception):
@@ -27,69 +29,76 @@ class Refused(Exception):
         self.status, self.kind = status, kind
 
 
-@dataclass(frozen=True)
+@dataclass
 class Api:
-    engine: Engine
+    deployment: Deployment
+    clock: RealTime
     model: str
-    role: str
     api_key: str | None
+    faults: Faults
+    refuse_connections: Callable[[float], None]
+    log: TruthLog = field(default_factory=TruthLog)
 
-    # -- pages
+    def __post_init__(self) -> None:
+        self.recorders: dict[str, Recorder] = {}
+        for name, server in self.deployment.servers.items():
+            self.recorders[name] = Recorder()
+            server.observers.append(self.recorders[name])
+        self.client_view = Recorder()
+        self.routes: dict[tuple[str, str], Callable[[HttpRequest, Connection], None]] = {
+            ("GET", "/v1/models"): self._models,
+            ("POST", "/v1/chat/completions"): lambda request, connection: self._complete(request, connection, True),
+            ("POST", "/v1/completions"): lambda request, connection: self._complete(request, connection, False),
+            ("POST", "/tokenize"): self._tokenize,
+            ("GET", "/health"): lambda request, connection: connection.answer(request, 200, b""),
+            ("GET", "/ping"): lambda request, connection: connection.answer(request, 200, b""),
+            ("GET", "/version"): self._version,
+            ("GET", "/load"): self._load,
+            ("GET", "/metrics"): self._metrics,
+            ("POST", "/reset_prefix_cache"): self._reset,
+            ("DELETE", "/cache/clear"): self._clear_local,
+            ("GET", "/truth"): self._truth,
+            ("DELETE", "/truth"): self._forget_truth,
+            ("GET", "/faults"): lambda request, connection: connection.answer_json(request, self.faults.as_dict()),
+            ("POST", "/faults"): self._set_faults,
+            ("DELETE", "/faults"): self._no_faults,
+        }
+        for name in self.deployment.servers:
+            self.routes[("GET", f"/metrics/{name}")] = self._metrics
 
-    async def models(self, _: Request) -> Response:
-        entry = {"id": self.model, "object": "model", "owned_by": "emulator", "max_model_len": self.engine.profile.max_model_len}
-        return JSONResponse({"object": "list", "data": [entry]})
+    # -- one request
 
-    async def health(self, _: Request) -> Response:
-        return Response()
-
-    async def version(self, _: Request) -> Response:
-        return JSONResponse(
-            {"version": f"emulator ({self.engine.profile.name}, {self.role}, time scale {self.engine.time_scale:g})"}
-        )
-
-    async def metrics(self, _: Request) -> Response:
-        return Response(metrics_page(self.engine, self.model), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    async def reset_prefix_cache(self, _: Request) -> Response:
-        self.engine.cache.reset()
-        return JSONResponse({"success": True})
-
-    async def tokenize(self, request: Request) -> Response:
-        body = await self._body(request)
-        text = (
-            tokenizer.chat_text(body["messages"], body.get("add_generation_prompt", True))
-            if "messages" in body
-            else body.get("prompt")
-        )
-        if not isinstance(text, str):
-            raise Refused(400, "BadRequestError", "expected 'prompt' (text) or 'messages'")
-        ids = tokenizer.encode(text)
-        strings = tokenizer.tokens_of(text) if body.get("return_token_strs") else None
-        return JSONResponse(
-            {"count": len(ids), "max_model_len": self.engine.profile.max_model_len, "tokens": ids, "token_strs": strings}
-        )
-
-    # -- completions
-
-    async def chat_completions(self, request: Request) -> Response:
-        body = await self._body(request)
-        messages = body.get("messages")
-        if not isinstance(messages, list) or not messages:
-            raise Refused(400, "BadRequestError", "'messages' must be a non-empty list")
-        return await self._answer(body, tokenizer.encode(tokenizer.chat_text(messages)), chat=True)
-
-    async def completions(self, request: Request) -> Response:
-        body = await self._body(request)
-        prompt = body.get("prompt")
-        ids = tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
-        if not isinstance(ids, list) or not ids or not all(isinstance(token, int) and 0 <= token < 2**32 for token in ids):
-            raise Refused(400, "BadRequestError", "'prompt' must be text or a non-empty list of token ids")
-        return await self._answer(body, ids, chat=False)
-
-    async def _body(self, request: Request) -> dict[str, Any]:
+    def handle(self, request: HttpRequest, connection: Connection) -> None:
+        self.clock.sync()
         try:
-            body = json.loads(await request.body())
+            self._route(request, connection)
+        except Refused as error:
+            connection.answer_json(request, self._error(error.status, error.kind, str(error)), error.status)
+        except Exception as error:  # a bug here must not look like a server that hangs
+            traceback.print_exc()
+            connection.answer_json(request, self._error(500, "InternalServerError", repr(error)), 500)
+
+    def _route(self, request: HttpRequest, connection: Connection) -> None:
+        path = request.path
+        if self.api_key and path.startswith("/v1"):  # vLLM's --api-key guards only these
+            sent = request.headers.get("authorization", "")
+            if not secrets.compare_digest(sent.encode(), f"Bearer {self.api_key}".encode()):
+                connection.answer_json(request, {"error": "Unauthorized"}, 401)
+                return
+        method = "GET" if request.method == "HEAD" else request.method
+        handler = self.routes.get((method, path))
+        if handler is None:
+            known = any(path == other for _, other in self.routes)
+            raise Refused(405 if known else 404, "NotFoundError", "Method Not Allowed" if known else "Not Found")
+        handler(request, connection)
+
+    @staticmethod
+    def _error(status: int, kind: str, message: str) -> dict[str, Any]:
+        return {"error": {"message": message, "type": kind, "param": None, "code": status}}
+
+    def _body(self, request: HttpRequest) -> dict[str, Any]:
+        try:
+            body = json.loads(request.body)
         except ValueError as error:
             raise Refused(400, "BadRequestError", f"not JSON: {error}") from error
         if not isinstance(body, dict):
@@ -98,111 +107,157 @@ class Api:
             raise Refused(404, "NotFoundError", f"The model `{body['model']}` does not exist.")
         return body
 
-    async def _answer(self, body: dict[str, Any], ids: list[int], chat: bool) -> Response:
+    # -- completions
+
+    def _prompt_ids(self, body: dict[str, Any], chat: bool) -> list[int]:
+        if chat:
+            messages = body.get("messages")
+            if (
+                not isinstance(messages, list)
+                or not messages
+                or not all(isinstance(one, dict) and "role" in one for one in messages)
+            ):
+                raise Refused(400, "BadRequestError", "'messages' must be a non-empty list of messages with a role")
+            return tokenizer.encode(tokenizer.chat_text(messages))
+        prompt = body.get("prompt")
+        ids = tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+        if not isinstance(ids, list) or not ids or not all(isinstance(token, int) and 0 <= token < 2**32 for token in ids):
+            raise Refused(400, "BadRequestError", "'prompt' must be text or a non-empty list of token ids")
+        return ids
+
+    def _complete(self, request: HttpRequest, connection: Connection, chat: bool) -> None:
+        try:
+            faults = self.faults.strike(request.headers.get("x-fault"))
+        except ValueError as error:
+            raise Refused(400, "BadRequestError", str(error)) from error
+        if status := int(faults.get("status") or 0):
+            answer = self._error(status, KNOWN_STATUS.get(status, "Error"), f"asked for by the fault status={status}")
+            connection.answer_json(request, answer, status, **({"retry-after": "1"} if status in (429, 503) else {}))
+            return
+        body = self._body(request)
+        ids = self._prompt_ids(body, chat)
         wanted = body.get("max_completion_tokens") or body.get("max_tokens") or 16
-        limit = self.engine.profile.max_model_len
-        if not isinstance(wanted, int) or wanted < 1:
+        limit = self.deployment.largest_request_tokens()
+        if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
             raise Refused(400, "BadRequestError", f"max_tokens must be at least 1, got {wanted!r}")
         if len(ids) + wanted > limit:
             raise Refused(400, "BadRequestError", f"maximum context length is {limit} tokens, got {len(ids)} + {wanted}")
-        reply = _Reply(self, body, len(ids), wanted, chat)
-        if body.get("stream"):
-            return StreamingResponse(reply.stream(ids), media_type="text/event-stream")
-        async for admitted in self.engine.generate(ids, wanted):
-            reply.cached_tokens = admitted.cached_tokens
-        return JSONResponse(reply.whole())
+        shape = self._shape(body, chat, request.headers.get("x-truth") == "1")
+        job = Job(ids, wanted, lambda job, due_s: None, str(body.get("cache_salt") or "").encode())
+        passage = Passage(request_id(chat, request.headers.get("x-request-id")), request.arrived_ns, job, faults, shape.stream)
+        self._start(Answer(request, connection, shape, passage, self.log, self.clock, self.deployment.cancel))
 
-
-class _Reply:
-    """One answer: a fixed text of whole words, one token each."""
-
-    def __init__(self, api: Api, body: dict[str, Any], prompt_tokens: int, output_tokens: int, chat: bool) -> None:
-        self.prompt_tokens, self.output_tokens, self.chat = prompt_tokens, output_tokens, chat
-        self.cached_tokens = 0
+    @staticmethod
+    def _shape(body: dict[str, Any], chat: bool, truth: bool) -> Shape:
         options = body.get("stream_options") or {}
-        self.include_usage = bool(options.get("include_usage"))
-        self.continuous_usage = bool(options.get("continuous_usage_stats"))
-        kind = "chat.completion" if chat else "text_completion"
-        self.base = {
-            "id": f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(16)}",
-            "object": kind,
-            "created": int(time.time()),
-        }
-        self.base["model"] = api.model
-        self.api = api
+        interval = body.get("stream_interval")
+        return Shape(
+            model=body.get("model", ""),
+            chat=chat,
+            stream=bool(body.get("stream")),
+            include_usage=bool(options.get("include_usage")),
+            continuous_usage=bool(options.get("continuous_usage_stats")),
+            stream_interval=interval if isinstance(interval, int) and interval > 0 else 1,
+            truth=truth,
+        )
 
-    def word(self, number: int) -> str:
-        return f" {WORDS[1 + number % (len(WORDS) - 1)]}"
+    def _start(self, answer: Answer) -> None:
+        job, started_s = answer.job, self.clock.simulation.now_s
+        histograms = self.client_view.histograms
 
-    def usage(self, completion_tokens: int) -> dict[str, Any]:
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": completion_tokens,
-            "total_tokens": self.prompt_tokens + completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
-        }
+        def token(job: Job, due_s: float) -> None:
+            if job.emitted == 1:
+                histograms["time_to_first_token_seconds"].observe(due_s - started_s)
+            if job.emitted == job.output_tokens:
+                histograms["e2e_request_latency_seconds"].observe(due_s - started_s)
+            answer.token(job, due_s)
 
-    def whole(self) -> dict[str, Any]:
-        text = "".join(self.word(number) for number in range(self.output_tokens))
-        content = {"message": {"role": "assistant", "content": text}} if self.chat else {"text": text}
-        choice = {"index": 0, **content, "finish_reason": "length"}
-        return {**self.base, "choices": [choice], "usage": self.usage(self.output_tokens)}
+        job.on_token = token
+        answer.connection.on_lost = lambda: self._lost(answer)
+        self.log.add(answer.passage)
+        answer.begin()
+        if not answer.over:
+            self.deployment.submit(job)
 
-    def _event(self, content: dict[str, Any] | None, finish: str | None, tokens: int) -> bytes:
-        choices = [] if content is None else [{"index": 0, **content, "logprobs": None, "finish_reason": finish}]
-        event: dict[str, Any] = {
-            **self.base,
-            "object": "chat.completion.chunk" if self.chat else "text_completion",
-            "choices": choices,
-        }
-        if self.continuous_usage or content is None:
-            event["usage"] = self.usage(tokens)
-        return b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n"
+    def _lost(self, answer: Answer) -> None:
+        self.clock.sync()
+        answer.lost()
 
-    async def stream(self, ids: list[int]) -> AsyncIterator[bytes]:
-        number = 0
-        async for admitted in self.api.engine.generate(ids, self.output_tokens):
-            self.cached_tokens = admitted.cached_tokens
-            role = self._event({"delta": {"role": "assistant", "content": ""}}, None, 0) if self.chat and not number else b""
-            text = self.word(number)
-            number += 1
-            finish = "length" if number == self.output_tokens else None
-            yield role + self._event({"delta": {"content": text}} if self.chat else {"text": text}, finish, number)
-        if self.include_usage:
-            yield self._event(None, None, self.output_tokens)
-        yield b"data: [DONE]\n\n"
+    # -- pages
 
+    def _models(self, request: HttpRequest, connection: Connection) -> None:
+        limit = self.deployment.profile.max_model_len
+        entry = {"id": self.model, "object": "model", "owned_by": "emulator", "max_model_len": limit}
+        connection.answer_json(request, {"object": "list", "data": [entry]})
 
-async def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
-    return JSONResponse({"error": {"message": str(error), "type": error.kind, "param": None, "code": error.status}}, error.status)
+    def _version(self, request: HttpRequest, connection: Connection) -> None:
+        d = self.deployment
+        connection.answer_json(request, {"version": f"emulator ({d.profile.name}, {d.role}, time scale {d.time_scale:g})"})
 
+    def _load(self, request: HttpRequest, connection: Connection) -> None:
+        connection.answer_json(request, {"server_load": sum(one.outcome == "open" for one in self.log.passages)})
 
-class _RequireKey:
-    """Bearer keys as vLLM's --api-key checks them: only below /v1."""
+    def _tokenize(self, request: HttpRequest, connection: Connection) -> None:
+        body = self._body(request)
+        generation = body.get("add_generation_prompt", True)
+        text = tokenizer.chat_text(body["messages"], generation) if "messages" in body else body.get("prompt")
+        if not isinstance(text, str):
+            raise Refused(400, "BadRequestError", "expected 'prompt' (text) or 'messages'")
+        ids = tokenizer.encode(text)
+        strings = tokenizer.tokens_of(text) if body.get("return_token_strs") else None
+        limit = self.deployment.profile.max_model_len
+        connection.answer_json(request, {"count": len(ids), "max_model_len": limit, "tokens": ids, "token_strs": strings})
 
-    def __init__(self, app: Any, api_key: str | None) -> None:
-        self.app, self.api_key = app, api_key
+    def _metrics(self, request: HttpRequest, connection: Connection) -> None:
+        """/metrics of two servers in one process: prompts and caches as the prefiller has them, times as the client has them."""
+        name = request.path.removeprefix("/metrics").lstrip("/")
+        servers = [self.deployment.servers[name]] if name else list(self.deployment.servers.values())
+        histograms = dict(self.recorders[servers[-1].name].histograms)
+        if len(servers) > 1:
+            histograms |= {key: self.recorders[servers[0].name].histograms[key] for key in OF_THE_PREFILLER}
+            histograms |= {key: self.client_view.histograms[key] for key in OF_THE_JOB}
+        page = Page(self.model, servers[0], servers[-1], histograms)
+        connection.answer(request, 200, page.render(), METRICS_TYPE)
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if self.api_key and scope["type"] == "http" and scope["path"].startswith("/v1"):
-            sent = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
-            if not secrets.compare_digest(sent, f"Bearer {self.api_key}"):
-                await JSONResponse({"error": "Unauthorized"}, 401)(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+    def _reset(self, request: HttpRequest, connection: Connection) -> None:
+        external = request.query.get("reset_external", "").lower() in ("true", "1")
+        connection.answer_json(request, {"success": self.deployment.reset_prefix_cache(external)})
 
+    def _clear_local(self, request: HttpRequest, connection: Connection) -> None:
+        """LMCache's: the local tier only, whatever lies in the store."""
+        for server in self.deployment.servers.values():
+            if server.connector.cpu is not None:
+                server.connector.cpu.clear()
+        connection.answer_json(request, {"status": "success"})
 
-def make_app(engine: Engine, model: str, role: str, api_key: str | None) -> Any:
-    api = Api(engine, model, role, api_key)
-    routes = [
-        Route("/v1/models", api.models),
-        Route("/v1/chat/completions", api.chat_completions, methods=["POST"]),
-        Route("/v1/completions", api.completions, methods=["POST"]),
-        Route("/tokenize", api.tokenize, methods=["POST"]),
-        Route("/health", api.health),
-        Route("/version", api.version),
-        Route("/metrics", api.metrics),
-        Route("/reset_prefix_cache", api.reset_prefix_cache, methods=["POST"]),
-    ]
-    return _RequireKey(Starlette(routes=routes, exception_handlers={Refused: _refused}), api_key)
+    def _truth(self, request: HttpRequest, connection: Connection) -> None:
+        query = request.query
+        chosen = list(self.log.passages)
+        if "id" in query:
+            chosen = [one for one in chosen if one.request_id.endswith(query["id"])]
+        if "last" in query and query["last"].isdigit():
+            chosen = chosen[-int(query["last"]) :] if int(query["last"]) else []
+        server = {**self.log.lateness(), "requests_kept": len(self.log.passages), "requests_dropped": self.log.dropped}
+        lines = [json.dumps(server), *(json.dumps(one.as_dict()) for one in chosen)]
+        connection.answer(request, 200, ("\n".join(lines) + "\n").encode(), "application/x-ndjson")
+
+    def _forget_truth(self, request: HttpRequest, connection: Connection) -> None:
+        self.log.clear()
+        connection.answer_json(request, {"success": True})
+
+    def _set_faults(self, request: HttpRequest, connection: Connection) -> None:
+        """{"faults": [{"name": ..., "value": ..., "share": ..., "seed": ..., "times": ...}]} replaces what is on."""
+        try:
+            wanted = json.loads(request.body)["faults"]
+            rules = [make_rule(**({"name": one} if isinstance(one, str) else one)) for one in wanted]
+        except (ValueError, KeyError, TypeError) as error:
+            raise Refused(400, "BadRequestError", f'expected {{"faults": [{{"name": ...}}]}}: {error}') from error
+        self.faults.replace(rules)
+        connection.answer_json(request, self.faults.as_dict())
+        for rule in rules:
+            if rule.name == "refuse_connections":
+                self.refuse_connections(rule.value or 0.0)
+
+    def _no_faults(self, request: HttpRequest, connection: Connection) -> None:
+        self.faults.replace([])
+        connection.answer_json(request, self.faults.as_dict())

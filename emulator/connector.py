@@ -43,6 +43,7 @@ class Connector:
         self.store_metrics = StoreMetrics({})
         self.put_tokens = 0
         self.retrieved_tokens = 0
+        self.looked_up_hits = 0
 
     @property
     def present(self) -> bool:
@@ -63,6 +64,7 @@ class Connector:
             if usable > reached:
                 found.append((tier, usable - reached))
                 reached = usable
+        self.looked_up_hits += reached - gpu_tokens
         return found
 
     def _held(self, tier: Tier | None, work: Work, below_tokens: int) -> int:
