@@ -55,7 +55,7 @@ def run_text(stats: dict[str, Any]) -> str:
         blocks += [text_tables.console(views.answer_table(stats, scenario, split)) for split in ("round", "evidence")]
     blocks.append(text_tables.console(detail_views.model_table(stats)))
     targets = views.targets_table(stats)
-    blocks += [text_tables.console(targets) if targets else "", views.headline(stats)]
+    blocks += [text_tables.console(targets) if targets else "", "\n".join(views.details(stats)), views.headline(stats)]
     return "\n\n".join(block for block in blocks if block)
 
 

@@ -114,11 +114,27 @@ def targets_table(found: RunComparison) -> Table | None:
 
 
 def headline(found: RunComparison) -> str:
-    """One sentence per scenario: each run's cold and hit TTFT, and the contender's verdict against the first run."""
+    """One sentence: each contender's mean TTFT against the first run's; or why these runs cannot be compared."""
     if not found.comparable:
         reasons = [problem.text for problem in found.problems if problem.severity == "error"]
         return "These runs are not comparable. " + " ".join(reasons[:3])
-    return " ".join(_sentence(found, scenario) for scenario in scenarios(found))
+    names = scenarios(found)
+    if len(names) == 1:
+        return _sentence(found, names[0])
+    rows = [row for row in rows_of(found.effects) if row["metric"] == "ttft_ms" and row["verdict"]]
+    parts = []
+    for contender in found.names[1:]:
+        for window in ("cold", "hit"):
+            mine = [row for row in rows if row["contender_run"] == contender and row["window"] == window]
+            told = [f"{verdict} in {len(group)} ({views.span(group)})" for verdict in ("better", "worse", "no evidence")
+                    if (group := [row for row in mine if row["verdict"] == verdict])]  # fmt: skip
+            parts.append(f"{contender} {window}: {', '.join(told) or 'no pairs'}")
+    return f"Mean TTFT against {found.names[0]}, over {len(names)} scenarios: {'; '.join(parts)}."
+
+
+def details(found: RunComparison) -> list[str]:
+    names = scenarios(found)
+    return [_sentence(found, name) for name in names] if found.comparable and len(names) > 1 else []
 
 
 def _sentence(found: RunComparison, scenario: str) -> str:
@@ -149,7 +165,11 @@ def comparison_text(found: RunComparison) -> str:
     for scenario in scenarios(found):
         blocks += [text_tables.console(side_by_side(found, scenario)), text_tables.console(verdict_table(found, scenario))]
     table = targets_table(found)
-    return "\n\n".join(block for block in [*blocks, text_tables.console(table) if table else "", headline(found)] if block)
+    return "\n\n".join(
+        block
+        for block in [*blocks, text_tables.console(table) if table else "", "\n".join(details(found)), headline(found)]
+        if block
+    )
 
 
 def comparison_outcome(found: RunComparison, exit_code: int) -> Outcome:
@@ -209,6 +229,7 @@ def comparison_page(found: RunComparison) -> Page:
         title=f"KV cache comparison: {' against '.join(found.names)}",
         subtitle=f"{plural(len(found.runs), 'run')}; {found.names[0]} is the baseline",
         lead=headline(found),
+        details=tuple(details(found)),
         answer=section("", answer).blocks,
         problems=tuple(problem.to_dict() for problem in found.problems),
         sections=tuple(part for part in sections if part.blocks),

@@ -29,11 +29,12 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """`lead` answers the question; `problems` are rows of stats.json; the first section follows the answer."""
+    """`lead` answers the question, `details` say it per scenario; `problems` are rows of stats.json."""
 
     title: str
     subtitle: str
     lead: str
+    details: tuple[str, ...]
     answer: tuple[Block, ...]
     problems: tuple[dict[str, Any], ...]
     sections: tuple[Section, ...]
@@ -69,6 +70,7 @@ def run_page(analysis: Analysis, charts: bool) -> Page:
         title=f"KV cache report: {stats['run'].get('run_id')}",
         subtitle=views.run_line(stats),
         lead=views.headline(stats),
+        details=tuple(views.details(stats)),
         answer=section("", answer).blocks,
         problems=tuple(stats["problems"]),
         sections=tuple(part for part in sections if part.blocks),

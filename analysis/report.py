@@ -83,7 +83,7 @@ def render_markdown(page: Page) -> str:
     lines = [f"# {escape(page.title)}", "", escape(page.subtitle), ""]
     if page.incomplete:
         lines += ["**This run is incomplete: its figures are those of a part.**", ""]
-    lines += [f"**{escape(page.lead)}**", ""]
+    lines += [f"**{escape(page.lead)}**", "", *(f"- {escape(text)}" for text in page.details), ""]
     lines += [line for block in page.answer for line in _markdown_block(block)]
     if page.problems:
         lines += ["## What stands against these figures", "", *map(_problem, page.problems), ""]
