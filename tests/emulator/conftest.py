@@ -1,0 +1,34 @@
+"""An emulator as a process, as users start it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+import requests
+
+from tests.conftest import ROOT, free_port, wait_for
+
+Serve = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Serve]:
+    """Starts an emulator with these arguments; its URL."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(*args: str, **env: str) -> str:
+        port = free_port()
+        command = [sys.executable, "-m", "emulator", "--port", str(port), "--profile", "cpu_tiny", *args]
+        processes.append(subprocess.Popen(command, cwd=ROOT, env={**os.environ, **env}, stdout=subprocess.DEVNULL))
+        wait_for(lambda: requests.get(f"http://127.0.0.1:{port}/health", timeout=1).ok, what="the emulator")
+        return f"http://127.0.0.1:{port}"
+
+    yield start
+    for process in processes:
+        process.terminate()
+        assert process.wait(10) in (0, -signal.SIGTERM)
