@@ -16,6 +16,7 @@ from gevent.queue import Queue
 from locust.env import Environment
 
 from locustfiles._arrivals import due_times_s
+from locustfiles._certificate import certified_chunks_per_s
 from locustfiles._http import Target
 from locustfiles._lag import LagMonitor
 from locustfiles._requests import PreparedRequests
@@ -42,6 +43,7 @@ class Round:
     started_s: float = 0.0  # monotonic
     started_at_s: float = 0.0  # wall clock
     last_end_s: float = 0.0
+    chunks: int = 0
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,7 @@ class Agent:
         self._lines.append(record.to_json())
         self._keys.append([record.scenario, record.round, record.request_index, record.status])
         dealt.last_end_s = time.monotonic()
+        dealt.chunks += record.chunks or 0
         dealt.left -= 1
         if dealt.left == 0:
             gevent.spawn(self._round_done, dealt)  # the send may block, and the caller is a user
@@ -192,12 +195,15 @@ class Agent:
     def _round_done(self, dealt: Round) -> None:
         gc.enable()
         self._ship()
+        wall_s = dealt.last_end_s - dealt.started_s
         self._send(
             "kv_done",
             scenario=dealt.scenario,
             round=dealt.number,
-            wall_s=dealt.last_end_s - dealt.started_s,
+            wall_s=wall_s,
             started_at_s=dealt.started_at_s,
+            chunks_per_s=dealt.chunks / wall_s if wall_s > 0 else 0.0,
+            certified_chunks_per_s=certified_chunks_per_s(),
         )
 
     # -- stopping

@@ -13,6 +13,7 @@ from typing import Any
 from locust.env import Environment
 
 from locustfiles._arrivals import Arrival
+from locustfiles._certificate import limits_of_round
 from locustfiles._collector import Collector
 from locustfiles._options import Options
 from locustfiles._preflight import Preflight, Server
@@ -197,6 +198,11 @@ class Run:
             "started_at_s": min(answer["started_at_s"] for answer in answers),
             "complete": len(seen) == planned and not self.collector.duplicates,
         }
+        facts, warning = limits_of_round(answers)
+        self._current |= facts
+        if warning:
+            self._facts["warnings"].append(f"{scenario}, round {number}: {warning}")
+            log.warning("%s, round %d: %s", scenario, number, warning)
         if not self._current["complete"]:
             raise RunIncomplete(
                 f"round {number} of {scenario} has {len(seen)} of {planned} records, {self.collector.duplicates} twice"

@@ -12,7 +12,7 @@ from locustfiles._agent import Agent, Assignment
 from locustfiles._http import Connection
 from locustfiles._stream import StreamOutcome, stream_request
 from scenarios.plan import Turn, planned_cached_tokens
-from scenarios.record import OK, Record, stream_timing
+from scenarios.record import OK, Record, client_was_limited, stream_timing
 
 
 class RequestFailed(Exception):
@@ -29,6 +29,8 @@ def make_record(agent: Agent, work: Assignment, turn: Turn, outcome: StreamOutco
     timing = stream_timing(
         response.sent_at_s, response.first_byte_at_s, outcome.first_choice_at_s, outcome.chunks, outcome.output_tokens
     )
+    clock = "kernel" if response.kernel_stamps else "process"
+    loop_lag_ms = agent.lag.worst_since_ms(response.sent_at_s)
     return Record(
         run_id=config.run_id,
         deployment=config.deployment,
@@ -65,8 +67,9 @@ def make_record(agent: Agent, work: Assignment, turn: Turn, outcome: StreamOutco
         icl_p99_ms=timing.icl_p99_ms,
         chunks=len(outcome.chunks),
         response_bytes=outcome.response_bytes,
-        clock="kernel" if response.kernel_stamps else "process",
-        loop_lag_ms=agent.lag.worst_since_ms(response.sent_at_s),
+        clock=clock,
+        loop_lag_ms=loop_lag_ms,
+        client_limited=client_was_limited(clock, loop_lag_ms, timing.ttft_ms, timing.icl_p50_ms),
     )
 
 

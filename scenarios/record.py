@@ -99,6 +99,7 @@ class Record:
     response_bytes: int | None = None
     clock: str = "process"  # kernel | process: who stamped the chunks
     loop_lag_ms: float | None = None  # worst event-loop delay of the worker while this request was open
+    client_limited: bool | None = None  # that delay could have moved this record's times (client_was_limited)
     format: int = RECORD_FORMAT
 
     def to_json(self) -> str:
@@ -134,6 +135,19 @@ def chunk_tokens(chunks: Sequence[OutputChunk], output_tokens: int | None) -> li
 def inter_token_ms(gaps_ms: Sequence[float], later_chunk_tokens: Sequence[int]) -> list[float]:
     """Each gap between chunks, shared out over the tokens that the later chunk carried."""
     return [gap / n for gap, n in zip(gaps_ms, later_chunk_tokens, strict=True) for _ in range(n)]
+
+
+def client_was_limited(clock: str, loop_lag_ms: float | None, ttft_ms: float | None, icl_p50_ms: float | None) -> bool | None:
+    """Whether the worker's loop was late enough to move a request's times; None where nothing was measured.
+
+    The process clock stamps when the loop gets there: limited beyond 5 % of the TTFT (and 1 ms). The kernel stamps by itself; only
+    when the loop is later than the usual gap between chunks can two of them wait together and share one stamp.
+    """
+    if loop_lag_ms is None or ttft_ms is None:
+        return None
+    if clock == "kernel":
+        return icl_p50_ms is not None and loop_lag_ms > icl_p50_ms
+    return loop_lag_ms > max(1.0, 0.05 * ttft_ms)
 
 
 def stream_timing(
