@@ -94,7 +94,9 @@ def main() -> None:
             folder = Path(temporary) / str(count)
             write_run(folder, count)
             results[count] = measure(folder)
-            print(f"{count:>9,} records: " + ", ".join(f"{name} {value:.2f}" for name, value in results[count].items()), flush=True)
+            print(
+                f"{count:>9,} records: " + ", ".join(f"{name} {value:.2f}" for name, value in results[count].items()), flush=True
+            )
         parsing = parse_s(Path(temporary) / str(records))
     print(f"ratios: full report / merely parsing the records {results[records]['wall_s'] / parsing:.2f}; "
           f"ten times the records {results[records]['wall_s'] / results[records // 10]['wall_s']:.2f} times the seconds")  # fmt: skip
