@@ -12,6 +12,7 @@ from emulator import faults
 from emulator.api import Api
 from emulator.deployment import PROXIES, Deployment
 from emulator.listener import Listener, run, until_stopped
+from emulator.mooncake import MasterPages
 from emulator.realtime import RealTime
 from emulator.simulation import Simulation
 from emulator.spec import ROLES, Profile, available_profiles, load_profile
@@ -49,6 +50,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--model", help="served model name (default: the profile's)")
     add("--api-key-env", metavar="VAR", help="environment variable with the key that clients must send (default: no key)")
     add("--proxy", choices=list(PROXIES), default="wait_store", help="role pd: the proxy's order (default: wait_store)")
+    add("--mooncake-port", type=int, help="also serve the store's mooncake_master metrics page on this port (real default: 9003)")
     add("--fault", action="append", default=[], metavar="NAME[=VALUE][@SHARE]", help="a fault or lie, repeatable; listed below")
     options = parser.parse_args()
     if not options.time_scale > 0:
@@ -84,6 +86,8 @@ async def serve(options: argparse.Namespace, profile: Profile, listening: socket
     host = f"[{options.host}]" if ":" in options.host else options.host
     where = f"http://{host}:{listening.getsockname()[1]}"
     print(f"emulator: {api.model}, {options.role}, time scale {options.time_scale:g}, at {where}", flush=True)
+    if options.mooncake_port is not None and deployment.store is not None:
+        await Listener(socket.create_server((options.host, options.mooncake_port)), MasterPages(deployment.store).handle).open()
     await until_stopped()
     lateness = api.log.lateness()
     late = lateness["late_us"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from emulator.histogram import Histogram
 from emulator.recorder import TABLE
@@ -109,9 +109,20 @@ class Page:
         rows = self.prefill.connector.store_metrics.operations
         if not rows:
             return
+        yield from self._store_times(rows)
         for suffix, help_text, column in STORE_OPERATIONS:
             samples = (({"operation": name, "status": status}, row[column]) for (name, status), row in rows.items())
             yield self.counter(f"mooncake_store_operation{suffix}", help_text, *samples)
+
+    def _store_times(self, rows: dict[tuple[str, str], list[float]]) -> Iterator[Metric]:
+        """Sums and counts; of the buckets only the last, since single durations are not kept."""
+        labels = sorted({**self.labels, "operation": "", "status": ""})
+        name = "vllm:mooncake_store_operation_time_seconds"
+        family = HistogramMetricFamily(name, "Histogram of Mooncake store communication time.", labels=labels)
+        for (operation, status), row in rows.items():
+            with_labels = {**self.labels, "operation": operation, "status": status}
+            family.add_metric([with_labels[key] for key in labels], [("+Inf", row[0])], row[1])
+        yield family
 
     def _lmcache(self) -> Iterator[Metric]:
         """LMCache in process (chunks of 256 and a host tier): its own names, its own labels."""

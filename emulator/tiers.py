@@ -62,6 +62,9 @@ class Tier:
     def held_chunks(self) -> int:
         return len(self._chunks)
 
+    def chunk_keys(self) -> list[str]:
+        return [chunk.hex() for chunk in self._chunks]
+
     @property
     def used_bytes(self) -> float:
         return len(self._chunks) * self.chunk_bytes

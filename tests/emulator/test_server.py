@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, free_port
 from tests.emulator.conftest import Serve
 
 
@@ -78,6 +78,22 @@ def test_counters_are_those_of_the_answers(url: str) -> None:
     assert metric(url, "vllm:prefix_cache_hits_total") - before["vllm:prefix_cache_hits_total"] == cached > 0
     prompts = sum(usage["prompt_tokens"] for usage in usages)
     assert metric(url, "vllm:prompt_tokens_total") - before["vllm:prompt_tokens_total"] == prompts
+
+
+def test_names_and_types_are_vllms(serve: Serve) -> None:
+    """Against the names of a real vLLM 0.26 decoder with a Mooncake store (families that need other hardware or switches left out)."""
+    store_port = free_port()
+    url = serve("--time-scale", "0.05", "--role", "pd", "--mooncake-port", str(store_port))
+    ask(url, messages=chat("count me " * 300))
+    for path in ("/metrics", "/metrics/prefiller", "/metrics/decoder"):
+        page = requests.get(url + path, timeout=5).text
+        ours = dict(line.split(" ")[2:4] for line in page.splitlines() if line.startswith("# TYPE"))
+        real = dict(line.split(" ") for line in (ROOT / "tests/emulator/vllm_names.txt").read_text().splitlines())
+        if path == "/metrics/decoder":
+            real.pop("vllm:mooncake_store_operation_time_seconds", None)
+        missing = {name: kind for name, kind in real.items() if ours.get(name) != kind}
+        assert not missing
+    assert "master_key_count 2\n" in requests.get(f"http://127.0.0.1:{store_port}/metrics", timeout=5).text
 
 
 def test_a_reset_makes_the_next_request_cold(url: str) -> None:
