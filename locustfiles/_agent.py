@@ -27,6 +27,7 @@ from scenarios.record import Record
 
 SHIP_INTERVAL_S = 0.5
 SHIP_RECORDS = 1000
+LATE_MS = 20.0  # a session taken later than this was waiting for a user; less is the loop's own jitter
 
 
 @dataclass
@@ -44,6 +45,15 @@ class Round:
     started_at_s: float = 0.0  # wall clock
     last_end_s: float = 0.0
     chunks: int = 0
+    late_sessions: int = 0  # open loop: no user was free when they were due
+    worst_late_ms: float = 0.0
+
+    def note_taken(self, due_s: float) -> None:
+        """A user took a session; past its due time, all users were busy: the load is less open than it was asked to be."""
+        late_ms = (time.monotonic() - due_s) * 1000
+        if late_ms > LATE_MS:
+            self.late_sessions += 1
+            self.worst_late_ms = max(self.worst_late_ms, late_ms)
 
 
 @dataclass(frozen=True)
@@ -160,6 +170,8 @@ class Agent:
             self._waiting -= 1
         if assignment is not None:
             self._open.add(gevent.getcurrent())
+            if assignment.due_s is not None:
+                assignment.round.note_taken(assignment.due_s)
         return assignment
 
     def session_ended(self) -> None:
@@ -185,7 +197,13 @@ class Agent:
         while self._lines:
             lines, self._lines = self._lines[:SHIP_RECORDS], self._lines[SHIP_RECORDS:]
             keys, self._keys = self._keys[:SHIP_RECORDS], self._keys[SHIP_RECORDS:]
-            self._send("kv_records", lines=lines, keys=keys)
+            self._send("kv_records", lines=lines, keys=keys, **self._lateness())
+
+    def _lateness(self) -> dict[str, Any]:
+        dealt = self._round
+        if dealt is None or not dealt.late_sessions:
+            return {}
+        return {"late": [dealt.scenario, dealt.number, dealt.late_sessions, dealt.worst_late_ms]}
 
     def _ship_regularly(self) -> None:
         while True:

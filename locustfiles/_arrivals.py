@@ -1,6 +1,7 @@
 """A plan's sessions and an arrival process come in, the due time of each session after the round's start goes out.
 
-The schedule is one function of (seed, scenario, round): all workers compute the same one, so the rate is global by construction.
+The schedule is one function of (seed, scenario), the same in every round, so that pairs of requests met the same queue. All workers compute
+the same one and send the sessions they were dealt, so the rate is global by construction.
 """
 
 from __future__ import annotations

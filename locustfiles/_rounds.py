@@ -204,6 +204,8 @@ class Coordinator:
             return
         if msg.type == "kv_records":
             self._run.collector.add(msg.data["lines"], msg.data["keys"])
+            if "late" in msg.data:
+                self._run.lateness.note(msg.node_id, *msg.data["late"])
         elif msg.type == "kv_flushed":
             self._flushed.add(msg.node_id)
         else:

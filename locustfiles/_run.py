@@ -15,6 +15,7 @@ from locust.env import Environment
 from locustfiles._arrivals import Arrival
 from locustfiles._certificate import limits_of_round
 from locustfiles._collector import Collector
+from locustfiles._lateness import Lateness
 from locustfiles._options import Options
 from locustfiles._preflight import Preflight, Server
 from locustfiles._run_config import RunConfig
@@ -118,6 +119,7 @@ class Run:
         self._options = options
         self.collector = Collector(folder / "records.jsonl")
         self.finished = False
+        self.lateness = Lateness()
         self._plans = {scenario.name: config.plan(scenario.name) for scenario in config.scenarios}
         self._rounds: list[dict[str, Any]] = []
         self._current: dict[str, Any] | None = None
@@ -173,6 +175,12 @@ class Run:
         self._facts["users"] = sum(users_by_worker.values())
         self._facts["workers"] = len(users_by_worker)
 
+    def warn(self, text: str) -> None:
+        """Say it now, and keep it with the run; once."""
+        if text not in self._facts["warnings"]:
+            self._facts["warnings"].append(text)
+            log.warning("%s", text)
+
     # -- rounds
 
     def begin_round(self, scenario: str, number: int) -> None:
@@ -207,6 +215,8 @@ class Run:
             raise RunIncomplete(
                 f"round {number} of {scenario} has {len(seen)} of {planned} records, {self.collector.duplicates} twice"
             )
+        if late := self.lateness.text(scenario, number, self.sessions(scenario)):
+            self.warn(late)
         self._current = None
         self._write()
 
