@@ -194,7 +194,7 @@ def _latency_logs(pairs: pd.DataFrame) -> tuple[Floats | None, int, int]:
     both = pairs[["e2e_ms_baseline", "e2e_ms_contender"]].dropna()
     clusters = pd.factorize(pairs.loc[both.index, "session_id"])[0]
     count = int(clusters.max()) + 1 if len(clusters) else 0
-    if count < intervals.MIN_CLUSTERS:
+    if count < intervals.MIN_CLUSTERS or both.min().min() <= 0:
         return None, count, len(both)
     kept = _some_clusters(clusters, count)
     codes = np.unique(clusters[kept], return_inverse=True)[1]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from analysis.cache import CAUSES, MEANING
-from analysis.views import Stats, Table, find
-from analysis.wording import DASH, number, percent, signed_percent, whole
+from analysis.other_tools import TOOLS
+from analysis.views import Stats, Table, find, metric_name, statistic_name
+from analysis.wording import DASH, change, number, percent, signed_percent, whole
 
 CACHE_RULE = "by round; tokens of successful requests that have both figures"
 PARAMETERS = {
@@ -178,3 +179,48 @@ def outlier_table(stats: Stats) -> Table:
     note = f"{count} in all; they stay in every figure." if count > len(rows) else "They stay in every figure."
     header = ("request", "window", "session", "worker", "TTFT, ms", "times the window's median")
     return Table("Outliers, named and not dropped", header, rows, "by evidence", (note,), texts=(1, 3), sortable=True)
+
+
+def effects_table(stats: Stats, scenario: str, split: str) -> Table:
+    """Every metric by mean and percentile, with the smallest effect that this sample could have shown."""
+    rows = []
+    for row in find(stats["effects"], scenario=scenario, split=split):
+        statistic = statistic_name(row["statistic"])
+        name = f"{metric_name(row['metric'])}: {statistic}"
+        pairs = f"{row['pairs']:.0f} in {row['clusters']:.0f}" if row["pairs"] else DASH
+        rows.append(
+            (name, number(row["baseline"]), number(row["contender"]), change(row), pairs, percent(row["smallest_effect"]))
+        )
+    header = ("metric", "cold", "hit", "change [interval]", "pairs in sessions", "smallest effect to be seen")
+    return Table(
+        f"{scenario}: cold against hit in full, by {split}", header, tuple(rows), stats["split_rules"][split], sortable=True
+    )
+
+
+def failures_table(stats: Stats) -> Table | None:
+    """Failures by class and message, the most frequent first."""
+    rows = [
+        (
+            row["status"],
+            row["scenario"],
+            str(row["round"]),
+            whole(row["http_status"]),
+            whole(row["requests"]),
+            (row["error"] or DASH)[:300],
+        )
+        for row in stats["failures"]
+    ]
+    header = ("class", "scenario", "round", "HTTP status", "requests", "message (as received)")
+    return Table("Failed requests", header, tuple(rows), texts=(1, 5), sortable=True) if rows else None
+
+
+def tools_table(stats: Stats) -> Table:
+    """The same requests as other tools count."""
+    rows = []
+    for row in stats["other_tools"]:
+        tool, name = TOOLS[row["column"]]
+        rows.append(
+            (f"{tool}: {name}", row["scenario"], str(row["round"]), whole(row["n"]), number(row["mean"]), number(row["median"]))
+        )
+    header = ("definition of", "scenario", "round", "n", "mean", "median")
+    return Table("The same requests as other tools count them", header, tuple(rows), "by round", texts=(1,), sortable=True)

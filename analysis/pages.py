@@ -62,9 +62,9 @@ def run_page(analysis: Analysis, charts: bool) -> Page:
     sections += [
         section("What explains the TTFT", model_blocks(analysis, charts)),
         section("The servers over the run", detail_charts.gauge_charts(analysis) if charts else []),
-        section("Failures", [views.failures_table(stats) or "No request failed."]),
+        section("Failures", [detail_views.failures_table(stats) or "No request failed."]),
         section("Conditions, and how to repeat", [conditions_table(stats["run"]), repeat_text(stats["run"])]),
-        section("How the figures are made", [method_text(analysis)]),
+        section("How the figures are made", [method_text(analysis), detail_views.tools_table(stats)]),
     ]
     return Page(
         title=f"KV cache report: {stats['run'].get('run_id')}",
@@ -99,7 +99,7 @@ def scenario_blocks(analysis: Analysis, name: str, charts: bool) -> list[Block |
         stage_chart(analysis, name) if charts else None,
         detail_views.store_table(stats, name),
     ]
-    return [*blocks, views.effects_table(stats, name, "round"), views.effects_table(stats, name, "evidence")]
+    return [*blocks, detail_views.effects_table(stats, name, "round"), detail_views.effects_table(stats, name, "evidence")]
 
 
 def stage_chart(analysis: Analysis, name: str) -> Chart | None:

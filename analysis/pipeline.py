@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import cache, comparison, model_tables, stages, steadiness, summary, targets, ttft_model, windows
+from analysis import cache, comparison, model_tables, other_tools, stages, steadiness, summary, targets, ttft_model, windows
 from analysis.intervals import CONFIDENCE, RESAMPLES, SEED
 from analysis.problems import Problem, sorted_problems
 from analysis.runs import Run, load_run
@@ -91,6 +91,7 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0) -> Analysis:
         "targets": targets.judge_run(run.info["targets"], effects, scenarios),
         "cache": cache.account(records, block_size(run.info) or windows.BLOCK_SIZE_TOKENS),
         "steady_state": steady,
+        "other_tools": other_tools.tool_table(records),
         "outliers": steadiness.outliers(records),
         **servers,
         "ttft_model": _model(records, run.info),

@@ -83,8 +83,8 @@ def _effects(runs: list[Analysis], names: list[str]) -> pd.DataFrame:
 
 
 def _rounds(run: Analysis, window: str) -> pd.DataFrame:
-    rounds = run.table("rounds")
-    return rounds[rounds["round"].eq(1) if window == "cold" else rounds["round"].gt(1)] if len(rounds) else rounds
+    rounds = run.table("rounds").reindex(columns=["scenario", "round", "wall_s", *comparison.RATES])
+    return rounds[rounds["round"].eq(1) if window == "cold" else rounds["round"].gt(1)]
 
 
 def gpus(run: Analysis) -> int | None:

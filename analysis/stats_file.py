@@ -14,7 +14,7 @@ STATS_FORMAT = 1
 KIND = "kvcache-stats"
 TABLES = (
     "problems rounds windows windows_by_round distributions failures effects targets cache steady_state outliers tiers stages "
-    "store_traffic server_counts gauges"
+    "store_traffic server_counts gauges other_tools"
 ).split()
 WAY_OUT = "Make it again with: python -m analysis RUN_FOLDER"
 

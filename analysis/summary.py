@@ -22,6 +22,10 @@ METRICS = {
     "prefill_estimate_ms": ("Prefill (estimate: TTFT - TPOT)", "ms"),
     "schedule_lag_ms": ("Schedule lag", "ms"),
 }
+TOTALS = (
+    "requests succeeded failed failed_by_status sessions prompt_tokens output_tokens reported_cached_tokens planned_cached_tokens "
+    "hit_rate planned_hit_rate cache_efficiency loop_lag_max_ms"
+).split()
 QUANTILES = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 
 
@@ -90,8 +94,7 @@ def totals(records: pd.DataFrame, by: list[str]) -> pd.DataFrame:
                 "loop_lag_max_ms": float(group["loop_lag_ms"].max()) if group["loop_lag_ms"].notna().any() else None,
             }
         )
-    columns = list(rows[0]) if rows else [*by, "requests", "succeeded", "failed"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*by, *TOTALS])
 
 
 def total(values: pd.Series) -> float | None:

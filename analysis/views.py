@@ -57,7 +57,8 @@ def run_line(stats: Stats) -> str:
     """One line that says what was run."""
     run = stats["run"]
     deployment = run.get("deployment") or {}
-    load = f"{plural(run.get('users') or 0, 'user')} on {plural(run.get('workers') or 1, 'worker')}"
+    users = "an unknown number of users" if run.get("users") is None else plural(run["users"], "user")
+    load = f"{users} on {plural(run.get('workers') or 1, 'worker')}"
     arrival = run.get("arrival") or {}
     if arrival.get("kind", "closed") != "closed":
         load = f"{arrival['kind']} arrivals, {arrival.get('request_rate_per_s')} requests/s"
@@ -65,9 +66,9 @@ def run_line(stats: Stats) -> str:
     planned = sum(row["planned_requests"] or 0 for row in stats["rounds"])
     state = "complete" if stats["complete"] else "INCOMPLETE"
     kind = deployment.get("kind") or "other"
-    name = deployment.get("name") or "?"
+    name = deployment.get("name") or "unnamed deployment"
     where = name if name == kind else f"{name} ({kind})"
-    return f"{run.get('run_id')}: {where}, {run.get('model')}, {load}; {state}, {records:,} of {planned:,.0f} records"
+    return f"{run.get('run_id')}: {where}, {run.get('model') or 'unknown model'}, {load}; {state}, {records:,} of {planned:,.0f} records"
 
 
 def headline(stats: Stats) -> str:
@@ -106,7 +107,7 @@ def span(rows: list[dict[str, Any]]) -> str:
 def _answer(stats: Stats, scenario: str) -> str:
     effects = find(stats["effects"], split="round", scenario=scenario)
     ttft = find(effects, metric="ttft_ms", statistic="mean")
-    if not ttft:
+    if not ttft or ttft[0]["ratio"] is None:
         return f"{scenario}: cold and hit cannot be compared (no request succeeded both in round 1 and in a later round)."
     row = ttft[0]
     verb = {"better": "cuts", "worse": "raises"}.get(row["verdict"] or "", "does not demonstrably change")
@@ -116,7 +117,7 @@ def _answer(stats: Stats, scenario: str) -> str:
     if rate:
         text += f"; throughput {change(rate[0])}"
     pure = find(stats["effects"], split="evidence", scenario=scenario, metric="ttft_ms", statistic="mean")
-    if pure and abs(pure[0]["ratio"] - row["ratio"]) > 0.02:
+    if pure and pure[0]["ratio"] is not None and abs(pure[0]["ratio"] - row["ratio"]) > 0.02:
         text += f"; by evidence, a hit against a cold request: {change(pure[0])}"
     efficiency = [r["cache_efficiency"] for r in find(stats["rounds"], scenario=scenario) if r["round"] > 1]
     known = [value for value in efficiency if value is not None]
@@ -229,36 +230,3 @@ def targets_table(stats: Stats) -> Table | None:
         rule = f", by {row['split']}" if row["split"] else ""
         rows.append((row["text"] + rule, row["scenario"] or "", bound, value, verdict))
     return Table("Targets", ("target", "scenario", "wanted", "found [interval]", "judgement"), tuple(rows), texts=(1, 4))
-
-
-def effects_table(stats: Stats, scenario: str, split: str) -> Table:
-    """Every metric by mean and percentile, with the smallest effect that this sample could have shown."""
-    rows = []
-    for row in find(stats["effects"], scenario=scenario, split=split):
-        statistic = statistic_name(row["statistic"])
-        name = f"{metric_name(row['metric'])}: {statistic}"
-        pairs = f"{row['pairs']:.0f} in {row['clusters']:.0f}" if row["pairs"] else DASH
-        rows.append(
-            (name, number(row["baseline"]), number(row["contender"]), change(row), pairs, percent(row["smallest_effect"]))
-        )
-    header = ("metric", "cold", "hit", "change [interval]", "pairs in sessions", "smallest effect to be seen")
-    return Table(
-        f"{scenario}: cold against hit in full, by {split}", header, tuple(rows), stats["split_rules"][split], sortable=True
-    )
-
-
-def failures_table(stats: Stats) -> Table | None:
-    """Failures by class and message, the most frequent first."""
-    rows = [
-        (
-            row["status"],
-            row["scenario"],
-            str(row["round"]),
-            whole(row["http_status"]),
-            whole(row["requests"]),
-            (row["error"] or DASH)[:300],
-        )
-        for row in stats["failures"]
-    ]
-    header = ("class", "scenario", "round", "HTTP status", "requests", "message (as received)")
-    return Table("Failed requests", header, tuple(rows), texts=(1, 5), sortable=True) if rows else None

@@ -155,3 +155,11 @@ def test_the_interval_holds_the_truth_under_noise(tmp_path: Path) -> None:
     row = find(analyse_folder(synthetic_run(tmp_path, truth)), "effects", split="round", metric="ttft_ms", statistic="mean")
     assert row["ratio_low"] < 62.4 / 552 < row["ratio_high"]
     assert math.isclose(row["ratio"], 62.4 / 552, rel_tol=0.15)
+
+
+def test_as_other_tools_count(analysis: Analysis) -> None:
+    """Round 2: TTFT 62.4 ms, 40 tokens, 20 ms apart."""
+    found = {row["column"]: row["mean"] for row in analysis.stats["other_tools"] if row["round"] == 2}
+    e2e = 62.4 + 39 * 20
+    assert found == pytest.approx({"vllm_ttft_ms": 62.4, "vllm_tpot_ms": 20.0, "aiperf_itl_ms": 20.0, "guidellm_tpot_ms": e2e / 40,
+                                   "fw_ai_tpot_ms": 39 * 20 / 40})  # fmt: skip

@@ -1,0 +1,41 @@
+"""Records come in, the same requests as other tools would count them go out: a comparison of tools needs their definitions, not ours.
+
+Read in their sources: vLLM's `bench serve` stops TTFT at the first chunk with a non-empty `choices`, a role-only one too, and divides by
+n - 1; AIPerf divides by n - 1 from the first output; GuideLLM's TPOT is the whole latency over n; fw-ai divides the decode time by n.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+TOOLS = {
+    "vllm_ttft_ms": ("vllm bench serve", "TTFT, ms"),
+    "vllm_tpot_ms": ("vllm bench serve", "TPOT, ms"),
+    "aiperf_itl_ms": ("AIPerf", "ITL, ms"),
+    "guidellm_tpot_ms": ("GuideLLM", "TPOT, ms (includes TTFT)"),
+    "fw_ai_tpot_ms": ("fw-ai", "TPOT, ms"),
+}
+
+
+def as_other_tools(records: pd.DataFrame) -> pd.DataFrame:
+    """One column per definition; missing where what it needs is missing, or n is 1 where it divides by n - 1."""
+    tokens = records["output_tokens"].where(records["output_tokens"] > 0)
+    later = (tokens - 1).where(tokens > 1)
+    return pd.DataFrame(
+        {
+            "vllm_ttft_ms": records["first_choice_ms"],
+            "vllm_tpot_ms": (records["e2e_ms"] - records["first_choice_ms"]) / later,
+            "aiperf_itl_ms": (records["e2e_ms"] - records["ttft_ms"]) / later,
+            "guidellm_tpot_ms": records["e2e_ms"] / tokens,
+            "fw_ai_tpot_ms": (records["e2e_ms"] - records["ttft_ms"]) / tokens,
+        }
+    )
+
+
+def tool_table(records: pd.DataFrame) -> pd.DataFrame:
+    """Mean and median per scenario, round and definition, over successful requests."""
+    ok = records[records["ok"]]
+    values = as_other_tools(ok).assign(scenario=ok["scenario"].astype(str), round=ok["round"])
+    long = values.melt(id_vars=["scenario", "round"], var_name="column").dropna(subset="value")
+    table = long.groupby(["scenario", "round", "column"], sort=False)["value"].agg(["size", "mean", "median"]).reset_index()
+    return table.rename(columns={"size": "n"})
