@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import json
 import multiprocessing
 import os
@@ -83,8 +84,7 @@ def read_streams(port: int, streams: int, tokens: int, core: int | None) -> None
         for number in range(streams):
             body = json.dumps({"model": "speed", "prompt": f"stream {number}", "max_tokens": tokens, "stream": True}).encode()
             head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
-            request = head + body
-            await loop.create_connection(lambda request=request: Reader(request), "127.0.0.1", port)
+            await loop.create_connection(functools.partial(Reader, head + body), "127.0.0.1", port)
         await asyncio.sleep(3600)
 
     uvloop.run(main())
@@ -96,7 +96,9 @@ def server_truth(url: str) -> dict[str, Any]:
     return found
 
 
-def measure(streams: int, chunks_per_s: float, seconds: float, cores: tuple[int | None, int | None]) -> tuple[float, dict[str, float]]:
+def measure(
+    streams: int, chunks_per_s: float, seconds: float, cores: tuple[int | None, int | None]
+) -> tuple[float, dict[str, float]]:
     """(chunks per second that left, lateness in microseconds) while all streams run."""
     with emulator(profile_yaml(streams, chunks_per_s), cores[0]) as url:
         port = int(url.rsplit(":", 1)[1])
@@ -123,7 +125,9 @@ def main() -> int:
     allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     cores = (allowed[0], allowed[1]) if len(allowed) > 1 else (None, None)
     rate, late = measure(options.streams, 10_000, options.seconds, cores)
-    print(f"at 10,000 chunks/s: {rate:,.0f} sent; sent - due: p50 {late['p50']:.0f}, p99 {late['p99']:.0f}, max {late['max']:.0f} us")
+    print(
+        f"at 10,000 chunks/s: {rate:,.0f} sent; sent - due: p50 {late['p50']:.0f}, p99 {late['p99']:.0f}, max {late['max']:.0f} us"
+    )
     fastest, _ = measure(options.streams, SATURATING_CHUNKS_PER_S, options.seconds, cores)
     print(f"as fast as one core can: {fastest:,.0f} chunks/s")
     good = fastest >= WANTED_CHUNKS_PER_S and late["p99"] < WANTED_P99_MS * 1e3

@@ -50,7 +50,7 @@ class Recorder(Observer):
         self._step.observe(tokens)
 
     def token(self, work: Work, due_s: float) -> None:
-        if work.emitted == 1:
+        if work.handed_out == 1:
             self.histograms["time_to_first_token_seconds"].observe(due_s - work.arrived_s)
         else:
             self._gap.observe(due_s - work.last_token_s)

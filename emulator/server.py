@@ -41,7 +41,7 @@ class Server:
         self.counters = Counters()
         self.waiting: deque[Work] = deque()
         self.loading: list[Work] = []
-        self.running: list[Work] = []
+        self.running: dict[Work, None] = {}  # in order of admission
         self.remote_link: Link | None = None
         self.puts_under_way: Tier | None = connector.store
         self.observers: list[Observer] = []
@@ -89,9 +89,10 @@ class Server:
             if new and work in self.running and self._grow(work, new):
                 planned.append((work, new))
                 budget -= new
-        planned = [(work, new) for work, new in planned if work.blocks]  # less those preempted for others
         if preempted == self.counters.preemptions:
             self._admit(planned, budget)
+        else:
+            planned = [(work, new) for work, new in planned if work.blocks]  # less those preempted for others
         self._stepping = bool(planned)
         if planned:
             end_s = self.simulation.now_s + self._duration_s(planned) * self.time_scale + self._synchronous_s(planned)
@@ -99,16 +100,21 @@ class Server:
 
     def _duration_s(self, planned: list[tuple[Work, int]]) -> float:
         timing, store = self.spec.timing, self.puts_under_way
-        decoding = [work for work, _ in planned if work.decoding]
-        compute_s = timing.prefill_s((new, work.computed) for work, new in planned if not work.decoding)
-        compute_s *= 1 + self.connector.lies.put_slows_prefill
-        step_s = timing.step_s(compute_s, len(decoding), sum(work.computed for work in decoding))
+        prefilling, decoding, context_tokens = [], 0, 0
+        for work, new in planned:
+            if work.emitted and work.remaining == 1:
+                decoding += 1
+                context_tokens += work.computed
+            else:
+                prefilling.append((new, work.computed))
+        compute_s = timing.prefill_s(prefilling) * (1 + self.connector.lies.put_slows_prefill)
+        step_s = timing.step_s(compute_s, decoding, context_tokens)
         slow = timing.step_slowdown_while_putting if store and store.puts_in_flight and decoding else 0.0
         return step_s * (1 + slow)
 
     def _synchronous_s(self, planned: list[tuple[Work, int]]) -> float:
         """Loads that happen inside the step: LMCache in process, before the forward pass."""
-        ends_s = [work.loads[-1].end_s for work, _ in planned if work.loads and not work.decoding]
+        ends_s = [work.loads[-1].end_s for work, _ in planned if work.loads and not work.emitted]
         return max([0.0, *(end_s - self.simulation.now_s for end_s in ends_s)])
 
     def _admit(self, planned: list[tuple[Work, int]], budget: int) -> None:
@@ -124,7 +130,7 @@ class Server:
                 self.waiting.appendleft(work)
                 return
             work.scheduled_s = work.scheduled_s if work.scheduled_s is not None else self.simulation.now_s
-            self.running.append(work)
+            self.running[work] = None
             planned.append((work, new))
             budget -= new
 
@@ -177,16 +183,19 @@ class Server:
 
     def _grow(self, work: Work, new: int) -> bool:
         """Blocks for `new` more tokens, taken from the last of the batch if there are none left (preemption: it starts again)."""
-        missing = -(-(work.computed + new) // self.block_size) - len(work.blocks)
+        wanted, size = work.computed + new, self.block_size
+        if wanted <= len(work.blocks) * size and wanted // size == work.registered:
+            return True  # most decode steps
+        missing = -(-wanted // size) - len(work.blocks)
         while missing > self.pool.free_blocks:
             if work not in self.running:
                 return False
-            victim = self.running[-1]
+            victim = next(reversed(self.running))
             self._preempt(victim)
             if victim is work:
                 return False
         work.blocks += self.pool.take(max(0, missing))
-        full = (work.computed + new) // self.block_size
+        full = wanted // size
         if self.spec.prefix_caching and full > work.registered:
             work.hash_blocks(full)
             for number in range(work.registered, full):
@@ -195,7 +204,7 @@ class Server:
         return True
 
     def _preempt(self, work: Work) -> None:
-        self.running.remove(work)
+        del self.running[work]
         self.pool.release(work.blocks)
         work.blocks, work.registered, work.computed = [], 0, 0
         work.preemptions += 1
@@ -230,27 +239,30 @@ class Server:
             counters.prompt_tokens += work.prompt_tokens
             counters.computed_tokens += work.prompt_tokens - work.cached_tokens
             counters.external_tokens += work.external_tokens
-        for observer in self.observers:
-            observer.token(work, due_s)
-        work.last_token_s = due_s
         if work.emitted >= work.output_tokens:
             work.finished_s = due_s
             self._leave(work)
             counters.finished["length"] += 1
+        if due_s > simulation.now_s:
+            simulation.at(due_s, self._hand_out, work)
+        else:
+            self._hand_out(work)
+
+    def _hand_out(self, work: Work) -> None:
+        """A token leaves at its own moment within the step's output."""
+        due_s = self.simulation.now_s
+        work.handed_out += 1
+        for observer in self.observers:
+            observer.token(work, due_s)
+        work.last_token_s = due_s
+        if work.handed_out == work.output_tokens:
             for observer in self.observers:
                 observer.finished(work)
-        if due_s > simulation.now_s:
-            simulation.at(due_s, self._hand_out, (work, due_s))
-        else:
-            work.on_token(work, due_s)
-
-    @staticmethod
-    def _hand_out(token: tuple[Work, float]) -> None:
-        work, due_s = token
         work.on_token(work, due_s)
 
     def _leave(self, work: Work) -> None:
-        for group in (self.running, self.loading, self.waiting):
+        self.running.pop(work, None)
+        for group in (self.loading, self.waiting):
             if work in group:
                 group.remove(work)
         if work.blocks:

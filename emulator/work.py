@@ -38,6 +38,7 @@ class Work:
     registered: int = 0
     computed: int = 0  # tokens whose KV is there, cached ones included
     emitted: int = 0
+    handed_out: int = 0  # of the emitted: those that have left the server's output process
     saved_tokens: int = 0
     cancelled: bool = False
     preemptions: int = 0
