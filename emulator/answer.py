@@ -284,6 +284,13 @@ class Answer:
         body: dict[str, Any] = {**self._base, "choices": [{"index": 0, **content, "logprobs": None, "finish_reason": finish}]}
         if "no_usage" not in self.faults:
             body["usage"] = self.usage(self.job.output_tokens)
+        if (work := self.job.works.get("prefiller")) is not None and len(self.job.works) == 1:
+            body["kv_transfer_params"] = {
+                "do_remote_prefill": True,
+                "remote_num_tokens": work.prompt_tokens,
+                "remote_prefill_cached_tokens": work.cached_tokens,
+                "puts_done_ns": int(work.puts_done_s * 1e9),
+            }
         if self.shape.truth:
             body["truth"] = self.truth()
         self._finished("complete")

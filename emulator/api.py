@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
+import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
 from emulator import tokenizer
 from emulator.answer import Answer, Shape, request_id
+from emulator.blocks import block_hashes
 from emulator.deployment import Deployment, Job
 from emulator.faults import Faults, make_rule
 from emulator.pages import Page
 from emulator.realtime import RealTime
 from emulator.recorder import OF_THE_JOB, OF_THE_PREFILLER, Recorder
+from emulator.remote import RemoteStore
 from emulator.truth import Passage, TruthLog
 from emulator.wire import Connection, HttpRequest
 
@@ -45,6 +49,7 @@ class Api:
             self.recorders[name] = Recorder()
             server.observers.append(self.recorders[name])
         self.client_view = Recorder()
+        self._tasks: set[asyncio.Task[None]] = set()
         self.routes: dict[tuple[str, str], Callable[[HttpRequest, Connection], None]] = {
             ("GET", "/v1/models"): self._models,
             ("POST", "/v1/chat/completions"): lambda request, connection: self._complete(request, connection, True),
@@ -145,6 +150,10 @@ class Api:
         shape = self._shape(body, chat, request.headers.get("x-truth") == "1")
         job = Job(ids, wanted, lambda job, due_s: None, str(body.get("cache_salt") or "").encode())
         passage = Passage(request_id(chat, request.headers.get("x-request-id")), request.arrived_ns, job, faults, shape.stream)
+        transfer = body.get("kv_transfer_params")
+        if isinstance(transfer, dict):
+            job.remote_tokens = int(transfer.get("remote_num_tokens") or 0)
+            job.remote_cached_tokens = transfer.get("remote_prefill_cached_tokens")
         self._start(Answer(request, connection, shape, passage, self.log, self.clock, self.deployment.cancel))
 
     @staticmethod
@@ -176,6 +185,25 @@ class Api:
         answer.connection.on_lost = lambda: self._lost(answer)
         self.log.add(answer.passage)
         answer.begin()
+        if isinstance(self.deployment.store, RemoteStore):
+            self._in_background(self._ask_store_and_submit(answer, self.deployment.store))
+        elif not answer.over:
+            self.deployment.submit(job)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _ask_store_and_submit(self, answer: Answer, store: RemoteStore) -> None:
+        job, size = answer.job, self.deployment.profile.block_size
+        ratio = store.spec.chunk_tokens // size
+        try:
+            job.external_hint = await store.lookup_tokens(block_hashes(job.prompt_ids, size, job.salt)[ratio - 1 :: ratio])
+        except (OSError, ValueError, TimeoutError) as error:
+            print(f"emulator: the store at {store.url} does not answer ({error}); taken as empty", file=sys.stderr)
+            job.external_hint = 0
+        self.clock.sync()
         if not answer.over:
             self.deployment.submit(job)
 

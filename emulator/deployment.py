@@ -31,6 +31,8 @@ class Job:
     on_token: Callable[[Job, float], None]
     salt: bytes = b""
     external_hint: int | None = None
+    remote_tokens: int = 0  # handed over by a prefiller in another process
+    remote_cached_tokens: int | None = None  # what that prefiller had cached
     emitted: int = 0
     cancelled: bool = False
     first_repeated: bool = False
@@ -39,6 +41,8 @@ class Job:
     @property
     def cached_tokens(self) -> int:
         """Prompt tokens that nobody had to compute: the prefiller's view where there is one."""
+        if self.remote_cached_tokens is not None:
+            return self.remote_cached_tokens
         first = next(iter(self.works.values()), None)
         return first.cached_tokens if first else 0
 
@@ -66,7 +70,7 @@ class Deployment:
             cpu = Tier("cpu", spec.cpu, profile.kv_bytes_per_token, time_scale) if spec.cpu else None
             connector = Connector(simulation, cpu, self.store if spec.store else None, profile.kv_bytes_per_token, self.lies)
             self.servers[name] = Server(name, spec, profile.block_size, simulation, time_scale, connector)
-        if role == "pd":
+        if role in ("pd", "decoder"):
             self._couple()
 
     def _couple(self) -> None:
@@ -102,7 +106,7 @@ class Deployment:
         work = Work(job.prompt_ids, output_tokens, self.profile.block_size, ANSWER_IDS, on_token, job.salt, owner=job)
         work.external_hint = job.external_hint
         if server == "decoder" and self.servers[server].remote_link:
-            work.remote_tokens = len(job.prompt_ids)
+            work.remote_tokens = len(job.prompt_ids) if self.role == "pd" else job.remote_tokens
         job.works[server] = work
         self.servers[server].submit(work)
 

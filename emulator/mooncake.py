@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from emulator.remote import handle_store
 from emulator.tiers import Tier
 from emulator.wire import Connection, HttpRequest
 
@@ -83,8 +84,12 @@ class MasterPages:
 
     def handle(self, request: HttpRequest, connection: Connection) -> None:
         path, store = request.path, self.store
+        if handle_store(store, request, connection):
+            return
         if path == "/metrics":
             connection.answer(request, 200, metrics_page(store).encode(), "text/plain; version=0.0.4")
+        elif path == "/version":
+            connection.answer_json(request, {"version": "emulator (mooncake_master 0.3.13 pages)"})
         elif path == "/health":
             connection.answer(request, 200, b"OK", "text/plain")
         elif path == "/role":

@@ -13,7 +13,7 @@ import yaml
 from emulator.tiers import TierSpec
 
 FOLDER = Path(__file__).resolve().parent / "profiles"
-ROLES = ("single", "pd", "prefiller", "decoder")
+ROLES = ("single", "pd", "prefiller", "decoder", "proxy", "store")
 
 
 @dataclass(frozen=True)
