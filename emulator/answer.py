@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from emulator.deployment import Job
+from emulator.deployment import ANSWER_IDS, Job
 from emulator.realtime import RealTime
 from emulator.truth import Passage, TruthLog
 from emulator.wire import Connection, HttpRequest, head
@@ -30,6 +30,7 @@ class Shape:
     continuous_usage: bool
     stream_interval: int
     truth: bool
+    token_ids: bool = False
 
 
 class Answer:
@@ -279,8 +280,10 @@ class Answer:
     def _whole(self) -> None:
         """Not streamed: everything at once."""
         text = "".join(WORDS[number % len(WORDS)] for number in range(self.job.output_tokens))
-        content = {"message": {"role": "assistant", "content": text}} if self.shape.chat else {"text": text}
+        content: dict[str, Any] = {"message": {"role": "assistant", "content": text}} if self.shape.chat else {"text": text}
         finish = None if "no_finish_reason" in self.faults else "length"
+        if self.shape.token_ids:
+            content["token_ids"] = [ANSWER_IDS[number % len(ANSWER_IDS)] for number in range(self.job.output_tokens)]
         body: dict[str, Any] = {**self._base, "choices": [{"index": 0, **content, "logprobs": None, "finish_reason": finish}]}
         if "no_usage" not in self.faults:
             body["usage"] = self.usage(self.job.output_tokens)

@@ -168,6 +168,7 @@ class Api:
             continuous_usage=bool(options.get("continuous_usage_stats")),
             stream_interval=interval if isinstance(interval, int) and interval > 0 else 1,
             truth=truth,
+            token_ids=bool(body.get("return_token_ids")),
         )
 
     def _start(self, answer: Answer) -> None:
