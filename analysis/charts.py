@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analysis.figures import COLOURS
 from analysis.tidy import rows_of
@@ -95,6 +95,9 @@ def log_if_wide(axes: Axes, axis: str, values: pd.Series) -> None:
     positive = values[values > 0]
     if len(positive) and positive.max() / positive.min() > 20:
         (axes.set_xscale if axis == "x" else axes.set_yscale)("log")
+        which = axes.xaxis if axis == "x" else axes.yaxis
+        which.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))  # not 10^3: math text is switched off
+        which.set_minor_formatter(NullFormatter())
 
 
 def draw_over_time(axes: Axes, requests: pd.DataFrame, borders: list[tuple[float, str]]) -> None:

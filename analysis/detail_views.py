@@ -93,7 +93,7 @@ def expected_table(stats: Stats) -> Table:
     model = stats["ttft_model"]
     rows = tuple((percent(row["hit_rate"]), number(row["ttft_ms"]), _ends(row, number)) for row in model["expected"])
     prompt = whole(model.get("reference_prompt_tokens"))
-    return Table(f"TTFT to expect at {prompt} prompt tokens", ("share cached", "TTFT, ms", "95 % interval"), rows, "by the model")
+    return Table(f"TTFT to expect at {prompt} prompt tokens, by the model", ("share cached", "TTFT, ms", "95 % interval"), rows)
 
 
 def tier_table(stats: Stats, scenario: str) -> Table:

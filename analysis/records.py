@@ -23,9 +23,11 @@ CONSTANT = ("deployment", "model")  # run.json has them; a million copies would 
 KEYS = ("round", "request_index", "session_id", "turn")
 COLUMNS = tuple(name for name in FIELDS if name not in CONSTANT)
 NUMBERS = tuple(name for name in COLUMNS if name not in TEXTS)
+FLAGS = ("client_limited",)  # true, false or null in the file; 1, 0 or NaN in the frame
 IDENTITY = ["scenario", "round", "request_index"]
 LINES_AT_A_TIME = 50_000
-_SCHEMA = pa.schema([(name, pa.string() if name in TEXTS else pa.float64()) for name in COLUMNS])
+_TYPES = {**dict.fromkeys(NUMBERS, pa.float64()), **dict.fromkeys(TEXTS, pa.string()), **dict.fromkeys(FLAGS, pa.bool_())}
+_SCHEMA = pa.schema([(name, _TYPES[name]) for name in COLUMNS])
 
 
 def read_records(path: Path, run_id: str) -> tuple[pd.DataFrame, list[Problem]]:
@@ -61,7 +63,8 @@ def _read_whole(path: Path) -> pd.DataFrame | None:
         )
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return None
-    return table.to_pandas(strings_to_categorical=True, split_blocks=True, self_destruct=True)
+    frame = table.to_pandas(strings_to_categorical=True, split_blocks=True, self_destruct=True)
+    return frame.astype(dict.fromkeys(FLAGS, "float64"))
 
 
 def _number(value: Any) -> float | None:
@@ -76,6 +79,8 @@ def _parse_line(line: bytes) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         return None
     row: dict[str, Any] = {name: _number(value.get(name)) for name in NUMBERS}
+    for name in FLAGS:
+        row[name] = float(value[name]) if isinstance(value.get(name), bool) else None
     for name in TEXTS:
         if name in COLUMNS:
             row[name] = value.get(name) if isinstance(value.get(name), str) else None

@@ -143,9 +143,13 @@ def _wall_from_records(group: pd.DataFrame) -> float | None:
     return float(span) if pd.notna(span) and span > 0 else None
 
 
+LIMITED_SHARE = 0.1
+
+
 def client_limited(records: pd.DataFrame) -> pd.DataFrame:
-    """Per scenario and round: the event loop's lag beside the TTFT. `client_limited` if the P90 of the worst lag while a request was
-    open exceeds 10 % of the median TTFT (or of the median TPOT, where tokens are what is timed: both are given).
+    """Per scenario and round: the event loop's lag beside the TTFT. `client_limited` if more than 10 % of the requests are marked so
+    (scenarios.record.client_was_limited knows who stamped them); of records without that mark, if the P90 of the lag exceeds 10 %
+    of the median TTFT.
     """
     rows = []
     keys: Any
@@ -153,6 +157,8 @@ def client_limited(records: pd.DataFrame) -> pd.DataFrame:
         lag = group["loop_lag_ms"].dropna()
         ttft, tpot = group["ttft_ms"].median(), group["tpot_ms"].median()
         p90 = float(lag.quantile(0.9)) if len(lag) >= MIN_CLUSTERS else None
+        marked = group["client_limited"].dropna()
+        late = bool(p90 is not None and ttft > 0 and p90 > LIMITED_SHARE * ttft)
         rows.append(
             {
                 "scenario": str(keys[0]),
@@ -161,7 +167,7 @@ def client_limited(records: pd.DataFrame) -> pd.DataFrame:
                 "lag_over_ttft": p90 / ttft if p90 is not None and ttft > 0 else None,
                 "lag_over_tpot": p90 / tpot if p90 is not None and tpot > 0 else None,
                 "kernel_clock_share": float(group["clock"].eq("kernel").mean()),
-                "client_limited": bool(p90 is not None and ttft > 0 and p90 > 0.1 * ttft),
+                "client_limited": bool(marked.mean() > LIMITED_SHARE) if len(marked) else late,
             }
         )
     return pd.DataFrame(rows, columns=["scenario", "round", "loop_lag_p90_ms", "lag_over_ttft", "lag_over_tpot",

@@ -5,9 +5,9 @@ function sortValue(row, column) {
   const number = parseFloat(text);
   return Number.isNaN(number) ? text : number;
 }
-function compare(a, b) {
-  if (typeof a === typeof b) { return a < b ? -1 : a > b ? 1 : 0; }
-  return typeof a === "number" ? -1 : 1;
+function compare(a, b, sign) {
+  if (typeof a === typeof b) { return a < b ? -sign : a > b ? sign : 0; }
+  return typeof a === "number" ? -1 : 1; // what is missing stays at the end
 }
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
@@ -21,7 +21,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
       const rows = [...table.tBodies[0].rows];
-      rows.sort((x, y) => compare(sortValue(x, column), sortValue(y, column)) * (down ? -1 : 1));
+      rows.sort((x, y) => compare(sortValue(x, column), sortValue(y, column), down ? -1 : 1));
       table.tBodies[0].append(...rows);
     });
   });

@@ -16,7 +16,7 @@ import pytest
 
 from tests.analysis.synthetic import Truth, make_records, synthetic_run, write_run
 
-TRUTH = Truth(sessions=6, turns=5, noise=0.05)
+TRUTH = Truth(sessions=6, turns=5, noise=0.05, spread_tokens=200)
 TARGETS = {"hit_ttft_reduction_min": 0.5, "pd_tpot_increase_max": 0.2, "pd_hit_ttft_ratio_max": 2.5}
 PD = {"name": "pd", "kind": "pd_disagg", "gpus": 16}
 SINGLE = {"name": "single", "kind": "non_disagg", "gpus": 8}
@@ -108,22 +108,15 @@ def test_a_report_from_stats_json_alone_and_with_its_records(command, tmp_path: 
     folder = synthetic_run(tmp_path / "run", TRUTH)
     command("analysis", folder, "--no-report")
     shutil.copy(folder / "stats.json", tmp_path / "alone.json")
-    for source, output in ((folder / "stats.json", "beside"), (tmp_path / "alone.json", "alone")):
-        done = command(
-            "analysis.generate_report",
-            "--stats",
-            source,
-            "--output-dir",
-            tmp_path / output,
-            "--format",
-            "both",
-            "--generate-charts",
-        )
-        assert done.returncode == 0, done.stderr
-        assert len(list((tmp_path / output / "charts").glob("*.png"))) >= 5
-    done = command(
-        "analysis.generate_report", "--stats", folder / "stats.json", "--output-dir", tmp_path / "md", "--format", "markdown"
-    )
+    report = ["analysis.generate_report", "--format", "both", "--output-dir"]
+    done = command(*report, tmp_path / "alone", "--stats", tmp_path / "alone.json", "--generate-charts")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "alone" / "charts").glob("*.png"))) >= 5
+    command(*report, tmp_path / "beside", "--stats", folder / "stats.json")
+    pages = [(tmp_path / name / "report.md").read_text() for name in ("alone", "beside")]
+    assert "a sample inside stats.json" in pages[0]
+    assert "60 records" in pages[1]
+    command("analysis.generate_report", "--stats", folder / "stats.json", "--output-dir", tmp_path / "md", "--format", "markdown")
     assert [path.name for path in (tmp_path / "md").iterdir()] == ["report.md"]
 
 
@@ -191,6 +184,7 @@ def test_what_servers_say_is_escaped_and_nothing_is_fetched(command, tmp_path: P
     assert "<img" not in page
     assert "<script>" not in text
     assert "script" in Elements.of(page)
+    assert "mathdefault" not in page
     assert Elements.links == []
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))

@@ -26,7 +26,7 @@ def simulated(rng: np.random.Generator, sessions: int, turns: int, ratio: float)
 def test_paired_clustered_intervals_cover(sessions: int, turns: int) -> None:
     rng, held = np.random.default_rng(7), {"mean": 0, "median": 0, "p90": 0}
     for _ in range(RUNS):
-        for row in compare_pairs(*simulated(rng, sessions, turns, 0.4), resamples=500):
+        for row in compare_pairs(*simulated(rng, sessions, turns, 0.4), resamples=300):
             if row["statistic"] in held:
                 held[row["statistic"]] += row["ratio_low"] <= 0.4 <= row["ratio_high"]
     for name, count in held.items():
@@ -36,14 +36,14 @@ def test_paired_clustered_intervals_cover(sessions: int, turns: int) -> None:
 def test_without_an_effect_few_are_found() -> None:
     """At p < 0.05 about one run in twenty is called better or worse although nothing was put in."""
     rng = np.random.default_rng(11)
-    rows = [compare_pairs(*simulated(rng, 20, 1, 1.0), resamples=400)[0] for _ in range(RUNS)]
+    rows = [compare_pairs(*simulated(rng, 20, 1, 1.0), resamples=300)[0] for _ in range(RUNS)]
     assert 0.03 <= np.mean([row["p_value"] < 0.05 for row in rows]) <= 0.08
 
 
 def test_the_smallest_effect_is_found_four_times_in_five() -> None:
     rng = np.random.default_rng(13)
-    effect = np.median([compare_pairs(*simulated(rng, 20, 1, 1.0), resamples=400)[0]["smallest_effect"] for _ in range(100)])
-    rows = [compare_pairs(*simulated(rng, 20, 1, 1 - effect), resamples=400)[0] for _ in range(400)]
+    effect = np.median([compare_pairs(*simulated(rng, 20, 1, 1.0), resamples=300)[0]["smallest_effect"] for _ in range(100)])
+    rows = [compare_pairs(*simulated(rng, 20, 1, 1 - effect), resamples=300)[0] for _ in range(400)]
     assert 0.72 <= np.mean([row["p_value"] < 0.05 for row in rows]) <= 0.88
 
 
@@ -62,7 +62,7 @@ def test_like_scipys_bootstrap() -> None:
     cold, hit, clusters = simulated(np.random.default_rng(19), 200, 1, 0.4)
     row = compare_pairs(cold, hit, clusters)[0]
     reference = stats.bootstrap((cold, hit), lambda a, b, axis: b.mean(axis) / a.mean(axis), paired=True, method="percentile",
-                                n_resamples=4000, rng=np.random.default_rng(1)).confidence_interval  # fmt: skip
+                                n_resamples=3000, rng=np.random.default_rng(1)).confidence_interval  # fmt: skip
     assert row["ratio_low"] == pytest.approx(reference.low, rel=0.015)
     assert row["ratio_high"] == pytest.approx(reference.high, rel=0.015)
 

@@ -22,7 +22,7 @@ from tests.analysis.synthetic import Truth as RunTruth
 from tests.analysis.synthetic import write_run
 
 BLOCK, OUTPUT, KV_BYTES = 16, 12, 100_000.0
-PREFIXES, QUESTIONS = 14, 3
+PREFIXES, QUESTIONS = 12, 2
 FRONTEND_S, STEP_S = 0.03, 0.02
 
 
@@ -43,7 +43,7 @@ TRUTHS = {
     "store_near_break_even": Truth(8000, store_gb_per_s=1.0),
     "store_slower_than_computing": Truth(12_000, store_gb_per_s=0.6),
     "no_cache": Truth(6000, caching=False),
-    "too_small": Truth(6000, capacity_tokens=40_000),
+    "too_small": Truth(6000, capacity_tokens=24_000),
     "decoder_that_lies": Truth(4000, store_gb_per_s=2.0, lies=True),
 }
 
@@ -64,7 +64,7 @@ def prompts() -> list[tuple[int, int, list[int]]]:
     found = []
     for question in range(QUESTIONS):
         for prefix in range(PREFIXES):
-            shared = 1000 + 600 * prefix
+            shared = 1000 + 500 * prefix
             ids = [1_000_000 * (prefix + 1) + i for i in range(shared)]
             found.append((prefix, shared, [*ids, *(500_000_000 + 1000 * len(found) + i for i in range(64 + 32 * question))]))
     return found
@@ -159,7 +159,7 @@ def test_no_effect_gives_no_evidence(runs: dict[str, Analysis]) -> None:
 
 
 def test_a_cache_that_is_too_small(runs: dict[str, Analysis]) -> None:
-    """A working set of 70,000 tokens in turn through 40,000: LRU keeps nothing of use."""
+    """A working set of 46,000 tokens in turn through 24,000: LRU keeps nothing of use."""
     rows = {row["round"]: row for row in runs["too_small"].stats["rounds"]}
     cached = runs["too_small"].requests["reported_cached_tokens"]
     assert rows[2]["cache_efficiency"] < 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -135,6 +136,19 @@ def test_a_slow_client_is_named(tmp_path: Path) -> None:
     analysis = analyse_folder(write_run(tmp_path, records, TRUTH))
     assert [problem["code"] for problem in analysis.stats["problems"]] == ["client_limited", "client_limited"]
     assert find(analysis, "rounds", round=1)["client_limited"] is True
+
+
+def test_a_late_loop_that_moved_no_stamp_is_not_held_against_the_round(tmp_path: Path) -> None:
+    """The kernel stamped in time, and the records say so; a round beyond the worker's certificate is limited all the same."""
+    records = [dataclasses.replace(record, loop_lag_ms=50.0, client_limited=False) for record in make_records(TRUTH)]
+    folder = write_run(tmp_path, records, TRUTH)
+    analysis = analyse_folder(folder)
+    assert find(analysis, "rounds", round=1)["client_limited"] is False
+    info = json.loads((folder / "run.json").read_text())
+    info["rounds"][1]["client_limited"] = True
+    (folder / "run.json").write_text(json.dumps(info))
+    analysis = analyse_folder(folder)
+    assert [find(analysis, "rounds", round=number)["client_limited"] for number in (1, 2)] == [False, True]
 
 
 def test_one_round_has_no_comparison(tmp_path: Path) -> None:
