@@ -5,7 +5,6 @@ Probes use texts with a nonce of their own, which no plan contains.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,26 +13,19 @@ from typing import Any
 import requests
 
 from locustfiles._calibrate import calibrate
-from locustfiles._http import Connection, Target
-from locustfiles._requests import PATHS, body_tail, chat_body, completion_body, encode_message
+from locustfiles._probe import PARAMETERS, Probe, parameter_variants
+from locustfiles._requests import PATHS
 from locustfiles._server_metrics import label_value, scrape
-from locustfiles._stream import StreamOutcome, stream_request
-from scenarios.deployment import Deployment, Transport
+from locustfiles._stream import StreamOutcome
+from scenarios.deployment import Deployment
 from scenarios.errors import BadInput
 from scenarios.plan import Calibration, Message
 from scenarios.spec import Scenario
 from scenarios.text import sample_text
 
 DEFAULT_BLOCK_SIZE_TOKENS = 16
-GET_TIMEOUT_S = 10.0
 CANARY_PIECES = 600
-PARAMETERS: dict[str, Any] = {
-    "stream": True,
-    "stream_options": {"include_usage": True},
-    "max_tokens": 2,
-    "temperature": 0.0,
-    "ignore_eos": True,
-}
+FLAKY_TRIES = 3
 
 
 @dataclass
@@ -62,32 +54,10 @@ class Server:
         }
 
 
-def _without(values: dict[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key not in keys}
-
-
-def parameter_variants() -> list[dict[str, Any]]:
-    """Request parameters to try, the fullest first: not every server knows ignore_eos, stream_options or max_tokens."""
-    newer = {**_without(PARAMETERS, "ignore_eos", "max_tokens"), "max_completion_tokens": 2}
-    return [
-        PARAMETERS,
-        _without(PARAMETERS, "ignore_eos"),
-        newer,
-        _without(newer, "temperature"),
-        _without(PARAMETERS, "ignore_eos", "stream_options"),
-    ]
-
-
-def _session(transport: Transport) -> requests.Session:
-    """A session for what is not measured, over the same proxy and certificates as what is."""
-    session = requests.Session()
-    session.trust_env = False
-    session.verify = (transport.ca_file or True) if transport.verify else False
-    if transport.client_cert:
-        session.cert = (transport.client_cert, transport.client_key) if transport.client_key else transport.client_cert
-    if transport.proxy:
-        session.proxies = {"http": transport.proxy, "https": transport.proxy}
-    return session
+def _canary() -> list[Message]:
+    """A prompt that no plan contains and no cache can know."""
+    text, _ = sample_text("document", CANARY_PIECES, secrets.token_hex(8))
+    return [{"role": "system", "content": f"{secrets.token_hex(8)} canary"}, {"role": "user", "content": text}]
 
 
 class Preflight:
@@ -95,40 +65,30 @@ class Preflight:
 
     def __init__(self, deployment: Deployment, timeout_s: float) -> None:
         self.deployment = deployment
-        self.api_key = os.environ.get(deployment.api_key_env) or None
-        self.timeout_s = timeout_s
-        try:
-            self.target = Target.from_url(deployment.endpoint, deployment.transport)
-        except OSError as error:  # ssl.SSLError is one
-            raise BadInput(
-                f"tls of deployment {deployment.name!r}: {error}; check its ca_file, client_cert and client_key"
-            ) from error
-        self.connection = Connection(self.target)
-        self.session = _session(deployment.transport)
+        self.probe = Probe(deployment, timeout_s)
         self.warnings: list[str] = []
-        self.model = ""
-        self.parameters: dict[str, Any] = dict(PARAMETERS)
 
     def run(self, wanted_model: str | None, scenarios: Iterable[Scenario]) -> Server:
         scenarios = list(scenarios)
         models = self._served_models()
-        self.model = self._choose_model(wanted_model, models)
+        self.probe.model = self._choose_model(wanted_model, models)
         first = self._accepted_request("chat" if any(s.api == "chat" for s in scenarios) else "completions")
         reports, omits_zero = self._cached_tokens_reported(first)
         block_size = self._block_size()
         calibration = self._calibrate(scenarios)
         if calibration.source == "assumed":
             self._warn("the server counts no prompt tokens (/tokenize, usage): prompt sizes are assumed, not calibrated")
-        self.connection.close()
+        version = self.probe.get_json("/version").get("version")
+        self.probe.close()
         return Server(
-            model=self.model,
+            model=self.probe.model,
             models=models,
-            version=self._get_json("/version").get("version"),
+            version=version,
             block_size_tokens=block_size or DEFAULT_BLOCK_SIZE_TOKENS,
             block_size_known=block_size is not None,
             reports_cached_tokens=reports,
             zero_cached_if_missing=omits_zero,
-            parameters=self.parameters,
+            parameters=self.probe.parameters,
             calibration=calibration,
             warnings=self.warnings,
         )
@@ -138,22 +98,10 @@ class Preflight:
 
     # -- the server and its model
 
-    def _get(self, path: str) -> requests.Response:
-        headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-        return self.session.get(self.deployment.endpoint + path, headers=headers, timeout=GET_TIMEOUT_S)
-
-    def _get_json(self, path: str) -> dict[str, Any]:
-        try:
-            answer = self._get(path)
-            found = answer.json() if answer.ok else {}
-        except (requests.RequestException, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
     def _served_models(self) -> list[str] | None:
         endpoint = self.deployment.endpoint
         try:
-            answer = self._get("/v1/models")
+            answer = self.probe.get("/v1/models")
         except requests.RequestException as error:
             what = f"TLS: {error}" if isinstance(error, requests.exceptions.SSLError) else type(error).__name__
             raise BadInput(
@@ -174,7 +122,7 @@ class Preflight:
         if status not in (401, 403):
             return
         name = self.deployment.api_key_env
-        state = "is refused" if self.api_key else "is not set"
+        state = "is refused" if self.probe.api_key else "is not set"
         raise BadInput(
             f"{self.deployment.endpoint} wants an API key (HTTP {status}), and {name} {state}: export {name}=... on every worker"
         )
@@ -193,45 +141,41 @@ class Preflight:
 
     # -- one small request, as the measured ones will be
 
-    def probe(self, messages: list[Message], api: str = "chat", max_tokens: int = 2) -> StreamOutcome:
-        parameters = {key: max_tokens if key.startswith("max_") else value for key, value in self.parameters.items()}
-        tail = body_tail(parameters)
-        if api == "chat":
-            body = chat_body(self.model, [encode_message(m["role"], m["content"]) for m in messages], tail)
-        else:
-            body = completion_body(self.model, "\n\n".join(m["content"] for m in messages), tail)
-        outcome = StreamOutcome()
-        head = self.target.request_head(PATHS[api], len(body), self.api_key)
-        stream_request(self.connection, head + body, self.timeout_s, outcome)
-        return outcome
-
     def _accepted_request(self, api: str) -> StreamOutcome:
         """The first canary request, with the fullest set of parameters that the server accepts."""
-        self.canary = [
-            {"role": "system", "content": f"{secrets.token_hex(8)} canary"},
-            {"role": "user", "content": sample_text("document", CANARY_PIECES, secrets.token_hex(8))[0]},
-        ]
         self.api = api
         for variant in parameter_variants():
-            self.parameters = dict(variant)
-            outcome = self.probe(self.canary, api)
+            self.probe.parameters = dict(variant)
+            outcome = self._answer(fresh=True)
             if outcome.response.http_status not in (400, 422):
                 break
         self._check_key(outcome.response.http_status)
         if outcome.status != "ok":
             hint = " Use --model." if outcome.response.http_status == 404 else ""
             raise BadInput(
-                f"a small streamed request to {self.deployment.endpoint}{PATHS[api]} for model {self.model!r} failed: "
+                f"a small streamed request to {self.deployment.endpoint}{PATHS[api]} for model {self.probe.model!r} failed: "
                 f"{outcome.status}: {outcome.error}.{hint}"
             )
         for key in PARAMETERS:
-            if key not in self.parameters:
+            if key not in self.probe.parameters:
                 self._warn(f"the server does not accept the request parameter {key!r}; it is left out")
+        return outcome
+
+    def _answer(self, fresh: bool) -> StreamOutcome:
+        """The outcome of a canary, a never-seen one or the last again; a server that fails now and then gets another try: that is for
+        the load to show."""
+        for _ in range(FLAKY_TRIES):
+            if fresh:
+                self.canary = _canary()
+            outcome = self.probe.stream(self.canary, self.api)
+            status = outcome.response.http_status
+            if outcome.status == "ok" or (status is not None and 400 <= status < 500 and status != 429):
+                break
         return outcome
 
     def _cached_tokens_reported(self, first: StreamOutcome) -> tuple[bool, bool]:
         """(cached tokens are reported, they are left out when 0): the same canary again must hit if there is a prefix cache."""
-        again = self.probe(self.canary, self.api)
+        again = self._answer(fresh=False)
         reports = again.cached_tokens is not None
         if not reports:
             self._warn(
@@ -262,25 +206,12 @@ class Preflight:
 
     def _calibrate(self, scenarios: list[Scenario]) -> Calibration:
         """Count by /tokenize where it counts chat messages, else by the usage of a one-token answer."""
-        if self.api == "chat" and self._tokenize(messages=self.canary, add_generation_prompt=True) is not None:
+        probe = self.probe
+        if self.api == "chat" and probe.tokenize(messages=self.canary, add_generation_prompt=True) is not None:
             return calibrate(
-                lambda messages: self._tokenize(messages=messages, add_generation_prompt=True),
-                lambda text: self._tokenize(prompt=text),
+                lambda messages: probe.tokenize(messages=messages, add_generation_prompt=True),
+                lambda text: probe.tokenize(prompt=text),
                 "tokenize",
                 scenarios,
             )
-        return calibrate(lambda messages: self.probe(messages, self.api, 1).prompt_tokens, None, "usage", scenarios)
-
-    def _tokenize(self, **question: Any) -> int | None:
-        headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-        try:
-            answer = self.session.post(
-                self.deployment.endpoint + "/tokenize",
-                json={"model": self.model, **question},
-                headers=headers,
-                timeout=GET_TIMEOUT_S,
-            )
-            count = answer.json().get("count") if answer.ok else None
-        except (requests.RequestException, ValueError, AttributeError):
-            return None
-        return count if isinstance(count, int) else None
+        return calibrate(lambda messages: probe.stream(messages, self.api, 1).prompt_tokens, None, "usage", scenarios)
