@@ -6,14 +6,16 @@ Lives in every process that runs users (a Locust worker, or the only process).
 from __future__ import annotations
 
 import gc
+import logging
 import socket
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import gevent
+from gevent.event import Event
 from gevent.queue import Queue
 from locust.env import Environment
+from locust.runners import WorkerRunner
 
 from locustfiles._arrivals import due_times_s
 from locustfiles._certificate import certified_chunks_per_s
@@ -21,50 +23,15 @@ from locustfiles._http import Target
 from locustfiles._lag import LagMonitor
 from locustfiles._requests import PreparedRequests
 from locustfiles._run_config import RunConfig
+from locustfiles._share import Assignment, Round
+from locustfiles._shipping import Shipper, Spool
 from locustfiles._stream import StreamStopped
-from scenarios.plan import Session
 from scenarios.record import Record
 
+log = logging.getLogger("kvcache")
 SHIP_INTERVAL_S = 0.5
-SHIP_RECORDS = 1000
-LATE_MS = 20.0  # a session taken later than this was waiting for a user; less is the loop's own jitter
-
-
-@dataclass
-class Round:
-    """This process's share of one round."""
-
-    config: RunConfig
-    scenario: str
-    number: int
-    prepared: PreparedRequests
-    sessions: list[Session]
-    due_s: list[float] | None  # by session_id, after the round's start
-    left: int  # planned requests without a record yet
-    started_s: float = 0.0  # monotonic
-    started_at_s: float = 0.0  # wall clock
-    last_end_s: float = 0.0
-    chunks: int = 0
-    late_sessions: int = 0  # open loop: no user was free when they were due
-    worst_late_ms: float = 0.0
-
-    def note_taken(self, due_s: float) -> None:
-        """A user took a session; past its due time, all users were busy: the load is less open than it was asked to be."""
-        late_ms = (time.monotonic() - due_s) * 1000
-        if late_ms > LATE_MS:
-            self.late_sessions += 1
-            self.worst_late_ms = max(self.worst_late_ms, late_ms)
-
-
-@dataclass(frozen=True)
-class Assignment:
-    round: Round
-    session: Session
-
-    @property
-    def due_s(self) -> float | None:
-        """When this session is due, monotonic; None in the closed loop."""
-        return None if self.round.due_s is None else self.round.started_s + self.round.due_s[self.session.session_id]
+ASK_INTERVAL_S = 0.1
+ASK_AGAIN_S = 2.0  # a release that was lost on its way is asked for again
 
 
 def _no_collections() -> None:
@@ -78,27 +45,39 @@ def _no_collections() -> None:
 class Agent:
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
+        runner: Any = environment.runner
+        self._runner = runner
         self.config: RunConfig | None = None
         self.lag = LagMonitor()
         self._prepared: dict[str, PreparedRequests] = {}
         self._round: Round | None = None
         self._queue: Queue = Queue()
+        self._low = Event()  # few released sessions are left
         self._waiting = 0
         self._open: set[gevent.Greenlet] = set()
         self._halted = False
-        self._lines: list[str] = []
-        self._keys: list[list[Any]] = []
-        self._shipper: gevent.Greenlet | None = None
-        register = environment.runner.register_message  # type: ignore[union-attr]
+        self._shipper = Shipper(self._send, None)
+        self._started = False
+        register = self._runner.register_message
         register("kv_run", self._on_run)
         register("kv_deal", self._on_deal, concurrent=True)
         register("kv_go", self._on_go)
+        register("kv_release", self._on_release)
+        register("kv_end", self._on_end, concurrent=True)
         register("kv_halt", self._on_halt, concurrent=True)
+        register("kv_finished", self._on_finished)
 
     # -- messages from the master; the ones that take time run in a greenlet of their own
 
     def _send(self, kind: str, **data: Any) -> None:
-        self._environment.runner.send_message(kind, {"run_id": self.config.run_id if self.config else None, **data})  # type: ignore[union-attr]
+        self._runner.send_message(kind, {"run_id": self.config.run_id if self.config else None, **data})
+
+    def _current(self, msg: Any) -> Round | None:
+        """The round under way, if the message is about it."""
+        dealt = self._round
+        if dealt is None or msg.data["run_id"] != dealt.config.run_id:
+            return None
+        return dealt if (dealt.scenario, dealt.number) == (msg.data["scenario"], msg.data["round"]) else None
 
     def _on_run(self, environment: Environment, msg: Any, **_: Any) -> None:
         """Sent before each round, so that a worker that joined late knows the run too; the first one of a run counts."""
@@ -106,10 +85,12 @@ class Agent:
             return
         self.config = RunConfig.from_message(msg.data)
         self._prepared, self._round = {}, None
-        self._lines, self._keys = [], []
+        self._shipper = Shipper(self._send, Spool(self.config.run_id) if isinstance(self._runner, WorkerRunner) else None)
         self.lag.start()
-        if self._shipper is None:
-            self._shipper = gevent.spawn(self._ship_regularly)
+        if not self._started:
+            self._started = True
+            gevent.spawn(self._ship_regularly)
+            gevent.spawn(self._ask_regularly)
 
     def _prepared_for(self, name: str) -> PreparedRequests:
         config = self.config
@@ -126,43 +107,71 @@ class Agent:
         return self._prepared[name]
 
     def _on_deal(self, environment: Environment, msg: Any, **_: Any) -> None:
-        """Make this worker's share ready: all text is made and encoded before any stream is open."""
+        """Make this worker's share ready: all text is made and encoded before any stream is open.
+
+        A second deal in the same round brings what a lost worker did not send; only that is prepared beside open streams.
+        """
         if self.config is None or msg.data["run_id"] != self.config.run_id:
             return
         name, number = msg.data["scenario"], msg.data["round"]
         prepared = self._prepared_for(name)
-        sessions = [prepared.plan.sessions[index] for index in msg.data["sessions"]]
-        for session in sessions:
-            prepared.prepare(session)
-        seed_key = f"{self.config.seed}/{name}/arrivals"
-        due_s = due_times_s(self.config.arrival, len(prepared.plan.sessions), seed_key)
-        left = sum(len(session.turns) for session in sessions)
-        self._round = Round(self.config, name, number, prepared, sessions, due_s, left)
-        _no_collections()
-        self._send("kv_ready", scenario=name, round=number)
+        for index in msg.data["sessions"]:
+            prepared.prepare(prepared.plan.sessions[index])
+        dealt = self._current(msg)
+        if dealt is None:
+            seed_key = f"{self.config.seed}/{name}/arrivals"
+            due_s = due_times_s(self.config.arrival, len(prepared.plan.sessions), seed_key)
+            dealt = self._round = Round(self.config, name, number, prepared, due_s, window=max(4, 2 * self._runner.user_count))
+            _no_collections()
+        dealt.add(msg.data["sessions"])
+        self._send("kv_ready", scenario=name, round=number, deal=msg.data["deal"], want=dealt.wanted(0))
+        self._low.set()
 
     def _on_go(self, environment: Environment, msg: Any, **_: Any) -> None:
-        dealt = self._round
-        if dealt is None or self._halted or (dealt.scenario, dealt.number) != (msg.data["scenario"], msg.data["round"]):
+        dealt = self._current(msg)
+        if dealt is None or self._halted:
             return
         dealt.started_s = dealt.last_end_s = time.monotonic()
         dealt.started_at_s = time.time()
-        for session in dealt.sessions:
+        self._on_release(environment, msg)
+
+    def _on_release(self, environment: Environment, msg: Any, **_: Any) -> None:
+        dealt = self._current(msg)
+        if dealt is None or self._halted:
+            return
+        for session in dealt.take_release(msg.data["start"], msg.data["sessions"], msg.data["rest"], self._waiting):
             self._queue.put(Assignment(dealt, session))
-        if dealt.left == 0:
-            self._round_done(dealt)
+
+    def _ask_regularly(self) -> None:
+        """Ask for releases ahead of need, so that no user waits for the master; a greenlet of its own, as sending may block."""
+        while True:
+            self._low.wait(ASK_INTERVAL_S)
+            self._low.clear()
+            dealt, now_s = self._round, time.monotonic()
+            if dealt is None or not dealt.started_s or self._halted:
+                continue
+            if dealt.asked_s is not None and now_s - dealt.asked_s < ASK_AGAIN_S:
+                continue
+            if count := dealt.wanted(self._queue.qsize()):
+                dealt.asked_s = now_s
+                self._send("kv_want", scenario=dealt.scenario, round=dealt.number, have=dealt.received, count=count)
 
     # -- what users call
 
     @property
     def worker(self) -> str:
-        return f"{socket.gethostname()}#{getattr(self._environment.runner, 'worker_index', 0)}"
+        return f"{socket.gethostname()}#{getattr(self._runner, 'worker_index', 0)}"
 
     def next_session(self) -> Assignment | None:
         """The next session of the round under way; blocks at the barrier between rounds. None: the test is stopping."""
         if self._halted:
             gevent.sleep(0.1)
             return None
+        dealt = self._round
+        if dealt is not None and dealt.dealt and dealt.started_s and self._queue.qsize() <= dealt.window // 2:
+            self._low.set()
+            if dealt.due_s is None and self._queue.empty() and dealt.starved_since_s is None:
+                dealt.starved_since_s = time.monotonic()
         self._waiting += 1
         try:
             assignment: Assignment | None = self._queue.get()
@@ -174,45 +183,44 @@ class Agent:
                 assignment.round.note_taken(assignment.due_s)
         return assignment
 
-    def session_ended(self) -> None:
+    def session_ended(self, work: Assignment, turns_begun: int) -> None:
+        """A user is through with a session. One that Locust stopped half-way hands the turns it did not begin to another user."""
         self._open.discard(gevent.getcurrent())
+        if not self._halted and turns_begun < len(work.session.turns):
+            self._queue.put(Assignment(work.round, work.session, first_turn=turns_begun + 1))
 
     @property
     def halted(self) -> bool:
         return self._halted
 
     def finish(self, dealt: Round, record: Record) -> None:
-        """Take the one record of a planned request; the last one of this worker's share reports the round done."""
-        self._lines.append(record.to_json())
-        self._keys.append([record.scenario, record.round, record.request_index, record.status])
+        """Take the one record of a planned request; when nothing else is open, records leave at once: the barrier may wait for them."""
+        self._shipper.add(record)
         dealt.last_end_s = time.monotonic()
         dealt.chunks += record.chunks or 0
-        dealt.left -= 1
-        if dealt.left == 0:
-            gevent.spawn(self._round_done, dealt)  # the send may block, and the caller is a user
+        dealt.open_requests -= 1
+        if dealt.open_requests == 0:
+            gevent.spawn(self._ship)  # the send may block, and the caller is a user
 
     # -- records to the master
 
     def _ship(self) -> None:
-        while self._lines:
-            lines, self._lines = self._lines[:SHIP_RECORDS], self._lines[SHIP_RECORDS:]
-            keys, self._keys = self._keys[:SHIP_RECORDS], self._keys[SHIP_RECORDS:]
-            self._send("kv_records", lines=lines, keys=keys, **self._lateness())
-
-    def _lateness(self) -> dict[str, Any]:
-        dealt = self._round
-        if dealt is None or not dealt.late_sessions:
-            return {}
-        return {"late": [dealt.scenario, dealt.number, dealt.late_sessions, dealt.worst_late_ms]}
+        dealt, more = self._round, {}
+        if dealt is not None and dealt.late_sessions:
+            more["late"] = [dealt.scenario, dealt.number, dealt.late_sessions, dealt.worst_late_ms]
+        self._shipper.ship(**more)
 
     def _ship_regularly(self) -> None:
         while True:
             gevent.sleep(SHIP_INTERVAL_S)
             self._ship()
 
-    def _round_done(self, dealt: Round) -> None:
+    def _on_end(self, environment: Environment, msg: Any, **_: Any) -> None:
+        """The master has every record of the round and asks how it went here."""
+        dealt = self._current(msg)
+        if dealt is None:
+            return
         gc.enable()
-        self._ship()
         wall_s = dealt.last_end_s - dealt.started_s
         self._send(
             "kv_done",
@@ -222,7 +230,13 @@ class Agent:
             started_at_s=dealt.started_at_s,
             chunks_per_s=dealt.chunks / wall_s if wall_s > 0 else 0.0,
             certified_chunks_per_s=certified_chunks_per_s(),
+            starved_s=dealt.starved_s,
         )
+
+    def _on_finished(self, environment: Environment, msg: Any, **_: Any) -> None:
+        """The master has closed the run's files: the spool has had its day."""
+        if self._shipper.spool is not None and self.config is not None and msg.data["run_id"] == self.config.run_id:
+            self._shipper.spool.remove()
 
     # -- stopping
 
@@ -234,12 +248,15 @@ class Agent:
         self.halt(msg.data["stop_timeout_s"])
 
     def halt(self, stop_timeout_s: float) -> None:
-        """Deal nothing more, give open streams `stop_timeout_s` to end, end the rest, and hand over every record."""
+        """Take up nothing more, give open streams `stop_timeout_s` to end, end the rest, and hand over every record."""
+        unsent: list[int] = []
         if not self._halted:
             self._halted = True
             gc.enable()
             while not self._queue.empty():
-                self._queue.get()
+                work = self._queue.get()
+                if work is not None and work.round is self._round and work.first_turn == 1:
+                    unsent.append(work.session.session_id)
             for _ in range(self._waiting):
                 self._queue.put(None)
             self._wait_for_open(stop_timeout_s)
@@ -247,7 +264,7 @@ class Agent:
                 greenlet.kill(StreamStopped, block=False)
             self._wait_for_open(2.0)
         self._ship()
-        self._send("kv_flushed")
+        self._send("kv_flushed", unsent=unsent)
 
     def _wait_for_open(self, seconds: float) -> None:
         deadline_s = time.monotonic() + seconds

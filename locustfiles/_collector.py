@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
+from scenarios.record import Record
+
 RoundKey = tuple[str, int]  # scenario, round
 
 
@@ -15,12 +17,21 @@ class Collector:
         self._file: TextIO | None = path.open("x", encoding="utf-8")
         self._seen: dict[RoundKey, set[int]] = defaultdict(set)
         self._statuses: dict[RoundKey, Counter[str]] = defaultdict(Counter)
+        self._lost: dict[RoundKey, set[int]] = defaultdict(set)
         self.duplicates = 0
+        self.late_records = 0  # of requests that were given up as lost before; not written
         self.error: OSError | None = None  # the first failed write: what was written before stays
 
     def add(self, lines: list[str], keys: Iterable[list[Any]]) -> None:
         """Write a batch; `keys` are (scenario, round, request_index, status), so that no line is parsed here."""
         if self._file is None or self.error is not None:
+            return
+        keys = list(keys)
+        if any(index in self._lost.get((scenario, number), ()) for scenario, number, index, _ in keys):
+            kept = [i for i, (scenario, number, index, _) in enumerate(keys) if index not in self._lost[scenario, number]]
+            self.late_records += len(keys) - len(kept)
+            lines, keys = [lines[i] for i in kept], [keys[i] for i in kept]
+        if not lines:
             return
         try:
             self._file.write("\n".join(lines) + "\n")
@@ -33,6 +44,11 @@ class Collector:
             self.duplicates += index in seen
             seen.add(index)
             self._statuses[scenario, number][status] += 1
+
+    def add_lost(self, record: Record) -> None:
+        """The master's own record of a request whose worker is lost; the worker's, should it come yet, is refused."""
+        self.add([record.to_json()], [[record.scenario, record.round, record.request_index, record.status]])
+        self._lost[record.scenario, record.round].add(record.request_index)
 
     def seen(self, scenario: str, number: int) -> set[int]:
         return self._seen[scenario, number]

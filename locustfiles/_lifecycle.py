@@ -15,8 +15,8 @@ from locustfiles._agent import Agent
 from locustfiles._dispatch import ScenarioDispatcher, scenario_of
 from locustfiles._options import read_options
 from locustfiles._rounds import EXIT_BAD_INPUT, Coordinator
-from locustfiles._run import find_deployment, load_scenarios
 from locustfiles._run_folder import check_writable
+from locustfiles._setup import find_deployment, load_scenarios
 from scenarios.errors import BadInput
 
 
@@ -36,6 +36,9 @@ def _refuse_bad_options(environment: Environment) -> None:
 def _on_init(environment: Environment, runner: Any, **_: Any) -> None:
     hooks: Any = environment.events
     hooks.record_finished = EventHook()  # fired where the request ran, with environment and record
+    hooks.between_rounds = (
+        EventHook()
+    )  # fired on the master before each round but the first, with environment, scenario, next_round
     if isinstance(runner, WorkerRunner | LocalRunner):
         _attach_agent(environment)
     if isinstance(runner, MasterRunner | LocalRunner):
@@ -57,7 +60,9 @@ def _attach_agent(environment: Environment) -> None:
 def _attach_coordinator(environment: Environment) -> None:
     coordinator = Coordinator(environment)
     environment.kv_coordinator = coordinator  # type: ignore[attr-defined]
-    environment.dispatcher_class = functools.partial(ScenarioDispatcher, wanted=coordinator.wanted_classes)  # type: ignore[assignment]
+    environment.dispatcher_class = functools.partial(  # type: ignore[assignment]
+        ScenarioDispatcher, wanted=coordinator.wanted_classes, settled=lambda: not coordinator.in_round
+    )
     hooks = environment.events
     hooks.test_start.add_listener(lambda **_: coordinator.on_test_start())
     hooks.spawning_complete.add_listener(lambda **_: coordinator.on_spawning_complete())

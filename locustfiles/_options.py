@@ -35,6 +35,9 @@ class Options:
     burstiness: float
     request_timeout_s: float
     idle_timeout_s: float | None
+    round_timeout_s: float | None
+    round_pause_s: float
+    allow_loss: bool
     gate: bool
     report: bool
 
@@ -95,6 +98,12 @@ def _declare(parser: Any) -> None:
         help="Seconds until a request that is not complete fails. Default: 600")  # fmt: skip
     add("--idle-timeout", metavar="S", type=_arg("idle-timeout", float, 0.001), default=None, env_var="KV_IDLE_TIMEOUT",
         help="Seconds without a single byte until a request fails; must exceed the worst TTFT. Default: none")  # fmt: skip
+    add("--round-timeout", metavar="S", type=_arg("round-timeout", float, 0.001), default=None, env_var="KV_ROUND_TIMEOUT",
+        help="Seconds until a round that is not done ends the run, naming who still has what. Default: none")  # fmt: skip
+    add("--round-pause", metavar="S", type=_arg("round-pause", float, 0), default=0.0, env_var="KV_ROUND_PAUSE",
+        help="Seconds without load between rounds. Default: 0")  # fmt: skip
+    add("--allow-loss", action="store_true", default=False, env_var="KV_ALLOW_LOSS",
+        help="Exit 0 although a worker was lost and requests that it may have sent are marked lost")  # fmt: skip
     add("--gate", action="store_true", default=False, env_var="KV_GATE",
         help="Exit non-zero when a target is missed (1), or the run is incomplete (2)")  # fmt: skip
     add("--no-report", action="store_true", default=False, env_var="KV_NO_REPORT",
@@ -129,6 +138,9 @@ def read_options(parsed: argparse.Namespace) -> Options:
         burstiness=_number("burstiness", parsed.burstiness, float, 1e-6) or 1.0,
         request_timeout_s=_number("request-timeout", parsed.request_timeout, float, 0.001) or 600.0,
         idle_timeout_s=_number("idle-timeout", parsed.idle_timeout, float, 0.001),
+        round_timeout_s=_number("round-timeout", parsed.round_timeout, float, 0.001),
+        round_pause_s=_number("round-pause", parsed.round_pause, float, 0) or 0.0,
+        allow_loss=bool(parsed.allow_loss),
         gate=bool(parsed.gate),
         report=not parsed.no_report,
     )

@@ -1,104 +1,33 @@
-"""One run's state on the master: its config, folder, collector and rounds; options and a deployment come in, run.json goes out."""
+"""One run's state on the master: its config, folder, collector and rounds come in, run.json goes out."""
 
 from __future__ import annotations
 
 import json
 import logging
-import secrets
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from locust.env import Environment
 
-from locustfiles._arrivals import Arrival
 from locustfiles._certificate import limits_of_round
 from locustfiles._collector import Collector
 from locustfiles._lateness import Lateness
 from locustfiles._options import Options
-from locustfiles._preflight import Preflight, Server
+from locustfiles._preflight import Server
 from locustfiles._run_config import RunConfig
-from locustfiles._run_folder import RUN_FORMAT, check_writable, command_line, create_run_folder, now_iso, versions, write_json
+from locustfiles._run_folder import RUN_FORMAT, command_line, now_iso, versions, write_json
 from locustfiles._server_metrics import scrape
-from scenarios.deployment import DEFAULT_TARGETS, Deployment, ModelInfo, host_deployment, load_deployment, load_models
-from scenarios.errors import BadInput
-from scenarios.record import OK
-from scenarios.spec import Scenario, load_scenario
+from scenarios.deployment import DEFAULT_TARGETS, Deployment, ModelInfo
+from scenarios.plan import Plan, Turn
+from scenarios.record import LOST, OK, Record
+from scenarios.spec import Scenario
 
 log = logging.getLogger("kvcache")
 
 
 class RunIncomplete(Exception):
     """The run cannot go on, but what it measured stays; the message is its incomplete_reason."""
-
-
-def load_scenarios(options: Options, loaded: Sequence[str]) -> list[Scenario]:
-    """The scenarios to run, in order: those named, else those of the loaded locustfiles."""
-    names = options.scenarios or tuple(sorted({name for name in loaded if name}))
-    if not names:
-        raise BadInput("no scenario: load a locustfile of locustfiles/ (-f locustfiles), or name scenarios with --scenarios")
-    scenarios = [load_scenario(name) for name in names]
-    repeated = {scenario.name for scenario in scenarios if sum(s.name == scenario.name for s in scenarios) > 1}
-    if repeated:
-        raise BadInput(f"--scenarios names {', '.join(sorted(repeated))} more than once")
-    return [scenario.with_requests(options.requests) if options.requests else scenario for scenario in scenarios]
-
-
-def find_deployment(options: Options, host: str | None) -> Deployment:
-    """The deployment file's description, with --host as its endpoint where both are given."""
-    if options.deployment is None:
-        if not host:
-            raise BadInput("no server: give --host http://HOST:PORT, or --deployment FILE")
-        return host_deployment(host)
-    deployment = load_deployment(options.deployment)
-    if host:
-        values = {**deployment.__dict__, "endpoint": host_deployment(host).endpoint}
-        return Deployment(**values)
-    return deployment
-
-
-def find_model(options: Options, deployment: Deployment) -> tuple[str | None, ModelInfo | None]:
-    """(model name to ask for, what models.yaml says of it); (None, None) leaves the choice to the server's own list."""
-    _, models = load_models()
-    wanted = options.model or deployment.model_key
-    if wanted is None:
-        return None, None
-    info = models.get(wanted) or next((info for info in models.values() if info.served_name == wanted), None)
-    return (info.served_name if info else wanted), info
-
-
-def prepare_run(environment: Environment, options: Options, scenarios: list[Scenario]) -> Run:
-    """Preflight and calibration; BadInput before any load is sent. Only then is the run's folder made."""
-    check_writable(options.output_dir)
-    deployment = find_deployment(options, environment.host)
-    wanted, info = find_model(options, deployment)
-    log.info("preflight of %s", deployment.endpoint)
-    server = Preflight(deployment, options.request_timeout_s).run(wanted, scenarios)
-    if info is None:
-        info = next((entry for entry in load_models()[1].values() if entry.served_name == server.model), None)
-    for warning in server.warnings:
-        log.warning("%s", warning)
-    folder = create_run_folder(options.output_dir, options.run_name, deployment.name, server.model)
-    config = RunConfig(
-        run_id=folder.name,
-        deployment=deployment.name,
-        endpoint=deployment.endpoint,
-        api_key_env=deployment.api_key_env,
-        model=server.model,
-        nonce=options.nonce or secrets.token_hex(4),
-        seed=options.seed,
-        block_size_tokens=server.block_size_tokens,
-        zero_cached_if_missing=server.zero_cached_if_missing,
-        request_timeout_s=options.request_timeout_s,
-        idle_timeout_s=options.idle_timeout_s,
-        transport=deployment.transport,
-        parameters=server.parameters,
-        arrival=Arrival(options.arrival, options.request_rate_per_s, options.burstiness),
-        calibration=server.calibration,
-        scenarios=tuple(scenarios),
-    )
-    return Run(environment, folder, config, deployment, info, server, options)
 
 
 class Run:
@@ -120,6 +49,7 @@ class Run:
         self.collector = Collector(folder / "records.jsonl")
         self.finished = False
         self.lateness = Lateness()
+        self.lost_requests = 0
         self._plans = {scenario.name: config.plan(scenario.name) for scenario in config.scenarios}
         self._rounds: list[dict[str, Any]] = []
         self._current: dict[str, Any] | None = None
@@ -164,6 +94,9 @@ class Run:
     def _write(self) -> None:
         write_json(self.folder / "run.json", self._facts)
 
+    def plan(self, scenario: str) -> Plan:
+        return self._plans[scenario]
+
     def sessions(self, scenario: str) -> int:
         return len(self._plans[scenario].sessions)
 
@@ -174,6 +107,12 @@ class Run:
     def note_load(self, users_by_worker: dict[str, int]) -> None:
         self._facts["users"] = sum(users_by_worker.values())
         self._facts["workers"] = len(users_by_worker)
+
+    @property
+    def users(self) -> int | None:
+        """Users of the round under way, or of the last one."""
+        users: int | None = self._facts["users"]
+        return users
 
     def warn(self, text: str) -> None:
         """Say it now, and keep it with the run; once."""
@@ -202,9 +141,11 @@ class Run:
         planned, seen = self._current["planned_requests"], self.collector.seen(scenario, number)
         self._current |= {
             "records": len(seen),
-            "wall_s": max(answer["wall_s"] for answer in answers),
-            "started_at_s": min(answer["started_at_s"] for answer in answers),
+            "wall_s": max((answer["wall_s"] for answer in answers), default=time.monotonic() - self._round_started_s),
+            "started_at_s": min((answer["started_at_s"] for answer in answers), default=self._current["started_at_s"]),
             "complete": len(seen) == planned and not self.collector.duplicates,
+            "lost_requests": self.collector.statuses(scenario, number)[LOST],
+            "starved_s": max((answer["starved_s"] for answer in answers), default=0.0),
         }
         facts, warning = limits_of_round(answers)
         self._current |= facts
@@ -219,6 +160,28 @@ class Run:
             self.warn(late)
         self._current = None
         self._write()
+
+    def record_lost(self, scenario: str, number: int, turns: list[Turn], worker: str) -> None:
+        """Give requests that a lost worker may have sent their record: never cold and never hit, as nobody knows."""
+        for turn in turns:
+            record = Record(
+                run_id=self.config.run_id,
+                deployment=self.config.deployment,
+                model=self.config.model,
+                scenario=scenario,
+                round=number,
+                request_index=turn.request_index,
+                session_id=turn.session_id,
+                turn=turn.number,
+                worker=worker,
+                status=LOST,
+                error=f"worker {worker} was lost; it may have sent this request",
+                planned_prompt_tokens=turn.prompt_tokens,
+                shares_prefix_with=turn.shares_prefix_with,
+            )
+            self.collector.add_lost(record)
+        self.lost_requests += len(turns)
+        log.warning("worker %s is given up: %d requests that it may have sent are marked lost", worker, len(turns))
 
     def check_collector(self) -> None:
         if self.collector.error is not None:
@@ -252,6 +215,8 @@ class Run:
 
     def finish(self, incomplete_reason: str | None) -> None:
         self.finished = True
+        if self.collector.late_records:
+            self.warn(f"{self.collector.late_records} records came after their worker was given up; they stay marked lost")
         self.collector.close()
         if self._current is not None:
             seen = self.collector.seen(self._current["scenario"], self._current["round"])

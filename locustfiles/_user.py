@@ -8,8 +8,9 @@ import gevent
 from locust import User, constant
 
 import locustfiles._lifecycle  # noqa: F401  registers options and listeners, as Locust plugins do
-from locustfiles._agent import Agent, Assignment
+from locustfiles._agent import Agent
 from locustfiles._http import Connection
+from locustfiles._share import Assignment
 from locustfiles._stream import StreamOutcome, stream_request
 from scenarios.plan import Turn, planned_cached_tokens
 from scenarios.record import OK, Record, client_was_limited, stream_timing
@@ -101,17 +102,19 @@ class KVCacheUser(User):
         work = agent.next_session()
         if work is None:
             return
+        begun = work.first_turn - 1
         try:
             if work.due_s is not None:
                 gevent.sleep(max(0.0, work.due_s - time.monotonic()))
-            for turn in work.session.turns:
+            for turn in work.session.turns[begun:]:
                 if agent.halted:
                     return
                 if turn.number > 1:
                     gevent.sleep(work.round.prepared.plan.scenario.think_time_s)
+                begun = turn.number
                 self._run_turn(agent, work, turn)
         finally:
-            agent.session_ended()
+            agent.session_ended(work, begun)
 
     def _run_turn(self, agent: Agent, work: Assignment, turn: Turn) -> None:
         """Send one planned request and record it, however it ends."""

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 RECORD_FORMAT = 1
 OK = "ok"
+LOST = "lost"
 STATUSES = {
     OK: "the stream was whole: output, a finish_reason, ended by its own framing",
     "refused": "the connection was refused",
@@ -30,7 +31,7 @@ STATUSES = {
     "malformed": "not HTTP, or not JSON in an event",
     "skipped": "not sent: an earlier turn whose answer it carries failed",
     "stopped": "the test was stopped while the request was open",
-    "lost": "the worker that had it was lost; whether it was sent is unknown",
+    LOST: "the worker that had it was lost; whether it was sent is unknown",
 }
 
 

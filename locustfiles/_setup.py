@@ -1,0 +1,89 @@
+"""Options come in, a Run goes out, its server checked and calibrated; BadInput says what is wrong before any load is sent."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Sequence
+
+from locust.env import Environment
+
+from locustfiles._arrivals import Arrival
+from locustfiles._options import Options
+from locustfiles._preflight import Preflight
+from locustfiles._run import Run
+from locustfiles._run_config import RunConfig
+from locustfiles._run_folder import check_writable, create_run_folder
+from scenarios.deployment import Deployment, ModelInfo, host_deployment, load_deployment, load_models
+from scenarios.errors import BadInput
+from scenarios.spec import Scenario, load_scenario
+
+log = logging.getLogger("kvcache")
+
+
+def load_scenarios(options: Options, loaded: Sequence[str]) -> list[Scenario]:
+    """The scenarios to run, in order: those named, else those of the loaded locustfiles."""
+    names = options.scenarios or tuple(sorted({name for name in loaded if name}))
+    if not names:
+        raise BadInput("no scenario: load a locustfile of locustfiles/ (-f locustfiles), or name scenarios with --scenarios")
+    scenarios = [load_scenario(name) for name in names]
+    repeated = {scenario.name for scenario in scenarios if sum(s.name == scenario.name for s in scenarios) > 1}
+    if repeated:
+        raise BadInput(f"--scenarios names {', '.join(sorted(repeated))} more than once")
+    return [scenario.with_requests(options.requests) if options.requests else scenario for scenario in scenarios]
+
+
+def find_deployment(options: Options, host: str | None) -> Deployment:
+    """The deployment file's description, with --host as its endpoint where both are given."""
+    if options.deployment is None:
+        if not host:
+            raise BadInput("no server: give --host http://HOST:PORT, or --deployment FILE")
+        return host_deployment(host)
+    deployment = load_deployment(options.deployment)
+    if host:
+        values = {**deployment.__dict__, "endpoint": host_deployment(host).endpoint}
+        return Deployment(**values)
+    return deployment
+
+
+def find_model(options: Options, deployment: Deployment) -> tuple[str | None, ModelInfo | None]:
+    """(model name to ask for, what models.yaml says of it); (None, None) leaves the choice to the server's own list."""
+    _, models = load_models()
+    wanted = options.model or deployment.model_key
+    if wanted is None:
+        return None, None
+    info = models.get(wanted) or next((info for info in models.values() if info.served_name == wanted), None)
+    return (info.served_name if info else wanted), info
+
+
+def prepare_run(environment: Environment, options: Options, scenarios: list[Scenario]) -> Run:
+    """Preflight and calibration; BadInput before any load is sent. Only then is the run's folder made."""
+    check_writable(options.output_dir)
+    deployment = find_deployment(options, environment.host)
+    wanted, info = find_model(options, deployment)
+    log.info("preflight of %s", deployment.endpoint)
+    server = Preflight(deployment, options.request_timeout_s).run(wanted, scenarios)
+    if info is None:
+        info = next((entry for entry in load_models()[1].values() if entry.served_name == server.model), None)
+    for warning in server.warnings:
+        log.warning("%s", warning)
+    folder = create_run_folder(options.output_dir, options.run_name, deployment.name, server.model)
+    config = RunConfig(
+        run_id=folder.name,
+        deployment=deployment.name,
+        endpoint=deployment.endpoint,
+        api_key_env=deployment.api_key_env,
+        model=server.model,
+        nonce=options.nonce or secrets.token_hex(4),
+        seed=options.seed,
+        block_size_tokens=server.block_size_tokens,
+        zero_cached_if_missing=server.zero_cached_if_missing,
+        request_timeout_s=options.request_timeout_s,
+        idle_timeout_s=options.idle_timeout_s,
+        transport=deployment.transport,
+        parameters=server.parameters,
+        arrival=Arrival(options.arrival, options.request_rate_per_s, options.burstiness),
+        calibration=server.calibration,
+        scenarios=tuple(scenarios),
+    )
+    return Run(environment, folder, config, deployment, info, server, options)

@@ -1,0 +1,64 @@
+"""Records of this process come in, batches to the master go out, and each batch is first appended to a spool file of this process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from scenarios.record import Record
+
+log = logging.getLogger("kvcache")
+SHIP_RECORDS = 1000
+
+
+class Spool:
+    """A worker's own copy of its records, for the case that the master dies; deleted when the master has closed the run."""
+
+    def __init__(self, run_id: str) -> None:
+        folder = Path(os.environ.get("KV_SPOOL_DIR") or Path(tempfile.gettempdir()) / "kvcache-spool")
+        self.path = folder / run_id / f"{socket.gethostname()}-{os.getpid()}.jsonl"
+        self._failed = False
+
+    def append(self, lines: list[str]) -> None:
+        """Never in the way of the run: a spool that cannot be written is said once and given up."""
+        if self._failed:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write("\n".join(lines) + "\n")
+        except OSError as error:
+            self._failed = True
+            log.warning("no spool at %s: %s; records still go to the master. KV_SPOOL_DIR names another folder", self.path, error)
+
+    def remove(self) -> None:
+        if self.path.exists():
+            self.path.unlink()
+            if not any(self.path.parent.iterdir()):
+                self.path.parent.rmdir()
+
+
+class Shipper:
+    def __init__(self, send: Callable[..., None], spool: Spool | None) -> None:
+        self._send = send
+        self.spool = spool
+        self._lines: list[str] = []
+        self._keys: list[list[Any]] = []
+
+    def add(self, record: Record) -> None:
+        self._lines.append(record.to_json())
+        self._keys.append([record.scenario, record.round, record.request_index, record.status])
+
+    def ship(self, **more: Any) -> None:
+        """Send all there is, `more` with each batch."""
+        while self._lines:
+            lines, self._lines = self._lines[:SHIP_RECORDS], self._lines[SHIP_RECORDS:]
+            keys, self._keys = self._keys[:SHIP_RECORDS], self._keys[SHIP_RECORDS:]
+            if self.spool is not None:
+                self.spool.append(lines)
+            self._send("kv_records", lines=lines, keys=keys, **more)

@@ -1,0 +1,50 @@
+"""The processes that run users, as the master sees them: who is connected, how many users each has, messages to each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from locust.runners import STATE_MISSING, LocalRunner, MasterRunner
+
+LOCAL = "local"
+
+
+class Workers:
+    """`LocalRunner` counts as one worker, so that nothing else asks which it is."""
+
+    def __init__(self, runner: LocalRunner | MasterRunner) -> None:
+        self._runner = runner
+        self.refused: set[str] = set()  # workers that run other code; they get no work
+
+    def connected(self) -> list[str]:
+        """Workers that answer; one that is silent for about 4 s is missing until it speaks again."""
+        if isinstance(self._runner, LocalRunner):
+            return [LOCAL]
+        return [c.id for c in self._runner.clients.all if c.state != STATE_MISSING and c.id not in self.refused]
+
+    def known(self) -> set[str]:
+        """Connected and missing ones; a worker that has left by itself is not among them."""
+        return {LOCAL} if isinstance(self._runner, LocalRunner) else {client.id for client in self._runner.clients.all}
+
+    def users(self, is_ours: Callable[[str], bool]) -> dict[str, int]:
+        """Users by worker, of the classes whose names are ours."""
+        if isinstance(self._runner, LocalRunner):
+            counts = {LOCAL: self._runner.user_classes_count}
+        else:
+            counts = {worker: self._runner.clients[worker].user_classes_count for worker in self.connected()}
+        return {worker: sum(n for name, n in by_class.items() if is_ours(name)) for worker, by_class in counts.items()}
+
+    def name(self, worker: str) -> str:
+        """A worker's name as its own records carry it: host#index."""
+        if isinstance(self._runner, LocalRunner):
+            return LOCAL
+        return f"{worker.rsplit('_', 1)[0]}#{self._runner.get_worker_index(worker)}"
+
+    def give_up(self, worker: str) -> None:
+        """Forget a lost worker; else Locust would deal out all users anew a minute later, in the middle of a round."""
+        if isinstance(self._runner, MasterRunner) and worker in self._runner.clients:
+            del self._runner.clients[worker]
+
+    def send(self, kind: str, worker: str, data: dict[str, Any]) -> None:
+        self._runner.send_message(kind, data, client_id=worker)
