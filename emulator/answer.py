@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from emulator.deployment import ANSWER_IDS, Job
+from emulator.deployment import Job
 from emulator.realtime import RealTime
 from emulator.truth import Passage, TruthLog
 from emulator.wire import Connection, HttpRequest, head
-from emulator.work import ANSWER
-
-WORDS = [f" {word}" for word in ANSWER.split()]
-_NOTHING: dict[str, Any] = {}
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What the request asked for."""
-
-    model: str
-    chat: bool
-    stream: bool
-    include_usage: bool
-    continuous_usage: bool
-    stream_interval: int
-    truth: bool
-    token_ids: bool = False
+from emulator.wording import Shape, Wording
 
 
 class Answer:
@@ -53,57 +33,12 @@ class Answer:
         self._pending: list[int] = []  # tokens not yet sent: several go into one chunk
         self._held: list[float] | None = None  # due times of tokens that a stall keeps back
         self.over = False
-        self._ready: dict[int, bytes] = {}
-        faults = passage.faults
-        self._eol = b"\r\n" if "crlf" in faults else b"\n"
-        self._chunked = "no_chunked" not in faults
+        self.wording = Wording(shape, passage)
+        self._eol = b"\r\n" if "crlf" in self.faults else b"\n"
+        self._chunked = "no_chunked" not in self.faults
         self._keep_alive = request.keep_alive and self._chunked
-        self._per_chunk = int(faults.get("tokens_per_chunk") or 0) or shape.stream_interval
-        self._plain = not faults and self._per_chunk == 1 and not shape.continuous_usage
-        name = "not-the-model-you-asked-for" if "wrong_model" in faults else shape.model
-        kind = ("chat.completion.chunk" if shape.stream else "chat.completion") if shape.chat else "text_completion"
-        self._base = {"id": passage.request_id, "object": kind, "created": int(time.time()), "model": name}
-        self._before_content, self._after_content = self._template()
-
-    # -- what is said
-
-    def _template(self) -> tuple[bytes, bytes]:
-        mark = "\x00"
-        content = {"delta": {"content": mark}} if self.shape.chat else {"text": mark}
-        event = {**self._base, "choices": [{"index": 0, **content, "logprobs": None, "finish_reason": None}]}
-        before, after = json.dumps(event, separators=(",", ":")).encode().split(b"\\u0000")
-        return b"data: " + before, after + b"\n\n"
-
-    def usage(self, completion_tokens: int) -> dict[str, Any]:
-        prompt = len(self.job.prompt_ids)
-        cached = prompt - 1 if "decoder_reports_all_cached" in self.faults else self.job.cached_tokens
-        self.passage.reported_cached_tokens = cached
-        details = _NOTHING if "usage_without_details" in self.faults else {"prompt_tokens_details": {"cached_tokens": cached}}
-        counts = {"prompt_tokens": prompt, "completion_tokens": completion_tokens, "total_tokens": prompt + completion_tokens}
-        return {**counts, **details}
-
-    def _event(self, content: dict[str, Any] | None, finish: str | None = None, usage: bool = False, **more: Any) -> bytes:
-        choices = [] if content is None else [{"index": 0, **content, "logprobs": None, "finish_reason": finish}]
-        event: dict[str, Any] = {**self._base, "choices": choices}
-        if (usage or self.shape.continuous_usage) and "no_usage" not in self.faults:
-            event["usage"] = self.usage(self._tokens)
-        return self._line(json.dumps({**event, **more}, separators=(",", ":")).encode())
-
-    def _line(self, data: bytes) -> bytes:
-        return b"data: " + data + self._eol + self._eol
-
-    def _content(self, text: str, number: int) -> dict[str, Any]:
-        if not self.shape.chat:
-            return {"text": text}
-        field = "content"
-        for name in ("reasoning", "reasoning_content"):
-            if number < (self.faults.get(name) or 0):
-                field = name
-        first = {"role": "assistant"} if number == 0 and "no_role_chunk" in self.faults else _NOTHING
-        return {"delta": {**first, field: text}}
-
-    def _role(self) -> bytes:
-        return self._event({"delta": {"role": "assistant", "content": None if "null_content" in self.faults else ""}})
+        self._per_chunk = int(self.faults.get("tokens_per_chunk") or 0) or shape.stream_interval
+        self._plain = not self.faults and self._per_chunk == 1 and not shape.continuous_usage
 
     # -- bytes
 
@@ -120,7 +55,7 @@ class Answer:
     def _headers(self) -> None:
         self.passage.headers_ns = time.monotonic_ns()
         media_type = "application/json" if "sse_as_json" in self.faults else "text/event-stream; charset=utf-8"
-        fields = {"content-type": media_type} | ({"transfer-encoding": "chunked"} if self._chunked else _NOTHING)
+        fields = {"content-type": media_type} | ({"transfer-encoding": "chunked"} if self._chunked else {})
         self.connection.write(head(200, fields, self._keep_alive))
 
     # -- what happens, in order
@@ -143,7 +78,7 @@ class Answer:
     def _open_stream(self, faults: dict[str, Any]) -> None:
         self._headers()
         if "early_role_chunk" in faults and self.shape.chat:
-            self._send(self._role())
+            self._send(self.wording.role())
         if faults.get("reset_connection") == 0 or faults.get("cut") == 0:
             self._abort()
         elif "empty_stream" in faults:
@@ -168,11 +103,10 @@ class Answer:
         if not self.shape.stream:
             self._stamp(due_s)
             if self._tokens == job.output_tokens:
-                self._whole()
+                self._finish_whole()
             return
         if self._plain and 0 < number < job.output_tokens - 1:
-            word = number % len(WORDS)
-            data = self._ready.get(word) or self._prepare(word)
+            data = self.wording.chunked_word(number)
             self._stamp(due_s)
             self.connection.write(data)
             return
@@ -180,11 +114,6 @@ class Answer:
         last = self._tokens == job.output_tokens
         if last or number == 0 or len(self._pending) >= self._per_chunk or self._ends_here():
             self._chunk(due_s, last)
-
-    def _prepare(self, word: int) -> bytes:
-        line = self._before_content + WORDS[word].encode() + self._after_content
-        self._ready[word] = data = b"%x\r\n" % len(line) + line + b"\r\n"
-        return data
 
     def _stamp(self, due_s: float) -> None:
         sent_ns, due_ns = time.monotonic_ns(), int(due_s * 1e9)
@@ -198,15 +127,15 @@ class Answer:
 
     def _chunk(self, due_s: float, last: bool) -> None:
         faults, first = self.faults, self._pending[0]
-        text = "".join(WORDS[number % len(WORDS)] for number in self._pending)
+        text = self.wording.text(self._pending)
         finish = "length" if last and "no_finish_reason" not in faults else None
         with_usage = last and self.shape.include_usage and "usage_on_finish_chunk" in faults
-        event = self._event(self._content(text, first), finish, with_usage)
+        event = self.wording.event(self._tokens, self.wording.content(text, first), finish, with_usage)
         if first == 0 and self.shape.chat and not {"no_role_chunk", "early_role_chunk"} & set(faults):
-            event = self._role() + event
+            event = self.wording.role() + event
         malformed = faults.get("malformed_json")
         if malformed is not None and first <= malformed < first + len(self._pending):
-            event = self._line(b'{"id": "broken, "choices": [')
+            event = self.wording.line(b'{"id": "broken, "choices": [')
         for _ in self._pending:
             self._stamp(due_s)
         self._pending = []
@@ -227,15 +156,7 @@ class Answer:
         faults = self.faults
         error_after = faults.get("error_in_stream")
         if error_after is not None and self._tokens >= error_after:
-            error = {
-                "error": {
-                    "message": "EngineCore encountered an issue.",
-                    "type": "InternalServerError",
-                    "param": None,
-                    "code": 500,
-                }
-            }
-            self._send(self._line(json.dumps(error).encode()) + self._line(b"[DONE]"))
+            self._send(self.wording.error())
             self._close_body("error_in_stream")
             return True
         for name in ("cut", "reset_connection"):
@@ -259,17 +180,14 @@ class Answer:
         tail = b""
         if not empty and (wants_usage or self.shape.truth):
             if wants_usage:
-                self.usage(self._tokens)
-            truth = {"truth": self.truth()} if self.shape.truth else _NOTHING
-            tail += self._event(None, None, wants_usage, **truth)
+                self.wording.usage(self._tokens)
+            truth = {"truth": self.wording.truth()} if self.shape.truth else {}
+            tail += self.wording.event(self._tokens, None, None, wants_usage, **truth)
         if not empty and "no_done" not in self.faults:
-            tail += self._line(b"[DONE]")
+            tail += self.wording.line(b"[DONE]")
         if tail:
             self._send(tail)
         self._close_body("empty_stream" if empty else "complete")
-
-    def truth(self) -> dict[str, Any]:
-        return {**self.passage.as_dict(), "outcome": "complete"}
 
     def _close_body(self, outcome: str) -> None:
         if self._chunked:
@@ -277,28 +195,11 @@ class Answer:
         self._finished(outcome)
         self.connection.finish(self._keep_alive)
 
-    def _whole(self) -> None:
+    def _finish_whole(self) -> None:
         """Not streamed: everything at once."""
-        text = "".join(WORDS[number % len(WORDS)] for number in range(self.job.output_tokens))
-        content: dict[str, Any] = {"message": {"role": "assistant", "content": text}} if self.shape.chat else {"text": text}
-        finish = None if "no_finish_reason" in self.faults else "length"
-        if self.shape.token_ids:
-            content["token_ids"] = [ANSWER_IDS[number % len(ANSWER_IDS)] for number in range(self.job.output_tokens)]
-        body: dict[str, Any] = {**self._base, "choices": [{"index": 0, **content, "logprobs": None, "finish_reason": finish}]}
-        if "no_usage" not in self.faults:
-            body["usage"] = self.usage(self.job.output_tokens)
-        if (work := self.job.works.get("prefiller")) is not None and len(self.job.works) == 1:
-            body["kv_transfer_params"] = {
-                "do_remote_prefill": True,
-                "remote_num_tokens": work.prompt_tokens,
-                "remote_prefill_cached_tokens": work.cached_tokens,
-                "puts_done_ns": int(work.puts_done_s * 1e9),
-            }
-        if self.shape.truth:
-            body["truth"] = self.truth()
+        body = self.wording.whole()
         self._finished("complete")
-        data = json.dumps(body).encode()
-        self.connection.answer(self.request, 200, data[:-1] if "malformed_json" in self.faults else data)
+        self.connection.answer(self.request, 200, body)
 
     def _finished(self, outcome: str) -> None:
         self.over = True
@@ -311,7 +212,3 @@ class Answer:
     def lost(self) -> None:
         """The client has gone."""
         self._finished("client_gone")
-
-
-def request_id(chat: bool, wanted: str | None) -> str:
-    return f"{'chatcmpl' if chat else 'cmpl'}-{wanted or secrets.token_hex(16)}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emulator import tokenizer
-from emulator.answer import Answer, Shape, request_id
+from emulator.answer import Answer
 from emulator.blocks import block_hashes
 from emulator.deployment import Deployment, Job
 from emulator.faults import Faults, make_rule
@@ -22,6 +22,7 @@ from emulator.recorder import OF_THE_JOB, OF_THE_PREFILLER, Recorder
 from emulator.remote import RemoteStore
 from emulator.truth import Passage, TruthLog
 from emulator.wire import Connection, HttpRequest
+from emulator.wording import Shape, request_id
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 KNOWN_STATUS = {429: "RateLimitError", 500: "InternalServerError", 503: "ServiceUnavailableError"}
@@ -156,12 +157,11 @@ class Api:
             job.remote_cached_tokens = transfer.get("remote_prefill_cached_tokens")
         self._start(Answer(request, connection, shape, passage, self.log, self.clock, self.deployment.cancel))
 
-    @staticmethod
-    def _shape(body: dict[str, Any], chat: bool, truth: bool) -> Shape:
+    def _shape(self, body: dict[str, Any], chat: bool, truth: bool) -> Shape:
         options = body.get("stream_options") or {}
         interval = body.get("stream_interval")
         return Shape(
-            model=body.get("model", ""),
+            model=self.model,
             chat=chat,
             stream=bool(body.get("stream")),
             include_usage=bool(options.get("include_usage")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emulator.histogram import Histogram
-from emulator.server import Observer
+from emulator.observer import Observer
 from emulator.work import Work
 
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)

@@ -7,28 +7,14 @@ Blocks of a prompt can be found by others from the step that computes them, so r
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 
 from emulator.blocks import BlockPool
 from emulator.connector import Connector
+from emulator.observer import Counters, Observer
 from emulator.simulation import Simulation
 from emulator.spec import ServerSpec
 from emulator.tiers import Link, Tier
 from emulator.work import Load, Work
-
-
-@dataclass
-class Counters:
-    queries_tokens: int = 0
-    hits_tokens: int = 0
-    external_queries_tokens: int = 0
-    external_hits_tokens: int = 0
-    prompt_tokens: int = 0
-    computed_tokens: int = 0
-    external_tokens: int = 0
-    generation_tokens: int = 0
-    preemptions: int = 0
-    finished: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("stop", "length", "abort", "error", "repetition"), 0))
 
 
 class Server:
@@ -268,11 +254,3 @@ class Server:
         if work.blocks:
             self.pool.release(work.blocks)
             work.blocks = []
-
-
-class Observer:
-    """Wants to know what happens in a server, for its metrics page."""
-
-    def step(self, tokens: int) -> None: ...
-    def token(self, work: Work, due_s: float) -> None: ...
-    def finished(self, work: Work) -> None: ...
