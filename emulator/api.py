@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import sys
 import traceback
@@ -12,26 +11,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emulator import tokenizer
+from emulator.admin import Admin, Refused, json_body
 from emulator.answer import Answer
 from emulator.blocks import block_hashes
 from emulator.deployment import Deployment, Job
-from emulator.faults import Faults, make_rule
-from emulator.pages import Page
+from emulator.faults import Faults
 from emulator.realtime import RealTime
-from emulator.recorder import OF_THE_JOB, OF_THE_PREFILLER, Recorder
+from emulator.recorder import Recorder
 from emulator.remote import RemoteStore
 from emulator.truth import Passage, TruthLog
 from emulator.wire import Connection, HttpRequest
 from emulator.wording import Shape, request_id
 
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 KNOWN_STATUS = {429: "RateLimitError", 500: "InternalServerError", 503: "ServiceUnavailableError"}
-
-
-class Refused(Exception):
-    def __init__(self, status: int, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.kind = status, kind
 
 
 @dataclass
@@ -51,26 +43,11 @@ class Api:
             server.observers.append(self.recorders[name])
         self.client_view = Recorder()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.routes: dict[tuple[str, str], Callable[[HttpRequest, Connection], None]] = {
-            ("GET", "/v1/models"): self._models,
+        self.routes = {
             ("POST", "/v1/chat/completions"): lambda request, connection: self._complete(request, connection, True),
             ("POST", "/v1/completions"): lambda request, connection: self._complete(request, connection, False),
-            ("POST", "/tokenize"): self._tokenize,
-            ("GET", "/health"): lambda request, connection: connection.answer(request, 200, b""),
-            ("GET", "/ping"): lambda request, connection: connection.answer(request, 200, b""),
-            ("GET", "/version"): self._version,
-            ("GET", "/load"): self._load,
-            ("GET", "/metrics"): self._metrics,
-            ("POST", "/reset_prefix_cache"): self._reset,
-            ("DELETE", "/cache/clear"): self._clear_local,
-            ("GET", "/truth"): self._truth,
-            ("DELETE", "/truth"): self._forget_truth,
-            ("GET", "/faults"): lambda request, connection: connection.answer_json(request, self.faults.as_dict()),
-            ("POST", "/faults"): self._set_faults,
-            ("DELETE", "/faults"): self._no_faults,
+            **Admin(self).routes(),
         }
-        for name in self.deployment.servers:
-            self.routes[("GET", f"/metrics/{name}")] = self._metrics
 
     # -- one request
 
@@ -102,17 +79,6 @@ class Api:
     def _error(status: int, kind: str, message: str) -> dict[str, Any]:
         return {"error": {"message": message, "type": kind, "param": None, "code": status}}
 
-    def _body(self, request: HttpRequest) -> dict[str, Any]:
-        try:
-            body = json.loads(request.body)
-        except ValueError as error:
-            raise Refused(400, "BadRequestError", f"not JSON: {error}") from error
-        if not isinstance(body, dict):
-            raise Refused(400, "BadRequestError", "expected a JSON object")
-        if body.get("model", self.model) != self.model:
-            raise Refused(404, "NotFoundError", f"The model `{body['model']}` does not exist.")
-        return body
-
     # -- completions
 
     def _prompt_ids(self, body: dict[str, Any], chat: bool) -> list[int]:
@@ -140,7 +106,7 @@ class Api:
             answer = self._error(status, KNOWN_STATUS.get(status, "Error"), f"asked for by the fault status={status}")
             connection.answer_json(request, answer, status, **({"retry-after": "1"} if status in (429, 503) else {}))
             return
-        body = self._body(request)
+        body = json_body(request, self.model)
         ids = self._prompt_ids(body, chat)
         wanted = body.get("max_completion_tokens") or body.get("max_tokens") or 16
         limit = self.deployment.largest_request_tokens()
@@ -211,82 +177,3 @@ class Api:
     def _lost(self, answer: Answer) -> None:
         self.clock.sync()
         answer.lost()
-
-    # -- pages
-
-    def _models(self, request: HttpRequest, connection: Connection) -> None:
-        limit = self.deployment.profile.max_model_len
-        entry = {"id": self.model, "object": "model", "owned_by": "emulator", "max_model_len": limit}
-        connection.answer_json(request, {"object": "list", "data": [entry]})
-
-    def _version(self, request: HttpRequest, connection: Connection) -> None:
-        d = self.deployment
-        connection.answer_json(request, {"version": f"emulator ({d.profile.name}, {d.role}, time scale {d.time_scale:g})"})
-
-    def _load(self, request: HttpRequest, connection: Connection) -> None:
-        connection.answer_json(request, {"server_load": sum(one.outcome == "open" for one in self.log.passages)})
-
-    def _tokenize(self, request: HttpRequest, connection: Connection) -> None:
-        body = self._body(request)
-        generation = body.get("add_generation_prompt", True)
-        text = tokenizer.chat_text(body["messages"], generation) if "messages" in body else body.get("prompt")
-        if not isinstance(text, str):
-            raise Refused(400, "BadRequestError", "expected 'prompt' (text) or 'messages'")
-        ids = tokenizer.encode(text)
-        strings = tokenizer.tokens_of(text) if body.get("return_token_strs") else None
-        limit = self.deployment.profile.max_model_len
-        connection.answer_json(request, {"count": len(ids), "max_model_len": limit, "tokens": ids, "token_strs": strings})
-
-    def _metrics(self, request: HttpRequest, connection: Connection) -> None:
-        """/metrics of two servers in one process: prompts and caches as the prefiller has them, times as the client has them."""
-        name = request.path.removeprefix("/metrics").lstrip("/")
-        servers = [self.deployment.servers[name]] if name else list(self.deployment.servers.values())
-        histograms = dict(self.recorders[servers[-1].name].histograms)
-        if len(servers) > 1:
-            histograms |= {key: self.recorders[servers[0].name].histograms[key] for key in OF_THE_PREFILLER}
-            histograms |= {key: self.client_view.histograms[key] for key in OF_THE_JOB}
-        page = Page(self.model, servers[0], servers[-1], histograms)
-        connection.answer(request, 200, page.render(), METRICS_TYPE)
-
-    def _reset(self, request: HttpRequest, connection: Connection) -> None:
-        external = request.query.get("reset_external", "").lower() in ("true", "1")
-        connection.answer_json(request, {"success": self.deployment.reset_prefix_cache(external)})
-
-    def _clear_local(self, request: HttpRequest, connection: Connection) -> None:
-        """LMCache's: the local tier only, whatever lies in the store."""
-        for server in self.deployment.servers.values():
-            if server.connector.cpu is not None:
-                server.connector.cpu.clear()
-        connection.answer_json(request, {"status": "success"})
-
-    def _truth(self, request: HttpRequest, connection: Connection) -> None:
-        query = request.query
-        chosen = list(self.log.passages)
-        if "id" in query:
-            chosen = [one for one in chosen if one.request_id.endswith(query["id"])]
-        if "last" in query and query["last"].isdigit():
-            chosen = chosen[-int(query["last"]) :] if int(query["last"]) else []
-        server = {**self.log.lateness(), "requests_kept": len(self.log.passages), "requests_dropped": self.log.dropped}
-        lines = [json.dumps(server), *(json.dumps(one.as_dict()) for one in chosen)]
-        connection.answer(request, 200, ("\n".join(lines) + "\n").encode(), "application/x-ndjson")
-
-    def _forget_truth(self, request: HttpRequest, connection: Connection) -> None:
-        self.log.clear()
-        connection.answer_json(request, {"success": True})
-
-    def _set_faults(self, request: HttpRequest, connection: Connection) -> None:
-        """{"faults": [{"name": ..., "value": ..., "share": ..., "seed": ..., "times": ...}]} replaces what is on."""
-        try:
-            wanted = json.loads(request.body)["faults"]
-            rules = [make_rule(**({"name": one} if isinstance(one, str) else one)) for one in wanted]
-        except (ValueError, KeyError, TypeError) as error:
-            raise Refused(400, "BadRequestError", f'expected {{"faults": [{{"name": ...}}]}}: {error}') from error
-        self.faults.replace(rules)
-        connection.answer_json(request, self.faults.as_dict())
-        for rule in rules:
-            if rule.name == "refuse_connections":
-                self.refuse_connections(rule.value or 0.0)
-
-    def _no_faults(self, request: HttpRequest, connection: Connection) -> None:
-        self.faults.replace([])
-        connection.answer_json(request, self.faults.as_dict())
