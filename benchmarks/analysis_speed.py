@@ -70,9 +70,9 @@ def measure(folder: Path) -> dict[str, float]:
     if done.returncode != 0:
         sys.exit(done.stdout[-2000:] + done.stderr)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    size_mb = (folder / "report" / "report.html").stat().st_size / 1e6
-    return {"wall_s": wall_s, "peak_mb": max(peak, before) / 1024, "html_mb": size_mb,
-            "stats_mb": (folder / "stats.json").stat().st_size / 1e6, "records_mb": (folder / "records.jsonl").stat().st_size / 1e6}  # fmt: skip
+    sizes = {"html_mb": "report/report.html", "stats_mb": "stats.json", "records_mb": "records.jsonl"}
+    megabytes = {name: (folder / path).stat().st_size / 1e6 for name, path in sizes.items()}
+    return {"wall_s": wall_s, "peak_mb": max(peak, before) / 1024, **megabytes}
 
 
 def parse_s(folder: Path) -> float:
