@@ -1,6 +1,6 @@
 """What each worker was dealt in one round, and how much of it was released to be sent; pure bookkeeping of the master.
 
-A session that was not released cannot have been sent, however its worker ended (docs/decisions/0007-released-ahead.md).
+A session that was not released cannot have been sent, however its worker ended (docs/decisions/0008-released-ahead.md).
 """
 
 from __future__ import annotations
