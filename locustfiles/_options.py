@@ -35,6 +35,7 @@ class Options:
     burstiness: float
     request_timeout_s: float
     idle_timeout_s: float | None
+    metrics_interval_s: float
     round_timeout_s: float | None
     round_pause_s: float
     allow_loss: bool
@@ -104,6 +105,8 @@ def _declare(parser: Any) -> None:
         help="Seconds without load between rounds. Default: 0")  # fmt: skip
     add("--allow-loss", action="store_true", default=False, env_var="KV_ALLOW_LOSS",
         help="Exit 0 although a worker was lost and requests that it may have sent are marked lost")  # fmt: skip
+    add("--metrics-interval", metavar="S", type=_arg("metrics-interval", float, 0), default=2.0, env_var="KV_METRICS_INTERVAL",
+        help="Seconds between samples of the metrics pages in a round; 0: only before and after. Default: 2")  # fmt: skip
     add("--gate", action="store_true", default=False, env_var="KV_GATE",
         help="Exit non-zero when a target is missed (1), or the run is incomplete (2)")  # fmt: skip
     add("--no-report", action="store_true", default=False, env_var="KV_NO_REPORT",
@@ -141,6 +144,7 @@ def read_options(parsed: argparse.Namespace) -> Options:
         round_timeout_s=_number("round-timeout", parsed.round_timeout, float, 0.001),
         round_pause_s=_number("round-pause", parsed.round_pause, float, 0) or 0.0,
         allow_loss=bool(parsed.allow_loss),
+        metrics_interval_s=_number("metrics-interval", parsed.metrics_interval, float, 0) or 0.0,
         gate=bool(parsed.gate),
         report=not parsed.no_report,
     )

@@ -17,7 +17,7 @@ from locustfiles._options import Options
 from locustfiles._preflight import Server
 from locustfiles._run_config import RunConfig
 from locustfiles._run_folder import RUN_FORMAT, command_line, now_iso, versions, write_json
-from locustfiles._server_metrics import scrape
+from locustfiles._server_metrics import Sampler, scrape
 from scenarios.deployment import DEFAULT_TARGETS, Deployment, ModelInfo
 from scenarios.plan import Plan, Turn
 from scenarios.record import LOST, OK, Record
@@ -48,6 +48,7 @@ class Run:
         self._options = options
         self.collector = Collector(folder / "records.jsonl")
         self.finished = False
+        self._sampler = Sampler(deployment.metrics, options.metrics_interval_s)
         self.lateness = Lateness()
         self.lost_requests = 0
         self._plans = {scenario.name: config.plan(scenario.name) for scenario in config.scenarios}
@@ -134,10 +135,12 @@ class Run:
             "complete": False,
         }
         self._rounds.append(self._current)
+        self._sampler.start()
 
     def end_round(self, scenario: str, number: int, answers: list[dict[str, Any]]) -> None:
         """Close a round when every worker is done: the count must match, else the run ends here."""
         assert self._current is not None
+        self._end_sampling()
         planned, seen = self._current["planned_requests"], self.collector.seen(scenario, number)
         self._current |= {
             "records": len(seen),
@@ -201,9 +204,16 @@ class Run:
         """The servers' own counters at a round's border, one row per address."""
         if not self._deployment.metrics:
             return
+        self._write_metrics(scrape(self._deployment.metrics), scenario, number, when)
+
+    def _write_metrics(self, rows: list[dict[str, Any]], scenario: str, number: int, when: str) -> None:
         with (self.folder / "server_metrics.jsonl").open("a", encoding="utf-8") as file:
-            for row in scrape(self._deployment.metrics):
+            for row in rows:
                 file.write(json.dumps({**row, "scenario": scenario, "round": number, "when": when}) + "\n")
+
+    def _end_sampling(self) -> None:
+        if self._current is not None and (rows := self._sampler.stop()):
+            self._write_metrics(rows, self._current["scenario"], self._current["round"], "during")
 
     # -- the end
 
@@ -215,6 +225,7 @@ class Run:
 
     def finish(self, incomplete_reason: str | None) -> None:
         self.finished = True
+        self._end_sampling()
         if self.collector.late_records:
             self.warn(f"{self.collector.late_records} records came after their worker was given up; they stay marked lost")
         self.collector.close()

@@ -1,4 +1,4 @@
-"""Metrics addresses come in, one scrape of each goes out as a row of server_metrics.jsonl; never while a round is under way."""
+"""Metrics addresses come in, rows of server_metrics.jsonl go out: scrapes at each round's borders, and samples while it runs."""
 
 from __future__ import annotations
 
@@ -25,22 +25,61 @@ def parse_samples(text: str) -> dict[str, float]:
     return samples
 
 
-def _scrape_one(role: str, url: str) -> dict[str, Any]:
+def _fetch(role: str, url: str) -> dict[str, Any]:
+    """One page as text, not parsed: a row without samples yet."""
     row: dict[str, Any] = {"at_s": time.time(), "role": role, "url": url, "ok": False, "error": None, "samples": {}}
     try:
         page = requests.get(url, timeout=SCRAPE_TIMEOUT_S)
         page.raise_for_status()
-        row["samples"] = parse_samples(page.text)
-        row["ok"] = True
-    except (requests.RequestException, ValueError) as error:
+        row |= {"ok": True, "text": page.text}
+    except requests.RequestException as error:
         row["error"] = f"{type(error).__name__}: {error}"[:300]
     return row
 
 
+def _parsed(row: dict[str, Any]) -> dict[str, Any]:
+    text = row.pop("text", None)
+    try:
+        row["samples"] = parse_samples(text) if text is not None else {}
+    except ValueError as error:
+        row |= {"ok": False, "error": f"not a metrics page: {error}"[:300]}
+    return row
+
+
+def _fetch_all(targets: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    pool = gevent.pool.Pool(max(1, len(targets)))
+    return pool.map(lambda target: _fetch(*target), targets)
+
+
 def scrape(targets: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     """All pages at the same time; one that does not answer gives a row that says so."""
-    pool = gevent.pool.Pool(max(1, len(targets)))
-    return pool.map(lambda target: _scrape_one(*target), targets)
+    return [_parsed(row) for row in _fetch_all(targets)]
+
+
+class Sampler:
+    """Fetches the pages now and then while a round runs, and parses them after it: a page of 100 KB takes tens of ms to parse."""
+
+    def __init__(self, targets: Sequence[tuple[str, str]], interval_s: float) -> None:
+        self._targets, self._interval_s = targets, interval_s
+        self._rows: list[dict[str, Any]] = []
+        self._greenlet: gevent.Greenlet | None = None
+
+    def start(self) -> None:
+        if self._targets and self._interval_s > 0:
+            self._greenlet = gevent.spawn(self._sample)
+
+    def _sample(self) -> None:
+        while True:
+            gevent.sleep(self._interval_s)
+            self._rows += _fetch_all(self._targets)
+
+    def stop(self) -> list[dict[str, Any]]:
+        """The rows of this round, parsed."""
+        if self._greenlet is not None:
+            self._greenlet.kill()
+            self._greenlet = None
+        rows, self._rows = self._rows, []
+        return [_parsed(row) for row in rows]
 
 
 def label_value(samples: dict[str, float], metric: str, label: str) -> str | None:

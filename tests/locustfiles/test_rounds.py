@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+import json
 import os
 import signal
 from pathlib import Path
@@ -159,3 +160,15 @@ def test_an_option_file_and_a_listener_of_the_users_own(locust: LocustProcesses,
     heard = (tmp_path / "heard").read_text().splitlines()
     assert sorted(heard) == sorted(f"{r['round']} {r['request_index']}" for r in run.records)
     assert len(heard) == 16
+
+
+def test_server_metrics_are_sampled_around_and_in_each_round(locust: LocustProcesses, slow_stub: Stub, tmp_path: Path) -> None:
+    """The stub has no metrics page: each scrape says so, and names when it was made."""
+    code, output = locust.run(*headless(slow_stub, "--metrics-interval", "0.2"), timeout_s=90)
+    assert code == 0, output
+    (run,) = locust.runs()
+    rows = [json.loads(line) for line in (run.folder / "server_metrics.jsonl").read_text().splitlines()]
+    counts = collections.Counter((row["round"], row["when"]) for row in rows)
+    assert all(counts[number, when] == 1 for number in (1, 2) for when in ("before", "after"))
+    assert all(counts[number, "during"] >= 3 for number in (1, 2))
+    assert all("404" in row["error"] and not row["ok"] for row in rows)
