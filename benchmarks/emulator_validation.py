@@ -13,6 +13,7 @@ import concurrent.futures
 import json
 import random
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from typing import Any
 from benchmarks.emulator_speed import emulator
 
 VOCABULARY = 8000
+PUT_S = 0.4  # real puts are asynchronous
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,59 @@ def in_flight(url: str) -> list[Outcome]:
     return outcomes
 
 
+def sources(url: str) -> dict[str, float]:
+    """vLLM's own counters of where prompt tokens came from."""
+    with urllib.request.urlopen(f"{url}/metrics", timeout=60) as answer:
+        lines = [line for line in answer.read().decode().splitlines() if line.startswith("vllm:prompt_tokens_by_source_total")]
+    return {line.split('source="')[1].split('"')[0]: float(line.rsplit(" ", 1)[1]) for line in lines}
+
+
+def with_store(part: str, named: Sequence[tuple[str, tuple[int, ...] | None]]) -> Callable[[str], list[Outcome]]:
+    """One by one, a moment for the put after each; None empties the GPU cache. Two outcomes each: from the GPU, from the store."""
+
+    def run(url: str) -> list[Outcome]:
+        outcomes = []
+        for name, prompt in named:
+            if prompt is None:
+                post(f"{url}/reset_prefix_cache")
+                continue
+            before = sources(url)
+            outcome, _ = send(url, Request(part, name, prompt))
+            time.sleep(PUT_S)
+            after = sources(url)
+            for source in ("local_cache_hit", "external_kv_transfer"):
+                request = Request(part, f"{name}, {source}", prompt)
+                outcomes.append(Outcome(request, round(after[source] - before[source]), outcome.prompt_tokens))
+        return outcomes
+
+    return run
+
+
+def tiers_basics() -> Callable[[str], list[Outcome]]:
+    named: list[tuple[str, tuple[int, ...] | None]] = []
+    for count in (33, 64, 256, 1000, 1024, 1510, 4096):
+        prompt = ids(f"t{count}", count)
+        half = prompt[: count // 2] + ids(f"t other half of {count}", count - count // 2)
+        named += [(f"{count} cold", prompt), (f"{count} GPU hit", prompt), ("", None), (f"{count} store hit", prompt)]
+        named += [("", None), (f"{count} half", half), (f"{count} longer", prompt + ids("more", 40))]
+    return with_store("GPU and store", named)
+
+
+def tiers_mixed(seed: int) -> Callable[[str], list[Outcome]]:
+    """More than the GPU pool holds, all of it in the store: what the GPU lost comes back from below, often behind a shorter GPU hit."""
+    draw = random.Random(seed)
+    stems = [ids(f"tstem{seed}-{number}", draw.randrange(200, 2500)) for number in range(6)]
+    named: list[tuple[str, tuple[int, ...] | None]] = []
+    for number in range(40):
+        stem = draw.randrange(6)
+        named.append((f"{number}: stem {stem}", stems[stem] + ids(f"ttail{seed}-{draw.randrange(8)}", draw.randrange(1, 600))))
+    return with_store(f"GPU and store, mixed, seed {seed}", named)
+
+
+TIERS: dict[str, Callable[[str], list[Outcome]]] = {
+    "GPU and store": tiers_basics(),
+    "GPU and store, mixed with eviction": tiers_mixed(1),
+}
 PARTS: dict[str, Callable[[str], list[Outcome]]] = {
     "basics": basics(),
     "five prompts, twice": stays_or_goes(5),
@@ -136,22 +191,26 @@ PARTS: dict[str, Callable[[str], list[Outcome]]] = {
 }
 
 
-def profile_yaml(blocks: int, block_size: int, batched_tokens: int) -> str:
+def profile_yaml(blocks: int, block_size: int, batched_tokens: int, store: bool) -> str:
     """A pool of that many blocks less the null block that vLLM keeps for itself; fast, since only counts matter here."""
     timing = {"frontend_s": 0.0005, "step_floor_s": 0.0005, "prefill_s_per_token": 2e-6, "attention_s_per_token2": 0.0}
     timing["step_s_per_decoding"] = 0.0
-    server = {"gpu_capacity_tokens": (blocks - 1) * block_size, "max_num_seqs": 16, "max_num_batched_tokens": batched_tokens}
+    server: dict[str, Any] = {"gpu_capacity_tokens": (blocks - 1) * block_size, "max_num_seqs": 16}
+    server["max_num_batched_tokens"] = batched_tokens
+    if store:  # vLLM's MooncakeStoreConnector: one key per block
+        rates = {"capacity_bytes": 1e9, "read_bytes_per_s": 1e9, "write_bytes_per_s": 1e9}
+        server["store"] = {"chunk_tokens": block_size, "whole_prompt_hit": "chunk", **rates}
     sizes = {"served_name": "tiny", "max_model_len": 8192, "block_size": block_size, "kv_bytes_per_token": 1}
     return json.dumps({**sizes, "servers": {"single": {**server, "timing": timing}}})
 
 
-def compare(real_url: str, ours_url: str) -> tuple[list[str], int]:
+def compare(real_url: str, ours_url: str, parts: dict[str, Callable[[str], list[Outcome]]]) -> tuple[list[str], int]:
     """(a Markdown row per part with every difference below it, number of differences)."""
     rows, differences, wrong = [], [], 0
-    for name, part in PARTS.items():
+    for name, part in parts.items():
         counts = []
         for url in (real_url, ours_url):
-            post(f"{url}/reset_prefix_cache")
+            post(f"{url}/reset_prefix_cache?reset_external=true")
             counts.append(part(url))
         pairs = list(zip(*counts, strict=True))
         unequal = [(one, two) for one, two in pairs if one.cached_tokens != two.cached_tokens]
@@ -172,10 +231,11 @@ def main() -> int:
     parser.add_argument("--blocks", type=int, default=320, help="its --num-gpu-blocks-override (default: 320)")
     parser.add_argument("--block-size", type=int, default=32, help="its --block-size (default: 32)")
     parser.add_argument("--batched-tokens", type=int, default=2048, help="its --max-num-batched-tokens (default: 2048)")
+    parser.add_argument("--store", action="store_true", help="it has a MooncakeStoreConnector: compare both tiers instead")
     parser.add_argument("--output", type=Path, help="write the table to this file too")
     options = parser.parse_args()
-    with emulator(profile_yaml(options.blocks, options.block_size, options.batched_tokens), None) as ours:
-        lines, wrong = compare(options.real.rstrip("/"), ours)
+    with emulator(profile_yaml(options.blocks, options.block_size, options.batched_tokens, options.store), None) as ours:
+        lines, wrong = compare(options.real.rstrip("/"), ours, TIERS if options.store else PARTS)
     head = ["| part | requests | equal | cached tokens, vLLM | cached tokens, emulator |", "|---|---|---|---|---|"]
     text = "\n".join([*head, *lines]) + "\n"
     print(text)
