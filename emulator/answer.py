@@ -22,18 +22,19 @@ class Answer:
         connection: Connection,
         shape: Shape,
         passage: Passage,
+        job: Job,
         log: TruthLog,
         clock: RealTime,
         cancel: Callable[[Job], None],
     ) -> None:
         self.request, self.connection, self.shape, self.passage = request, connection, shape, passage
-        self.log, self.clock, self.job, self.faults = log, clock, passage.job, passage.faults
+        self.log, self.clock, self.job, self.faults = log, clock, job, passage.faults
         self._cancel = cancel
         self._tokens = 0
         self._pending: list[int] = []  # tokens not yet sent: several go into one chunk
         self._held: list[float] | None = None  # due times of tokens that a stall keeps back
         self.over = False
-        self.wording = Wording(shape, passage)
+        self.wording = Wording(shape, passage, job)
         self._eol = b"\r\n" if "crlf" in self.faults else b"\n"
         self._chunked = "no_chunked" not in self.faults
         self._keep_alive = request.keep_alive and self._chunked
@@ -205,9 +206,9 @@ class Answer:
         self.over = True
         if self.passage.outcome == "open":
             self.passage.outcome = outcome
-        self.passage.ended_ns = time.monotonic_ns()
         if outcome != "complete":
             self._cancel(self.job)
+        self.passage.close()
 
     def lost(self) -> None:
         """The client has gone."""

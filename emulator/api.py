@@ -121,7 +121,7 @@ class Api:
         if isinstance(transfer, dict):
             job.remote_tokens = int(transfer.get("remote_num_tokens") or 0)
             job.remote_cached_tokens = transfer.get("remote_prefill_cached_tokens")
-        self._start(Answer(request, connection, shape, passage, self.log, self.clock, self.deployment.cancel))
+        self._start(Answer(request, connection, shape, passage, job, self.log, self.clock, self.deployment.cancel))
 
     def _shape(self, body: dict[str, Any], chat: bool, truth: bool) -> Shape:
         options = body.get("stream_options") or {}

@@ -115,6 +115,10 @@ class Connector:
                 continue
             chunks = work.chunk_hashes(tier.spec.chunk_tokens, tokens)[work.saved_tokens // tier.spec.chunk_tokens :]
             new = [chunk for chunk in chunks if chunk not in tier]
+            if chunks and tier is self.store:  # a put asks first what is there already
+                tier.counts["lookups"] += 1
+                tier.counts["lookup_chunks"] += len(chunks)
+                self.store_metrics.add("save_exists", "ok", tier.spec.latency_s, len(chunks))
             if new and tier is self.cpu:
                 tier.write_link.transfer(self.simulation.now_s, len(new) * tier.chunk_bytes)
                 self._count_put(tier, new)

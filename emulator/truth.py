@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections import deque
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ class Passage:
 
     request_id: str
     arrived_ns: int
-    job: Job
+    job: Job | None
     faults: dict[str, Any]
     stream: bool
     due_ns: array[int] = field(default_factory=lambda: array("q"))
@@ -34,24 +35,37 @@ class Passage:
     outcome: str = "open"  # open, complete, client_gone, or the fault that ended it
     reported_cached_tokens: int | None = None
 
+    facts: dict[str, Any] | None = None  # of the job, once it has ended: thousands of prompts are not kept
+
+    def close(self) -> None:
+        self.ended_ns = time.monotonic_ns()
+        if self.job is not None:
+            self.facts, self.job = self._job_facts(self.job), None
+
+    @staticmethod
+    def _job_facts(job: Job) -> dict[str, Any]:
+        return {
+            "prompt_tokens": len(job.prompt_ids),
+            "output_tokens": job.output_tokens,
+            "cached_tokens": job.cached_tokens,
+            "servers": {name: work_as_dict(work) for name, work in job.works.items()},
+        }
+
     def as_dict(self) -> dict[str, Any]:
-        job = self.job
+        facts = self.facts if self.job is None else self._job_facts(self.job)
         return {
             "kind": "request",
             "id": self.request_id,
             "outcome": self.outcome,
             "stream": self.stream,
             "faults": self.faults,
-            "prompt_tokens": len(job.prompt_ids),
-            "output_tokens": job.output_tokens,
-            "cached_tokens": job.cached_tokens,
             "reported_cached_tokens": self.reported_cached_tokens,
             "arrived_ns": self.arrived_ns,
             "headers_ns": self.headers_ns,
             "first_token_due_ns": self.due_ns[0] if self.due_ns else None,
             "first_token_sent_ns": self.sent_ns[0] if self.sent_ns else None,
             "ended_ns": self.ended_ns,
-            "servers": {name: work_as_dict(work) for name, work in job.works.items()},
+            **(facts or {}),
             "token_due_ns": list(self.due_ns),
             "token_sent_ns": list(self.sent_ns),
         }

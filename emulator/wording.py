@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from emulator.deployment import ANSWER_IDS
+from emulator.deployment import ANSWER_IDS, Job
 from emulator.truth import Passage
 from emulator.work import ANSWER
 
@@ -33,8 +33,8 @@ class Shape:
 class Wording:
     """A fixed text of whole words, one token each."""
 
-    def __init__(self, shape: Shape, passage: Passage) -> None:
-        self.shape, self.passage, self.job, self.faults = shape, passage, passage.job, passage.faults
+    def __init__(self, shape: Shape, passage: Passage, job: Job) -> None:
+        self.shape, self.passage, self.job, self.faults = shape, passage, job, passage.faults
         self._eol = b"\r\n" if "crlf" in self.faults else b"\n"
         name = "not-the-model-you-asked-for" if "wrong_model" in self.faults else shape.model
         kind = ("chat.completion.chunk" if shape.stream else "chat.completion") if shape.chat else "text_completion"

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import requests
 
+from emulator.deployment import Job
 from emulator.simulation import Simulation
-from emulator.truth import TruthLog
+from emulator.truth import Passage, TruthLog
 from tests.conftest import ROOT, free_port, wait_for
 from tests.emulator.conftest import Serve
 from tests.emulator.raw import ask_raw
@@ -88,6 +89,14 @@ def test_a_client_that_goes_is_known_and_frees_its_blocks(url: str) -> None:
     assert len(gone[0]["token_sent_ns"]) < 5000
     wait_for(lambda: "vllm:num_requests_running{" in (page := requests.get(f"{url}/metrics", timeout=5).text)
              and 'num_requests_running{engine="0",model_name="tiny"} 0.0' in page, what="an idle server")  # fmt: skip
+
+
+def test_an_ended_request_keeps_its_facts_but_not_its_prompt() -> None:
+    job = Job(list(range(1000)), 3, lambda job, due_s: None)
+    passage = Passage("id", 1, job, {}, True)
+    passage.close()
+    assert passage.job is None
+    assert passage.as_dict()["prompt_tokens"] == 1000
 
 
 def test_the_list_is_bounded_and_can_be_emptied(url: str) -> None:
