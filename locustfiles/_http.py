@@ -10,6 +10,7 @@ import select
 import socket as std_socket
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from locustfiles._poller import RECEIVE_BYTES, SO_TIMESTAMPNS, poller
 from scenarios.deployment import Transport
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+FOLD_BYTES = 32 * 1024  # about 130 chunks of a usual stream: shorter ones are parsed after their end only
 MAX_IDLE_S = 3.0  # below uvicorn's keep-alive of 5 s: a connection about to be closed is not reused
 
 
@@ -90,6 +92,8 @@ class Response:
     segments: list[tuple[float, bytes]] = field(default_factory=list)  # body pieces in order, HTTP framing removed
     complete: bool = False  # ended by its own framing
     received_bytes: int = 0
+    body_bytes: int = 0
+    fold: Callable[[list[tuple[float, bytes]]], None] | None = None  # takes what has arrived when it has grown to FOLD_BYTES
     kernel_stamps: bool = False
     connect_ms: float | None = None
 
@@ -102,6 +106,7 @@ class _Framing:
         self.parser = httptools.HttpResponseParser(self)
         self.stamp_s = time.monotonic()
         self.keep_alive = False
+        self.pending_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.response.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
@@ -110,7 +115,14 @@ class _Framing:
         self.response.http_status = self.parser.get_status_code()
 
     def on_body(self, data: bytes) -> None:
-        self.response.segments.append((self.stamp_s, data))
+        response = self.response
+        response.segments.append((self.stamp_s, data))
+        response.body_bytes += len(data)
+        self.pending_bytes += len(data)
+        if self.pending_bytes > FOLD_BYTES and response.fold is not None and response.http_status == 200:
+            response.fold(response.segments)
+            response.segments.clear()
+            self.pending_bytes = 0
 
     def on_message_complete(self) -> None:
         if (self.response.http_status or 0) >= 200:  # a 1xx is followed by the real response

@@ -176,22 +176,26 @@ class Preflight:
     def _cached_tokens_reported(self, first: StreamOutcome) -> tuple[bool, bool]:
         """(cached tokens are reported, they are left out when 0): the same canary again must hit if there is a prefix cache."""
         again = self._answer(fresh=False)
-        reports = again.cached_tokens is not None
+        reports = again.reader.cached_tokens is not None
         if not reports:
             self._warn(
                 "the server does not report cached tokens (vLLM: --enable-prompt-tokens-details, SGLang: --enable-cache-report): "
                 "hits are known by round only"
             )
-        elif again.cached_tokens == 0:
+        elif again.reader.cached_tokens == 0:
             self._warn(
                 "a prompt sent twice hit nothing: prefix caching seems to be off, so later rounds may be as cold as round 1"
             )
-        elif first.cached_tokens and first.prompt_tokens and first.cached_tokens > first.prompt_tokens / 2:
+        elif (
+            first.reader.cached_tokens
+            and first.reader.prompt_tokens
+            and first.reader.cached_tokens > first.reader.prompt_tokens / 2
+        ):
             self._warn(
-                f"a never-seen prompt was reported as cached ({first.cached_tokens} of {first.prompt_tokens} tokens), as PD decoders "
+                f"a never-seen prompt was reported as cached ({cached} of {prompt} tokens), as PD decoders "
                 "do: the reported hit rate cannot be trusted"
             )
-        return reports, reports and first.cached_tokens is None
+        return reports, reports and first.reader.cached_tokens is None
 
     def _block_size(self) -> int | None:
         for row in scrape(self.deployment.metrics):
@@ -214,4 +218,4 @@ class Preflight:
                 "tokenize",
                 scenarios,
             )
-        return calibrate(lambda messages: probe.stream(messages, self.api, 1).prompt_tokens, None, "usage", scenarios)
+        return calibrate(lambda messages: probe.stream(messages, self.api, 1).reader.prompt_tokens, None, "usage", scenarios)

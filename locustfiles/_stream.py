@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import gevent
 import httptools
-import orjson
 
 from locustfiles._http import MAX_RESPONSE_BYTES, Connection, Response, ResponseTooLarge
+from locustfiles._sse import EventReader
 from scenarios.record import OutputChunk
-
-REASONING_FIELDS = ("reasoning", "reasoning_content")
 
 
 class StreamStopped(gevent.GreenletExit):
@@ -28,104 +24,20 @@ class StreamOutcome:
     status: str = "ok"
     error: str | None = None
     response: Response = field(default_factory=Response)
-    chunks: list[OutputChunk] = field(default_factory=list)
-    first_choice_at_s: float | None = None
-    prompt_tokens: int | None = None
-    output_tokens: int | None = None
-    cached_tokens: int | None = None
-    finish_reason: str | None = None
-    reply: str = ""
+    reader: EventReader = field(default_factory=EventReader)
+
+    @property
+    def chunks(self) -> list[OutputChunk]:
+        return self.reader.log.chunks()
+
+    @property
+    def reply(self) -> str:
+        return self.reader.reply
 
     def fail(self, status: str, error: str) -> None:
         """The first failure is the cause; what follows from it is not reported."""
         if self.status == "ok":
             self.status, self.error = status, error[:500]
-
-    @property
-    def response_bytes(self) -> int:
-        return sum(len(data) for _, data in self.response.segments)
-
-
-def sse_events(segments: Iterable[tuple[float, bytes]]) -> Iterator[tuple[float, bytes]]:
-    """(stamp, payload) of each `data:` line. A line is stamped by the segment that completed it; LF and CRLF both end one."""
-    rest = b""
-    stamp = 0.0
-    for stamp, data in segments:
-        lines = (rest + data).split(b"\n")
-        rest = lines.pop()
-        for line in lines:
-            if line.startswith(b"data:"):
-                yield stamp, line[5:].strip()
-    if rest.startswith(b"data:"):
-        yield stamp, rest[5:].strip()
-
-
-def _output_of(choice: dict[str, Any]) -> tuple[str, bool]:
-    """(generated text of a choice, whether it is visible). Role-only and empty deltas give no text."""
-    delta = choice.get("delta")
-    if delta is None:
-        text = choice.get("text") or ""
-        return text, bool(text)
-    if content := delta.get("content"):
-        return content, True
-    for key in REASONING_FIELDS:
-        if delta.get(key):
-            return delta[key], False
-    arguments = [(call.get("function") or {}).get("arguments") or "" for call in delta.get("tool_calls") or ()]
-    return "".join(arguments), False
-
-
-def cached_tokens_of(event: dict[str, Any]) -> int | None:
-    """Cached prompt tokens as OpenAI-compatible servers report them: OpenAI/vLLM/SGLang, DeepSeek, llama.cpp; None if not reported."""
-    usage = event.get("usage") or {}
-    details = usage.get("prompt_tokens_details") or {}
-    for found in (
-        details.get("cached_tokens"),
-        usage.get("prompt_cache_hit_tokens"),
-        (event.get("timings") or {}).get("cache_n"),
-    ):
-        if isinstance(found, int):
-            return found
-    return None
-
-
-class _Reader:
-    """Takes the events of one stream in order; `previous_tokens` turns running totals into tokens per chunk."""
-
-    def __init__(self, outcome: StreamOutcome) -> None:
-        self.outcome = outcome
-        self.previous_tokens = 0
-        self.texts: list[str] = []
-
-    def event(self, stamp_s: float, event: dict[str, Any]) -> None:
-        outcome = self.outcome
-        if event.get("error"):
-            error = event["error"]
-            outcome.fail("stream_error", str(error.get("message", error) if isinstance(error, dict) else error))
-        usage = event.get("usage") or {}
-        choices = event.get("choices") or ()
-        if choices and outcome.first_choice_at_s is None:
-            outcome.first_choice_at_s = stamp_s
-        for choice in choices:
-            outcome.finish_reason = choice.get("finish_reason") or outcome.finish_reason
-            text, visible = _output_of(choice)
-            if text:
-                outcome.chunks.append(OutputChunk(stamp_s, visible, self._tokens(usage)))
-                self.texts.append(text if visible else "")
-        if usage:
-            outcome.prompt_tokens = usage.get("prompt_tokens", outcome.prompt_tokens)
-            outcome.output_tokens = usage.get("completion_tokens", outcome.output_tokens)
-        if usage or "timings" in event:
-            cached = cached_tokens_of(event)
-            outcome.cached_tokens = outcome.cached_tokens if cached is None else cached
-
-    def _tokens(self, usage: dict[str, Any]) -> int | None:
-        """Tokens of this chunk where each chunk carries a running total (continuous usage)."""
-        total = usage.get("completion_tokens")
-        if not isinstance(total, int) or total <= self.previous_tokens:
-            return None
-        tokens, self.previous_tokens = total - self.previous_tokens, total
-        return tokens
 
 
 def parse_stream(outcome: StreamOutcome) -> None:
@@ -139,26 +51,16 @@ def parse_stream(outcome: StreamOutcome) -> None:
             "malformed", f"Content-Encoding {encoding!r} although only identity was accepted; compressed events cannot be timed"
         )
         return
-    reader = _Reader(outcome)
-    for stamp_s, payload in sse_events(outcome.response.segments):
-        if payload == b"[DONE]" or not payload:
-            continue
-        try:
-            event = orjson.loads(payload)
-        except ValueError:
-            # the last event of a cut stream is torn: that is the cut, not malformed JSON
-            outcome.fail("malformed" if outcome.response.complete else "cut", f"not JSON: {payload[:80]!r}")
-            continue
-        if isinstance(event, dict):
-            reader.event(stamp_s, event)
-        else:
-            outcome.fail("malformed", f"expected a JSON object, got {payload[:80]!r}")
-    outcome.reply = "".join(reader.texts)
+    reader = outcome.reader
+    reader.feed(outcome.response.segments)
+    reader.finish(outcome.response.complete)
+    if reader.failure is not None:
+        outcome.fail(*reader.failure)
     if not outcome.response.complete:
         outcome.fail("cut", "the connection closed before the response was complete")
-    elif not outcome.chunks:
+    elif not reader.log:
         outcome.fail("no_output", "the stream ended without any generated output")
-    elif outcome.finish_reason is None:
+    elif reader.finish_reason is None:
         outcome.fail("cut", "the stream ended without a finish_reason")
 
 
@@ -176,6 +78,7 @@ def stream_request(connection: Connection, request: bytes, timeout_s: float, out
     timeout = gevent.Timeout(timeout_s)
     timeout.start()
     try:
+        outcome.response.fold = outcome.reader.feed
         outcome.response.connect_ms = connection.ensure_open()
         connection.exchange(request, outcome.response)
     except gevent.Timeout as caught:

@@ -22,13 +22,13 @@ class RequestFailed(Exception):
 
 def make_record(agent: Agent, work: Assignment, turn: Turn, outcome: StreamOutcome, started_at_s: float) -> Record:
     """The record of a request from what was planned, what happened, and what the clocks say."""
-    config, response = work.round.config, outcome.response
+    config, response, reader = work.round.config, outcome.response, outcome.reader
     lag_ms = None if work.due_s is None or turn.number > 1 else (response.sent_at_s - work.due_s) * 1000
-    cached = outcome.cached_tokens
-    if cached is None and outcome.prompt_tokens is not None and config.zero_cached_if_missing:
+    cached = reader.cached_tokens
+    if cached is None and reader.prompt_tokens is not None and config.zero_cached_if_missing:
         cached = 0
     timing = stream_timing(
-        response.sent_at_s, response.first_byte_at_s, outcome.first_choice_at_s, outcome.chunks, outcome.output_tokens
+        response.sent_at_s, response.first_byte_at_s, reader.first_choice_at_s, outcome.chunks, reader.output_tokens
     )
     clock = "kernel" if response.kernel_stamps else "process"
     loop_lag_ms = agent.lag.worst_since_ms(response.sent_at_s)
@@ -48,11 +48,11 @@ def make_record(agent: Agent, work: Assignment, turn: Turn, outcome: StreamOutco
         status=outcome.status,
         error=outcome.error,
         http_status=response.http_status,
-        finish_reason=outcome.finish_reason,
+        finish_reason=reader.finish_reason,
         planned_prompt_tokens=turn.prompt_tokens,
-        prompt_tokens=outcome.prompt_tokens,
-        output_tokens=outcome.output_tokens,
-        planned_cached_tokens=planned_cached_tokens(turn, work.round.number, outcome.prompt_tokens, config.block_size_tokens),
+        prompt_tokens=reader.prompt_tokens,
+        output_tokens=reader.output_tokens,
+        planned_cached_tokens=planned_cached_tokens(turn, work.round.number, reader.prompt_tokens, config.block_size_tokens),
         reported_cached_tokens=cached,
         shares_prefix_with=turn.shares_prefix_with,
         connect_ms=response.connect_ms,
@@ -66,8 +66,8 @@ def make_record(agent: Agent, work: Assignment, turn: Turn, outcome: StreamOutco
         itl_p99_ms=timing.itl_p99_ms,
         icl_p50_ms=timing.icl_p50_ms,
         icl_p99_ms=timing.icl_p99_ms,
-        chunks=len(outcome.chunks),
-        response_bytes=outcome.response_bytes,
+        chunks=len(reader.log),
+        response_bytes=response.body_bytes,
         clock=clock,
         loop_lag_ms=loop_lag_ms,
         client_limited=client_was_limited(clock, loop_lag_ms, timing.ttft_ms, timing.icl_p50_ms),

@@ -107,9 +107,9 @@ def test_every_fault_has_its_verdict(url: str, fault: str) -> None:
         return
     assert len(outcome.chunks) == expected.chunks
     if expected.status == "ok":
-        assert outcome.output_tokens == (None if fault == "no_usage" else TOKENS)
+        assert outcome.reader.output_tokens == (None if fault == "no_usage" else TOKENS)
         details = fault not in ("no_usage", "usage_without_details")
-        assert (outcome.cached_tokens is not None) == details  # missing is missing, not 0
+        assert (outcome.reader.cached_tokens is not None) == details  # missing is missing, not 0
 
 
 def test_a_stall_is_a_timeout_of_either_kind(url: str) -> None:

@@ -61,9 +61,9 @@ def test_a_whole_stream(name: str) -> None:
     assert (outcome.status, outcome.error) == ("ok", None)
     assert outcome.reply.endswith(expected.reply)
     assert (len(outcome.chunks), sum(chunk.visible for chunk in outcome.chunks)) == (expected.chunks, expected.visible)
-    assert expected.prompt_tokens in (None, outcome.prompt_tokens)
-    assert (outcome.output_tokens, outcome.cached_tokens) == (expected.output_tokens, expected.cached_tokens)
-    assert outcome.finish_reason == "length"
+    assert expected.prompt_tokens in (None, outcome.reader.prompt_tokens)
+    assert (outcome.reader.output_tokens, outcome.reader.cached_tokens) == (expected.output_tokens, expected.cached_tokens)
+    assert outcome.reader.finish_reason == "length"
     if expected.chunk_tokens:
         assert tuple(chunk.tokens for chunk in outcome.chunks) == expected.chunk_tokens
 
@@ -76,11 +76,11 @@ def test_split_at_every_byte(name: str) -> None:
     in_first = []
     for cut in range(1, len(data)):
         outcome = received([data[:cut], data[cut:]])
-        assert (outcome.status, outcome.reply, outcome.output_tokens, outcome.cached_tokens) == (
+        assert (outcome.status, outcome.reply, outcome.reader.output_tokens, outcome.reader.cached_tokens) == (
             "ok",
             whole.reply,
-            whole.output_tokens,
-            whole.cached_tokens,
+            whole.reader.output_tokens,
+            whole.reader.cached_tokens,
         )
         assert [chunk._replace(received_at_s=0) for chunk in outcome.chunks] == [
             chunk._replace(received_at_s=0) for chunk in whole.chunks

@@ -110,8 +110,8 @@ def test_a_whole_stream(serve: Any) -> None:
     assert outcome.status == "ok"
     assert outcome.reply == "Hello there"
     assert len(outcome.chunks) == 2
-    assert (outcome.prompt_tokens, outcome.output_tokens, outcome.cached_tokens) == (50, 2, 32)
-    assert outcome.finish_reason == "length"
+    assert (outcome.reader.prompt_tokens, outcome.reader.output_tokens, outcome.reader.cached_tokens) == (50, 2, 32)
+    assert outcome.reader.finish_reason == "length"
 
 
 def test_ttft_is_the_first_output_not_the_role_chunk(serve: Any) -> None:
@@ -122,8 +122,8 @@ def test_ttft_is_the_first_output_not_the_role_chunk(serve: Any) -> None:
 
     outcome = ask(serve(script).url)
     sent_s = outcome.response.sent_at_s
-    assert outcome.first_choice_at_s is not None
-    assert outcome.first_choice_at_s - sent_s < 0.1
+    assert outcome.reader.first_choice_at_s is not None
+    assert outcome.reader.first_choice_at_s - sent_s < 0.1
     assert 0.14 < outcome.chunks[0].received_at_s - sent_s < 0.5
 
 
@@ -203,7 +203,7 @@ def test_whatever_a_server_answers(serve: Any, name: str) -> None:
     outcome = ask(serve(closing(data)).url)
     assert (outcome.status, outcome.error is None) == (status, status == "ok"), outcome.error
     if status == "ok":
-        assert (outcome.reply, len(outcome.chunks), outcome.cached_tokens) == ("Hello there", 2, 32)
+        assert (outcome.reply, len(outcome.chunks), outcome.reader.cached_tokens) == ("Hello there", 2, 32)
 
 
 def test_errors_say_what_the_server_said(serve: Any) -> None:
@@ -275,11 +275,11 @@ def test_cached_tokens_as_other_servers_report_them() -> None:
         body = event({"content": "x"}, "stop") + event(**extra)
         outcome = StreamOutcome(response=Response(http_status=200, segments=[(1.0, body)], complete=True))
         finish_outcome(outcome)
-        assert outcome.cached_tokens == 7
+        assert outcome.reader.cached_tokens == 7
     body = event({"content": "x"}, "stop") + event(usage={"prompt_tokens": 3, "prompt_tokens_details": None})
     outcome = StreamOutcome(response=Response(http_status=200, segments=[(1.0, body)], complete=True))
     finish_outcome(outcome)
-    assert outcome.cached_tokens is None  # not reported is not 0
+    assert outcome.reader.cached_tokens is None  # not reported is not 0
 
 
 @settings(max_examples=200, deadline=None)
@@ -289,7 +289,7 @@ def test_where_the_bytes_are_split_changes_stamps_but_nothing_else(cuts: list[in
     segments = [(float(number), BODY[a:b]) for number, (a, b) in enumerate(itertools.pairwise(edges))]
     outcome = StreamOutcome(response=Response(http_status=200, segments=segments, complete=True))
     parse_stream(outcome)
-    assert (outcome.status, outcome.reply, outcome.output_tokens, len(outcome.chunks)) == ("ok", "Hello there", 2, 2)
+    assert (outcome.status, outcome.reply, outcome.reader.output_tokens, len(outcome.chunks)) == ("ok", "Hello there", 2, 2)
     for chunk, text in zip(outcome.chunks, (b"Hello", b" there"), strict=True):
         line_end = BODY.index(b"\n", BODY.index(text))
         holder = next(number for number, (a, b) in enumerate(itertools.pairwise(edges)) if a <= line_end < b)
