@@ -186,11 +186,7 @@ class Preflight:
             self._warn(
                 "a prompt sent twice hit nothing: prefix caching seems to be off, so later rounds may be as cold as round 1"
             )
-        elif (
-            first.reader.cached_tokens
-            and first.reader.prompt_tokens
-            and first.reader.cached_tokens > first.reader.prompt_tokens / 2
-        ):
+        elif (cached := first.reader.cached_tokens or 0) > (prompt := first.reader.prompt_tokens or 0) / 2:
             self._warn(
                 f"a never-seen prompt was reported as cached ({cached} of {prompt} tokens), as PD decoders "
                 "do: the reported hit rate cannot be trusted"
