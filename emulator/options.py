@@ -69,6 +69,12 @@ def parse_arguments() -> argparse.Namespace:
     add("--mooncake-port", type=int, help="also serve the store's mooncake_master metrics page on this port (real default: 9003)")
     add("--fault", action="append", default=[], metavar="NAME[=VALUE][@SHARE]", help="a fault or lie, repeatable; listed below")
     options = parser.parse_args()
+    _check(parser, options)
+    return options
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Says what is wrong and ends; leaves the faults parsed as `rules`."""
     if not options.time_scale > 0:
         parser.error(f"--time-scale is {options.time_scale:g}; expected more than 0")
     if options.api_key_env and not os.environ.get(options.api_key_env):
@@ -81,4 +87,3 @@ def parse_arguments() -> argparse.Namespace:
         options.rules = [faults.parse_rule(text) for text in options.fault]
     except ValueError as error:
         parser.error(f"--fault: {error}")
-    return options

@@ -7,6 +7,7 @@ it planned stays exact.
 from __future__ import annotations
 
 import heapq
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -27,10 +28,13 @@ class Simulation:
     def next_due_s(self) -> float | None:
         return self._heap[0][0] if self._heap else None
 
-    def run_until(self, now_s: float) -> None:
-        """Run all events due by now, also those that they add; then it is now."""
+    def run_until(self, now_s: float, most: int = sys.maxsize) -> None:
+        """Run all events due by now, also those that they add; then it is now. With `most`, the rest stays due and time behind."""
         heap = self._heap
         while heap and heap[0][0] <= now_s:
+            if not most:
+                return
+            most -= 1
             self.now_s, _, run, argument = heapq.heappop(heap)
             run(argument)
         self.now_s = max(self.now_s, now_s)

@@ -132,3 +132,15 @@ def test_events_run_in_the_order_of_their_time_on_any_clock() -> None:
     simulation.at(1.0, lambda _: simulation.at(0.5, lambda name: ran.append((simulation.now_s, name)), "asked late"))
     simulation.run_all(limit_s=2.5)
     assert ran == [(1.0, "at 1.0"), (1.0, "asked late"), (2.0, "at 2.0")]
+
+
+def test_an_overloaded_emulator_still_listens() -> None:
+    simulation = Simulation()
+    simulation.at(0.0, lambda _: simulation.at(simulation.now_s, again))
+
+    def again(_: object) -> None:
+        simulation.at(simulation.now_s, again)
+
+    simulation.run_until(1.0, most=50)
+    assert simulation.now_s == 0.0
+    assert simulation.next_due_s() == 0.0
