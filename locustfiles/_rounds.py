@@ -75,11 +75,14 @@ class Coordinator:
 
     def on_stopping(self) -> None:
         """Locust stops the users now, whatever the reason: nothing more is dealt, and every record is fetched first."""
-        if not self.running:
-            return
-        if self._greenlet is not None and self._greenlet is not gevent.getcurrent():
-            self._greenlet.kill(block=False)
-        self._halt_workers()
+        driver = self._greenlet
+        if driver is not None and driver is not gevent.getcurrent() and not driver.dead:
+            driver.kill(block=False)
+            if self._run is None:
+                log.error("stopped in the preflight: nothing was measured (-t counts from the start, preflight included)")
+                self._environment.process_exit_code = EXIT_INCOMPLETE
+        if self.running:
+            self._halt_workers()
 
     def on_stopped(self) -> None:
         if self.running and self._run is not None:
@@ -170,19 +173,20 @@ class Coordinator:
         self._wait_for_users()
 
     def _wait_for_users(self) -> None:
-        """The workers' reports are on their way; what a missing worker had does not come."""
+        """The workers' reports are on their way; until they are here, the deal would follow old counts."""
         deadline_s = time.monotonic() + USERS_TIMEOUT_S
-        while (users := sum(self._users_by_worker().values())) < self._runner.target_user_count:
-            if time.monotonic() > deadline_s:
-                assert self._run is not None
-                self._run.warn(f"only {users} of {self._runner.target_user_count} users are there")
-                return
+        while (missing := self._workers.users_not_reported(self._is_ours)) and time.monotonic() < deadline_s:
             gevent.sleep(0.05)
+        if missing:
+            assert self._run is not None
+            self._run.warn(f"{missing} of {self._runner.target_user_count} users are not there, or not where they should be")
 
     def _users_by_worker(self) -> dict[str, int]:
         """Users that can send this scenario's requests, by worker."""
-        ours = {cls.__name__ for cls in self.wanted_classes() if scenario_of(cls)}
-        return self._workers.users(lambda name: name in ours)
+        return self._workers.users(self._is_ours)
+
+    def _is_ours(self, class_name: str) -> bool:
+        return class_name in {cls.__name__ for cls in self.wanted_classes() if scenario_of(cls)}
 
     # -- workers
 

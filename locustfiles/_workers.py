@@ -35,6 +35,15 @@ class Workers:
             counts = {worker: self._runner.clients[worker].user_classes_count for worker in self.connected()}
         return {worker: sum(n for name, n in by_class.items() if is_ours(name)) for worker, by_class in counts.items()}
 
+    def users_not_reported(self, is_ours: Callable[[str], bool]) -> int:
+        """Users by which the reports still differ from what Locust's dispatcher gave to each worker."""
+        dispatcher, reported = self._runner._users_dispatcher, self.users(is_ours)
+        if isinstance(self._runner, LocalRunner) or dispatcher is None:
+            return max(0, self._runner.target_user_count - sum(reported.values()))
+        dealt = dispatcher._users_on_workers.items()
+        given = {worker: sum(n for name, n in by_class.items() if is_ours(name)) for worker, by_class in dealt}
+        return sum(abs(given.get(worker, 0) - count) for worker, count in reported.items())
+
     def name(self, worker: str) -> str:
         """A worker's name as its own records carry it: host#index."""
         if isinstance(self._runner, LocalRunner):
