@@ -19,6 +19,7 @@ from locust.runners import WorkerRunner
 
 from locustfiles._arrivals import due_times_s
 from locustfiles._certificate import certified_chunks_per_s
+from locustfiles._fingerprint import fingerprint
 from locustfiles._http import Target
 from locustfiles._lag import LagMonitor
 from locustfiles._requests import PreparedRequests
@@ -59,6 +60,8 @@ class Agent:
         self._shipper = Shipper(self._send, None)
         self._started = False
         register = self._runner.register_message
+        self._files = fingerprint()  # now: what this process has loaded
+        register("kv_hello", self._on_hello)
         register("kv_run", self._on_run)
         register("kv_deal", self._on_deal, concurrent=True)
         register("kv_go", self._on_go)
@@ -78,6 +81,9 @@ class Agent:
         if dealt is None or msg.data["run_id"] != dealt.config.run_id:
             return None
         return dealt if (dealt.scenario, dealt.number) == (msg.data["scenario"], msg.data["round"]) else None
+
+    def _on_hello(self, environment: Environment, msg: Any, **_: Any) -> None:
+        self._send("kv_files", files=self._files)
 
     def _on_run(self, environment: Environment, msg: Any, **_: Any) -> None:
         """Sent before each round, so that a worker that joined late knows the run too; the first one of a run counts."""

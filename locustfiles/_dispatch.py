@@ -55,6 +55,10 @@ class ScenarioDispatcher(UsersDispatcher):
         elif self._come.pop(worker_node.id, None) is None:
             self._gone[worker_node.id] = worker_node
 
+    def refuse(self, worker: str) -> None:
+        """A worker that came in mid-round is not to be used."""
+        self._come.pop(worker, None)
+
     def settle(self) -> bool:
         """Between rounds: take note of who came and went; True if users are to be dealt out anew."""
         come, gone = list(self._come.values()), list(self._gone.values())

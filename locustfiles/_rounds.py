@@ -46,7 +46,7 @@ class Coordinator:
         self._spawned = Event()
         self._flushed: set[str] = set()
         self.summary = ""  # what the analysis printed, for the very end of the console
-        for kind in ("kv_ready", "kv_want", "kv_done", "kv_records", "kv_flushed"):
+        for kind in ("kv_ready", "kv_want", "kv_done", "kv_records", "kv_flushed", "kv_files"):
             self._runner.register_message(kind, self._on_message)
 
     # -- events of Locust
@@ -129,6 +129,11 @@ class Coordinator:
     def _drive(self) -> None:
         options = self._options
         assert options is not None
+        if other := self._workers.running_other_code():
+            texts = (f"worker {self._workers.name(worker)} differs in {files}" for worker, files in other.items())
+            raise BadInput(
+                f"workers must run the master's code and scenarios; {'; '.join(texts)}. Bring the checkouts to one commit"
+            )
         self._run = prepare_run(self._environment, options, self._scenarios)
         first = True
         for scenario in self._scenarios:
@@ -151,6 +156,11 @@ class Coordinator:
         hooks.between_rounds.fire(environment=self._environment, scenario=scenario.name, next_round=number)
         gevent.sleep(pause_s)
         dispatcher: Any = self._runner._users_dispatcher
+        for worker, files in self._workers.running_other_code().items():
+            assert self._run is not None
+            self._run.warn(f"worker {self._workers.name(worker)} came late and gets no work: it differs in {files}")
+            dispatcher.refuse(worker)
+            self._workers.dismiss(worker)
         if isinstance(dispatcher, ScenarioDispatcher) and dispatcher.settle():
             users = self._runner.target_user_count
             self._respawn(users, float(max(users, 1)))
@@ -206,6 +216,9 @@ class Coordinator:
 
     def _on_message(self, environment: Environment, msg: Any, **_: Any) -> None:
         """All that workers say; must not block, it runs in the loop that answers heartbeats."""
+        if msg.type == "kv_files":
+            self._workers.note_files(msg.node_id, msg.data["files"])
+            return
         if self._run is None or msg.data["run_id"] != self._run.config.run_id:
             return
         if msg.type == "kv_records":

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
+import gevent
 from locust.runners import STATE_MISSING, LocalRunner, MasterRunner
 
+from locustfiles._fingerprint import differences, fingerprint
+
 LOCAL = "local"
+HELLO_TIMEOUT_S = 5.0
 
 
 class Workers:
@@ -15,13 +20,14 @@ class Workers:
 
     def __init__(self, runner: LocalRunner | MasterRunner) -> None:
         self._runner = runner
-        self.refused: set[str] = set()  # workers that run other code; they get no work
+        self._files: dict[str, dict[str, str]] = {}  # by worker, what it said of its checkout
+        self._own_files = fingerprint()
 
     def connected(self) -> list[str]:
         """Workers that answer; one that is silent for about 4 s is missing until it speaks again."""
         if isinstance(self._runner, LocalRunner):
             return [LOCAL]
-        return [c.id for c in self._runner.clients.all if c.state != STATE_MISSING and c.id not in self.refused]
+        return [c.id for c in self._runner.clients.all if c.state != STATE_MISSING]
 
     def known(self) -> set[str]:
         """Connected and missing ones; a worker that has left by itself is not among them."""
@@ -54,6 +60,27 @@ class Workers:
         """Forget a lost worker; else Locust would deal out all users anew a minute later, in the middle of a round."""
         if isinstance(self._runner, MasterRunner) and worker in self._runner.clients:
             del self._runner.clients[worker]
+
+    # -- the same code everywhere
+
+    def note_files(self, worker: str, files: dict[str, str]) -> None:
+        self._files[worker] = files
+
+    def running_other_code(self) -> dict[str, str]:
+        """Which files differ, by worker. Asks those that were not asked yet; one that does not answer is taken to differ."""
+        asked = [worker for worker in self.connected() if worker not in self._files]
+        for worker in asked:
+            self.send("kv_hello", worker, {})
+        deadline_s = time.monotonic() + HELLO_TIMEOUT_S
+        while not self._files.keys() >= set(asked) & set(self.connected()) and time.monotonic() < deadline_s:
+            gevent.sleep(0.02)
+        found = {worker: differences(self._own_files, self._files.get(worker, {})) for worker in self.connected()}
+        return {worker: text for worker, text in found.items() if text}
+
+    def dismiss(self, worker: str) -> None:
+        """A worker that cannot be used leaves, before users are given to it."""
+        self.send("quit", worker, {})
+        self.give_up(worker)
 
     def send(self, kind: str, worker: str, data: dict[str, Any]) -> None:
         self._runner.send_message(kind, data, client_id=worker)

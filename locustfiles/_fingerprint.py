@@ -1,0 +1,26 @@
+"""The code and scenario files of this checkout come in, a short hash of each goes out: workers must compute the master's very plan."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PATTERNS = ("locustfiles/*.py", "scenarios/*.py", "scenarios/*.yaml")
+NAMED = 8  # differing files that an error lists
+
+
+def fingerprint(root: Path = ROOT) -> dict[str, str]:
+    """Hash by path, of what decides what is sent and how it is measured."""
+    paths = sorted(path for pattern in PATTERNS for path in root.glob(pattern))
+    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in paths}
+
+
+def differences(master: Mapping[str, str], worker: Mapping[str, str]) -> str:
+    """The files that differ, for a message; empty if none does."""
+    changed = sorted(path for path in master.keys() & worker.keys() if master[path] != worker[path])
+    texts = changed + [f"{path} (not on the worker)" for path in sorted(master.keys() - worker.keys())]
+    texts += [f"{path} (only on the worker)" for path in sorted(worker.keys() - master.keys())]
+    more = [f"and {len(texts) - NAMED} more"] if len(texts) > NAMED else []
+    return ", ".join(texts[:NAMED] + more)
