@@ -1,7 +1,8 @@
 """How late are this machine's time stamps, and up to what load? Drives the client against a server whose truth is known.
 
-Prints the timing error (reported minus true) by number of streams, beside the usual FastHttpUser reader in the same run, and saves the
-highest chunk rate per worker that keeps the TTFT error's P99 under 5 ms. A run reads that file and marks rounds beyond it as client-limited.
+Prints the timing error (reported minus true) by number of streams, beside the usual FastHttpUser reader in the same run, and saves
+the highest chunk rate per worker that keeps the TTFT error's P99 under 5 ms. A run reads that file and marks rounds beyond it as
+client-limited.
 
     python -m benchmarks.client_certificate [--streams 10 100 300 600 1000] [--repeats 3]
 """
