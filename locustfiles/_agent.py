@@ -249,6 +249,7 @@ class Agent:
     def resume(self) -> None:
         """A new test starts: users block at the barrier again until the master deals."""
         self._halted = False
+        self._round = None
 
     def _on_halt(self, environment: Environment, msg: Any, **_: Any) -> None:
         self.halt(msg.data["stop_timeout_s"])

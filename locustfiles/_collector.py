@@ -13,14 +13,24 @@ RoundKey = tuple[str, int]  # scenario, round
 
 
 class Collector:
-    def __init__(self, path: Path) -> None:
-        self._file: TextIO | None = path.open("x", encoding="utf-8")
+    def __init__(self, path: Path, earlier: Iterable[list[Any]] | None = None) -> None:
+        """`earlier` are the keys of the records that the file holds already, where a run is resumed."""
+        self._file: TextIO | None = path.open("x" if earlier is None else "a", encoding="utf-8")
         self._seen: dict[RoundKey, set[int]] = defaultdict(set)
         self._statuses: dict[RoundKey, Counter[str]] = defaultdict(Counter)
         self._lost: dict[RoundKey, set[int]] = defaultdict(set)
         self.duplicates = 0
         self.late_records = 0  # of requests that were given up as lost before; not written
         self.error: OSError | None = None  # the first failed write: what was written before stays
+
+        self._count(earlier or ())
+
+    def _count(self, keys: Iterable[list[Any]]) -> None:
+        for scenario, number, index, status in keys:
+            seen = self._seen[scenario, number]
+            self.duplicates += index in seen
+            seen.add(index)
+            self._statuses[scenario, number][status] += 1
 
     def add(self, lines: list[str], keys: Iterable[list[Any]]) -> None:
         """Write a batch; `keys` are (scenario, round, request_index, status), so that no line is parsed here."""
@@ -39,11 +49,7 @@ class Collector:
         except OSError as error:
             self.error = error
             return
-        for scenario, number, index, status in keys:
-            seen = self._seen[scenario, number]
-            self.duplicates += index in seen
-            seen.add(index)
-            self._statuses[scenario, number][status] += 1
+        self._count(keys)
 
     def add_lost(self, record: Record) -> None:
         """The master's own record of a request whose worker is lost; the worker's, should it come yet, is refused."""

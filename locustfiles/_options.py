@@ -36,6 +36,7 @@ class Options:
     request_timeout_s: float
     idle_timeout_s: float | None
     metrics_interval_s: float
+    resume: Path | None
     round_timeout_s: float | None
     round_pause_s: float
     allow_loss: bool
@@ -99,6 +100,8 @@ def _declare(parser: Any) -> None:
         help="Seconds until a request that is not complete fails. Default: 600")  # fmt: skip
     add("--idle-timeout", metavar="S", type=_arg("idle-timeout", float, 0.001), default=None, env_var="KV_IDLE_TIMEOUT",
         help="Seconds without a single byte until a request fails; must exceed the worst TTFT. Default: none")  # fmt: skip
+    add("--resume", metavar="RUN", default="", env_var="KV_RESUME",
+        help="Folder of a cut run to go on with, after its last complete round; the other options as they were")  # fmt: skip
     add("--round-timeout", metavar="S", type=_arg("round-timeout", float, 0.001), default=None, env_var="KV_ROUND_TIMEOUT",
         help="Seconds until a round that is not done ends the run, naming who still has what. Default: none")  # fmt: skip
     add("--round-pause", metavar="S", type=_arg("round-pause", float, 0), default=0.0, env_var="KV_ROUND_PAUSE",
@@ -141,6 +144,7 @@ def read_options(parsed: argparse.Namespace) -> Options:
         burstiness=_number("burstiness", parsed.burstiness, float, 1e-6) or 1.0,
         request_timeout_s=_number("request-timeout", parsed.request_timeout, float, 0.001) or 600.0,
         idle_timeout_s=_number("idle-timeout", parsed.idle_timeout, float, 0.001),
+        resume=Path(parsed.resume) if parsed.resume else None,
         round_timeout_s=_number("round-timeout", parsed.round_timeout, float, 0.001),
         round_pause_s=_number("round-pause", parsed.round_pause, float, 0) or 0.0,
         allow_loss=bool(parsed.allow_loss),

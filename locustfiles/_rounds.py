@@ -137,8 +137,10 @@ class Coordinator:
         self._run = prepare_run(self._environment, options, self._scenarios)
         first = True
         for scenario in self._scenarios:
-            self._switch_users(scenario)
-            for number in range(1, (options.rounds or scenario.rounds) + 1):
+            numbers = [n for n in range(1, (options.rounds or scenario.rounds) + 1) if not self._run.is_done(scenario.name, n)]
+            if numbers:
+                self._switch_users(scenario)
+            for number in numbers:
                 if not first:
                     self._between_rounds(scenario, number, options.round_pause_s)
                 first = False

@@ -15,6 +15,7 @@ from locustfiles._collector import Collector
 from locustfiles._lateness import Lateness
 from locustfiles._options import Options
 from locustfiles._preflight import Server
+from locustfiles._resume import Resumed, recorded_keys
 from locustfiles._run_config import RunConfig
 from locustfiles._run_folder import RUN_FORMAT, command_line, now_iso, versions, write_json
 from locustfiles._server_metrics import Sampler, scrape
@@ -40,19 +41,20 @@ class Run:
         model_info: ModelInfo | None,
         server: Server,
         options: Options,
+        resumed: Resumed | None = None,
     ) -> None:
         self._environment = environment
         self.folder = folder
         self.config = config
         self._deployment = deployment
         self._options = options
-        self.collector = Collector(folder / "records.jsonl")
         self.finished = False
         self._sampler = Sampler(deployment.metrics, options.metrics_interval_s)
         self.lateness = Lateness()
         self.lost_requests = 0
         self._plans = {scenario.name: config.plan(scenario.name) for scenario in config.scenarios}
-        self._rounds: list[dict[str, Any]] = []
+        self._resumed = resumed
+        self._rounds: list[dict[str, Any]] = list(resumed.rounds) if resumed else []
         self._current: dict[str, Any] | None = None
         self._round_started_s = 0.0
         targets = {**DEFAULT_TARGETS} if deployment.kind != "other" else {}
@@ -90,7 +92,26 @@ class Run:
             "command": command_line(),
             "warnings": list(server.warnings),
         }
+        if resumed is not None:
+            self._take_over(resumed)
+        records = folder / "records.jsonl"
+        self.collector = Collector(records, recorded_keys(records) if resumed else None)
         self._write()
+
+    def _take_over(self, resumed: Resumed) -> None:
+        """Go on in a cut run's folder: its complete rounds stay, the rest is set aside."""
+        resumed.check_same(self._facts)
+        moved = resumed.set_aside()
+        self._facts["started_at"] = resumed.facts["started_at"]
+        self._facts["warnings"] = list(dict.fromkeys([*resumed.facts["warnings"], *self._facts["warnings"]]))
+        self.warn(
+            f"resumed at {now_iso()} after {len(resumed.rounds)} complete rounds; {moved} records of a cut round were set aside. "
+            "What the server's caches held meanwhile is unknown"
+        )
+
+    def is_done(self, scenario: str, number: int) -> bool:
+        """A round that a resumed run has behind it."""
+        return self._resumed is not None and self._resumed.done(scenario, number)
 
     def _write(self) -> None:
         write_json(self.folder / "run.json", self._facts)
@@ -135,6 +156,7 @@ class Run:
             "complete": False,
         }
         self._rounds.append(self._current)
+        self._write()  # should the master die now, it is known that these prompts are no longer cold
         self._sampler.start()
 
     def end_round(self, scenario: str, number: int, answers: list[dict[str, Any]]) -> None:

@@ -11,6 +11,7 @@ from locust.env import Environment
 from locustfiles._arrivals import Arrival
 from locustfiles._options import Options
 from locustfiles._preflight import Preflight
+from locustfiles._resume import load_resumed
 from locustfiles._run import Run
 from locustfiles._run_config import RunConfig
 from locustfiles._run_folder import check_writable, create_run_folder
@@ -58,6 +59,7 @@ def find_model(options: Options, deployment: Deployment) -> tuple[str | None, Mo
 
 def prepare_run(environment: Environment, options: Options, scenarios: list[Scenario]) -> Run:
     """Preflight and calibration; BadInput before any load is sent. Only then is the run's folder made."""
+    resumed = load_resumed(options.resume) if options.resume else None
     check_writable(options.output_dir)
     deployment = find_deployment(options, environment.host)
     wanted, info = find_model(options, deployment)
@@ -67,14 +69,17 @@ def prepare_run(environment: Environment, options: Options, scenarios: list[Scen
         info = next((entry for entry in load_models()[1].values() if entry.served_name == server.model), None)
     for warning in server.warnings:
         log.warning("%s", warning)
-    folder = create_run_folder(options.output_dir, options.run_name, deployment.name, server.model)
+    if resumed is not None:
+        folder = resumed.folder
+    else:
+        folder = create_run_folder(options.output_dir, options.run_name, deployment.name, server.model)
     config = RunConfig(
         run_id=folder.name,
         deployment=deployment.name,
         endpoint=deployment.endpoint,
         api_key_env=deployment.api_key_env,
         model=server.model,
-        nonce=options.nonce or secrets.token_hex(4),
+        nonce=resumed.nonce if resumed else options.nonce or secrets.token_hex(4),
         seed=options.seed,
         block_size_tokens=server.block_size_tokens,
         zero_cached_if_missing=server.zero_cached_if_missing,
@@ -83,7 +88,7 @@ def prepare_run(environment: Environment, options: Options, scenarios: list[Scen
         transport=deployment.transport,
         parameters=server.parameters,
         arrival=Arrival(options.arrival, options.request_rate_per_s, options.burstiness),
-        calibration=server.calibration,
+        calibration=resumed.calibration if resumed else server.calibration,
         scenarios=tuple(scenarios),
     )
-    return Run(environment, folder, config, deployment, info, server, options)
+    return Run(environment, folder, config, deployment, info, server, options, resumed)
