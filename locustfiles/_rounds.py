@@ -121,7 +121,8 @@ class Coordinator:
             log.exception("the run ends here, after an error of ours")
             self._environment.process_exit_code = EXIT_INCOMPLETE
             if self.running:
-                self._finish(f"internal error: {type(error).__name__}: {error}")
+                with contextlib.suppress(Exception):  # whatever it is, the test must end
+                    self._finish(f"internal error: {type(error).__name__}: {error}")
         finally:
             self._round = None
         self._end_test()

@@ -52,6 +52,7 @@ class Run:
         self._sampler = Sampler(deployment.metrics, options.metrics_interval_s)
         self.lateness = Lateness()
         self.lost_requests = 0
+        self._write_error: OSError | None = None
         self._plans = {scenario.name: config.plan(scenario.name) for scenario in config.scenarios}
         self._resumed = resumed
         self._rounds: list[dict[str, Any]] = list(resumed.rounds) if resumed else []
@@ -114,7 +115,12 @@ class Run:
         return self._resumed is not None and self._resumed.done(scenario, number)
 
     def _write(self) -> None:
-        write_json(self.folder / "run.json", self._facts)
+        """A disk that is full must not keep the run from ending: the file stays as it was, which says that the run has not ended."""
+        try:
+            write_json(self.folder / "run.json", self._facts)
+        except OSError as error:
+            self._write_error = error
+            log.error("%s cannot be written: %s", self.folder / "run.json", error)
 
     def plan(self, scenario: str) -> Plan:
         return self._plans[scenario]
@@ -211,6 +217,8 @@ class Run:
     def check_collector(self) -> None:
         if self.collector.error is not None:
             raise RunIncomplete(f"records cannot be written: {self.collector.error}; what was written before is kept")
+        if self._write_error is not None:
+            raise RunIncomplete(f"run.json cannot be written: {self._write_error}; what was written before is kept")
 
     def progress_text(self, scenario: str, number: int) -> str:
         statuses = self.collector.statuses(scenario, number)

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gevent
+
 from scenarios.record import Record
 
 log = logging.getLogger("kvcache")
-SHIP_RECORDS = 1000
+SHIP_RECORDS = 200  # about 1 ms of a worker's loop; larger batches delay open streams
 
 
 class Spool:
@@ -57,8 +59,9 @@ class Shipper:
     def ship(self, **more: Any) -> None:
         """Send all there is, `more` with each batch."""
         while self._lines:
-            lines, self._lines = self._lines[:SHIP_RECORDS], self._lines[SHIP_RECORDS:]
-            keys, self._keys = self._keys[:SHIP_RECORDS], self._keys[SHIP_RECORDS:]
+            lines, keys = self._lines[:SHIP_RECORDS], self._keys[:SHIP_RECORDS]
+            del self._lines[:SHIP_RECORDS], self._keys[:SHIP_RECORDS]
             if self.spool is not None:
                 self.spool.append(lines)
             self._send("kv_records", lines=lines, keys=keys, **more)
+            gevent.sleep(0)

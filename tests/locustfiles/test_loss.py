@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -165,3 +166,35 @@ def test_spools_go_when_the_run_is_closed(cluster: Cluster) -> None:
     assert master.returncode == 0, output
     worker.wait(20)
     assert not list(cluster.spool.rglob("*.jsonl"))
+
+
+def test_a_worker_that_leaves_hands_back_what_it_had_not_begun(cluster: Cluster) -> None:
+    workers = [cluster.worker() for _ in range(2)]
+    master = cluster.master(2, "-s", "10", requests=30)
+    cluster.run(records=2)
+    workers[0].terminate()
+    output, _ = master.communicate(timeout=90)
+    assert master.returncode == 0, output
+    (run,) = cluster.locust.runs()
+    assert_each_once_per_round(run, cluster.stub)
+    assert any("was lost in round 1" in text for text in run.facts["warnings"])
+
+
+@pytest.mark.parametrize("room", ["for run.json", "for nothing"])
+def test_a_full_disk_ends_the_run_and_loses_nothing_that_was_written(
+    locust: LocustProcesses, cluster: Cluster, room: str
+) -> None:
+    process = locust.start("-f", FILE, "--headless", "-u", "6", "-r", "100", "--host", cluster.stub.url, "--requests", "60")
+    run = cluster.run(records=2)
+    used = (run.folder / "records.jsonl").stat().st_size
+    limit = used + 4000 + ((run.folder / "run.json").stat().st_size if room == "for run.json" else 0)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2, output
+    assert "cannot be written" in output
+    assert not run.facts["complete"]
+    if room == "for run.json":
+        assert "records cannot be written" in run.facts["incomplete_reason"]
+    lines = (run.folder / "records.jsonl").read_text().splitlines()
+    assert len(lines) >= 3
+    assert all(json.loads(line)["status"] == "ok" for line in lines[:-1])  # the last one may be torn
