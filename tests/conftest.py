@@ -116,6 +116,9 @@ class LocustProcesses:
 
     def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
         command = [*LOCUST, *args]
+        if "--processes" in args:  # a port of its own, so that suites beside one another do not meet
+            port = str(free_port())
+            command += ["--master-bind-port", port, "--master-port", port]
         if "--worker" not in args:
             command += ["--output-dir", str(self.output_dir), "--no-report", "--only-summary"]
         process = subprocess.Popen(
