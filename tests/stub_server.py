@@ -1,6 +1,6 @@
 """A small OpenAI-compatible server for tests, not ours on purpose: stdlib threads, its own token count, a log of every request it got.
 
-    python tests/stub_server.py PORT LOG [ttft_s] [token_gap_s]
+    python tests/stub_server.py PORT LOG [ttft_s] [token_gap_s] [address]
 
 LOG gets one JSON line per POST: path, nonce words of the first message, measured (its max_tokens is not a probe's) and the body.
 """
@@ -102,4 +102,5 @@ if __name__ == "__main__":
     port, Handler.log_path = int(sys.argv[1]), sys.argv[2]
     Handler.ttft_s = float(sys.argv[3]) if len(sys.argv) > 3 else Handler.ttft_s
     Handler.gap_s = float(sys.argv[4]) if len(sys.argv) > 4 else Handler.gap_s
-    Server(("127.0.0.1", port), Handler).serve_forever()
+    address = sys.argv[5] if len(sys.argv) > 5 else "127.0.0.1"
+    Server((address, port), Handler).serve_forever()

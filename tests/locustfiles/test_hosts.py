@@ -1,0 +1,115 @@
+"""Several hosts as network namespaces: master, server and two load hosts, one behind 50 ms of delay and 1 % loss if netem is there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import LOCUST, ROOT, LocustProcesses, Stub, wait_for
+from tests.locustfiles.test_rounds import assert_barrier, assert_each_once_per_round
+
+HOSTS = {"master": 1, "server": 2, "near": 3, "far": 4}
+FILE = "locustfiles/cold_start.py"
+
+
+def ip(*args: str) -> None:
+    subprocess.run(["ip", *args], check=True, capture_output=True)
+
+
+def address(host: str) -> str:
+    return f"10.213.7.{HOSTS[host]}"
+
+
+def inside(host: str, *command: str) -> list[str]:
+    return ["ip", "netns", "exec", f"kv-{host}", *command]
+
+
+def remove() -> None:
+    for host in HOSTS:
+        subprocess.run(["ip", "netns", "del", f"kv-{host}"], check=False, capture_output=True)
+    subprocess.run(["ip", "link", "del", "kv-bridge"], check=False, capture_output=True)
+
+
+@pytest.fixture
+def shaped() -> Iterator[bool]:
+    """A bridge with one namespace per host; True if the far host could be given its delay and loss."""
+    if os.geteuid() != 0 or not shutil.which("ip") or not shutil.which("tc"):
+        pytest.skip("network namespaces need root, and ip and tc (Debian: iproute2)")
+    remove()
+    try:
+        ip("link", "add", "kv-bridge", "type", "bridge")
+        ip("link", "set", "kv-bridge", "up")
+        for host in HOSTS:
+            ip("netns", "add", f"kv-{host}")
+            ip("link", "add", f"kv-{host}", "type", "veth", "peer", "name", "eth0", "netns", f"kv-{host}")
+            ip("link", "set", f"kv-{host}", "master", "kv-bridge", "up")
+            ip("-n", f"kv-{host}", "addr", "add", f"{address(host)}/24", "dev", "eth0")
+            ip("-n", f"kv-{host}", "link", "set", "eth0", "up")
+            ip("-n", f"kv-{host}", "link", "set", "lo", "up")
+        shape = ("tc", "qdisc", "add", "dev", "eth0", "root", "netem", "delay", "50ms", "loss", "1%")
+        has_netem = subprocess.run(inside("far", *shape), check=False, capture_output=True).returncode == 0
+    except subprocess.CalledProcessError as error:
+        remove()
+        pytest.skip(f"this kernel or container refuses network namespaces: {error.stderr.decode()[:200]}")
+    yield has_netem
+    remove()
+
+
+def test_four_hosts(shaped: bool, locust: LocustProcesses, tmp_path: Path) -> None:
+    log = tmp_path / "stub.jsonl"
+    serve = (sys.executable, str(ROOT / "tests" / "stub_server.py"), "8000", str(log), "0.1", "0.01", "0.0.0.0")
+    locust.processes.append(subprocess.Popen(inside("server", *serve), start_new_session=True, text=True))
+    url = f"http://{address('server')}:8000"
+    probe = "import socket, sys; socket.create_connection((sys.argv[1], 8000), 1)"
+    reach = inside("master", sys.executable, "-c", probe, address("server"))
+    wait_for(lambda: subprocess.run(reach, check=False, capture_output=True).returncode == 0, what="the server's host")
+    for host in ("near", "far"):
+        command = inside(host, *LOCUST, "-f", FILE, "--worker", "--master-host", address("master"))
+        env = {**os.environ, "KV_SPOOL_DIR": str(tmp_path / "spool")}
+        locust.processes.append(subprocess.Popen(command, cwd=ROOT, env=env, start_new_session=True, text=True))
+    load = (
+        "-f",
+        FILE,
+        "--headless",
+        "-u",
+        "6",
+        "-r",
+        "100",
+        "--host",
+        url,
+        "--requests",
+        "60",
+        "--rounds",
+        "2",
+        "--only-summary",
+    )
+    wait = (
+        "--master",
+        "--expect-workers",
+        "2",
+        "--expect-workers-max-wait",
+        "30",
+        "--no-report",
+        "--output-dir",
+        str(locust.output_dir),
+    )
+    done = subprocess.run(
+        inside("master", *LOCUST, *load, *wait), cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = locust.runs()
+    assert_each_once_per_round(run, Stub(8000, log, locust.processes[0]))  # type: ignore[arg-type]
+    assert_barrier(run)
+    by_worker = {worker: [r for r in run.records if r["worker"] == worker] for worker in {r["worker"] for r in run.records}}
+    assert len(by_worker) == 2
+    if not shaped:
+        return
+    fastest_ms = sorted(min(r["ttft_ms"] for r in rows) for rows in by_worker.values())
+    assert fastest_ms[1] - fastest_ms[0] > 40  # the far host's own delay is in its latency, and nobody else's
+    assert all(entry["starved_s"] < 1.0 for entry in run.facts["rounds"])
