@@ -26,6 +26,7 @@ class Options:
     scenarios: tuple[str, ...]
     rounds: int | None
     requests: int | None
+    concurrency: tuple[int, ...]  # levels of a sweep; empty: Locust's own -u
     output_dir: Path
     run_name: str | None
     seed: int
@@ -81,6 +82,9 @@ def _declare(parser: Any) -> None:
         help="Rounds per scenario: round 1 is cold, later ones repeat it. Default: the scenario's (2)")  # fmt: skip
     add("--requests", metavar="N", type=_arg("requests", int, 1), default=None, env_var="KV_REQUESTS",
         help="Planned requests per round. Default: the scenario's")  # fmt: skip
+    add("--concurrency", metavar="N", nargs="*", default="", env_var="KV_CONCURRENCY",
+        help="Users, one run after another with each number (1 5 10), each with a nonce of its own and so its own cold round; "
+             "instead of -u. The runs are compared at the end")  # fmt: skip
     add("--output-dir", metavar="DIR", default="results", env_var="KV_OUTPUT_DIR",
         help="Folder that gets a folder per run. Default: results")  # fmt: skip
     add("--run-name", metavar="NAME", default="", env_var="KV_RUN_NAME",
@@ -116,6 +120,22 @@ def _declare(parser: Any) -> None:
         help="Write stats.json, but no report/ at the end of the run")  # fmt: skip
 
 
+def _words(given: Any) -> list[str]:
+    """A list from the command line; text from the web form, whose empty list would want numbers."""
+    return [str(word) for word in given] if isinstance(given, list) else str(given).replace(",", " ").split()
+
+
+def _levels(parsed: argparse.Namespace) -> tuple[int, ...]:
+    levels = tuple(_number("concurrency", word, int, 1) for word in _words(parsed.concurrency))
+    if len(set(levels)) < len(levels):
+        raise BadInput(f"--concurrency names a level twice: {' '.join(map(str, levels))}; name each once")
+    if levels and parsed.arrival != "closed":
+        raise BadInput(f"--concurrency is for --arrival closed; with {parsed.arrival} the load is --request-rate")
+    if levels and parsed.resume:
+        raise BadInput("--resume goes on with one run: give it without --concurrency, with -u as that run's level was")
+    return levels
+
+
 def read_options(parsed: argparse.Namespace) -> Options:
     """The typed options; BadInput names the option, the value found and what is allowed."""
     arrival = parsed.arrival
@@ -124,8 +144,8 @@ def read_options(parsed: argparse.Namespace) -> Options:
     rate = _number("request-rate", parsed.request_rate, float, 1e-6)
     if arrival != "closed" and rate is None:
         raise BadInput(f"--arrival {arrival} needs --request-rate (session starts per second, over all workers)")
-    given = parsed.scenarios  # a list from the command line; text from the web form, whose empty list would want numbers
-    names = given if isinstance(given, list) else str(given).replace(",", " ").split()
+    names = _words(parsed.scenarios)
+    concurrency = _levels(parsed)
     run_name = parsed.run_name or None
     if run_name and (Path(run_name).name != run_name or run_name in (".", "..")):
         raise BadInput(f"--run-name is {run_name!r}; expected a plain folder name")
@@ -135,6 +155,7 @@ def read_options(parsed: argparse.Namespace) -> Options:
         scenarios=tuple(name for name in names if name),
         rounds=_number("rounds", parsed.rounds, int, 1),
         requests=_number("requests", parsed.requests, int, 1),
+        concurrency=concurrency,
         output_dir=Path(parsed.output_dir or "results"),
         run_name=run_name,
         seed=int(parsed.seed),

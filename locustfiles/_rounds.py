@@ -8,26 +8,26 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from pathlib import Path
 from typing import Any
 
 import gevent
-from gevent.event import Event
 from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner
 
 from locustfiles._barrier import RoundOnMaster
-from locustfiles._dispatch import Classes, ScenarioDispatcher, classes_for, scenario_of
+from locustfiles._dispatch import Classes, scenario_of
 from locustfiles._options import Options, read_options
 from locustfiles._run import Run, RunIncomplete
-from locustfiles._run_folder import analyse
+from locustfiles._run_folder import analyse, summarise_sweep
 from locustfiles._setup import load_scenarios, prepare_run
+from locustfiles._spawning import Spawning
 from locustfiles._workers import Workers
 from scenarios.errors import BadInput
 from scenarios.spec import Scenario
 
 log = logging.getLogger("kvcache")
 FLUSH_TIMEOUT_S = 5.0
-USERS_TIMEOUT_S = 15.0
 EXIT_INCOMPLETE = 2
 EXIT_BAD_INPUT = 3
 
@@ -39,11 +39,10 @@ class Coordinator:
         self._workers = Workers(self._runner)
         self._options: Options | None = None
         self._scenarios: list[Scenario] = []
-        self._current: Scenario | None = None
         self._run: Run | None = None
         self._round: RoundOnMaster | None = None
         self._greenlet: gevent.Greenlet | None = None
-        self._spawned = Event()
+        self._spawning = Spawning(environment, self._workers)
         self._flushed: set[str] = set()
         self.summary = ""  # what the analysis printed, for the very end of the console
         for kind in ("kv_ready", "kv_want", "kv_done", "kv_records", "kv_flushed", "kv_files"):
@@ -53,13 +52,13 @@ class Coordinator:
 
     def on_test_start(self) -> None:
         """Check what a person wrote, then let a greenlet drive the run while Locust spawns the users."""
-        self._run, self._round, self._current, self.summary = None, None, None, ""
-        self._spawned.clear()
+        self._run, self._round, self.summary = None, None, ""
+        self._spawning.reset(None)
         try:
             self._options = read_options(self._environment.parsed_options)  # type: ignore[arg-type]
             loaded = [scenario_of(cls) for cls in self._environment.user_classes]
             self._scenarios = load_scenarios(self._options, loaded)
-            self._current = self._scenarios[0]
+            self._spawning.reset(self._scenarios[0])
         except BadInput as error:
             self._refuse(error)
             return
@@ -71,7 +70,7 @@ class Coordinator:
             self._run.warn(
                 f"users were changed from {self._run.users} to {self._runner.target_user_count} in mid-round; that round has no one load"
             )
-        self._spawned.set()
+        self._spawning.done.set()
 
     def on_stopping(self) -> None:
         """Locust stops the users now, whatever the reason: nothing more is dealt, and every record is fetched first."""
@@ -80,6 +79,9 @@ class Coordinator:
             driver.kill(block=False)
             if self._run is None:
                 log.error("stopped in the preflight: nothing was measured (-t counts from the start, preflight included)")
+                self._environment.process_exit_code = EXIT_INCOMPLETE
+            elif not self.running:
+                log.error("stopped between two levels of --concurrency: the levels before are complete")
                 self._environment.process_exit_code = EXIT_INCOMPLETE
         if self.running:
             self._halt_workers()
@@ -100,15 +102,16 @@ class Coordinator:
 
     def wanted_classes(self) -> Classes:
         """The user classes to spawn now."""
-        loaded = list(self._environment.user_classes)
-        return classes_for(self._current.name, loaded) if self._current else loaded
+        return self._spawning.wanted_classes()
 
     # -- the run
 
     def _main(self) -> None:
+        assert self._options is not None
         try:
-            self._drive()
-            self._finish(None)
+            folders = [self._level(users) for users in self._options.concurrency or (None,)]
+            if self._options.concurrency:
+                self.summary = summarise_sweep(folders)
         except BadInput as error:
             self._refuse(error)
             return
@@ -127,7 +130,17 @@ class Coordinator:
             self._round = None
         self._end_test()
 
-    def _drive(self) -> None:
+    def _level(self, users: int | None) -> Path:
+        """One run: all there is, or one level of a concurrency sweep, with a nonce of its own so that it has its own cold."""
+        if users is not None:
+            log.info("concurrency %d", users)
+            self._spawning.change_users(users)
+        self._drive(users)
+        self._finish(None)
+        assert self._run is not None
+        return self._run.folder
+
+    def _drive(self, users: int | None) -> None:
         options = self._options
         assert options is not None
         if other := self._workers.running_other_code():
@@ -135,71 +148,39 @@ class Coordinator:
             raise BadInput(
                 f"workers must run the master's code and scenarios; {'; '.join(texts)}. Bring the checkouts to one commit"
             )
-        self._run = prepare_run(self._environment, options, self._scenarios)
+        run = self._run = prepare_run(self._environment, options, self._scenarios, users)
         first = True
         for scenario in self._scenarios:
-            numbers = [n for n in range(1, (options.rounds or scenario.rounds) + 1) if not self._run.is_done(scenario.name, n)]
+            numbers = [n for n in range(1, run.rounds_planned(scenario) + 1) if not run.is_done(scenario.name, n)]
             if numbers:
-                self._switch_users(scenario)
+                self._warn_of_missing(self._spawning.switch_to(scenario))
             for number in numbers:
                 if not first:
                     self._between_rounds(scenario, number, options.round_pause_s)
                 first = False
                 self._round = RoundOnMaster(
-                    self._run, scenario, number, self._workers, self._users_by_worker, options.round_timeout_s
+                    run, scenario, number, self._workers, self._spawning.by_worker, options.round_timeout_s
                 )
                 try:
                     self._round.run()
                 finally:
                     self._round = None
 
+    def _warn_of_missing(self, users: int) -> None:
+        if users and self._run is not None:
+            self._run.warn(f"{users} of {self._runner.target_user_count} users are not there, or not where they should be")
+
     def _between_rounds(self, scenario: Scenario, number: int, pause_s: float) -> None:
         """No request is open: listeners may act on the caches, the server may rest, and users move to workers that have come."""
         hooks: Any = self._environment.events
         hooks.between_rounds.fire(environment=self._environment, scenario=scenario.name, next_round=number)
         gevent.sleep(pause_s)
-        dispatcher: Any = self._runner._users_dispatcher
         for worker, files in self._workers.running_other_code().items():
             assert self._run is not None
             self._run.warn(f"worker {self._workers.name(worker)} came late and gets no work: it differs in {files}")
-            dispatcher.refuse(worker)
+            self._spawning.refuse(worker)
             self._workers.dismiss(worker)
-        if isinstance(dispatcher, ScenarioDispatcher) and dispatcher.settle():
-            users = self._runner.target_user_count
-            self._respawn(users, float(max(users, 1)))
-            self._wait_for_users()
-
-    def _respawn(self, users: int, rate: float) -> None:
-        self._spawned.clear()
-        self._runner.start(users, rate)
-        self._spawned.wait()
-
-    def _switch_users(self, scenario: Scenario) -> None:
-        """Spawned users of this scenario's class: at the start Locust spawns them, later they replace the last scenario's."""
-        self._spawned.wait()
-        before = self.wanted_classes()
-        self._current = scenario
-        if self.wanted_classes() != before:
-            users, rate = self._runner.target_user_count, float(self._environment.parsed_options.spawn_rate or 1)  # type: ignore[union-attr]
-            self._respawn(0, min(100.0, max(rate, float(users))))
-            self._respawn(users, rate)
-        self._wait_for_users()
-
-    def _wait_for_users(self) -> None:
-        """The workers' reports are on their way; until they are here, the deal would follow old counts."""
-        deadline_s = time.monotonic() + USERS_TIMEOUT_S
-        while (missing := self._workers.users_not_reported(self._is_ours)) and time.monotonic() < deadline_s:
-            gevent.sleep(0.05)
-        if missing:
-            assert self._run is not None
-            self._run.warn(f"{missing} of {self._runner.target_user_count} users are not there, or not where they should be")
-
-    def _users_by_worker(self) -> dict[str, int]:
-        """Users that can send this scenario's requests, by worker."""
-        return self._workers.users(self._is_ours)
-
-    def _is_ours(self, class_name: str) -> bool:
-        return class_name in {cls.__name__ for cls in self.wanted_classes() if scenario_of(cls)}
+        self._warn_of_missing(self._spawning.settle())
 
     # -- workers
 
@@ -275,7 +256,7 @@ class Coordinator:
         if parsed.headless:
             self._runner.quit()
             return
-        self._spawned.wait(10)
+        self._spawning.done.wait(10)
         self._runner.stop()
         if parsed.autostart and parsed.autoquit >= 0:
             gevent.sleep(parsed.autoquit)

@@ -125,6 +125,10 @@ class Run:
     def plan(self, scenario: str) -> Plan:
         return self._plans[scenario]
 
+    def rounds_planned(self, scenario: Scenario) -> int:
+        rounds: int = self._facts["rounds_planned"][scenario.name]
+        return rounds
+
     def sessions(self, scenario: str) -> int:
         return len(self._plans[scenario].sessions)
 

@@ -23,10 +23,11 @@ def now_iso() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def create_run_folder(output_dir: Path, name: str | None, deployment: str, model: str) -> Path:
-    """A new folder; an existing one is never written into. BadInput says why it cannot be made."""
+def create_run_folder(output_dir: Path, name: str | None, deployment: str, model: str, users: int | None) -> Path:
+    """A new folder; an existing one is never written into. `users` is the level of a sweep. BadInput says why it cannot be made."""
     slug = re.sub(r"[^A-Za-z0-9.-]+", "-", model).strip("-")
     base = name or f"{deployment}_{slug}_{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    base += f"_c{users}" if users is not None else ""
     for attempt in range(1, 100):
         folder = output_dir / (base if attempt == 1 else f"{base}-{attempt}")
         try:
@@ -84,3 +85,10 @@ def analyse(folder: Path, report: bool, gate: bool) -> tuple[int, str]:
     command += ["--gate"] if gate else []
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
+
+
+def summarise_sweep(folders: list[Path]) -> str:
+    """The table and charts of a concurrency sweep, made by the analysis beside its runs' folders: what it printed."""
+    command = [sys.executable, "-m", "analysis.sweep", *(str(folder.resolve()) for folder in folders)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr

@@ -57,8 +57,18 @@ def find_model(options: Options, deployment: Deployment) -> tuple[str | None, Mo
     return (info.served_name if info else wanted), info
 
 
-def prepare_run(environment: Environment, options: Options, scenarios: list[Scenario]) -> Run:
-    """Preflight and calibration; BadInput before any load is sent. Only then is the run's folder made."""
+def _nonce(options: Options, users: int | None) -> str:
+    """Fresh, or the one that was asked for; each level of a sweep has its own, as each has its own cold round."""
+    if options.nonce is None:
+        return secrets.token_hex(4)
+    return options.nonce if users is None else f"{options.nonce}{users:04x}"
+
+
+def prepare_run(environment: Environment, options: Options, scenarios: list[Scenario], users: int | None) -> Run:
+    """Preflight and calibration; BadInput before any load is sent. Only then is the run's folder made.
+
+    `users` is the level of a concurrency sweep, None without one.
+    """
     resumed = load_resumed(options.resume) if options.resume else None
     check_writable(options.output_dir)
     deployment = find_deployment(options, environment.host)
@@ -72,14 +82,14 @@ def prepare_run(environment: Environment, options: Options, scenarios: list[Scen
     if resumed is not None:
         folder = resumed.folder
     else:
-        folder = create_run_folder(options.output_dir, options.run_name, deployment.name, server.model)
+        folder = create_run_folder(options.output_dir, options.run_name, deployment.name, server.model, users)
     config = RunConfig(
         run_id=folder.name,
         deployment=deployment.name,
         endpoint=deployment.endpoint,
         api_key_env=deployment.api_key_env,
         model=server.model,
-        nonce=resumed.nonce if resumed else options.nonce or secrets.token_hex(4),
+        nonce=resumed.nonce if resumed else _nonce(options, users),
         seed=options.seed,
         block_size_tokens=server.block_size_tokens,
         zero_cached_if_missing=server.zero_cached_if_missing,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -39,10 +40,9 @@ class Spool:
             log.warning("no spool at %s: %s; records still go to the master. KV_SPOOL_DIR names another folder", self.path, error)
 
     def remove(self) -> None:
-        if self.path.exists():
-            self.path.unlink()
-            if not any(self.path.parent.iterdir()):
-                self.path.parent.rmdir()
+        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another worker's spool is still there, or it was quicker
+            self.path.parent.rmdir()
 
 
 class Shipper:
