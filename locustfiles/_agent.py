@@ -49,6 +49,7 @@ class Agent:
         runner: Any = environment.runner
         self._runner = runner
         self.config: RunConfig | None = None
+        self.clock_offset_s = 0.0  # how far this host's wall clock is ahead of the master's
         self.lag = LagMonitor()
         self._prepared: dict[str, PreparedRequests] = {}
         self._round: Round | None = None
@@ -62,6 +63,7 @@ class Agent:
         register = self._runner.register_message
         self._files = fingerprint()  # now: what this process has loaded
         register("kv_hello", self._on_hello)
+        register("kv_clock", self._on_clock)
         register("kv_run", self._on_run)
         register("kv_deal", self._on_deal, concurrent=True)
         register("kv_go", self._on_go)
@@ -85,11 +87,16 @@ class Agent:
     def _on_hello(self, environment: Environment, msg: Any, **_: Any) -> None:
         self._send("kv_files", files=self._files)
 
+    def _on_clock(self, environment: Environment, msg: Any, **_: Any) -> None:
+        self._send("kv_time", at_s=time.time())
+
     def _on_run(self, environment: Environment, msg: Any, **_: Any) -> None:
         """Sent before each round, so that a worker that joined late knows the run too; the first one of a run counts."""
         if self.config is not None and self.config.run_id == msg.data["run_id"]:
             return
-        self.config = RunConfig.from_message(msg.data)
+        told = dict(msg.data)
+        self.clock_offset_s = told.pop("clock_offset_s")
+        self.config = RunConfig.from_message(told)
         self._prepared, self._round = {}, None
         self._shipper = Shipper(self._send, Spool(self.config.run_id) if isinstance(self._runner, WorkerRunner) else None)
         self.lag.start()
@@ -138,7 +145,7 @@ class Agent:
         if dealt is None or self._halted:
             return
         dealt.started_s = dealt.last_end_s = time.monotonic()
-        dealt.started_at_s = time.time()
+        dealt.started_at_s = time.time() - self.clock_offset_s
         self._on_release(environment, msg)
 
     def _on_release(self, environment: Environment, msg: Any, **_: Any) -> None:

@@ -108,7 +108,8 @@ class RoundOnMaster:
             ids = [sessions[position] for position in share]
             self._book.add(worker, ids)
             self._dealt[worker] = self._deals
-            self._workers.send("kv_run", worker, self._run.config.to_message())
+            told = {**self._run.config.to_message(), "clock_offset_s": self._workers.clock_offset_s(worker)}
+            self._workers.send("kv_run", worker, told)
             self._send("kv_deal", worker, sessions=ids, deal=self._deals)
 
     def _all_ready(self) -> bool:

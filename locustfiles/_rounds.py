@@ -45,7 +45,7 @@ class Coordinator:
         self._spawning = Spawning(environment, self._workers)
         self._flushed: set[str] = set()
         self.summary = ""  # what the analysis printed, for the very end of the console
-        for kind in ("kv_ready", "kv_want", "kv_done", "kv_records", "kv_flushed", "kv_files"):
+        for kind in ("kv_ready", "kv_want", "kv_done", "kv_records", "kv_flushed", "kv_files", "kv_time"):
             self._runner.register_message(kind, self._on_message)
 
     # -- events of Locust
@@ -149,6 +149,7 @@ class Coordinator:
                 f"workers must run the master's code and scenarios; {'; '.join(texts)}. Bring the checkouts to one commit"
             )
         run = self._run = prepare_run(self._environment, options, self._scenarios, users)
+        self._compare_clocks()
         first = True
         for scenario in self._scenarios:
             numbers = [n for n in range(1, run.rounds_planned(scenario) + 1) if not run.is_done(scenario.name, n)]
@@ -166,6 +167,12 @@ class Coordinator:
                 finally:
                     self._round = None
 
+    def _compare_clocks(self) -> None:
+        """Start times of all records are in the master's clock, so that they can be put in order."""
+        assert self._run is not None
+        self._workers.compare_clocks()
+        self._run.note_clocks(self._workers.clocks())
+
     def _warn_of_missing(self, users: int) -> None:
         if users and self._run is not None:
             self._run.warn(f"{users} of {self._runner.target_user_count} users are not there, or not where they should be")
@@ -180,6 +187,7 @@ class Coordinator:
             self._run.warn(f"worker {self._workers.name(worker)} came late and gets no work: it differs in {files}")
             self._spawning.refuse(worker)
             self._workers.dismiss(worker)
+        self._compare_clocks()
         self._warn_of_missing(self._spawning.settle())
 
     # -- workers
@@ -202,6 +210,9 @@ class Coordinator:
         """All that workers say; must not block, it runs in the loop that answers heartbeats."""
         if msg.type == "kv_files":
             self._workers.note_files(msg.node_id, msg.data["files"])
+            return
+        if msg.type == "kv_time":
+            self._workers.note_clock(msg.node_id, msg.data["at_s"])
             return
         if self._run is None or msg.data["run_id"] != self._run.config.run_id:
             return

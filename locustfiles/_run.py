@@ -25,6 +25,7 @@ from scenarios.record import LOST, OK, Record
 from scenarios.spec import Scenario
 
 log = logging.getLogger("kvcache")
+LARGE_OFFSET_S = 0.5
 
 
 class RunIncomplete(Exception):
@@ -78,6 +79,7 @@ class Run:
             "users": None,
             "spawn_rate": parsed.spawn_rate,
             "workers": None,
+            "clock_offsets_s": {},
             "arrival": {
                 "kind": config.arrival.kind,
                 "request_rate_per_s": config.arrival.request_rate_per_s,
@@ -139,6 +141,16 @@ class Run:
     def note_load(self, users_by_worker: dict[str, int]) -> None:
         self._facts["users"] = sum(users_by_worker.values())
         self._facts["workers"] = len(users_by_worker)
+
+    def note_clocks(self, offsets_s: dict[str, float]) -> None:
+        """How far each worker's wall clock is ahead of the master's; their records are given in the master's."""
+        self._facts["clock_offsets_s"] = offsets_s
+        for worker, offset_s in offsets_s.items():
+            if abs(offset_s) > LARGE_OFFSET_S:
+                self.warn(
+                    f"the clock of worker {worker} is {offset_s:+.2f} s from the master's: start times are corrected for it, durations "
+                    "do not depend on it; set the hosts' clocks by NTP"
+                )
 
     @property
     def users(self) -> int | None:

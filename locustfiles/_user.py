@@ -123,7 +123,7 @@ class KVCacheUser(User):
         request = prepared.request(work.session, turn)
         if self._connection is None:
             self._connection = Connection(prepared.target, config.idle_timeout_s)
-        started_at_s, started_s = time.time(), time.monotonic()
+        started_at_s, started_s = time.time() - agent.clock_offset_s, time.monotonic()
         try:
             if request is None:
                 outcome.fail("skipped", "an earlier turn gave no answer to carry")

@@ -13,6 +13,8 @@ from locustfiles._fingerprint import differences, fingerprint
 
 LOCAL = "local"
 HELLO_TIMEOUT_S = 5.0
+CLOCK_QUESTIONS = 5  # the answer that came back soonest counts
+CLOCK_TIMEOUT_S = 1.0
 
 
 class Workers:
@@ -22,6 +24,8 @@ class Workers:
         self._runner = runner
         self._files: dict[str, dict[str, str]] = {}  # by worker, what it said of its checkout
         self._own_files = fingerprint()
+        self._asked_at_s: dict[str, float] = {}  # wall clock
+        self._clocks: dict[str, tuple[float, float]] = {}  # by worker: (round trip, its clock's offset), both in s
 
     def connected(self) -> list[str]:
         """Workers that answer; one that is silent for about 4 s is missing until it speaks again."""
@@ -76,6 +80,37 @@ class Workers:
             gevent.sleep(0.02)
         found = {worker: differences(self._own_files, self._files.get(worker, {})) for worker in self.connected()}
         return {worker: text for worker, text in found.items() if text}
+
+    # -- clocks
+
+    def note_clock(self, worker: str, at_s: float) -> None:
+        """A worker's wall clock, as it answered: half of the round trip is the most that the offset can be wrong by."""
+        now_s, asked_at_s = time.time(), self._asked_at_s.pop(worker, None)
+        if asked_at_s is not None:
+            found = (now_s - asked_at_s, at_s - (now_s + asked_at_s) / 2)
+            self._clocks[worker] = min(found, self._clocks.get(worker, found))
+
+    def compare_clocks(self) -> None:
+        """Ask those workers for their clocks that were not asked yet; no request is open meanwhile."""
+        if isinstance(self._runner, LocalRunner):
+            return
+        new = [worker for worker in self.connected() if worker not in self._clocks]
+        for _ in range(CLOCK_QUESTIONS):
+            for worker in new:
+                self._asked_at_s[worker] = time.time()
+                self.send("kv_clock", worker, {})
+            deadline_s = time.monotonic() + CLOCK_TIMEOUT_S
+            while self._asked_at_s and time.monotonic() < deadline_s:
+                gevent.sleep(0.002)
+            self._asked_at_s.clear()
+
+    def clock_offset_s(self, worker: str) -> float:
+        """How far a worker's wall clock is ahead of the master's; 0 for one that did not say."""
+        return self._clocks.get(worker, (0.0, 0.0))[1]
+
+    def clocks(self) -> dict[str, float]:
+        """Offsets by the name that records carry."""
+        return {self.name(worker): round(offset_s, 4) for worker, (_, offset_s) in self._clocks.items() if worker in self.known()}
 
     def dismiss(self, worker: str) -> None:
         """A worker that cannot be used leaves, before users are given to it."""
