@@ -16,7 +16,7 @@ from locustfiles._dispatch import ScenarioDispatcher, scenario_of
 from locustfiles._options import read_options
 from locustfiles._rounds import EXIT_BAD_INPUT, Coordinator
 from locustfiles._run_folder import check_writable
-from locustfiles._setup import find_deployment, load_scenarios
+from locustfiles._setup import check_caches, find_deployment, load_scenarios
 from scenarios.errors import BadInput
 
 
@@ -25,7 +25,7 @@ def _refuse_bad_options(environment: Environment) -> None:
     try:
         options = read_options(environment.parsed_options)  # type: ignore[arg-type]
         load_scenarios(options, [scenario_of(cls) for cls in environment.user_classes])
-        find_deployment(options, environment.host)
+        check_caches(options, find_deployment(options, environment.host))
         check_writable(options.output_dir)
     except BadInput as error:
         sys.stderr.write(f"error: {error}\n")

@@ -12,6 +12,7 @@ from typing import Any
 
 from locust import events
 
+from scenarios.caches import ARMS
 from scenarios.errors import BadInput
 
 ARRIVALS = ("closed", "constant", "poisson", "gamma")
@@ -41,6 +42,9 @@ class Options:
     round_timeout_s: float | None
     round_pause_s: float
     allow_loss: bool
+    arms: tuple[str, ...]
+    empty_caches: bool
+    preflight_only: bool
     gate: bool
     report: bool
 
@@ -112,6 +116,14 @@ def _declare(parser: Any) -> None:
         help="Seconds without load between rounds. Default: 0")  # fmt: skip
     add("--allow-loss", action="store_true", default=False, env_var="KV_ALLOW_LOSS",
         help="Exit 0 although a worker was lost and requests that it may have sent are marked lost")  # fmt: skip
+    add("--arms", metavar="ARM", nargs="*", default="", env_var="KV_ARMS",
+        help="Rounds by the tier that is to answer: cold, gpu_hit, cpu_hit, store_hit. Before a cpu_hit or store_hit arm the "
+             "tiers above it are emptied as the deployment's `caches` say. Instead of --rounds")  # fmt: skip
+    add("--empty-caches", action="store_true", default=False, env_var="KV_EMPTY_CACHES",
+        help="Before each scenario's first round empty every tier in the deployment's `caches`, and prove it with a canary")  # fmt: skip
+    add("--preflight-only", action="store_true", default=False, env_var="KV_PREFLIGHT_ONLY",
+        help="Check the deployment, say what is missing and what to do about it, and end; tries the actions of the "
+             "deployment's `caches`: they empty its caches")  # fmt: skip
     add("--metrics-interval", metavar="S", type=_arg("metrics-interval", float, 0), default=2.0, env_var="KV_METRICS_INTERVAL",
         help="Seconds between samples of the metrics pages in a round; 0: only before and after. Default: 2")  # fmt: skip
     add("--gate", action="store_true", default=False, env_var="KV_GATE",
@@ -134,6 +146,15 @@ def _levels(parsed: argparse.Namespace) -> tuple[int, ...]:
     if levels and parsed.resume:
         raise BadInput("--resume goes on with one run: give it without --concurrency, with -u as that run's level was")
     return levels
+
+
+def _arms(parsed: argparse.Namespace) -> tuple[str, ...]:
+    arms = tuple(_words(parsed.arms))
+    if unknown := [arm for arm in arms if arm not in ARMS]:
+        raise BadInput(f"--arms names {unknown[0]!r}; allowed: {', '.join(ARMS)}")
+    if arms and parsed.rounds not in (None, "", len(arms), str(len(arms))):
+        raise BadInput(f"--rounds is {parsed.rounds} and --arms names {len(arms)}; leave --rounds out: each arm is a round")
+    return arms
 
 
 def read_options(parsed: argparse.Namespace) -> Options:
@@ -169,6 +190,9 @@ def read_options(parsed: argparse.Namespace) -> Options:
         round_timeout_s=_number("round-timeout", parsed.round_timeout, float, 0.001),
         round_pause_s=_number("round-pause", parsed.round_pause, float, 0) or 0.0,
         allow_loss=bool(parsed.allow_loss),
+        arms=_arms(parsed),
+        empty_caches=bool(parsed.empty_caches),
+        preflight_only=bool(parsed.preflight_only),
         metrics_interval_s=_number("metrics-interval", parsed.metrics_interval, float, 0) or 0.0,
         gate=bool(parsed.gate),
         report=not parsed.no_report,

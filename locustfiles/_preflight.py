@@ -5,7 +5,6 @@ Probes use texts with a nonce of their own, which no plan contains.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,18 +12,17 @@ from typing import Any
 import requests
 
 from locustfiles._calibrate import calibrate
+from locustfiles._canary import new_canary
 from locustfiles._probe import PARAMETERS, Probe, parameter_variants
 from locustfiles._requests import PATHS
 from locustfiles._server_metrics import label_value, scrape
 from locustfiles._stream import StreamOutcome
 from scenarios.deployment import Deployment
 from scenarios.errors import BadInput
-from scenarios.plan import Calibration, Message
+from scenarios.plan import Calibration
 from scenarios.spec import Scenario
-from scenarios.text import sample_text
 
 DEFAULT_BLOCK_SIZE_TOKENS = 16
-CANARY_PIECES = 600
 FLAKY_TRIES = 3
 
 
@@ -33,6 +31,7 @@ class Server:
     """What the preflight learnt about a server; `warnings` is for the run's record and the console."""
 
     model: str
+    api: str  # of the probes: chat | completions
     models: list[str] | None
     version: str | None
     block_size_tokens: int
@@ -52,12 +51,6 @@ class Server:
             "reports_cached_tokens": self.reports_cached_tokens,
             "request_parameters": self.parameters,
         }
-
-
-def _canary() -> list[Message]:
-    """A prompt that no plan contains and no cache can know."""
-    text, _ = sample_text("document", CANARY_PIECES, secrets.token_hex(8))
-    return [{"role": "system", "content": f"{secrets.token_hex(8)} canary"}, {"role": "user", "content": text}]
 
 
 class Preflight:
@@ -82,6 +75,7 @@ class Preflight:
         self.probe.close()
         return Server(
             model=self.probe.model,
+            api=self.api,
             models=models,
             version=version,
             block_size_tokens=block_size or DEFAULT_BLOCK_SIZE_TOKENS,
@@ -166,7 +160,7 @@ class Preflight:
         the load to show."""
         for _ in range(FLAKY_TRIES):
             if fresh:
-                self.canary = _canary()
+                self.canary = new_canary()
             outcome = self.probe.stream(self.canary, self.api)
             status = outcome.response.http_status
             if outcome.status == "ok" or (status is not None and 400 <= status < 500 and status != 429):

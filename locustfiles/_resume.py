@@ -12,7 +12,7 @@ from scenarios.errors import BadInput
 from scenarios.plan import Calibration
 
 ANEW = "Start a new run instead"
-SAME = ("model", "seed", "scenarios", "rounds_planned", "arrival", "deployment")  # keys of run.json that must not differ
+SAME = ("model", "seed", "scenarios", "rounds_planned", "arrival", "deployment", "arms")  # keys of run.json that must not differ
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Resumed:
         """BadInput if the new command would send something else, or elsewhere."""
         new = json.loads(json.dumps(facts))
         for key in SAME:
-            if new[key] != self.facts.get(key):
-                raise BadInput(f"--resume {self.folder}: {key} is {new[key]!r}, the run had {self.facts.get(key)!r}. {ANEW}")
+            if new.get(key) != self.facts.get(key):
+                raise BadInput(f"--resume {self.folder}: {key} is {new.get(key)!r}, the run had {self.facts.get(key)!r}. {ANEW}")
 
     def set_aside(self) -> int:
         """Keep the complete rounds in the run's files; move lines of others to *.cut-N.jsonl. The number of records moved."""

@@ -20,7 +20,7 @@ from locustfiles._dispatch import Classes, scenario_of
 from locustfiles._options import Options, read_options
 from locustfiles._run import Run, RunIncomplete
 from locustfiles._run_folder import analyse, summarise_sweep
-from locustfiles._setup import load_scenarios, prepare_run
+from locustfiles._setup import load_scenarios, make_arms, prepare_run
 from locustfiles._spawning import Spawning
 from locustfiles._workers import Workers
 from scenarios.errors import BadInput
@@ -150,6 +150,7 @@ class Coordinator:
             )
         run = self._run = prepare_run(self._environment, options, self._scenarios, users)
         self._compare_clocks()
+        arms = make_arms(run, options)
         first = True
         for scenario in self._scenarios:
             numbers = [n for n in range(1, run.rounds_planned(scenario) + 1) if not run.is_done(scenario.name, n)]
@@ -159,6 +160,7 @@ class Coordinator:
                 if not first:
                     self._between_rounds(scenario, number, options.round_pause_s)
                 first = False
+                run.note_caches(arms.before(number))
                 self._round = RoundOnMaster(
                     run, scenario, number, self._workers, self._spawning.by_worker, options.round_timeout_s
                 )

@@ -10,6 +10,7 @@ from typing import Any
 
 from locust.env import Environment
 
+from locustfiles._arms import warnings_of
 from locustfiles._certificate import limits_of_round
 from locustfiles._collector import Collector
 from locustfiles._lateness import Lateness
@@ -47,8 +48,9 @@ class Run:
         self._environment = environment
         self.folder = folder
         self.config = config
-        self._deployment = deployment
-        self._options = options
+        self.deployment = deployment
+        self.server = server
+        self._round_facts: dict[str, Any] = {}  # what was done to the caches before the next round
         self.finished = False
         self._sampler = Sampler(deployment.metrics, options.metrics_interval_s)
         self.lateness = Lateness()
@@ -86,7 +88,8 @@ class Run:
                 "burstiness": config.arrival.burstiness,
             },
             "scenarios": [scenario.to_dict() for scenario in config.scenarios],
-            "rounds_planned": {s.name: options.rounds or s.rounds for s in config.scenarios},
+            "arms": list(options.arms) or None,
+            "rounds_planned": {s.name: len(options.arms) or options.rounds or s.rounds for s in config.scenarios},
             "request_timeout_s": config.request_timeout_s,
             "idle_timeout_s": config.idle_timeout_s,
             "rounds": self._rounds,
@@ -166,6 +169,12 @@ class Run:
 
     # -- rounds
 
+    def note_caches(self, facts: dict[str, Any]) -> None:
+        """What was done to the caches, and seen in them, before the round that comes."""
+        self._round_facts = facts
+        for text in warnings_of(facts):
+            self.warn(text)
+
     def begin_round(self, scenario: str, number: int) -> None:
         self._round_started_s = time.monotonic()
         self._current = {
@@ -176,7 +185,9 @@ class Run:
             "wall_s": None,
             "started_at_s": time.time(),
             "complete": False,
+            **self._round_facts,
         }
+        self._round_facts = {}
         self._rounds.append(self._current)
         self._write()  # should the master die now, it is known that these prompts are no longer cold
         self._sampler.start()
@@ -248,9 +259,9 @@ class Run:
 
     def scrape(self, scenario: str, number: int, when: str) -> None:
         """The servers' own counters at a round's border, one row per address."""
-        if not self._deployment.metrics:
+        if not self.deployment.metrics:
             return
-        self._write_metrics(scrape(self._deployment.metrics), scenario, number, when)
+        self._write_metrics(scrape(self.deployment.metrics), scenario, number, when)
 
     def _write_metrics(self, rows: list[dict[str, Any]], scenario: str, number: int, when: str) -> None:
         with (self.folder / "server_metrics.jsonl").open("a", encoding="utf-8") as file:

@@ -8,13 +8,17 @@ from collections.abc import Sequence
 
 from locust.env import Environment
 
+from locustfiles._arms import Arms
 from locustfiles._arrivals import Arrival
+from locustfiles._canary import Canary
 from locustfiles._options import Options
 from locustfiles._preflight import Preflight
+from locustfiles._probe import Probe
 from locustfiles._resume import load_resumed
 from locustfiles._run import Run
 from locustfiles._run_config import RunConfig
 from locustfiles._run_folder import check_writable, create_run_folder
+from scenarios.caches import check_arms
 from scenarios.deployment import Deployment, ModelInfo, host_deployment, load_deployment, load_models
 from scenarios.errors import BadInput
 from scenarios.spec import Scenario, load_scenario
@@ -47,6 +51,15 @@ def find_deployment(options: Options, host: str | None) -> Deployment:
     return deployment
 
 
+def check_caches(options: Options, deployment: Deployment) -> None:
+    """BadInput for cache states that this deployment gives no means to reach."""
+    check_arms(options.arms, deployment.caches, deployment.name)
+    if options.empty_caches and not deployment.caches:
+        raise BadInput(
+            f"--empty-caches: deployment {deployment.name!r} does not say how; add `caches` to its file (configs/pd_disagg.yaml shows them)"
+        )
+
+
 def find_model(options: Options, deployment: Deployment) -> tuple[str | None, ModelInfo | None]:
     """(model name to ask for, what models.yaml says of it); (None, None) leaves the choice to the server's own list."""
     _, models = load_models()
@@ -55,6 +68,13 @@ def find_model(options: Options, deployment: Deployment) -> tuple[str | None, Mo
         return None, None
     info = models.get(wanted) or next((info for info in models.values() if info.served_name == wanted), None)
     return (info.served_name if info else wanted), info
+
+
+def make_arms(run: Run, options: Options) -> Arms:
+    """What brings the caches into each round's state."""
+    probe = Probe(run.deployment, options.request_timeout_s)
+    probe.model, probe.parameters = run.config.model, run.config.parameters
+    return Arms(run.deployment, options.arms, options.empty_caches, Canary(run.deployment, probe, run.server.api))
 
 
 def _nonce(options: Options, users: int | None) -> str:
@@ -72,6 +92,7 @@ def prepare_run(environment: Environment, options: Options, scenarios: list[Scen
     resumed = load_resumed(options.resume) if options.resume else None
     check_writable(options.output_dir)
     deployment = find_deployment(options, environment.host)
+    check_caches(options, deployment)
     wanted, info = find_model(options, deployment)
     log.info("preflight of %s", deployment.endpoint)
     server = Preflight(deployment, options.request_timeout_s).run(wanted, scenarios)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from scenarios.caches import CacheAction, parse_caches
 from scenarios.errors import BadInput
 from scenarios.schema import Section, load_yaml
 
@@ -45,6 +46,8 @@ class Deployment:
     gpus: int | None = None
     metrics: tuple[tuple[str, str], ...] = ()
     transport: Transport = Transport()
+    caches: tuple[CacheAction, ...] = ()  # how each tier is emptied
+    link_gb_per_s: float | None = None  # of the slowest link between the GPU and the KV store, GB (10^9 bytes) per second
     targets: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,6 +112,8 @@ def load_deployment(path: Path) -> Deployment:
         gpus=top.take("gpus", int, None, low=1),
         metrics=_metrics(top, source),
         transport=_transport(top),
+        caches=parse_caches(top.raw("caches") or [], source),
+        link_gb_per_s=top.take("link_gb_per_s", float, None, low=1e-6),
         targets=_targets(targets),
     )
     top.done()

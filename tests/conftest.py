@@ -106,6 +106,10 @@ class RunFiles:
     def records(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.folder / "records.jsonl").read_text().splitlines()]
 
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "server_metrics.jsonl").read_text().splitlines()]
+
 
 class LocustProcesses:
     """Starts Locust processes for one test, and ends what is left of them."""
