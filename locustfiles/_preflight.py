@@ -192,8 +192,6 @@ class Preflight:
             value = label_value(row["samples"], "vllm:cache_config_info", "block_size")
             if value and value.isdigit():
                 return int(value)
-            if not row["ok"]:
-                self._warn(f"metrics of {row['role']} at {row['url']} cannot be read: {row['error']}")
         return None
 
     # -- counting tokens

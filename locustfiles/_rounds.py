@@ -16,11 +16,13 @@ from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner
 
 from locustfiles._barrier import RoundOnMaster
+from locustfiles._check import report
 from locustfiles._dispatch import Classes, scenario_of
+from locustfiles._findings import ERROR, WARNING
 from locustfiles._options import Options, read_options
 from locustfiles._run import Run, RunIncomplete
 from locustfiles._run_folder import analyse, summarise_sweep
-from locustfiles._setup import load_scenarios, make_arms, prepare_run
+from locustfiles._setup import load_scenarios, make_arms, preflight_only, prepare_run
 from locustfiles._spawning import Spawning
 from locustfiles._workers import Workers
 from scenarios.errors import BadInput
@@ -28,6 +30,7 @@ from scenarios.spec import Scenario
 
 log = logging.getLogger("kvcache")
 FLUSH_TIMEOUT_S = 5.0
+EXIT_GATE = 1
 EXIT_INCOMPLETE = 2
 EXIT_BAD_INPUT = 3
 
@@ -109,6 +112,9 @@ class Coordinator:
     def _main(self) -> None:
         assert self._options is not None
         try:
+            if self._options.preflight_only:
+                self._check_only(self._options)
+                return
             folders = [self._level(users) for users in self._options.concurrency or (None,)]
             if self._options.concurrency:
                 self.summary = summarise_sweep(folders)
@@ -128,6 +134,15 @@ class Coordinator:
                     self._finish(f"internal error: {type(error).__name__}: {error}")
         finally:
             self._round = None
+        self._end_test()
+
+    def _check_only(self, options: Options) -> None:
+        findings = preflight_only(self._environment, options, self._scenarios)
+        self.summary = report(findings)
+        if options.gate and any(finding.level in (WARNING, ERROR) for finding in findings):
+            self._environment.process_exit_code = EXIT_GATE
+        if not self._environment.parsed_options.headless:  # type: ignore[union-attr]
+            print(self.summary, flush=True)
         self._end_test()
 
     def _level(self, users: int | None) -> Path:

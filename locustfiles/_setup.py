@@ -11,16 +11,21 @@ from locust.env import Environment
 from locustfiles._arms import Arms
 from locustfiles._arrivals import Arrival
 from locustfiles._canary import Canary
+from locustfiles._check import check, passive_findings
+from locustfiles._findings import ERROR, WARNING, Finding
 from locustfiles._options import Options
-from locustfiles._preflight import Preflight
+from locustfiles._preflight import Preflight, Server
 from locustfiles._probe import Probe
 from locustfiles._resume import load_resumed
 from locustfiles._run import Run
 from locustfiles._run_config import RunConfig
 from locustfiles._run_folder import check_writable, create_run_folder
+from locustfiles._server_metrics import scrape
 from scenarios.caches import check_arms
 from scenarios.deployment import Deployment, ModelInfo, host_deployment, load_deployment, load_models
 from scenarios.errors import BadInput
+from scenarios.footprint import largest_working_set_tokens
+from scenarios.plan import make_plan
 from scenarios.spec import Scenario, load_scenario
 
 log = logging.getLogger("kvcache")
@@ -70,11 +75,15 @@ def find_model(options: Options, deployment: Deployment) -> tuple[str | None, Mo
     return (info.served_name if info else wanted), info
 
 
+def make_canary(deployment: Deployment, server: Server, options: Options) -> Canary:
+    probe = Probe(deployment, options.request_timeout_s)
+    probe.model, probe.parameters = server.model, server.parameters
+    return Canary(deployment, probe, server.api)
+
+
 def make_arms(run: Run, options: Options) -> Arms:
     """What brings the caches into each round's state."""
-    probe = Probe(run.deployment, options.request_timeout_s)
-    probe.model, probe.parameters = run.config.model, run.config.parameters
-    return Arms(run.deployment, options.arms, options.empty_caches, Canary(run.deployment, probe, run.server.api))
+    return Arms(run.deployment, options.arms, options.empty_caches, make_canary(run.deployment, run.server, options))
 
 
 def _nonce(options: Options, users: int | None) -> str:
@@ -84,13 +93,10 @@ def _nonce(options: Options, users: int | None) -> str:
     return options.nonce if users is None else f"{options.nonce}{users:04x}"
 
 
-def prepare_run(environment: Environment, options: Options, scenarios: list[Scenario], users: int | None) -> Run:
-    """Preflight and calibration; BadInput before any load is sent. Only then is the run's folder made.
-
-    `users` is the level of a concurrency sweep, None without one.
-    """
-    resumed = load_resumed(options.resume) if options.resume else None
-    check_writable(options.output_dir)
+def look_at_server(
+    environment: Environment, options: Options, scenarios: list[Scenario]
+) -> tuple[Deployment, ModelInfo | None, Server]:
+    """The deployment, what is known of its model, and what the preflight learnt."""
     deployment = find_deployment(options, environment.host)
     check_caches(options, deployment)
     wanted, info = find_model(options, deployment)
@@ -98,6 +104,37 @@ def prepare_run(environment: Environment, options: Options, scenarios: list[Scen
     server = Preflight(deployment, options.request_timeout_s).run(wanted, scenarios)
     if info is None:
         info = next((entry for entry in load_models()[1].values() if entry.served_name == server.model), None)
+    return deployment, info, server
+
+
+def working_set(scenarios: list[Scenario], server: Server, seed: int) -> int:
+    """Tokens of the largest scenario's working set; they do not depend on the nonce."""
+    return largest_working_set_tokens(make_plan(scenario, server.calibration, "", seed) for scenario in scenarios)
+
+
+def preflight_only(environment: Environment, options: Options, scenarios: list[Scenario]) -> list[Finding]:
+    """Everything that can be found out about a deployment without a run."""
+    deployment, info, server = look_at_server(environment, options, scenarios)
+    canary = make_canary(deployment, server, options)
+    try:
+        return check(
+            deployment, server, canary, working_set(scenarios, server, options.seed), info.kv_bytes_per_token if info else None
+        )
+    finally:
+        canary.close()
+
+
+def prepare_run(environment: Environment, options: Options, scenarios: list[Scenario], users: int | None) -> Run:
+    """Preflight and calibration; BadInput before any load is sent. Only then is the run's folder made.
+
+    `users` is the level of a concurrency sweep, None without one.
+    """
+    resumed = load_resumed(options.resume) if options.resume else None
+    check_writable(options.output_dir)
+    deployment, info, server = look_at_server(environment, options, scenarios)
+    tokens, kv_bytes = working_set(scenarios, server, options.seed), info.kv_bytes_per_token if info else None
+    found = passive_findings(scrape(deployment.metrics), tokens, kv_bytes, store_arm="store_hit" in options.arms)
+    server.warnings += [f"{f.what}. {f.why} {f.todo}" for f in found if f.level in (WARNING, ERROR)]
     for warning in server.warnings:
         log.warning("%s", warning)
     if resumed is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.conftest import ROOT, LocustProcesses, free_port, wait_for
+from tests.conftest import ROOT, LocustProcesses, Stub, free_port, wait_for
 
 Start = Callable[..., str]
 GPU, CPU = ("gpu", "vllm_reset"), ("cpu", "lmcache_clear")
@@ -151,3 +151,47 @@ def test_what_cannot_be_is_refused(locust: LocustProcesses, options: tuple[str, 
     assert code == 3, output
     assert said in output
     assert not locust.runs()
+
+
+def preflight(locust: LocustProcesses, file: str, *more: str) -> tuple[int, str]:
+    code, output = locust.run(*LOAD, "--deployment", file, "--preflight-only", *more)
+    assert not locust.runs()  # nothing is measured
+    return code, output
+
+
+def test_the_preflight_tries_what_it_can(locust: LocustProcesses, emulator: Start, tmp_path: Path) -> None:
+    code, output = preflight(locust, deployment(tmp_path, emulator(), GPU, CPU, ("store", "vllm_reset_external")), "--gate")
+    assert code == 0, output
+    assert "ERROR" not in output.split("OK", 1)[1]
+    for said in (
+        "the gpu cache can be emptied; a tier below it answers",
+        "the cpu cache can be emptied; a tier below it answers",
+        "the store cache can be emptied: a stored canary was computed anew",
+        "working set of a round",
+    ):
+        assert said in output
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("reset_clears_nothing", "The reset answers success and resets nothing"),
+        ("put_fails", "no tier below cpu knew the canary: a dead cache"),
+    ],
+)
+def test_the_preflight_names_what_is_broken(
+    locust: LocustProcesses, emulator: Start, tmp_path: Path, fault: str, said: str
+) -> None:
+    file = deployment(
+        tmp_path, emulator("--fault", fault), GPU, *([CPU] if fault == "put_fails" else []), ("store", "vllm_reset_external")
+    )
+    code, output = preflight(locust, file, "--gate")
+    assert code == 1, output
+    assert said in output
+
+
+def test_the_preflight_without_any_means_says_so(locust: LocustProcesses, stub: Stub) -> None:
+    code, output = locust.run(*LOAD, "--host", stub.url, "--preflight-only")
+    assert code == 0, output
+    assert "no way to empty a cache is known" in output
+    assert "metrics of server" in output
