@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from analysis import detail_views, text_tables, views
+from analysis import arm_views, detail_views, text_tables, views
 from analysis.targets import FAIL
 from scenarios.errors import BadInput
 
@@ -53,10 +53,19 @@ def run_text(stats: dict[str, Any]) -> str:
         blocks.append(text_tables.console(detail_views.cache_table(stats, scenario)))
         blocks.append(text_tables.console(detail_views.stage_table(stats, scenario)))
         blocks += [text_tables.console(views.answer_table(stats, scenario, split)) for split in ("round", "evidence")]
+        if stats["run"].get("arms"):
+            blocks += [text_tables.console(make(stats, scenario)) for make in (arm_views.arm_table, arm_views.rate_table)]
     blocks.append(text_tables.console(detail_views.model_table(stats)))
+    blocks.append(text_tables.console(arm_views.verdict_table(stats)))
     targets = views.targets_table(stats)
-    blocks += [text_tables.console(targets) if targets else "", "\n".join(views.details(stats)), views.headline(stats)]
+    blocks += [text_tables.console(targets) if targets else "", *_last_words(stats)]
     return "\n\n".join(block for block in blocks if block)
+
+
+def _last_words(stats: dict[str, Any]) -> list[str]:
+    if stats["run"].get("arms"):
+        return [arm_views.headline(stats)]
+    return ["\n".join(views.details(stats)), views.headline(stats)]
 
 
 def problems_text(stats: dict[str, Any]) -> str:

@@ -30,6 +30,11 @@ def pair_rounds(records: pd.DataFrame) -> pd.DataFrame:
     return _paired(records, records["round_window"].eq("cold"), records["round_window"].eq("hit"))
 
 
+def pair_two_rounds(records: pd.DataFrame, baseline: int, contender: int) -> pd.DataFrame:
+    """The same planned request in two rounds in which it succeeded."""
+    return _paired(records, records["ok"] & records["round"].eq(baseline), records["ok"] & records["round"].eq(contender))
+
+
 def pair_windows(records: pd.DataFrame) -> pd.DataFrame:
     """Cold and hit of one planned request by evidence: the mean over its cold records, and over its hit records."""
     return _paired(records, records["window"].eq("cold"), records["window"].eq("hit"))

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from analysis import detail_charts, detail_views, run_charts, views
+from analysis import arm_views, detail_charts, detail_views, run_charts, views
 from analysis.figures import Chart
 from analysis.pipeline import Analysis
 from analysis.views import Table
@@ -55,7 +55,14 @@ def run_page(analysis: Analysis, charts: bool) -> Page:
     """The report of one run: the answer, what stands against it, each scenario, conditions and how to repeat."""
     stats = analysis.stats
     names = views.scenarios(stats)
-    answer: list[Block | None] = [views.answer_table(stats, name) for name in names]
+    answer: list[Block | None] = [arm_views.verdict_table(stats)]
+    has_arms = bool(stats["run"].get("arms"))
+    for name in names:
+        answer += (
+            [arm_views.arm_table(stats, name), arm_views.rate_table(stats, name)]
+            if has_arms
+            else [views.answer_table(stats, name)]
+        )
     answer += [run_charts.answer_chart(analysis) if charts else None, views.targets_table(stats)]
     sections = [section("Can these figures be believed?", validity_blocks(analysis))]
     sections += [section(f"Scenario {name}", scenario_blocks(analysis, name, charts)) for name in names]
@@ -69,8 +76,8 @@ def run_page(analysis: Analysis, charts: bool) -> Page:
     return Page(
         title=f"KV cache report: {stats['run'].get('run_id')}",
         subtitle=views.run_line(stats),
-        lead=views.headline(stats),
-        details=tuple(views.details(stats)),
+        lead=arm_views.headline(stats) if has_arms else views.headline(stats),
+        details=() if has_arms else tuple(views.details(stats)),
         answer=section("", answer).blocks,
         problems=tuple(stats["problems"]),
         sections=tuple(part for part in sections if part.blocks),

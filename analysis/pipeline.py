@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import cache, comparison, model_tables, other_tools, stages, steadiness, summary, targets, ttft_model, windows
+from analysis import arms, cache, comparison, model_tables, other_tools, stages, steadiness, summary, targets, ttft_model, windows
+from analysis import verdicts as verdicts_
 from analysis.intervals import CONFIDENCE, RESAMPLES, SEED
 from analysis.problems import Problem, sorted_problems
 from analysis.runs import Run, load_run
@@ -65,6 +66,11 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0) -> Analysis:
     servers, server_problems = server_tables(run, rounds)
     problems = [*run.problems, *evidence_problems, *_failures(records), *_client(client), *server_problems]
     problems += steadiness.steadiness_problems(steady)
+    block = block_size(run.info) or windows.BLOCK_SIZE_TOKENS
+    verdicts = verdicts_.judge(rounds, run.info, servers["tiers"], servers["store_traffic"], block)
+    problems += [*verdicts_.problems_of(verdicts), *verdicts_.failures(rounds, servers["tiers"], servers["store_traffic"], block)]
+    rates = arms.load_rates(verdicts, records, _kv_bytes(run.info), _link_gb_per_s(run.info))
+    problems += arms.implausible(rates)
     effects = cold_against_hit(run, records, rounds)
     scenarios = list(dict.fromkeys(rounds["scenario"]))
     stats = {
@@ -75,7 +81,7 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0) -> Analysis:
         "resamples": RESAMPLES,
         "bootstrap_seed": SEED,
         "warmup_requests": warmup_requests,
-        "block_size_tokens": block_size(run.info) or windows.BLOCK_SIZE_TOKENS,
+        "block_size_tokens": block,
         "split_rules": windows.RULES,
         "run": run.info,
         "problems": [problem.to_dict() for problem in sorted_problems(problems)],
@@ -87,9 +93,11 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0) -> Analysis:
         .reset_index(),
         "distributions": _distributions(records),
         "failures": summary.failures(records),
+        "verdicts": verdicts,
+        "load_rates": rates,
         "effects": effects,
         "targets": targets.judge_run(run.info["targets"], effects, scenarios),
-        "cache": cache.account(records, block_size(run.info) or windows.BLOCK_SIZE_TOKENS),
+        "cache": cache.account(records, block),
         "steady_state": steady,
         "other_tools": other_tools.tool_table(records),
         "outliers": steadiness.outliers(records),
@@ -116,7 +124,8 @@ def cold_against_hit(run: Run, records: pd.DataFrame, rounds: pd.DataFrame) -> p
     rates = comparison.rate_effects(rounds[rounds["round"] == 1], rounds[rounds["round"] > 1], pairs, closed)
     by_round = comparison.add_verdicts(_stack(comparison.effects(pairs), rates))
     by_evidence = comparison.add_verdicts(comparison.effects(comparison.pair_windows(records)))
-    return _stack(by_round.assign(split="round"), by_evidence.assign(split="evidence"))
+    by_arm = arms.arm_effects(run.info, records, rounds, closed)
+    return _stack(by_round.assign(split="round"), by_evidence.assign(split="evidence"), by_arm)
 
 
 def server_tables(run: Run, rounds: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], list[Problem]]:
@@ -150,9 +159,19 @@ def _disagreement(checked: pd.DataFrame) -> list[Problem]:
 def _model(records: pd.DataFrame, info: dict[str, Any]) -> dict[str, Any]:
     """One model per deployment, over all scenarios."""
     points = ttft_model.fit_points(records)
-    kv_bytes = (info.get("model_info") or {}).get("kv_bytes_per_token")
     fit = ttft_model.fit_ttft(points) if len(points) else None
-    return model_tables.model_stats(fit, float(kv_bytes) if isinstance(kv_bytes, int | float) else None, points)
+    return model_tables.model_stats(fit, _kv_bytes(info), points)
+
+
+def _kv_bytes(info: dict[str, Any]) -> float | None:
+    kv_bytes = (info.get("model_info") or {}).get("kv_bytes_per_token")
+    return float(kv_bytes) if isinstance(kv_bytes, int | float) else None
+
+
+def _link_gb_per_s(info: dict[str, Any]) -> float:
+    """The configured link's rate, else that of PCIe 5 x16 for each GPU: what no load can exceed."""
+    given = info["deployment"].get("link_gb_per_s")
+    return float(given) if given else model_tables.PCIE5_X16_GB_PER_S * float(info["deployment"].get("gpus") or 1)
 
 
 def _stack(*tables: pd.DataFrame) -> pd.DataFrame:
