@@ -11,7 +11,7 @@ say() { echo "=== $* at $(( $(date +%s) - T0 )) s"; }
 load() { # the load generator in an environment of its own, not vLLM's; SIGINT at the limit keeps what was measured
   local limit=$1; shift
   PYTHONPATH=$SITE timeout -s INT -k 30 "$limit" "$PY" -m locust "$@" --headless -r 100 --processes 4 --expect-workers-max-wait 30 \
-    --output-dir /tmp/kv-results --no-report --only-summary 2>&1 | grep -E 'kvcache|ERROR|error' | cut -c1-300
+    --output-dir /tmp/kv-results --no-report --only-summary 2>&1 | grep -E 'kvcache|ERROR|error|^(OK|NOTE|WARNING) |Preflight:' | cut -c1-300
 }
 serve() { # MODEL MODE KV
   [ -f "$V/vllm-8000.pid" ] && bash "$LAB/stop_vllm.sh"
