@@ -24,6 +24,7 @@ from scenarios.spec import Scenario
 
 DEFAULT_BLOCK_SIZE_TOKENS = 16
 FLAKY_TRIES = 3
+CANARY_TIMEOUT_S = 120.0  # some 800 tokens take a large model seconds: longer is broken
 
 
 @dataclass
@@ -58,7 +59,7 @@ class Preflight:
 
     def __init__(self, deployment: Deployment, timeout_s: float) -> None:
         self.deployment = deployment
-        self.probe = Probe(deployment, timeout_s)
+        self.probe = Probe(deployment, min(timeout_s, CANARY_TIMEOUT_S))
         self.warnings: list[str] = []
 
     def run(self, wanted_model: str | None, scenarios: Iterable[Scenario]) -> Server:
@@ -163,7 +164,8 @@ class Preflight:
                 self.canary = new_canary()
             outcome = self.probe.stream(self.canary, self.api)
             status = outcome.response.http_status
-            if outcome.status == "ok" or (status is not None and 400 <= status < 500 and status != 429):
+            refused = status is not None and 400 <= status < 500 and status != 429
+            if outcome.status in ("ok", "timeout") or refused:
                 break
         return outcome
 
