@@ -251,3 +251,19 @@ def draw_series(axes: Axes, series: pd.DataFrame, name: str) -> None:
     axes.set_ylabel(name)
     axes.set_ylim(bottom=0)
     axes.legend(loc="best")
+
+
+def draw_levels(axes: Axes, levels: pd.DataFrame, name: str, metric: str) -> None:
+    """Columns users, cold, hit: a line each, over the number of users."""
+    for side in ("cold", "hit"):
+        style = look(side)
+        axes.plot(levels["users"], levels[side], label=side, color=style["color"], linestyle=style["linestyle"],
+                  marker=style["marker"], linewidth=2)  # fmt: skip
+    axes.set_xlabel("users (requests in flight)")
+    axes.set_xticks(levels["users"], [f"{users:g}" for users in levels["users"]])
+    axes.set_ylim(bottom=0)
+    if metric.endswith("_ms"):
+        seconds_or_ms(axes, "y", name, float(levels[["cold", "hit"]].to_numpy().max()))
+    else:
+        axes.set_ylabel(name)
+    axes.legend(loc="best")

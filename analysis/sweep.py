@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib.axes import Axes
+import pandas as pd
 
 from analysis import charts, text_tables, views
 from analysis.commands import run_command
@@ -77,24 +76,10 @@ def level_chart(levels: dict[int, Stats], scenario: str, metric: str, statistic:
     points = [(users, row["baseline"], row["contender"]) for users, row in rows if row]
     if len(points) < 2:
         return None
-    table = np.array(points, dtype=float)
-
-    def drawing(axes: Axes) -> None:
-        for column, side in enumerate(SIDES, start=1):
-            look = charts.look(side)
-            axes.plot(table[:, 0], table[:, column], label=side, color=look["color"], linestyle=look["linestyle"],
-                      marker=look["marker"], linewidth=2)  # fmt: skip
-        axes.set_xlabel("users (requests in flight)")
-        axes.set_xticks(table[:, 0], [f"{users:g}" for users in table[:, 0]])
-        axes.set_ylim(bottom=0)
-        if metric.endswith("_ms"):
-            charts.seconds_or_ms(axes, "y", name, float(table[:, 1:].max()))
-        else:
-            axes.set_ylabel(name)
-        axes.legend(loc="best")
-
+    frame = pd.DataFrame(points, columns=["users", *SIDES])
     said = "; ".join(f"{users} users: {number(cold)} cold, {number(hit)} hit" for users, cold, hit in points)
-    return draw(slug(f"sweep-{metric}-{scenario}"), f"{scenario}: {name}, cold and hit, by concurrency", said, drawing)
+    title = f"{scenario}: {name}, cold and hit, by concurrency"
+    return draw(slug(f"sweep-{metric}-{scenario}"), title, said, lambda axes: charts.draw_levels(axes, frame, name, metric))
 
 
 def sweep_page(levels: dict[int, Stats]) -> Page:
