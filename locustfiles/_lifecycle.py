@@ -13,6 +13,7 @@ from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from locustfiles._agent import Agent
 from locustfiles._dispatch import ScenarioDispatcher, scenario_of
+from locustfiles._live_tab import attach as attach_tab
 from locustfiles._options import read_options
 from locustfiles._rounds import EXIT_BAD_INPUT, Coordinator
 from locustfiles._run_folder import check_writable
@@ -60,6 +61,7 @@ def _attach_agent(environment: Environment) -> None:
 def _attach_coordinator(environment: Environment) -> None:
     coordinator = Coordinator(environment)
     environment.kv_coordinator = coordinator  # type: ignore[attr-defined]
+    attach_tab(environment, coordinator)
     environment.dispatcher_class = functools.partial(  # type: ignore[assignment]
         ScenarioDispatcher, wanted=coordinator.wanted_classes, settled=lambda: not coordinator.in_round
     )

@@ -19,6 +19,7 @@ from locustfiles._barrier import RoundOnMaster
 from locustfiles._check import report
 from locustfiles._dispatch import Classes, scenario_of
 from locustfiles._findings import ERROR, WARNING
+from locustfiles._live import Live
 from locustfiles._options import Options, read_options
 from locustfiles._run import Run, RunIncomplete
 from locustfiles._run_folder import analyse, summarise_sweep
@@ -43,6 +44,7 @@ class Coordinator:
         self._options: Options | None = None
         self._scenarios: list[Scenario] = []
         self._run: Run | None = None
+        self.live: Live | None = None  # for the web UI's tab
         self._round: RoundOnMaster | None = None
         self._greenlet: gevent.Greenlet | None = None
         self._spawning = Spawning(environment, self._workers)
@@ -93,6 +95,11 @@ class Coordinator:
         if self.running and self._run is not None:
             lost = "" if self._workers.connected() else "every worker was lost; "
             self._finish(lost + self._run.stopped_reason())
+
+    @property
+    def run(self) -> Run | None:
+        """The run under way, or the last one."""
+        return self._run
 
     @property
     def running(self) -> bool:
@@ -164,6 +171,8 @@ class Coordinator:
                 f"workers must run the master's code and scenarios; {'; '.join(texts)}. Bring the checkouts to one commit"
             )
         run = self._run = prepare_run(self._environment, options, self._scenarios, users)
+        if self._environment.web_ui is not None:
+            self.live = Live(run.requests_by_round())
         self._compare_clocks()
         arms = make_arms(run, options)
         first = True
@@ -235,6 +244,8 @@ class Coordinator:
             return
         if msg.type == "kv_records":
             self._run.collector.add(msg.data["lines"], msg.data["keys"])
+            if self.live is not None:
+                self.live.add(msg.data["lines"])
             if "late" in msg.data:
                 self._run.lateness.note(msg.node_id, *msg.data["late"])
         elif msg.type == "kv_flushed":

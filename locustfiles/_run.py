@@ -134,6 +134,15 @@ class Run:
         rounds: int = self._facts["rounds_planned"][scenario.name]
         return rounds
 
+    def requests_by_round(self) -> dict[tuple[str, int], int]:
+        """Planned requests of each (scenario, round)."""
+        return {(s.name, n): s.requests for s in self.config.scenarios for n in range(1, self.rounds_planned(s) + 1)}
+
+    @property
+    def warnings(self) -> list[str]:
+        warnings: list[str] = self._facts["warnings"]
+        return warnings
+
     def sessions(self, scenario: str) -> int:
         return len(self._plans[scenario].sessions)
 

@@ -1,0 +1,113 @@
+"""Locust's own page gets a "KV cache" tab and a start form that refuses bad input with its reason; the report is served when it is made.
+
+Uses what Locust's page offers: extended tabs and tables by `template_args`, their rows by the answer to /stats/requests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from flask import Response, abort, jsonify, request, send_from_directory
+from locust.env import Environment
+
+from locustfiles._dispatch import scenario_of
+from locustfiles._options import read_options
+from locustfiles._setup import check_caches, find_deployment, load_scenarios
+from scenarios.errors import BadInput
+
+KEY = "kv-cache"
+COLUMNS = {
+    "scenario": "Scenario",
+    "round": "Round",
+    "planned": "Planned",
+    "done": "Done",
+    "failed": "Failed",
+    "ttft_p50_ms": "TTFT P50 (ms)",
+    "ttft_p90_ms": "TTFT P90 (ms)",
+    "ttft_p99_ms": "TTFT P99 (ms)",
+    "tpot_p50_ms": "TPOT P50 (ms)",
+    "tpot_p90_ms": "TPOT P90 (ms)",
+    "hit_percent": "Hit rate, reported (% of tokens)",
+    "ttft_reduction_percent": "TTFT P50 below round 1 (%)",
+    "client_limited": "Client-limited requests",
+    "note": "Note",
+}
+DASH = "-"
+
+
+def table_rows(coordinator: Any) -> list[dict[str, Any]]:
+    """One row per scenario and round of the run under way or the last one; a dash for what is not known yet."""
+    live, run = coordinator.live, coordinator.run
+    if live is None or run is None:
+        return []
+    rows = []
+    for row in live.rows():
+        note = f"{row['client_limited']} requests may be mistimed: more workers (--processes)" if row["client_limited"] else ""
+        rows.append(
+            {key: _cell(row[key]) for key in COLUMNS if key != "note"}
+            | {"note": note, "name": f"{row['scenario']} {row['round']}"}
+        )
+    if rows:
+        texts = [
+            *run.warnings,
+            *(["report: /kvcache/report/report.html"] if (run.folder / "report" / "report.html").is_file() else []),
+        ]
+        rows[-1]["note"] = "; ".join(text for text in (rows[-1]["note"], *texts) if text)
+    return rows
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return DASH
+    return round(value, 1) if isinstance(value, float) else value
+
+
+def refused(environment: Environment) -> str | None:
+    """Why the form cannot be started, or None: the same checks as a headless start, before any user exists."""
+    parsed = vars(environment.parsed_options)
+    given = {
+        key: (value == "true" if isinstance(parsed[key], bool) else value) for key, value in request.form.items() if key in parsed
+    }
+    try:
+        options = read_options(argparse.Namespace(**{**parsed, **given}))
+        load_scenarios(options, [scenario_of(cls) for cls in environment.user_classes])
+        check_caches(options, find_deployment(options, request.form.get("host") or environment.host))
+    except BadInput as error:
+        return str(error)
+    return None
+
+
+def attach(environment: Environment, coordinator: Any) -> None:
+    """Only where there is a web UI; nothing here runs while the page is not open."""
+    web_ui: Any = environment.web_ui
+    if web_ui is None:
+        return
+    structure = [{"key": key, "title": title} for key, title in COLUMNS.items()]
+    web_ui.template_args |= {
+        "extended_tabs": [{"title": "KV cache", "key": KEY}],
+        "extended_tables": [{"key": KEY, "structure": structure}],
+        "extended_csv_files": [],
+    }
+
+    @web_ui.app.before_request
+    def check_form() -> Response | None:
+        if request.path.endswith("/swarm") and request.method == "POST" and (why := refused(environment)):
+            return jsonify({"success": False, "message": why, "host": environment.host})
+        return None
+
+    @web_ui.app.after_request
+    def add_rows(response: Response) -> Response:
+        if request.path.endswith("/stats/requests") and response.status_code == 200 and response.is_json:
+            extended = [{"key": KEY, "data": table_rows(coordinator)}]
+            response.set_data(json.dumps({**response.get_json(), "extended_stats": extended}))
+        return response
+
+    @web_ui.app.route("/kvcache/report/<path:name>")
+    @web_ui.auth_required_if_enabled
+    def report(name: str) -> Response:
+        """Files of the last run's report, and of no other folder."""
+        if coordinator.run is None:
+            abort(404)
+        return send_from_directory((coordinator.run.folder / "report").resolve(), name)

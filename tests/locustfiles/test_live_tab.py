@@ -1,0 +1,48 @@
+"""The web UI's tab by its own routes: the page knows the tab, its rows are the run's, bad input is refused with its reason."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+import pytest
+import requests
+
+from tests.conftest import LocustProcesses, Stub, free_port, wait_for
+from tests.locustfiles.test_rounds import swarm
+
+
+def rows(page: str) -> list[dict[str, Any]]:
+    (table,) = requests.get(f"{page}/stats/requests", timeout=5).json()["extended_stats"]
+    assert table["key"] == "kv-cache"
+    return table["data"]
+
+
+def test_the_tab_follows_a_run(locust: LocustProcesses, stub: Stub) -> None:
+    port = str(free_port())
+    page = f"http://127.0.0.1:{port}"
+    locust.start("-f", "locustfiles/cold_start.py", "--web-host", "127.0.0.1", "--web-port", port, "--requests", "25")
+    html = wait_for(lambda: requests.get(f"{page}/", timeout=1).text, what="the web UI")
+    assert '"title": "KV cache"' in html
+    assert rows(page) == []
+    for wrong, said in (
+        ({"scenarios": "cold_strat"}, "scenario 'cold_strat' is unknown; available: batch_processing"),
+        ({"arrival": "poisson"}, "--arrival poisson needs --request-rate"),
+        ({"deployment": "configs/none.yaml"}, "configs/none.yaml: cannot be read"),
+    ):
+        answer = swarm(port, host=stub.url, **wrong)
+        assert not answer["success"]
+        assert said in answer["message"]
+    assert not locust.runs()
+    assert swarm(port, host=stub.url, scenarios="", arrival="closed", deployment="")["success"]
+    run = wait_for(lambda: locust.runs() and locust.runs()[0].facts["complete"] and locust.runs()[0], what="the run's end")
+    cold, hit = rows(page)
+    assert [(row["scenario"], row["round"], row["planned"], row["done"], row["failed"]) for row in (cold, hit)] == [
+        ("cold_start", 1, 25, 25, 0),
+        ("cold_start", 2, 25, 25, 0),
+    ]
+    median_ms = statistics.median(r["ttft_ms"] for r in run.records if r["round"] == 1)
+    assert cold["ttft_p50_ms"] == pytest.approx(median_ms, rel=0.012, abs=0.1)
+    assert cold["ttft_p99_ms"] == "-"  # 25 requests do not carry it
+    assert requests.get(f"{page}/kvcache/report/..%2frun.json", timeout=5).status_code == 404
+    assert requests.get(f"{page}/kvcache/report/report.html", timeout=5).status_code == 404  # --no-report
