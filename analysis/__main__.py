@@ -8,6 +8,7 @@ from pathlib import Path
 
 from analysis import ci
 from analysis.commands import EXIT_NOT_COMPARABLE, gate, run_command, run_text
+from analysis.goodput import parse_slo
 from analysis.pipeline import analyse_folder
 from analysis.stats_file import write_stats
 from scenarios.errors import BadInput
@@ -19,13 +20,20 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--no-report", action="store_true", help="write stats.json only")
     parser.add_argument("--gate", action="store_true", help="exit 1 if a target fails, 2 if a run is incomplete")
     parser.add_argument("--warmup-requests", type=int, default=0, metavar="N", help="label the first N requests of each round")
+    parser.add_argument(
+        "--slo",
+        nargs="+",
+        default=[],
+        metavar="NAME=MS",
+        help="limits for the goodput: ttft_ms=2000 tpot_ms=50 e2e_ms=... (default: the deployment's)",
+    )
     ci.add_arguments(parser)
     return parser.parse_args()
 
 
-def analyse_one(folder: Path, report: bool, warmup_requests: int) -> dict:
+def analyse_one(folder: Path, report: bool, warmup_requests: int, slo: dict[str, float]) -> dict:
     """Write stats.json and the report of one run, print its tables, return its statistics."""
-    analysis = analyse_folder(folder, warmup_requests)
+    analysis = analyse_folder(folder, warmup_requests, slo)
     files = [folder / "stats.json"]
     try:
         write_stats(files[0], analysis.stats)
@@ -48,7 +56,7 @@ def main() -> int:
     for number, folder in enumerate(args.runs):
         if number:
             print("\n" + "=" * 100 + "\n")
-        all_stats.append(analyse_one(folder, not args.no_report, args.warmup_requests))
+        all_stats.append(analyse_one(folder, not args.no_report, args.warmup_requests, parse_slo(args.slo)))
     code = gate(all_stats, [target for stats in all_stats for target in stats["targets"]])
     if args.junit or args.json or args.summary:
         if len(all_stats) > 1:

@@ -57,6 +57,7 @@ def run_text(stats: dict[str, Any]) -> str:
             blocks += [text_tables.console(make(stats, scenario)) for make in (arm_views.arm_table, arm_views.rate_table)]
     blocks.append(text_tables.console(detail_views.model_table(stats)))
     blocks.append(text_tables.console(arm_views.verdict_table(stats)))
+    blocks.append(text_tables.console(detail_views.goodput_table(stats)))
     targets = views.targets_table(stats)
     blocks += [text_tables.console(targets) if targets else "", *_last_words(stats)]
     return "\n\n".join(block for block in blocks if block)

@@ -147,6 +147,18 @@ def store_table(stats: Stats, scenario: str) -> Table:
     return Table(f"{scenario}: traffic with the Mooncake store", header, tuple(rows), "by round")
 
 
+def goodput_table(stats: Stats) -> Table:
+    """Requests that met every objective, by round."""
+    rows = tuple(
+        (f"{row['scenario']}, round {row['round']}", whole(row["requests"]), whole(row["met"]), percent(row["met_share"]),
+         number(row["goodput_per_s"]))
+        for row in stats["goodput"]
+    )  # fmt: skip
+    limits = ", ".join(f"{name.removesuffix('_ms').upper()} at most {value:g} ms" for name, value in stats["slo"].items())
+    header = ("", "requests", "within all objectives", "share", "goodput, requests/s")
+    return Table("Goodput: requests within every objective", header, rows, "by round", (limits,))
+
+
 def steady_table(stats: Stats) -> Table:
     rows = []
     for row in stats["steady_state"]:

@@ -5,13 +5,13 @@ A failed request meets nothing. An answer too short to have a TPOT is not held t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from analysis.tidy import rows_of
+from scenarios.deployment import OBJECTIVES
 from scenarios.errors import BadInput
-
-OBJECTIVES = ("ttft_ms", "tpot_ms", "e2e_ms")
 
 
 def meets_slo(records: pd.DataFrame, slo: Mapping[str, float]) -> pd.Series:
@@ -26,8 +26,34 @@ def meets_slo(records: pd.DataFrame, slo: Mapping[str, float]) -> pd.Series:
     return met
 
 
-def goodput_per_s(records: pd.DataFrame, slo: Mapping[str, float], observed_s: float) -> float:
-    """Requests per second that met all of `slo`, over the `observed_s` in which `records` were sent and answered."""
-    if observed_s <= 0:
-        raise BadInput(f"goodput: observed time is {observed_s} s; it must be above 0: give the span of the round measured")
-    return float(meets_slo(records, slo).sum()) / observed_s
+def goodput_table(records: pd.DataFrame, slo: Mapping[str, float], rounds: pd.DataFrame) -> pd.DataFrame:
+    """Per scenario and round: requests that met all of `slo`, their share of all, and how many per second of the round's wall time."""
+    rows = []
+    if slo:
+        met = meets_slo(records, slo)
+        for row in rows_of(rounds):
+            mine = met[records["scenario"].astype(str).eq(row["scenario"]) & records["round"].eq(row["round"])]
+            rate = goodput_per_s(int(mine.sum()), row["wall_s"])
+            rows.append(
+                (row["scenario"], row["round"], len(mine), int(mine.sum()), float(mine.mean()) if len(mine) else None, rate)
+            )
+    return pd.DataFrame(rows, columns=["scenario", "round", "requests", "met", "met_share", "goodput_per_s"])
+
+
+def goodput_per_s(met: int, wall_s: float | None) -> float | None:
+    """Requests that met all objectives / wall time of their round; None where that is not known."""
+    return met / wall_s if wall_s is not None and wall_s > 0 else None
+
+
+def parse_slo(words: Sequence[str]) -> dict[str, float]:
+    """ttft_ms=2000 tpot_ms=50 -> limits in ms; BadInput names the word and what is allowed."""
+    found = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            found[name] = -1.0
+        if name not in OBJECTIVES or not found[name] > 0:
+            raise BadInput(f"--slo is {word!r}; expected NAME=MS with one of {', '.join(OBJECTIVES)}, e.g. ttft_ms=2000")
+    return found

@@ -63,7 +63,11 @@ def run_page(analysis: Analysis, charts: bool) -> Page:
             if has_arms
             else [views.answer_table(stats, name)]
         )
-    answer += [run_charts.answer_chart(analysis) if charts else None, views.targets_table(stats)]
+    answer += [
+        run_charts.answer_chart(analysis) if charts else None,
+        views.targets_table(stats),
+        detail_views.goodput_table(stats),
+    ]
     sections = [section("Can these figures be believed?", validity_blocks(analysis))]
     sections += [section(f"Scenario {name}", scenario_blocks(analysis, name, charts)) for name in names]
     sections += [

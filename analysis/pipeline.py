@@ -5,6 +5,7 @@ Statistics are a dict of tidy tables, exactly as they stand in stats.json, so th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import arms, cache, comparison, model_tables, other_tools, stages, steadiness, summary, targets, ttft_model, windows
+from analysis import (
+    arms,
+    cache,
+    comparison,
+    goodput,
+    model_tables,
+    other_tools,
+    stages,
+    steadiness,
+    summary,
+    targets,
+    ttft_model,
+    windows,
+)
 from analysis import verdicts as verdicts_
 from analysis.intervals import CONFIDENCE, RESAMPLES, SEED
 from analysis.problems import Problem, sorted_problems
@@ -56,8 +70,8 @@ def block_size(info: dict[str, Any]) -> int | None:
     return int(size) if isinstance(size, int | float) and size > 0 else None
 
 
-def analyse_folder(folder: str | Path, warmup_requests: int = 0) -> Analysis:
-    """Everything that is said of a run, from its folder."""
+def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[str, float] | None = None) -> Analysis:
+    """Everything that is said of a run, from its folder. `slo` takes the place of the deployment's own."""
     run = load_run(folder)
     records, evidence_problems = label_run(run, warmup_requests)
     rounds = summary.round_table(records, run.counts)
@@ -69,6 +83,7 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0) -> Analysis:
     block = block_size(run.info) or windows.BLOCK_SIZE_TOKENS
     verdicts = verdicts_.judge(rounds, run.info, servers["tiers"], servers["store_traffic"], block)
     problems += [*verdicts_.problems_of(verdicts), *verdicts_.failures(rounds, servers["tiers"], servers["store_traffic"], block)]
+    objectives = dict(slo or run.info["deployment"].get("slo") or {})
     rates = arms.load_rates(verdicts, records, _kv_bytes(run.info), _link_gb_per_s(run.info))
     problems += arms.implausible(rates)
     effects = cold_against_hit(run, records, rounds)
@@ -95,6 +110,8 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0) -> Analysis:
         "failures": summary.failures(records),
         "verdicts": verdicts,
         "load_rates": rates,
+        "slo": objectives,
+        "goodput": goodput.goodput_table(records, objectives, rounds),
         "effects": effects,
         "targets": targets.judge_run(run.info["targets"], effects, scenarios),
         "cache": cache.account(records, block),

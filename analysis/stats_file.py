@@ -14,7 +14,7 @@ STATS_FORMAT = 1
 KIND = "kvcache-stats"
 TABLES = (
     "problems rounds windows windows_by_round distributions failures effects targets cache steady_state outliers tiers stages "
-    "store_traffic server_counts gauges other_tools verdicts load_rates"
+    "store_traffic server_counts gauges other_tools verdicts load_rates goodput"
 ).split()
 WAY_OUT = "Make it again with: python -m analysis RUN_FOLDER"
 
@@ -41,8 +41,9 @@ def read_stats(path: Path) -> dict[str, Any]:
     for key, wanted in (("kind", KIND), ("format", STATS_FORMAT)):
         if stats.get(key) != wanted:
             raise BadInput(f"{path}: key {key!r} is {stats.get(key)!r}; this version reads {wanted!r}. {WAY_OUT}")
-    for key in ("verdicts", "load_rates"):
+    for key in ("verdicts", "load_rates", "goodput"):
         stats.setdefault(key, [])  # made by an earlier version
+    stats.setdefault("slo", {})
     for key in TABLES:
         if not isinstance(stats.get(key), list):
             raise BadInput(f"{path}: key {key!r} is {str(stats.get(key))[:60]!r}; expected a list of rows. {WAY_OUT}")

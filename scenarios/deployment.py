@@ -14,6 +14,7 @@ from scenarios.errors import BadInput
 from scenarios.schema import Section, load_yaml
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+OBJECTIVES = ("ttft_ms", "tpot_ms", "e2e_ms")
 KINDS = ("pd_disagg", "non_disagg", "other")
 DEFAULT_TARGETS = {
     "hit_ttft_reduction_min": 0.60,
@@ -49,6 +50,9 @@ class Deployment:
     caches: tuple[CacheAction, ...] = ()  # how each tier is emptied
     link_gb_per_s: float | None = None  # of the slowest link between the GPU and the KV store, GB (10^9 bytes) per second
     targets: dict[str, float] = field(default_factory=dict)
+    slo: dict[str, float] = field(
+        default_factory=dict
+    )  # of OBJECTIVES: limits in ms that a request must keep to count as goodput
 
     def to_dict(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "metrics": [{"role": role, "url": url} for role, url in self.metrics]}
@@ -64,6 +68,12 @@ def check_url(url: str, where: str) -> str:
 
 def _targets(section: Section) -> dict[str, float]:
     chosen = {name: section.take(name, float, None) for name in DEFAULT_TARGETS}
+    section.done()
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _slo(section: Section) -> dict[str, float]:
+    chosen = {name: section.take(name, float, None, low=0.001) for name in OBJECTIVES}
     section.done()
     return {name: value for name, value in chosen.items() if value is not None}
 
@@ -115,6 +125,7 @@ def load_deployment(path: Path) -> Deployment:
         caches=parse_caches(top.raw("caches") or [], source),
         link_gb_per_s=top.take("link_gb_per_s", float, None, low=1e-6),
         targets=_targets(targets),
+        slo=_slo(top.section("slo")),
     )
     top.done()
     return deployment

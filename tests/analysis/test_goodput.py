@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from analysis.goodput import goodput_per_s, meets_slo
+from analysis.goodput import goodput_table, meets_slo, parse_slo
 from analysis.records import COLUMNS
 from scenarios.errors import BadInput
 
@@ -23,20 +23,28 @@ def test_a_request_must_meet_every_objective() -> None:
     assert meets_slo(RECORDS, SLO).tolist() == [True, True, False, False, False, False]
 
 
-def test_goodput_is_what_met_them_per_second() -> None:
-    assert goodput_per_s(RECORDS, SLO, observed_s=4.0) == 0.5  # 2 of 6 requests in 4 s
+def test_the_table_counts_per_round_and_second() -> None:
+    records = RECORDS.assign(scenario="s", round=[1, 1, 1, 2, 2, 2])
+    rounds = pd.DataFrame({"scenario": ["s", "s"], "round": [1, 2], "wall_s": [4.0, NONE]})
+    table = goodput_table(records, SLO, rounds)
+    assert table["met"].tolist() == [2, 0]
+    assert table["met_share"].tolist() == [pytest.approx(2 / 3), 0.0]
+    assert table["goodput_per_s"].iloc[0] == 0.5  # 2 requests in 4 s
+    assert pd.isna(table["goodput_per_s"].iloc[1])  # nobody knows how long round 2 took
+    assert goodput_table(records, {}, rounds).empty
 
 
-def test_without_objectives_only_failures_are_left_out() -> None:
-    assert goodput_per_s(RECORDS, {}, observed_s=5.0) == 1.0
+def test_limits_from_the_command_line() -> None:
+    assert parse_slo(["ttft_ms=2000", "tpot_ms=50.5"]) == {"ttft_ms": 2000.0, "tpot_ms": 50.5}
+    for wrong in ("ttft=1", "ttft_ms=fast", "ttft_ms=0", "ttft_ms"):
+        with pytest.raises(BadInput, match=f"--slo is '{wrong}'"):
+            parse_slo([wrong])
 
 
 def test_objectives_are_columns_of_the_record() -> None:
     assert set(SLO) <= set(COLUMNS)
 
 
-def test_bad_objectives_and_times_are_named() -> None:
+def test_an_unknown_objective_is_named() -> None:
     with pytest.raises(BadInput, match="ttft_s"):
         meets_slo(RECORDS, {"ttft_s": 2.0})
-    with pytest.raises(BadInput, match="above 0"):
-        goodput_per_s(RECORDS, SLO, observed_s=0.0)
