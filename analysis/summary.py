@@ -21,6 +21,8 @@ METRICS = {
     "e2e_ms": ("E2E latency", "ms"),
     "prefill_estimate_ms": ("Prefill (estimate: TTFT - TPOT)", "ms"),
     "schedule_lag_ms": ("Schedule lag", "ms"),
+    "ttft_from_intended_ms": ("TTFT from the intended time", "ms"),
+    "e2e_from_intended_ms": ("E2E latency from the intended time", "ms"),
 }
 TOTALS = (
     "requests succeeded failed failed_by_status sessions prompt_tokens output_tokens reported_cached_tokens planned_cached_tokens "
@@ -30,12 +32,16 @@ QUANTILES = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 
 
 def add_estimates(records: pd.DataFrame) -> pd.DataFrame:
-    """prefill_estimate_ms = ttft_ms - tpot_ms: TTFT less one decode step, the first token's own.
+    """What follows from two columns of a record.
+
+    prefill_estimate_ms = ttft_ms - tpot_ms: TTFT less one decode step, the first token's own.
 
     Queueing, KV transfer and the network stay in it: only the servers' own metrics can tell them apart. Missing without TPOT.
+    *_from_intended_ms = schedule_lag_ms + *_ms: what a client that does not wait for a free user would have seen (open loop).
     """
     estimate = records["ttft_ms"] - records["tpot_ms"]
-    return records.assign(prefill_estimate_ms=estimate.where(estimate >= 0))
+    from_intended = {f"{name}_from_intended_ms": records["schedule_lag_ms"] + records[f"{name}_ms"] for name in ("ttft", "e2e")}
+    return records.assign(prefill_estimate_ms=estimate.where(estimate >= 0), **from_intended)
 
 
 def distributions(records: pd.DataFrame, by: list[str]) -> pd.DataFrame:

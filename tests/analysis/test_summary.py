@@ -177,3 +177,14 @@ def test_as_other_tools_count(analysis: Analysis) -> None:
     e2e = 62.4 + 39 * 20
     assert found == pytest.approx({"vllm_ttft_ms": 62.4, "vllm_tpot_ms": 20.0, "aiperf_itl_ms": 20.0, "guidellm_tpot_ms": e2e / 40,
                                    "fw_ai_tpot_ms": 39 * 20 / 40})  # fmt: skip
+
+
+def test_latency_from_the_intended_time_is_beside_that_from_the_actual_send(tmp_path: Path) -> None:
+    """Open loop: each request left 1,000 ms late, so 552 ms after its send is 1,552 ms after its time."""
+    records = [dataclasses.replace(record, schedule_lag_ms=1000.0) for record in make_records(TRUTH)]
+    late = analyse_folder(write_run(tmp_path / "late", records, TRUTH))
+    sent, meant = (
+        find(late, "distributions", split="round", group="1", metric=name) for name in ("ttft_ms", "ttft_from_intended_ms")
+    )
+    assert meant["mean"] == pytest.approx(sent["mean"] + 1000)
+    assert meant["max"] == pytest.approx(sent["max"] + 1000)
