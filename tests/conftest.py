@@ -43,6 +43,11 @@ def wait_for(condition: Any, seconds: float = 20.0, what: str = "condition") -> 
     raise AssertionError(f"{what} did not come within {seconds} s")
 
 
+def hear_sigint() -> None:
+    """A suite that a shell has put into the background is started with SIGINT ignored, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass
 class Stub:
     """The test server and what it was asked."""
@@ -127,7 +132,7 @@ class LocustProcesses:
             command += ["--output-dir", str(self.output_dir), "--no-report", "--only-summary"]
         process = subprocess.Popen(
             command, cwd=ROOT, env={**os.environ, **env}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True,
+            start_new_session=True, preexec_fn=hear_sigint,
         )  # fmt: skip
         self.processes.append(process)
         return process

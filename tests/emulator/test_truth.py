@@ -54,7 +54,8 @@ def test_a_client_sees_tokens_when_they_were_sent(url: str) -> None:
     for number in range(5):
         started_ns = time.monotonic_ns()
         raw = ask_raw(url, messages=words(f"seen{number}", 20), headers=f"x-request-id: seen-{number}\r\n")
-        seen_ns = [started_ns + at_s * 1e9 for at_s, piece in zip(raw.at_s, raw.pieces, strict=True) if b'"content":" ' in piece]
+        received = zip(raw.at_s, raw.pieces, strict=True)  # a reader that was held up finds two tokens in one piece
+        seen_ns = [started_ns + at_s * 1e9 for at_s, piece in received for _ in range(piece.count(b'"content":" '))]
         (truth,) = truths(url, f"?id=seen-{number}")[1:]
         errors_ms += [(seen - sent) / 1e6 for seen, sent in zip(seen_ns, truth["token_sent_ns"], strict=True)]
     assert sorted(errors_ms)[len(errors_ms) // 2] < 2.0
