@@ -13,6 +13,7 @@ from flask import Response, abort, jsonify, request, send_from_directory
 from locust.env import Environment
 
 from locustfiles._dispatch import scenario_of
+from locustfiles._login import attach as attach_login
 from locustfiles._options import read_options
 from locustfiles._setup import check_caches, find_deployment, load_scenarios
 from scenarios.errors import BadInput
@@ -29,6 +30,7 @@ COLUMNS = {
     "ttft_p99_ms": "TTFT P99 (ms)",
     "tpot_p50_ms": "TPOT P50 (ms)",
     "tpot_p90_ms": "TPOT P90 (ms)",
+    "tpot_p99_ms": "TPOT P99 (ms)",
     "hit_percent": "Hit rate, reported (% of tokens)",
     "ttft_reduction_percent": "TTFT P50 below round 1 (%)",
     "client_limited": "Client-limited requests",
@@ -37,25 +39,33 @@ COLUMNS = {
 DASH = "-"
 
 
-def table_rows(coordinator: Any) -> list[dict[str, Any]]:
-    """One row per scenario and round of the run under way or the last one; a dash for what is not known yet."""
+def table_rows(coordinator: Any, base: str = "") -> list[dict[str, Any]]:
+    """One row per scenario and round of the run under way or the last one; a dash for what is not known yet.
+
+    `base`: the path below which Locust's page is served (`--web-base-path`).
+    """
     live, run = coordinator.live, coordinator.run
     if live is None or run is None:
         return []
     rows = []
     for row in live.rows():
-        note = f"{row['client_limited']} requests may be mistimed: more workers (--processes)" if row["client_limited"] else ""
         rows.append(
             {key: _cell(row[key]) for key in COLUMNS if key != "note"}
-            | {"note": note, "name": f"{row['scenario']} {row['round']}"}
+            | {"note": _note(row), "name": f"{row['scenario']} {row['round']}"}
         )
     if rows:
-        texts = [
-            *run.warnings,
-            *(["report: /kvcache/report/report.html"] if (run.folder / "report" / "report.html").is_file() else []),
-        ]
-        rows[-1]["note"] = "; ".join(text for text in (rows[-1]["note"], *texts) if text)
+        report = [f"report: {base}/kvcache/report/report.html"] if (run.folder / "report" / "report.html").is_file() else []
+        rows[-1]["note"] = "; ".join(text for text in (rows[-1]["note"], *run.warnings, *report) if text)
     return rows
+
+
+def _note(row: dict[str, Any]) -> str:
+    texts = []
+    if row["client_limited"]:
+        texts.append(f"{row['client_limited']} requests may be mistimed: more workers (--processes)")
+    if row["hit_unreported"] and row["hit_percent"] is not None:
+        texts.append(f"{row['hit_unreported']} requests without cached tokens are not in the hit rate")
+    return "; ".join(texts)
 
 
 def _cell(value: Any) -> Any:
@@ -84,6 +94,8 @@ def attach(environment: Environment, coordinator: Any) -> None:
     web_ui: Any = environment.web_ui
     if web_ui is None:
         return
+    base = (getattr(environment.parsed_options, "web_base_path", None) or "").rstrip("/")
+    attach_login(environment, base)
     structure = [{"key": key, "title": title} for key, title in COLUMNS.items()]
     web_ui.template_args |= {
         "extended_tabs": [{"title": "KV cache", "key": KEY}],
@@ -92,19 +104,23 @@ def attach(environment: Environment, coordinator: Any) -> None:
     }
 
     @web_ui.app.before_request
-    def check_form() -> Response | None:
-        if request.path.endswith("/swarm") and request.method == "POST" and (why := refused(environment)):
+    def check_form() -> Any:
+        if request.path != f"{base}/swarm" or request.method != "POST":
+            return None
+        if (turned_away := web_ui.auth_required_if_enabled(lambda: None)()) is not None:
+            return turned_away  # nothing of the form is read, and nothing said of it, before the login
+        if why := refused(environment):
             return jsonify({"success": False, "message": why, "host": environment.host})
         return None
 
     @web_ui.app.after_request
     def add_rows(response: Response) -> Response:
         if request.path.endswith("/stats/requests") and response.status_code == 200 and response.is_json:
-            extended = [{"key": KEY, "data": table_rows(coordinator)}]
+            extended = [{"key": KEY, "data": table_rows(coordinator, base)}]
             response.set_data(json.dumps({**response.get_json(), "extended_stats": extended}))
         return response
 
-    @web_ui.app.route("/kvcache/report/<path:name>")
+    @web_ui.app.route(f"{base}/kvcache/report/<path:name>")
     @web_ui.auth_required_if_enabled
     def report(name: str) -> Response:
         """Files of the last run's report, and of no other folder."""

@@ -46,3 +46,37 @@ def test_the_tab_follows_a_run(locust: LocustProcesses, stub: Stub) -> None:
     assert cold["ttft_p99_ms"] == "-"  # 25 requests do not carry it
     assert requests.get(f"{page}/kvcache/report/..%2frun.json", timeout=5).status_code == 404
     assert requests.get(f"{page}/kvcache/report/report.html", timeout=5).status_code == 404  # --no-report
+
+
+def test_before_the_login_nothing_is_said(locust: LocustProcesses, stub: Stub) -> None:
+    port = str(free_port())
+    page = f"http://127.0.0.1:{port}/load"
+    locust.start(
+        "-f", "locustfiles/cold_start.py", "--host", stub.url, "--requests", "4", "--web-host", "127.0.0.1", "--web-port", port,
+        "--web-base-path", "/load", "--web-login", KV_WEB_PASSWORD="opensesame",
+    )  # fmt: skip
+    wait_for(lambda: requests.get(f"{page}/login", timeout=1).ok, what="the login page")
+    bad_form = {"user_count": 2, "spawn_rate": 2, "deployment": "configs/none.yaml"}
+    for answer in (
+        requests.post(f"{page}/swarm", data=bad_form, timeout=5),
+        requests.get(f"{page}/kvcache/report/report.html", timeout=5),
+        requests.get(f"{page}/stats/requests", timeout=5),
+    ):
+        assert answer.url.startswith(f"{page}/login")
+        assert "cannot be read" not in answer.text
+    person = requests.Session()
+    wrong = person.post(f"{page}/login_submit", data={"username": "locust", "password": "sesame"}, timeout=5)
+    assert "wrong user name or password" in wrong.text
+    assert person.get(f"{page}/stats/requests", timeout=5).url.startswith(f"{page}/login")
+    entered = person.post(f"{page}/login_submit", data={"username": "locust", "password": "opensesame"}, timeout=5)
+    assert "KV cache" in entered.text
+    assert "opensesame" not in entered.text
+    assert "cannot be read" in person.post(f"{page}/swarm", data=bad_form, timeout=5).json()["message"]
+    good_form = {**bad_form, "deployment": "", "host": stub.url, "scenarios": "", "arrival": "closed"}
+    assert person.post(f"{page}/swarm", data=good_form, timeout=5).json()["success"]
+    run = wait_for(lambda: locust.runs() and locust.runs()[0].facts["complete"] and locust.runs()[0], what="the run's end")
+    (run.folder / "report").mkdir()
+    (run.folder / "report" / "report.html").write_text("the report")
+    assert person.get(f"{page}/kvcache/report/report.html", timeout=5).text == "the report"
+    table = person.get(f"{page}/stats/requests", timeout=5).json()["extended_stats"][0]["data"]
+    assert table[-1]["note"].endswith("report: /load/kvcache/report/report.html")
