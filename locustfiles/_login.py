@@ -23,7 +23,7 @@ WRONG_PASSWORD_DELAY_S = 1.0
 log = logging.getLogger(__name__)
 
 
-class _Person(UserMixin):  # type: ignore[misc]
+class _Person(UserMixin):
     def __init__(self, name: str) -> None:
         self.id = name
 
