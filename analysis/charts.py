@@ -228,14 +228,14 @@ def draw_residuals(axes: Axes, points: pd.DataFrame) -> None:
 
 
 def draw_stack(axes: Axes, parts: pd.DataFrame, name: str) -> None:
-    """Columns group, part, value: one horizontal stacked bar per group."""
+    """Columns group, part, value: one horizontal stacked bar per group; what is below zero goes to the left."""
     groups, names = list(dict.fromkeys(parts["group"])), list(dict.fromkeys(parts["part"]))
-    positions, left = np.arange(len(groups))[::-1], np.zeros(len(groups))
+    positions, right, left = np.arange(len(groups))[::-1], np.zeros(len(groups)), np.zeros(len(groups))
     for part, style in zip(names, [*LOOKS.values()] * (1 + len(names) // len(LOOKS)), strict=False):
         widths = parts[parts["part"].eq(part)].set_index("group")["value"].reindex(groups).fillna(0.0).to_numpy()
-        axes.barh(positions, widths, left=left, height=0.6, color=style["color"], hatch=style["hatch"], edgecolor=COLOURS["ink"],
-                  linewidth=0.6, label=part)  # fmt: skip
-        left = left + widths
+        axes.barh(positions, widths, left=np.where(widths < 0, left, right), height=0.6, color=style["color"], hatch=style["hatch"],
+                  edgecolor=COLOURS["ink"], linewidth=0.6, label=part)  # fmt: skip
+        right, left = right + np.maximum(widths, 0), left + np.minimum(widths, 0)
     axes.set_yticks(positions, groups)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(name)

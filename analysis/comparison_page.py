@@ -13,6 +13,7 @@ from analysis.figures import Chart, draw
 from analysis.pages import Block, Page, section
 from analysis.run_charts import slug
 from analysis.run_comparison import RunComparison
+from analysis.store_cost import cost_table
 from analysis.tidy import rows_of
 from analysis.views import Table
 from analysis.wording import DASH, change, number, percent, plural
@@ -221,7 +222,8 @@ def comparison_page(found: RunComparison) -> Page:
     sections = [section("Conditions", [conditions_table(found)])]
     for scenario in names:
         parts = [part for run, name in zip(found.runs, found.names, strict=True) for part in stage_parts(run, scenario, name)]
-        blocks = [verdict_table(found, scenario), throughput_chart(found, scenario), stage_chart(parts, scenario)]
+        costs = cost_table([(name, run.stats) for run, name in zip(found.runs, found.names, strict=True)], scenario)
+        blocks = [verdict_table(found, scenario), costs, throughput_chart(found, scenario), stage_chart(parts, scenario)]
         sections.append(section(f"Scenario {scenario}: every run against {found.names[0]}", blocks))
     lines = tuple((name, views.run_line(run.stats), str(run.source)) for run, name in zip(found.runs, found.names, strict=True))
     sections.append(section("The runs", [Table("What was compared", ("name", "run", "folder"), lines, texts=(1, 2))]))

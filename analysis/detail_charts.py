@@ -8,9 +8,11 @@ from analysis import charts, views
 from analysis.figures import Chart, draw
 from analysis.pipeline import Analysis
 from analysis.run_charts import slug
+from analysis.stage_views import part_name, place
 from analysis.tidy import rows_of
 from analysis.wording import number, percent
 
+UNSEEN = 0.0005  # of the longest bar: a part that is nowhere wider is left out of the legend
 TIER_NAMES = {"gpu": "GPU prefix cache", "external": "LMCache or Mooncake", "computed": "computed"}
 
 
@@ -45,21 +47,9 @@ def tier_chart(analysis: Analysis, scenario: str) -> Chart | None:
 
 
 def stage_parts(analysis: Analysis, scenario: str, name: str = "") -> list[tuple[str, str, float]]:
-    """(group, stage, ms) of each round: the roles' queue and prefill in the order of the path, and what of the TTFT is left."""
-    parts: list[tuple[str, str, float]] = []
-    for number_ in sorted({row["round"] for row in views.find(analysis.stats["stages"], scenario=scenario)}):
-        client = views.find(
-            analysis.stats["distributions"], scenario=scenario, split="round", group=str(number_), metric="ttft_ms"
-        )
-        group, known = f"{name + ' ' if name else ''}round {number_}", 0.0
-        for row in views.find(analysis.stats["stages"], scenario=scenario, round=number_):
-            for stage in ("queue", "prefill"):
-                value = row[f"{stage}_ms"] or 0.0
-                known += value
-                parts.append((group, f"{row['role']}: {stage}", value))
-        if client:
-            parts.append((group, "rest of the TTFT (proxy, transfer, network)", max(0.0, client[0]["mean"] - known)))
-    return parts
+    """(group, part, ms) of each round, in the order of the path; what is not measured says so. They add up to the client's mean TTFT."""
+    rows = sorted(views.find(analysis.stats["ttft_parts"], scenario=scenario), key=lambda row: (place(row), row["round"]))
+    return [(f"{name + ' ' if name else ''}round {row['round']}", part_name(row), row["ms"]) for row in rows]
 
 
 def stage_chart(parts: list[tuple[str, str, float]], scenario: str) -> Chart | None:
@@ -68,9 +58,11 @@ def stage_chart(parts: list[tuple[str, str, float]], scenario: str) -> Chart | N
         return None
     frame = pd.DataFrame(parts, columns=["group", "part", "value"])
     text = "; ".join(f"{group} {part} {number(value)} ms" for group, part, value in parts if value)
-    groups = frame["group"].nunique()
-    return draw(slug(f"stages-{scenario}"), "What the mean TTFT is made of, by the servers' metrics", text,
-                lambda axes: charts.draw_stack(axes, frame, "mean time per request (ms)"), (7.6, 1.7 + 0.42 * groups))  # fmt: skip
+    seen = frame["value"].abs().groupby(frame["part"]).transform("max") >= UNSEEN * frame.groupby("group")["value"].sum().max()
+    frame = frame[seen]
+    height = 1.5 + 0.42 * frame["group"].nunique() + 0.12 * frame["part"].nunique()
+    return draw(slug(f"stages-{scenario}"), "What the mean TTFT is made of: each bar adds up to the client's", text,
+                lambda axes: charts.draw_stack(axes, frame, "mean time per request (ms)"), (7.6, height))  # fmt: skip
 
 
 def gauge_charts(analysis: Analysis) -> list[Chart]:

@@ -117,36 +117,6 @@ def server_count_table(stats: Stats, scenario: str) -> Table:
     return Table(f"{scenario}: do server and client count alike?", header, tuple(rows), "by round", texts=(1,))
 
 
-def stage_table(stats: Stats, scenario: str) -> Table:
-    """Stage times by the servers' histograms, beside the client's TTFT."""
-    rows = []
-    for row in find(stats["stages"], scenario=scenario):
-        client = find(stats["distributions"], scenario=scenario, split="round", group=str(row["round"]), metric="ttft_ms")
-        times = [number(row[key]) for key in ("queue_ms", "prefill_ms", "decode_ms", "server_ttft_ms")]
-        rows.append(
-            (
-                f"round {row['round']}, {row['role']}",
-                whole(row["requests"]),
-                *times,
-                number(client[0]["mean"]) if client else DASH,
-            )
-        )
-    header = ("", "requests", "queue, ms", "prefill, ms", "decode, ms", "server's TTFT, ms", "client's TTFT, ms")
-    note = "Means per request. A KV load in the background is booked as queue time by the engine."
-    return Table(f"{scenario}: stage times, measured by the servers", header, tuple(rows), "by round", (note,))
-
-
-def store_table(stats: Stats, scenario: str) -> Table:
-    rows = [
-        (f"round {row['round']}, {row['role']}: {row['operation']}", number((row["bytes"] or 0) / 1e9), number(row["seconds"]),
-         number(row["gb_per_s"]), whole(row["failed_keys"]))
-        for row in find(stats["store_traffic"], scenario=scenario)
-        if row["bytes"] or row["failed_keys"]
-    ]  # fmt: skip
-    header = ("", "GB", "seconds in all", "GB/s", "failed keys")
-    return Table(f"{scenario}: traffic with the Mooncake store", header, tuple(rows), "by round")
-
-
 def goodput_table(stats: Stats) -> Table:
     """Requests that met every objective, by round."""
     rows = tuple(

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from analysis import arm_views, detail_charts, detail_views, run_charts, views
+from analysis import arm_views, detail_charts, detail_views, run_charts, stage_views, views
 from analysis.figures import Chart
 from analysis.pipeline import Analysis
 from analysis.views import Table
@@ -106,10 +106,11 @@ def scenario_blocks(analysis: Analysis, name: str, charts: bool) -> list[Block |
     blocks += [drawn.get("tpot-ms-ecdf-by-round"), detail_views.cache_table(stats, name), detail_views.tier_table(stats, name)]
     blocks += [detail_charts.tier_chart(analysis, name) if charts else None, detail_views.server_count_table(stats, name)]
     blocks += [
-        detail_views.stage_table(stats, name),
+        stage_views.gain_table(stats, name),
+        stage_views.parts_table(stats, name),
         stage_chart(analysis, name) if charts else None,
-        detail_views.store_table(stats, name),
     ]
+    blocks += [view(stats, name) for view in (stage_views.stage_table, stage_views.transfer_table, stage_views.efficiency_table)]
     return [*blocks, detail_views.effects_table(stats, name, "round"), detail_views.effects_table(stats, name, "evidence")]
 
 

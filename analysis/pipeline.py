@@ -17,14 +17,18 @@ from analysis import (
     arms,
     cache,
     comparison,
+    gains,
     goodput,
+    hidden_failures,
     model_tables,
     other_tools,
     stages,
     steadiness,
     summary,
     targets,
+    transfers,
     ttft_model,
+    ttft_parts,
     windows,
 )
 from analysis import verdicts as verdicts_
@@ -81,13 +85,15 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
     problems = [*run.problems, *evidence_problems, *_failures(records), *_client(client), *server_problems]
     problems += steadiness.steadiness_problems(steady)
     block = block_size(run.info) or windows.BLOCK_SIZE_TOKENS
-    verdicts = verdicts_.judge(rounds, run.info, servers["tiers"], servers["store_traffic"], block)
-    problems += [*verdicts_.problems_of(verdicts), *verdicts_.failures(rounds, servers["tiers"], servers["store_traffic"], block)]
+    verdicts = verdicts_.judge(rounds, run.info, servers["tiers"], servers["transfers"], block)
+    problems += verdicts_.problems_of(verdicts)
+    problems += hidden_failures.hidden_failures(rounds, servers["tiers"], servers["transfers"], block)
     objectives = dict(slo or run.info["deployment"].get("slo") or {})
     rates = arms.load_rates(verdicts, records, _kv_bytes(run.info), _link_gb_per_s(run.info))
     problems += arms.implausible(rates)
     effects = cold_against_hit(run, records, rounds)
     scenarios = list(dict.fromkeys(rounds["scenario"]))
+    distributions = _distributions(records)
     stats = {
         "kind": KIND,
         "format": STATS_FORMAT,
@@ -106,10 +112,13 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
         .size()
         .rename("requests")
         .reset_index(),
-        "distributions": _distributions(records),
+        "distributions": distributions,
         "failures": summary.failures(records),
         "verdicts": verdicts,
         "load_rates": rates,
+        "gains": gains.gains(verdicts, rounds, distributions, run.info, _link_gb_per_s(run.info)),
+        "ttft_parts": ttft_parts.ttft_parts(servers["stages"], servers["transfers"], servers["tiers"], distributions, rounds),
+        "transfer_efficiency": transfers.efficiency(servers["transfers"], servers["tiers"], _kv_bytes(run.info)),
         "slo": objectives,
         "goodput": goodput.goodput_table(records, objectives, rounds),
         "effects": effects,
@@ -122,7 +131,7 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
         "ttft_model": _model(records, run.info),
         "samples": _samples(records),
     }
-    return Analysis(Path(folder), plain(stats), records)
+    return Analysis(Path(folder), plain(stats), verdicts_.answered_by(records, verdicts))
 
 
 def _distributions(records: pd.DataFrame) -> pd.DataFrame:
@@ -151,7 +160,7 @@ def server_tables(run: Run, rounds: pd.DataFrame) -> tuple[dict[str, pd.DataFram
     changed, problems = stages.deltas(series)
     tiers = stages.tiers(changed)
     checked = stages.check_client_counts(tiers, rounds)
-    tables = {"tiers": tiers, "stages": stages.stage_times(changed), "store_traffic": stages.store_traffic(changed),
+    tables = {"tiers": tiers, "stages": stages.stage_times(changed), "transfers": transfers.transfers(changed),
               "server_counts": checked, "gauges": stages.gauge_series(series)}  # fmt: skip
     return tables, [*problems, *_disagreement(checked)]
 

@@ -78,13 +78,13 @@ def tiers(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _sum(group: pd.DataFrame, metric: str) -> float:
+def delta_sum(group: pd.DataFrame, metric: str) -> float:
     return float(group.loc[group["metric"].eq(metric), "delta"].sum())
 
 
 def _from_caches(group: pd.DataFrame) -> dict[str, float]:
-    prompt = _sum(group, "vllm:prompt_tokens_total")
-    gpu, external = (_sum(group, f"vllm:{kind}prefix_cache_hits_total") for kind in ("", "external_"))
+    prompt = delta_sum(group, "vllm:prompt_tokens_total")
+    gpu, external = (delta_sum(group, f"vllm:{kind}prefix_cache_hits_total") for kind in ("", "external_"))
     return {"gpu": gpu, "external": external, "computed": max(0.0, prompt - gpu - external)} if prompt else {}
 
 
@@ -99,7 +99,7 @@ def stage_times(table: pd.DataFrame) -> pd.DataFrame:
         times = {stage: _mean_ms(group, f"vllm:request_{stage}_time_seconds") for stage in STAGES}
         times["server_ttft"] = _mean_ms(group, "vllm:time_to_first_token_seconds")
         if any(value is not None for value in times.values()):
-            count = _sum(group, "vllm:time_to_first_token_seconds_count") or _sum(
+            count = delta_sum(group, "vllm:time_to_first_token_seconds_count") or delta_sum(
                 group, "vllm:request_prefill_time_seconds_count"
             )
             named = {f"{name}_ms": value for name, value in times.items()}
@@ -109,25 +109,8 @@ def stage_times(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean_ms(group: pd.DataFrame, name: str) -> float | None:
-    count = _sum(group, f"{name}_count")
-    return 1000 * _sum(group, f"{name}_sum") / count if count > 0 else None
-
-
-def store_traffic(table: pd.DataFrame) -> pd.DataFrame:
-    """Bytes and time of the Mooncake store's operations as vLLM counts them, per scenario, round, role and operation."""
-    key: Any
-    rows = []
-    chosen = table[table["metric"].str.startswith("vllm:mooncake_store_operation_")]
-    operation = chosen["labels"].map(lambda text: label(text, "operation"))
-    for key, group in chosen.groupby([chosen["scenario"], chosen["round"], chosen["role"], operation], sort=False):
-        moved, seconds = (
-            _sum(group, "vllm:mooncake_store_operation_bytes_total"),
-            _sum(group, "vllm:mooncake_store_operation_time_seconds_sum"),
-        )
-        failed = _sum(group, "vllm:mooncake_store_operation_failed_keys_total")
-        rate = moved / seconds / 1e9 if moved > 0 and seconds > 0 else None
-        rows.append((*key, moved, seconds, rate, failed))
-    return pd.DataFrame(rows, columns=["scenario", "round", "role", "operation", "bytes", "seconds", "gb_per_s", "failed_keys"])
+    count = delta_sum(group, f"{name}_count")
+    return 1000 * delta_sum(group, f"{name}_sum") / count if count > 0 else None
 
 
 def gauge_series(table: pd.DataFrame) -> pd.DataFrame:

@@ -12,12 +12,13 @@ import pandas as pd
 
 from analysis.problems import Problem
 from analysis.tidy import rows_of
+from analysis.transfers import LOAD
 
 COLD, BY_NONCE, CONTAMINATED, UNKNOWN, NO_HIT = "cold proven", "cold by nonce", "contaminated", "unknown", "nothing hit"
 DOMINANT = 0.9  # share of the cached tokens that one tier must have served to give its name
 WANTED_TIER = {"gpu_hit": "gpu", "cpu_hit": "cpu", "store_hit": "store"}
 LOOKUP_ROLES = ("prefiller", "server")
-CHUNK_TOKENS = 256  # of LMCache and of stores below vLLM: a decoder may compute the rest of one
+FULL = 0.9  # share of the planned cached tokens below which a hit is a partial one
 TOKENS = ("prompt_tokens", "cached_tokens", "allowed_tokens", "gpu_tokens", "below_tokens", "computed_tokens")
 COLUMNS = ("scenario", "round", "arm", "verdict", "tier", *TOKENS, "evidence", "text")
 Facts = dict[str, Any]
@@ -49,8 +50,10 @@ def _source(row: Facts, tiers: pd.DataFrame) -> Facts | None:
 
 
 def _read_from_store(row: Facts, traffic: pd.DataFrame) -> bool:
-    mine = traffic[traffic["scenario"].eq(row["scenario"]) & traffic["round"].eq(row["round"])]
-    return bool((mine["operation"].astype(str).str.contains("get") & (mine["bytes"] > 0)).any())
+    mine = traffic[
+        traffic["scenario"].eq(row["scenario"]) & traffic["round"].eq(row["round"]) & traffic["via"].eq("Mooncake store")
+    ]
+    return bool((mine["kind"].eq(LOAD) & (mine["bytes"] > 0)).any())
 
 
 def _judge_round(row: Facts, entry: Facts, source: Facts | None, from_store: bool, block: int, nonce_given: bool) -> Facts:
@@ -74,7 +77,23 @@ def _judge_round(row: Facts, entry: Facts, source: Facts | None, from_store: boo
         tier = _tier(cached, slack, source, from_store)
         found["tier"] = tier
         verdict, text = _hit(tier, cached, row["prompt_tokens"], source)
+        if verdict not in (UNKNOWN, NO_HIT) and _known(allowed) and cached + slack < FULL * allowed:
+            verdict, text = f"partial {verdict}", f"{text}; the plan allows {allowed:,.0f}"
+    found |= {"evidence": found["evidence"] + _canary_says(entry)}
     return found | {"verdict": verdict, "text": text}
+
+
+def _canary_says(entry: Facts) -> str:
+    """What a canary that was stored before said when it was asked again after the caches were emptied."""
+    canary = entry.get("canary") or {}
+    sources = {
+        "the GPU cache": canary.get("gpu_tokens"),
+        "below": canary.get("external_tokens"),
+        "computing": canary.get("computed_tokens"),
+    }
+    if not any(sources.values()):
+        return ""
+    return ", a canary answered by " + " and ".join(name for name, tokens in sources.items() if tokens)
 
 
 def _known(value: Any) -> bool:
@@ -120,6 +139,19 @@ def _hit(tier: str | None, cached: Any, prompt: Any, source: Facts | None) -> tu
     return names[tier], parts
 
 
+def answered_by(records: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Adds each request's round `verdict`, and `answered_by`: computed, or the tier where one tier answered its round, else cache.
+
+    Missing where nothing tells whether this request hit.
+    """
+    keys = ["scenario", "round"]
+    joined = records[keys].astype({"scenario": str}).merge(verdicts[[*keys, "verdict", "tier"]], on=keys, how="left")
+    named = joined["tier"].where(joined["tier"].isin(("gpu", "cpu", "store", "below")), "cache")
+    tier = named.where(records["window"].isin(("hit", "partial")).to_numpy())
+    answered = tier.mask(records["window"].eq("cold").to_numpy(), "computed")
+    return records.assign(verdict=joined["verdict"].to_numpy(), answered_by=answered.to_numpy())
+
+
 def problems_of(verdicts: pd.DataFrame) -> list[Problem]:
     """What a verdict says against a round: contaminated cold, an arm that another tier answered, a hit round without hits."""
     found = []
@@ -134,38 +166,15 @@ def problems_of(verdicts: pd.DataFrame) -> list[Problem]:
             found.append(
                 Problem("warning", "arm_not_hit", f"{where} was to be a {row['arm']}, and nothing hit: {row['text']}.", todo)
             )
-        elif wanted and row["tier"] and row["tier"] != wanted and not (row["tier"] == "below" and wanted != "gpu"):
+        if row["verdict"].startswith("partial "):
+            todo = "Evicted, put only in part, or not yet put? Compare by evidence; see the tiers and the store's page."
+            severity = "warning" if wanted else "note"
+            found.append(Problem(severity, "partial_hit", f"{where} hit less than planned: {row['text']}.", todo))
+        if wanted and row["tier"] and row["tier"] != wanted and not (row["tier"] == "below" and wanted != "gpu"):
             todo = "Its figures are not those of the tier it is named after. See cache_actions in run.json: was a reset refused?"
             found.append(
                 Problem(
                     "warning", "wrong_tier", f"{where} was to be a {row['arm']}, but is a {row['verdict']}: {row['text']}.", todo
                 )
             )
-    return found
-
-
-def failures(rounds: pd.DataFrame, tiers: pd.DataFrame, traffic: pd.DataFrame, block: int) -> list[Problem]:
-    """What no client can see: a decoder that computes prompts anew, puts that fail, answers without a token."""
-    found = []
-    for row in rows_of(rounds):
-        where, requests = f"round {row['round']} of {row['scenario']}", row["succeeded"] or 0
-        mine = tiers[tiers["scenario"].eq(row["scenario"]) & tiers["round"].eq(row["round"]) & tiers["role"].eq("decoder")]
-        computed = float(mine["computed"].sum())
-        if requests and computed > requests * max(block, CHUNK_TOKENS):
-            each = f"{computed:,.0f} prompt tokens in {where} ({computed / requests:,.0f} per request)"
-            text = f"The decoder computed {each}: the hand-off does not happen."
-            todo = "The store's put is slower than the proxy: use one that waits for it, or a direct hand-off (NIXL, MooncakeConnector)."
-            found.append(Problem("warning", "no_hand_off", text, todo))
-        moves = traffic[traffic["scenario"].eq(row["scenario"]) & traffic["round"].eq(row["round"])]
-        for move in rows_of(moves[moves["failed_keys"] > 0]):
-            text = f"{move['failed_keys']:,.0f} keys failed in {move['operation']} of the {move['role']} in {where}."
-            found.append(
-                Problem(
-                    "warning", "store_failures", text, "The store is full, or its transfers fail: see its master's log and page."
-                )
-            )
-        empty = (row.get("failed_by_status") or {}).get("no_output", 0)
-        if empty:
-            text = f"{empty} answers of {where} were 200 OK without a single token."
-            found.append(Problem("warning", "empty_streams", text, "A failed KV load may end so: see the decoder's log."))
     return found

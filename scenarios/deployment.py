@@ -161,6 +161,8 @@ def load_models(path: Path = CONFIGS / "models.yaml") -> tuple[str, dict[str, Mo
     models = {}
     for key, values in entries.items():
         section = Section(values, source, f"models.{key}.")
+        for name in ("active_parameters", "attention_flop_per_token2"):
+            section.take(name, int, None, low=1)
         models[key] = ModelInfo(
             key,
             section.take("served_name", str),

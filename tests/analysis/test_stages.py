@@ -61,7 +61,7 @@ def test_tiers_stages_and_agreement(tmp_path: Path) -> None:
     assert [row["server_cached_tokens"] for row in stats["server_counts"]] == [64_000, 81_600]
     assert [row["client_cached_tokens"] for row in stats["server_counts"]] == [64_000, 81_600]
     assert "cached_tokens_disagree" not in {problem["code"] for problem in stats["problems"]}
-    [load] = [row for row in stats["store_traffic"] if row["bytes"]]
+    [load] = [row for row in stats["transfers"] if row["bytes"]]
     assert load["gb_per_s"] == pytest.approx(4e9 / 4 / 1e9)
 
 

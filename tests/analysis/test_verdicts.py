@@ -7,11 +7,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis import arms, verdicts
+from analysis import arms, hidden_failures, verdicts
+from analysis.transfers import COLUMNS
 
 BLOCK = 16
 INFO: dict[str, Any] = {"rounds": [], "command": ["locust"]}
-TRAFFIC = pd.DataFrame(columns=["scenario", "round", "role", "operation", "bytes", "seconds", "gb_per_s", "failed_keys"])
+TRAFFIC = pd.DataFrame(columns=COLUMNS)
 
 
 def rounds(*numbers: int, reported: float | None = None, planned: float = 0.0, **more: Any) -> pd.DataFrame:
@@ -28,7 +29,9 @@ def tiers(*rows: tuple[int, str, float, float, float]) -> pd.DataFrame:
 
 
 def traffic(operation: str, moved: float, failed: float = 0.0, number: int = 1) -> pd.DataFrame:
-    return pd.DataFrame([("s", number, "server", operation, moved, 1.0, None, failed)], columns=TRAFFIC.columns)
+    kind = {"load_get": "load", "save_put": "save"}[operation]
+    row = ("s", number, "server", "Mooncake store", operation, kind, moved, 1.0, None, failed, False)
+    return pd.DataFrame([row], columns=COLUMNS)
 
 
 def one(table: pd.DataFrame, info: dict[str, Any] = INFO, tier_rows: Any = (), moves: pd.DataFrame = TRAFFIC) -> dict[str, Any]:
@@ -104,15 +107,33 @@ def test_a_store_arm_that_the_gpu_answered_is_a_warning() -> None:
     assert [problem.code for problem in verdicts.problems_of(judged)] == ["arm_not_hit"]
 
 
+@pytest.mark.parametrize(("cached", "verdict"), [(32_400.0, "GPU hit"), (32_240.0, "GPU hit"), (32_239.0, "partial GPU hit")])
+def test_a_hit_well_below_the_plan_is_partial(cached: float, verdict: str) -> None:
+    """90 % of the planned 36,000 tokens, less a block for each of the 10 requests: 32,240."""
+    info = {**INFO, "rounds": [{"scenario": "s", "round": 2, "arm": "gpu_hit"}]}
+    judged = verdicts.judge(
+        rounds(2, planned=36_000.0), info, tiers((2, "server", cached, 0.0, 40_000.0 - cached)), TRAFFIC, BLOCK
+    )
+    assert judged["verdict"].iloc[0] == verdict
+    assert [problem.code for problem in verdicts.problems_of(judged)] == ["partial_hit"] * (verdict != "GPU hit")
+
+
+def test_the_canary_is_part_of_the_evidence() -> None:
+    canary = {"prompt_tokens": 800, "gpu_tokens": 0.0, "external_tokens": 784.0, "computed_tokens": 16.0}
+    info = {**INFO, "rounds": [{"scenario": "s", "round": 3, "arm": "store_hit", "canary": canary}]}
+    found = one(rounds(3), info, tier_rows=[(3, "server", 0.0, 36_000.0, 4_000.0)])
+    assert found["evidence"] == "counters of the server, a canary answered by below and computing"
+
+
 def test_failures_that_no_client_sees() -> None:
     rows = tiers((1, "prefiller", 0.0, 0.0, 40_000.0), (1, "decoder", 0.0, 36_000.0, 2_560.0))
-    assert verdicts.failures(rounds(1), rows, TRAFFIC, BLOCK) == []  # 256 tokens per request: the rest of a chunk
+    assert hidden_failures.hidden_failures(rounds(1), rows, TRAFFIC, BLOCK) == []  # 256 tokens per request: the rest of a chunk
     rows = tiers((1, "prefiller", 0.0, 0.0, 40_000.0), (1, "decoder", 0.0, 0.0, 40_000.0))
     table = rounds(1, failed_by_status={"no_output": 2})
-    found = verdicts.failures(table, rows, traffic("save_put", 1e9, failed=2_301.0), BLOCK)
+    found = hidden_failures.hidden_failures(table, rows, traffic("save_put", 1e9, failed=2_301.0), BLOCK)
     assert [problem.code for problem in found] == ["no_hand_off", "store_failures", "empty_streams"]
     assert "4,000 per request" in found[0].text
-    assert "2,301 keys failed in save_put" in found[1].text
+    assert "2,301 transfers or keys failed in save_put (Mooncake store)" in found[1].text
 
 
 def records() -> pd.DataFrame:

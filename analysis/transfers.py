@@ -1,0 +1,92 @@
+"""Counter deltas come in, what moved KV goes out: bytes, seconds, rate and failures per round, role and operation.
+
+Stores and connectors count in names of their own: vLLM's Mooncake store, MooncakeConnector and NIXL, and LMCache inside the engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.stages import delta_sum, label
+
+LOAD, SAVE, HAND_OFF, OTHER = "load", "save", "hand-off", "other"
+STORE = "vllm:mooncake_store_operation_"
+STORE_KINDS = {"load_get": LOAD, "save_put": SAVE}
+COLUMNS = (
+    "scenario", "round", "role", "via", "operation", "kind", "bytes", "seconds", "gb_per_s", "failed", "in_prefill",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Names of one kind of transfer. `in_prefill`: it is booked there by the engine, not as queue time."""
+
+    via: str
+    operation: str
+    kind: str
+    bytes: str | None
+    seconds: str | None
+    failed: tuple[str, ...] = ()
+    in_prefill: bool = False
+
+
+NAMED = (
+    Counters(
+        "MooncakeConnector", "push", HAND_OFF, "vllm:mooncake_bytes_transferred_sum", "vllm:mooncake_xfer_time_seconds_sum",
+        ("vllm:mooncake_num_failed_transfers_total", "vllm:mooncake_num_failed_recvs_total", "vllm:mooncake_num_kv_expired_reqs_total"),
+    ),
+    Counters(
+        "NIXL", "read", HAND_OFF, "vllm:nixl_bytes_transferred_sum", "vllm:nixl_xfer_time_seconds_sum",
+        ("vllm:nixl_num_failed_transfers_total", "vllm:nixl_num_failed_notifications_total", "vllm:nixl_num_kv_expired_reqs_total"),
+    ),
+    Counters("LMCache", "retrieve", LOAD, None, "lmcache:time_to_retrieve_sum", ("lmcache:get_blocking_failed_count",), True),
+    Counters("LMCache", "store", SAVE, None, "lmcache:time_to_store_sum", ("lmcache:put_failed_count",), True),
+    Counters("LMCache", "remote read", OTHER, "lmcache:num_remote_read_bytes_total", None),
+    Counters("LMCache", "remote write", OTHER, "lmcache:num_remote_write_bytes_total", None),
+)  # fmt: skip
+
+
+def transfers(table: pd.DataFrame) -> pd.DataFrame:
+    """COLUMNS per scenario, round, role and operation; seconds are summed over requests and ranks, so a rate is that of one of them."""
+    key: Any
+    rows = []
+    for key, group in table.groupby(["scenario", "round", "role"], sort=False):
+        store = group[group["metric"].str.startswith(STORE)]
+        for operation, moves in store.groupby(store["labels"].map(lambda text: label(text, "operation")), sort=False):
+            name = Counters(
+                "Mooncake store",
+                str(operation),
+                STORE_KINDS.get(str(operation), OTHER),
+                f"{STORE}bytes_total",
+                f"{STORE}time_seconds_sum",
+                (f"{STORE}failed_keys_total",),
+            )
+            rows.append((*key, *_figures(moves, name)))
+        for name in NAMED:
+            if group["metric"].isin([name.bytes, name.seconds, *name.failed]).any():
+                rows.append((*key, *_figures(group, name)))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _figures(group: pd.DataFrame, name: Counters) -> tuple[Any, ...]:
+    moved = delta_sum(group, name.bytes) if name.bytes else 0.0
+    seconds = delta_sum(group, name.seconds) if name.seconds else 0.0
+    failed = sum(delta_sum(group, metric) for metric in name.failed)
+    rate = moved / seconds / 1e9 if moved > 0 and seconds > 0 else None
+    return name.via, name.operation, name.kind, moved, seconds, rate, failed, name.in_prefill
+
+
+def efficiency(moved: pd.DataFrame, tiers: pd.DataFrame, kv_bytes_per_token: float | None) -> pd.DataFrame:
+    """Bytes that were moved per token that was loaded, against the model's KV bytes per token: more is padding or loading twice.
+
+    One row per scenario, round and role that loaded KV from below the GPU and counted its bytes.
+    """
+    loads = moved[moved["kind"].isin([LOAD, HAND_OFF]) & (moved["bytes"] > 0)]
+    joined = loads.merge(tiers[tiers["external"] > 0], on=["scenario", "round", "role"])
+    per_token = joined["bytes"] / joined["external"]
+    share = per_token / kv_bytes_per_token if kv_bytes_per_token else pd.Series(float("nan"), index=joined.index)
+    columns = ["scenario", "round", "role", "via", "external", "bytes_per_token", "of_kv_bytes", "gb_per_s"]
+    return joined.assign(bytes_per_token=per_token, of_kv_bytes=share)[columns].rename(columns={"external": "loaded_tokens"})
