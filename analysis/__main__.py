@@ -8,10 +8,10 @@ from pathlib import Path
 
 from analysis import ci
 from analysis.commands import EXIT_NOT_COMPARABLE, gate, run_command, run_text
-from analysis.goodput import parse_slo
 from analysis.pipeline import analyse_folder
 from analysis.stats_file import write_stats
 from scenarios.errors import BadInput
+from scenarios.slo import parse_slo
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -5,7 +5,7 @@ A failed request meets nothing. An answer too short to have a TPOT is not held t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -43,17 +43,3 @@ def goodput_table(records: pd.DataFrame, slo: Mapping[str, float], rounds: pd.Da
 def goodput_per_s(met: int, wall_s: float | None) -> float | None:
     """Requests that met all objectives / wall time of their round; None where that is not known."""
     return met / wall_s if wall_s is not None and wall_s > 0 else None
-
-
-def parse_slo(words: Sequence[str]) -> dict[str, float]:
-    """ttft_ms=2000 tpot_ms=50 -> limits in ms; BadInput names the word and what is allowed."""
-    found = {}
-    for word in words:
-        name, _, value = word.partition("=")
-        try:
-            found[name] = float(value)
-        except ValueError:
-            found[name] = -1.0
-        if name not in OBJECTIVES or not found[name] > 0:
-            raise BadInput(f"--slo is {word!r}; expected NAME=MS with one of {', '.join(OBJECTIVES)}, e.g. ttft_ms=2000")
-    return found

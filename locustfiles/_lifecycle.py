@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from locust import events
@@ -13,6 +14,7 @@ from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from locustfiles._agent import Agent
 from locustfiles._dispatch import ScenarioDispatcher, scenario_of
+from locustfiles._dry_run import dry_run_text
 from locustfiles._live_tab import attach as attach_tab
 from locustfiles._options import read_options
 from locustfiles._rounds import EXIT_BAD_INPUT, Coordinator
@@ -23,11 +25,26 @@ from scenarios.errors import BadInput
 
 def _refuse_bad_options(environment: Environment) -> None:
     """Headless runs end here if something a person wrote is wrong: before workers are waited for, before any user exists."""
+    options = read_options(environment.parsed_options)  # type: ignore[arg-type]
+    load_scenarios(options, [scenario_of(cls) for cls in environment.user_classes])
+    check_caches(options, find_deployment(options, environment.host))
+    check_writable(options.output_dir)
+
+
+def _dry_run(environment: Environment) -> None:
+    """Say what a run would send, and end, headless or not; no worker is waited for."""
+    options = read_options(environment.parsed_options)  # type: ignore[arg-type]
+    scenarios = load_scenarios(options, [scenario_of(cls) for cls in environment.user_classes])
+    known = options.deployment is not None or environment.host
+    users = int(environment.parsed_options.num_users or 1)  # type: ignore[union-attr]
+    print(dry_run_text(options, scenarios, find_deployment(options, environment.host) if known else None, users), flush=True)
+    sys.exit(0)
+
+
+def _refused(step: Callable[[Environment], None], environment: Environment) -> None:
+    """BadInput is one line and an exit code, never a traceback."""
     try:
-        options = read_options(environment.parsed_options)  # type: ignore[arg-type]
-        load_scenarios(options, [scenario_of(cls) for cls in environment.user_classes])
-        check_caches(options, find_deployment(options, environment.host))
-        check_writable(options.output_dir)
+        step(environment)
     except BadInput as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(EXIT_BAD_INPUT)
@@ -43,8 +60,10 @@ def _on_init(environment: Environment, runner: Any, **_: Any) -> None:
     if isinstance(runner, WorkerRunner | LocalRunner):
         _attach_agent(environment)
     if isinstance(runner, MasterRunner | LocalRunner):
+        if environment.parsed_options is not None and environment.parsed_options.dry_run:
+            _refused(_dry_run, environment)
         if environment.parsed_options is not None and environment.parsed_options.headless:
-            _refuse_bad_options(environment)
+            _refused(_refuse_bad_options, environment)
         _attach_coordinator(environment)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from locust import events
 
+from locustfiles._study_options import StudyOptions, declare, read_study
 from scenarios.caches import ARMS
 from scenarios.errors import BadInput
 
@@ -47,6 +48,7 @@ class Options:
     preflight_only: bool
     gate: bool
     report: bool
+    study: StudyOptions
 
 
 def _number(name: str, value: Any, kind: type, low: float) -> Any:
@@ -130,6 +132,7 @@ def _declare(parser: Any) -> None:
         help="Exit non-zero when a target is missed (1), or the run is incomplete (2)")  # fmt: skip
     add("--no-report", action="store_true", default=False, env_var="KV_NO_REPORT",
         help="Write stats.json, but no report/ at the end of the run")  # fmt: skip
+    declare(group, _arg)
 
 
 def _words(given: Any) -> list[str]:
@@ -196,4 +199,5 @@ def read_options(parsed: argparse.Namespace) -> Options:
         metrics_interval_s=_number("metrics-interval", parsed.metrics_interval, float, 0) or 0.0,
         gate=bool(parsed.gate),
         report=not parsed.no_report,
+        study=read_study(parsed, _number, _words),
     )

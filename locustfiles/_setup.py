@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import secrets
 from collections.abc import Sequence
@@ -44,16 +45,12 @@ def load_scenarios(options: Options, loaded: Sequence[str]) -> list[Scenario]:
 
 
 def find_deployment(options: Options, host: str | None) -> Deployment:
-    """The deployment file's description, with --host as its endpoint where both are given."""
-    if options.deployment is None:
-        if not host:
-            raise BadInput("no server: give --host http://HOST:PORT, or --deployment FILE")
-        return host_deployment(host)
-    deployment = load_deployment(options.deployment)
-    if host:
-        values = {**deployment.__dict__, "endpoint": host_deployment(host).endpoint}
-        return Deployment(**values)
-    return deployment
+    """The deployment file's description; --host takes the place of its endpoint, --slo of its objectives."""
+    if options.deployment is None and not host:
+        raise BadInput("no server: give --host http://HOST:PORT, or --deployment FILE")
+    deployment = load_deployment(options.deployment) if options.deployment else host_deployment(str(host))
+    endpoint = host_deployment(host).endpoint if host else deployment.endpoint
+    return dataclasses.replace(deployment, endpoint=endpoint, slo=options.study.slo or deployment.slo)
 
 
 def check_caches(options: Options, deployment: Deployment) -> None:

@@ -15,6 +15,7 @@ from scenarios.schema import Section, load_yaml
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 OBJECTIVES = ("ttft_ms", "tpot_ms", "e2e_ms")
+CAPACITIES = ("gpu_tokens", "cpu_gb", "store_gb")  # GB: 10^9 bytes
 KINDS = ("pd_disagg", "non_disagg", "other")
 DEFAULT_TARGETS = {
     "hit_ttft_reduction_min": 0.60,
@@ -53,6 +54,7 @@ class Deployment:
     slo: dict[str, float] = field(
         default_factory=dict
     )  # of OBJECTIVES: limits in ms that a request must keep to count as goodput
+    capacity: dict[str, float] = field(default_factory=dict)  # of CAPACITIES: what each cache tier holds
 
     def to_dict(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "metrics": [{"role": role, "url": url} for role, url in self.metrics]}
@@ -72,8 +74,8 @@ def _targets(section: Section) -> dict[str, float]:
     return {name: value for name, value in chosen.items() if value is not None}
 
 
-def _slo(section: Section) -> dict[str, float]:
-    chosen = {name: section.take(name, float, None, low=0.001) for name in OBJECTIVES}
+def _amounts(section: Section, names: tuple[str, ...]) -> dict[str, float]:
+    chosen = {name: section.take(name, float, None, low=0.001) for name in names}
     section.done()
     return {name: value for name, value in chosen.items() if value is not None}
 
@@ -125,7 +127,8 @@ def load_deployment(path: Path) -> Deployment:
         caches=parse_caches(top.raw("caches") or [], source),
         link_gb_per_s=top.take("link_gb_per_s", float, None, low=1e-6),
         targets=_targets(targets),
-        slo=_slo(top.section("slo")),
+        slo=_amounts(top.section("slo"), OBJECTIVES),
+        capacity=_amounts(top.section("capacity"), CAPACITIES),
     )
     top.done()
     return deployment

@@ -3,9 +3,10 @@
 import pandas as pd
 import pytest
 
-from analysis.goodput import goodput_table, meets_slo, parse_slo
+from analysis.goodput import goodput_table, meets_slo
 from analysis.records import COLUMNS
 from scenarios.errors import BadInput
+from scenarios.slo import parse_slo
 
 NONE = float("nan")
 RECORDS = pd.DataFrame(
