@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from scenarios.dose_response import cells, turn_sizes
 from scenarios.spec import Scenario
 from scenarios.text import make_text, piece_cost
 
@@ -110,14 +111,30 @@ def _prefix_ids(scenario: Scenario, sessions: int) -> list[int]:
     return [session // shared_by for session in range(sessions)]
 
 
+def _sizes(scenario: Scenario, seed: int) -> list[tuple[int, ...]]:
+    """User tokens of each turn of each session; the last session is shorter if the requests run out."""
+    if scenario.doses is not None:
+        grid = cells(scenario.doses, f"{seed}/{scenario.name}/doses")
+        wanted = [turn_sizes(cell, scenario.prefix_tokens, scenario.output_tokens) for cell in grid]
+    else:
+        rng = random.Random(f"{seed}/{scenario.name}/sizes")
+        counts = [scenario.turns] * math.ceil(scenario.requests / scenario.turns)
+        counts[-1] -= sum(counts) - scenario.requests
+        wanted = [tuple(rng.randint(*scenario.turn_tokens) for _ in range(count)) for count in counts]
+    left, sizes = scenario.requests, []
+    for turns in wanted:
+        sizes.append(turns[:left])
+        left -= len(sizes[-1])
+    return [turns for turns in sizes if turns]
+
+
 def _session_turns(
-    scenario: Scenario, rng: random.Random, session: int, count: int, first_with_prefix: int | None
+    scenario: Scenario, sizes: tuple[int, ...], session: int, first_index: int, first_with_prefix: int | None
 ) -> tuple[Turn, ...]:
     """The turns of one session. Turn 1 shares its prefix with the first session on it, turn k shares turn k-1's whole prompt."""
     turns: list[Turn] = []
     prompt = scenario.prefix_tokens
-    for number in range(1, count + 1):
-        user_tokens = rng.randint(*scenario.turn_tokens)
+    for number, user_tokens in enumerate(sizes, 1):
         if not turns:
             shared, source = (scenario.prefix_tokens, first_with_prefix) if first_with_prefix is not None else (0, None)
             prompt += user_tokens
@@ -125,22 +142,20 @@ def _session_turns(
             reply_cached = scenario.output_tokens if scenario.reply == "server" else 0
             shared, source = turns[-1].prompt_tokens + reply_cached, turns[-1].request_index
             prompt += scenario.output_tokens + user_tokens
-        index = session * scenario.turns + number - 1
-        turns.append(Turn(index, session, number, user_tokens, prompt, shared, source))
+        turns.append(Turn(first_index + number - 1, session, number, user_tokens, prompt, shared, source))
     return tuple(turns)
 
 
 def make_plan(scenario: Scenario, calibration: Calibration, nonce: str, seed: int) -> Plan:
-    """The plan of one round; every round of a run sends exactly this. The last session is shorter if the requests run out."""
-    count = math.ceil(scenario.requests / scenario.turns)
-    rng = random.Random(f"{seed}/{scenario.name}/sizes")
-    first_index: dict[int, int] = {}
-    sessions = []
-    for session_id, prefix_id in enumerate(_prefix_ids(scenario, count)):
-        turns = min(scenario.turns, scenario.requests - session_id * scenario.turns)
-        planned = _session_turns(scenario, rng, session_id, turns, first_index.get(prefix_id))
-        first_index.setdefault(prefix_id, session_id * scenario.turns)
-        sessions.append(Session(session_id, prefix_id, planned))
+    """The plan of one round; every round of a run sends exactly this."""
+    sizes = _sizes(scenario, seed)
+    first_with: dict[int, int] = {}
+    sessions, index = [], 0
+    for session_id, prefix_id in enumerate(_prefix_ids(scenario, len(sizes))):
+        turns = _session_turns(scenario, sizes[session_id], session_id, index, first_with.get(prefix_id))
+        first_with.setdefault(prefix_id, index)
+        sessions.append(Session(session_id, prefix_id, turns))
+        index += len(turns)
     return Plan(scenario, calibration, nonce, seed, tuple(sessions))
 
 

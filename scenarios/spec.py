@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scenarios.dose_response import Doses, parse_doses
 from scenarios.errors import BadInput
 from scenarios.schema import Section, load_yaml
 from scenarios.text import KINDS
@@ -38,6 +39,7 @@ class Scenario:
     ignore_eos: bool
     temperature: float
     order: str
+    doses: Doses | None = None  # sizes turns instead of turn_tokens
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -46,10 +48,10 @@ class Scenario:
     def from_dict(cls, values: dict[str, Any]) -> Scenario:
         """The inverse of to_dict, also after a trip through JSON or msgpack (tuples become lists there)."""
         low, high = values["turn_tokens"]
-        return cls(**{**values, "turn_tokens": (low, high)})
+        return cls(**{**values, "turn_tokens": (low, high), "doses": Doses.from_dict(values.get("doses"))})
 
     def with_requests(self, requests: int) -> Scenario:
-        return dataclasses.replace(self, requests=requests)
+        return dataclasses.replace(self, requests=requests, doses=self.doses.covering(requests) if self.doses else None)
 
 
 def _range(section: Section, key: str) -> tuple[int, int]:
@@ -68,27 +70,35 @@ def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
     shared_by = prefix.raw("shared_by", 1)
     if shared_by != "all" and (not isinstance(shared_by, int) or isinstance(shared_by, bool) or shared_by < 1):
         raise BadInput(f"{prefix.name('shared_by')} is {shared_by!r}; expected a number of sessions (1: unique) or all")
+    doses = None
+    if "doses" in values:
+        doses = parse_doses(top.section("doses"), prefix.take("tokens", int, low=32), output.take("tokens", int, low=1))
     scenario = Scenario(
         name=top.take("name", str),
         summary=top.take("summary", str),
         api=top.take("api", str, "chat", choices=APIS),
-        requests=top.take("requests", int, low=1),
+        requests=doses.requests if doses else top.take("requests", int, low=1),
         rounds=top.take("rounds", int, 2, low=1),
         prefix_text=prefix.take("text", str, choices=KINDS),
         prefix_tokens=prefix.take("tokens", int, low=32),
         prefix_shared_by=0 if shared_by == "all" else shared_by,
-        turns=turns.take("count", int, 1, low=1),
+        turns=2 if doses else turns.take("count", int, 1, low=1),
         turn_text=turns.take("text", str, choices=KINDS),
-        turn_tokens=_range(turns, "tokens"),
+        turn_tokens=(1, max(doses.prompt_tokens)) if doses else _range(turns, "tokens"),
         reply=turns.take("reply", str, "planned", choices=REPLIES),
         think_time_s=turns.take("think_time_s", float, 0.0, low=0),
         output_tokens=output.take("tokens", int, low=1),
         ignore_eos=output.take("ignore_eos", bool, True),
         temperature=output.take("temperature", float, 0.0, low=0),
         order=top.take("order", str, "interleaved", choices=ORDERS),
+        doses=doses,
     )
     for section in (top, prefix, turns, output):
         section.done()
+    if doses and scenario.prefix_shared_by != 1:
+        raise BadInput(
+            f"{prefix.name('shared_by')} is {shared_by!r}; with `doses` expected 1: a shared prefix would be hit from the start"
+        )
     if scenario.api == "completions" and scenario.turns > 1:
         raise BadInput(f"{source}: key 'api' is 'completions' with turns.count {scenario.turns}; conversations need 'chat'")
     return scenario

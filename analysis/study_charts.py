@@ -1,0 +1,67 @@
+"""A finished table and an Axes come in, the drawing of a study goes out: lines that differ in dash and mark, limits and bands named."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.charts import LOOKS, legend_below, seconds_or_ms
+from analysis.figures import COLOURS
+
+
+def draw_lines(axes: Axes, points: pd.DataFrame, x_name: str, y_name: str, x_log: bool = False) -> None:
+    """Columns label, x, y: a line per label, in the order in which they come. A y name that ends in (ms) may be given in s."""
+    labels = list(dict.fromkeys(points["label"]))
+    for label, style in zip(labels, [*LOOKS.values()] * (1 + len(labels) // len(LOOKS)), strict=False):
+        rows = points[points["label"].eq(label)].sort_values("x")
+        axes.plot(rows["x"], rows["y"], label=label, color=style["color"], linestyle=style["linestyle"], marker=style["marker"],
+                  linewidth=1.8, markersize=5)  # fmt: skip
+    if x_log:
+        axes.set_xscale("log")
+    axes.set_xlabel(x_name)
+    axes.set_ylim(bottom=0)
+    if y_name.endswith(" (ms)"):
+        seconds_or_ms(axes, "y", y_name.removesuffix(" (ms)"), float(points["y"].max()))
+    else:
+        axes.set_ylabel(y_name)
+
+
+def draw_dose(axes: Axes, points: pd.DataFrame) -> None:
+    """Columns label (prompt length), x (achieved hit share, %), y (median TTFT, ms)."""
+    draw_lines(axes, points, "cached share of the prompt, as reported (%)", "median TTFT (ms)")
+    legend_below(axes)
+
+
+def draw_working_set(axes: Axes, points: pd.DataFrame, limits: list[tuple[str, float]]) -> None:
+    """Columns label (tier), x (working set, tokens), y (hit rate, %); `limits` are what each tier is said to hold."""
+    draw_lines(axes, points, "working set (tokens)", "prompt tokens hit when sent again (%)", x_log=True)
+    for place, (name, tokens) in enumerate(limits):
+        axes.axvline(
+            tokens,
+            color=COLOURS["ink"],
+            linestyle=("--", ":", "-.")[place % 3],
+            linewidth=1,
+            label=f"{name} capacity, as reported",
+        )
+    axes.set_ylim(0, 105)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.xaxis.set_minor_formatter(lambda value, _: "")
+    legend_below(axes)
+
+
+def draw_capacity(axes: Axes, points: pd.DataFrame, limit: float, name: str, bands: list[tuple[str, float, float]]) -> None:
+    """Columns label (cold or hit), x (rate), y (the percentile, ms), passed; a band per side from its low to its high end."""
+    for (label, rows), style in zip(points.groupby("label", sort=False), LOOKS.values(), strict=False):
+        for passed, mark in ((True, "o"), (False, "x")):
+            some = rows[rows["passed"].eq(passed)]
+            axes.scatter(some["x"], some["y"], marker=mark, s=36, linewidths=1.6, facecolors="none" if passed else style["color"],
+                         edgecolors=style["color"] if passed else None,
+                         label=f"{label}: {'sustained' if passed else 'not sustained'}")  # fmt: skip
+    for (label, low, high), style in zip(bands, list(LOOKS.values()), strict=False):
+        axes.axvspan(low, high, color=style["color"], alpha=0.25, label=f"{label}: capacity")
+    axes.axhline(limit, color=COLOURS["ink"], linestyle="--", linewidth=1, label="objective")
+    axes.set_xlabel("offered rate (sessions/s)")
+    axes.set_xlim(left=0)
+    axes.set_yscale("log")
+    seconds_or_ms(axes, "y", name, float(points["y"].max()))
+    legend_below(axes)

@@ -1,0 +1,28 @@
+"""What the commands of studies share: a Page comes in, its files and the console's text go out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from analysis import text_tables
+from analysis.pages import Page
+from analysis.report import write_page
+from analysis.views import Table
+from scenarios.errors import BadInput
+
+
+def publish(page: Page, folder: Path) -> None:
+    """Write the page and its charts, print its tables, its answer and where the files are."""
+    try:
+        files = write_page(page, folder, ("html", "markdown"))
+    except OSError as error:
+        raise BadInput(f"--output-dir: {folder} cannot be written: {error.strerror}; choose another folder") from error
+    blocks = [*page.answer, *(block for part in page.sections for block in part.blocks)]
+    print("\n\n".join([*(text_tables.console(block) for block in blocks if isinstance(block, Table)), page.lead]))
+    print("\nFiles\n" + "\n".join(f"  {path}" for path in files if path.suffix in (".html", ".md")), flush=True)
+
+
+def folder_beside(run: Path, name: str) -> Path:
+    """Beside the first run of a study."""
+    first = (run if run.is_dir() else run.parent).resolve()
+    return first.parent / name
