@@ -11,6 +11,7 @@ from analysis.tidy import rows_of
 from analysis.ttft_parts import CHUNK_TOKENS
 
 Facts = dict[str, Any]
+ALL = 0.9  # share of its prompt tokens that a decoder computes, from which on there is no hand-off to speak of
 
 
 def hidden_failures(rounds: pd.DataFrame, tiers: pd.DataFrame, moved: pd.DataFrame, block: int) -> list[Problem]:
@@ -30,12 +31,18 @@ def _of(table: pd.DataFrame, key: tuple[str, int]) -> pd.DataFrame:
 
 def _no_hand_off(where: str, requests: int, tiers: pd.DataFrame, block: int) -> list[Problem]:
     """A decoder has to compute less than a block of each prompt, less than a chunk where stores keep whole chunks only."""
-    computed = float(tiers.loc[tiers["role"].eq("decoder"), "computed"].sum())
+    mine = tiers[tiers["role"].eq("decoder")]
+    computed, prompt = float(mine["computed"].sum()), float(mine[["gpu", "external", "computed"]].sum().sum())
     if not requests or computed <= requests * max(block, CHUNK_TOKENS):
         return []
     each = f"{computed:,.0f} prompt tokens in {where} ({computed / requests:,.0f} per request)"
+    how = (
+        "does not happen"
+        if computed >= ALL * prompt
+        else f"happens only in part ({1 - computed / prompt:.0%} of its prompt tokens)"
+    )
     todo = "The store's put is slower than the proxy: use one that waits for it, or a direct hand-off (NIXL, MooncakeConnector)."
-    return [Problem("warning", "no_hand_off", f"The decoder computed {each}: the hand-off does not happen.", todo)]
+    return [Problem("warning", "no_hand_off", f"The decoder computed {each}: the hand-off {how}.", todo)]
 
 
 def _failed_transfers(where: str, moved: pd.DataFrame) -> list[Problem]:

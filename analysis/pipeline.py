@@ -65,8 +65,17 @@ class Analysis:
 def label_run(run: Run, warmup_requests: int = 0) -> tuple[pd.DataFrame, list[Problem]]:
     """The records with their windows and estimates, and what is wrong with the evidence."""
     block = block_size(run.info)
-    records, problems = windows.check_evidence(run.records, block)
+    records, problems = windows.check_evidence(run.records, block, _prefillers_count(run))
     return summary.add_estimates(windows.label_windows(records, block, warmup_requests)), problems
+
+
+def _prefillers_count(run: Run) -> pd.DataFrame | None:
+    """Cached tokens per scenario and round by the counters of a PD pair's prefiller; None without them."""
+    if run.info["deployment"].get("kind") != "pd_disagg" or not run.server_metrics:
+        return None
+    tiers = stages.tiers(stages.deltas(stages.series(run.server_metrics))[0])
+    mine = tiers[tiers["role"].eq("prefiller")]
+    return mine.assign(cached_tokens=mine["gpu"] + mine["external"])[["scenario", "round", "cached_tokens"]]
 
 
 def block_size(info: dict[str, Any]) -> int | None:

@@ -72,14 +72,19 @@ def is_racing(records: pd.DataFrame, label: pd.Series) -> pd.Series:
     return (busy_before_s > table["started_at_s"]).reindex(records.index)
 
 
-def check_evidence(records: pd.DataFrame, block_size_tokens: int | None) -> tuple[pd.DataFrame, list[Problem]]:
+def check_evidence(
+    records: pd.DataFrame, block_size_tokens: int | None, prefiller: pd.DataFrame | None = None
+) -> tuple[pd.DataFrame, list[Problem]]:
     """The records, with `reported_cached_tokens` removed where it cannot be true, and what is wrong with the evidence.
 
     Requests of round 1 that the plan shares with nobody start with this run's nonce: nothing of them can be cached. A server that
     reports (nearly) all of such a prompt as cached counts loaded KV as cached, as vLLM's decoders do under PD (issues 43370, 47136),
-    or the same nonce was sent before.
+    or the same nonce was sent before. `prefiller` (columns scenario, round, cached_tokens) holds the prefiller's own count where there
+    is one: a decoder that loaded only a part of a prompt lies by that part, and only the counters show it.
     """
     block = block_size_tokens or BLOCK_SIZE_TOKENS
+    if (lie := _beyond_the_prefiller(records, block, prefiller)) is not None:
+        return records.assign(reported_cached_tokens=float("nan")), [lie]
     ok = records[records["ok"]]
     place = ok.groupby([ok["scenario"], ok["round"], siblings(ok)], observed=True)["started_at_s"].rank(method="first")
     first = ok["round"].eq(1) & ok["planned_cached_tokens"].eq(0) & ~place.gt(1)  # the plan's first, and first in time
@@ -106,6 +111,27 @@ def check_evidence(records: pd.DataFrame, block_size_tokens: int | None) -> tupl
         text = f"{warm} of {len(fresh)} requests with a never-seen prefix were served from a cache: round 1 is not wholly cold."
         problems.append(Problem("warning", "not_cold", text, "Use a fresh nonce (the default), and compare by evidence."))
     return records, problems
+
+
+def _beyond_the_prefiller(records: pd.DataFrame, block: int, prefiller: pd.DataFrame | None) -> Problem | None:
+    """In the cold round, where both are known: more reported as cached than the prefiller found, by over a block per request."""
+    ok = records[records["ok"] & records["round"].eq(1)]
+    if prefiller is None or prefiller.empty or ok.empty:
+        return None
+    told = (
+        ok.astype({"scenario": str}).groupby(["scenario", "round"])["reported_cached_tokens"].agg(["sum", "count"]).reset_index()
+    )
+    both = told.merge(prefiller, on=["scenario", "round"])
+    beyond = both[both["sum"] > both["cached_tokens"] + block * both["count"]]
+    if beyond.empty:
+        return None
+    row = beyond.iloc[0]
+    text = (
+        f"In round 1 of {row['scenario']} the answers reported {row['sum']:,.0f} cached tokens, and the prefiller found "
+        f"{row['cached_tokens']:,.0f}: the decoder counts the KV that it was handed as cached. The reported cached tokens are rejected, "
+        "and no request is labelled cold or hit by them."
+    )
+    return Problem("warning", "cached_tokens_lie", text, "Hit rates here are the prefiller's, by its counters (see the tiers).")
 
 
 def _unreported(ok: pd.DataFrame) -> list[Problem]:

@@ -127,8 +127,8 @@ def _mooncake(action: CacheAction) -> tuple[bool, str]:
         return ok, detail + ("" if action.metrics else "; not checked: give the master's page as `metrics`")
     keys = key_count(action.metrics)
     if keys is None:
-        return False, f"{detail}; {action.metrics} does not tell master_key_count"
-    return keys == 0, f"{detail}; {keys:.0f} keys are left by the master's count"
+        return False, f"remove_all was called; {action.metrics} does not tell master_key_count"
+    return keys == 0, f"remove_all was called; {keys:.0f} keys are left by the master's count"
 
 
 def key_count(url: str) -> float | None:

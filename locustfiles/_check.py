@@ -16,6 +16,7 @@ from locustfiles._findings import (
     Rows,
     after_reset,
     limit_findings,
+    looks_below,
     metrics_findings,
     store_findings,
     working_set_findings,
@@ -65,7 +66,8 @@ def active_findings(deployment: Deployment, canary: Canary, kv_bytes_per_token: 
             return findings
         above += own
         has_lower = any(action not in above for action in deployment.caches) or _has_store(roles, tier)
-        findings += after_reset(canary.ask(), tier, has_lower)
+        answer = canary.ask()
+        findings += after_reset(answer, tier, has_lower, tier != "store" and looks_below(scrape(deployment.metrics)))
     return findings
 
 

@@ -165,7 +165,28 @@ def canary_source(canary: dict[str, Any]) -> tuple[float, float, bool]:
     return canary["gpu_tokens"], canary["external_tokens"] or 0.0, True
 
 
-def after_reset(canary: dict[str, Any], tier: str, has_lower_tier: bool) -> list[Finding]:
+def looks_below(rows: Rows) -> bool:
+    """The role that looks prompts up asked a connector for tokens that were not on the GPU: something is meant to be below."""
+    roles = {row["role"]: row for row in rows}
+    role = roles.get("prefiller") or roles.get("server")
+    return bool(role and total([role], "vllm:external_prefix_cache_queries_total"))
+
+
+def _dead_cache(canary: dict[str, Any], tier: str, named: bool) -> Finding:
+    """`named`: the deployment file names a tier below; else the engine was only seen to look for one, as for a direct hand-off too."""
+    slow = " Its TTFT was over 3 s, as in LMCache's degraded mode." if (canary["ttft_ms"] or 0) > DEGRADED_TTFT_MS else ""
+    what = f"no tier below {tier} knew the canary: a dead cache.{slow}"
+    if not named:
+        what = f"the engine looks for KV below {tier}, and nothing there knew the canary: a dead cache, unless it only hands KV over.{slow}"
+    return Finding(
+        ERROR if named else WARNING,
+        what,
+        "The server looks healthy, and every hit there will be a miss.",
+        "Check the keys of its config (python -m analysis.check_configs), its log (LMCache: degraded mode), and the master's key count.",
+    )
+
+
+def after_reset(canary: dict[str, Any], tier: str, has_lower_tier: bool, looks_lower: bool = False) -> list[Finding]:
     """A canary was stored, this tier and those above it were emptied, and it was asked again."""
     gpu, below, counted = canary_source(canary)
     prompt, by = canary["prompt_tokens"] or 0, "by the servers' counters" if counted else "by cached_tokens alone"
@@ -178,7 +199,7 @@ def after_reset(canary: dict[str, Any], tier: str, has_lower_tier: bool) -> list
                 "Restart the engine between arms, or leave store arms out.",
             )
         ]
-    if gpu + below > 0 and has_lower_tier:
+    if gpu + below > 0 and (has_lower_tier or looks_lower):
         return [
             Finding(OK, f"the {tier} cache can be emptied; a tier below it answers: {gpu + below:.0f} of {prompt} tokens ({by})")
         ]
@@ -191,14 +212,6 @@ def after_reset(canary: dict[str, Any], tier: str, has_lower_tier: bool) -> list
                 "See which tier is left, and add an action for it.",
             )
         ]
-    if has_lower_tier and counted:
-        slow = " Its TTFT was over 3 s, as in LMCache's degraded mode." if (canary["ttft_ms"] or 0) > DEGRADED_TTFT_MS else ""
-        return [
-            Finding(
-                ERROR,
-                f"no tier below {tier} knew the canary: a dead cache.{slow}",
-                "The server looks healthy, and every hit there will be a miss.",
-                "Check the keys of its config (python -m analysis.check_configs), its logs, and the master's key count.",
-            )
-        ]
+    if (has_lower_tier or looks_lower) and counted:
+        return [_dead_cache(canary, tier, has_lower_tier)]
     return [Finding(OK, f"the {tier} cache can be emptied: a stored canary was computed anew afterwards ({by})")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,19 @@ def test_records_say_what_answered_them(tmp_path: Path) -> None:
     found = requests[requests["scenario"].eq("n4096")].groupby("round")["answered_by"].unique()
     assert [list(values) for values in found] == [["computed"], ["gpu"], ["below"]]
     assert set(requests.loc[requests["round"].eq(3), "verdict"]) == {"hit below the GPU"}
+
+
+def test_a_decoder_that_loaded_a_part_lies_by_that_part(tmp_path: Path) -> None:
+    """As on a real PD pair on CPU: the decoder reported 3,200 of each cold prompt as cached, of which the prefiller had found nothing."""
+    folder = recorded_run(tmp_path / "run", NAIVE_PD, "pd")
+    records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    for record in records:
+        if record["round"] == 1:
+            record["reported_cached_tokens"] = 3200
+    (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    analysis = analyse_folder(folder)
+    (text,) = problems(analysis.stats, "cached_tokens_lie")
+    assert "In round 1 of n16384 the answers reported 6,400 cached tokens, and the prefiller found 0" in text
+    assert not problems(analysis.stats, "not_cold")
+    assert analysis.requests["reported_cached_tokens"].isna().all()
+    assert verdicts(analysis.stats, "n16384")[0] == "cold proven"
