@@ -110,7 +110,10 @@ def scenario_blocks(analysis: Analysis, name: str, charts: bool) -> list[Block |
         stage_views.parts_table(stats, name),
         stage_chart(analysis, name) if charts else None,
     ]
-    blocks += [view(stats, name) for view in (stage_views.stage_table, stage_views.transfer_table, stage_views.efficiency_table)]
+    blocks += [
+        view(stats, name)
+        for view in (stage_views.stage_table, stage_views.transfer_table, stage_views.efficiency_table, stage_views.counter_table)
+    ]
     return [*blocks, detail_views.effects_table(stats, name, "round"), detail_views.effects_table(stats, name, "evidence")]
 
 

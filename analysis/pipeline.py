@@ -170,7 +170,7 @@ def server_tables(run: Run, rounds: pd.DataFrame) -> tuple[dict[str, pd.DataFram
     tiers = stages.tiers(changed)
     checked = stages.check_client_counts(tiers, rounds)
     tables = {"tiers": tiers, "stages": stages.stage_times(changed), "transfers": transfers.transfers(changed),
-              "server_counts": checked, "gauges": stages.gauge_series(series)}  # fmt: skip
+              "server_counts": checked, "counters": stages.counters(changed), "gauges": stages.gauge_series(series)}  # fmt: skip
     return tables, [*problems, *_disagreement(checked)]
 
 

@@ -9,6 +9,7 @@ from analysis.views import Stats, Table, find
 from analysis.wording import DASH, number, percent, whole
 
 BY_ROUND = "by round"
+SHOWN_COUNTERS = ("prefix_cache", "preempt", "evict", "lmcache_mp_lookup")
 
 
 def part_name(row: dict[str, Any]) -> str:
@@ -100,3 +101,16 @@ def gain_table(stats: Stats, scenario: str) -> Table:
             f"Work by {work}; the link carries {number(found[0]['link_gb_per_s'])} GB/s; cold as measured under this load."
         )
     return Table(f"{scenario}: what a hit gained of what it can gain", header, tuple(rows), BY_ROUND, tuple(notes))
+
+
+def counter_table(stats: Stats, scenario: str) -> Table:
+    """Lookups, hits, evictions and preemptions by the servers' own names, a column per round."""
+    found = [row for row in find(stats["counters"], scenario=scenario) if any(word in row["metric"] for word in SHOWN_COUNTERS)]
+    numbers = list(dict.fromkeys(row["round"] for row in sorted(found, key=lambda row: row["round"])))
+    grown = {(row["role"], row["metric"], row["round"]): row["delta"] for row in found}
+    rows = tuple(
+        (f"{role}: {metric}", *(whole(grown.get((role, metric, round_), 0)) for round_ in numbers))
+        for role, metric in dict.fromkeys((row["role"], row["metric"]) for row in found)
+    )
+    header = ("", *(f"round {round_}" for round_ in numbers))
+    return Table(f"{scenario}: lookups, hits, evictions, preemptions", header, rows, f"{BY_ROUND}; counters after - before it")

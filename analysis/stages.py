@@ -20,6 +20,11 @@ GAUGES = (
     "vllm:kv_cache_usage_perc", "vllm:num_requests_running", "vllm:num_requests_waiting", "master_allocated_bytes",
     "master_key_count", "lmcache_mp_l1_usage_ratio", "lmcache:local_cache_usage", "DCGM_FI_DEV_GPU_UTIL",
 )  # fmt: skip
+COUNTERS = re.compile(
+    r"prefix_cache_(?:hits|queries)_total|preemptions_total|evict|:prompt_tokens_(?:total|by_source_total)|generation_tokens_total"
+    r"|:request_(?:queue|prefill|decode)_time_seconds_(?:sum|count)|:time_to_first_token_seconds_(?:sum|count)|mooncake_|nixl_"
+    r"|lmcache_mp_(?:lookup|l1_(?:read|write))|master_put_start_(?:requests|failures)|lmcache:num_(?:hit|requested|stored)_tokens"
+)
 KEYS = ["scenario", "round", "role", "url"]
 
 
@@ -51,13 +56,27 @@ def deltas(table: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
     wide["before"] = wide["before"].fillna(0.0).where(wide["after"].notna())  # a labelled counter appears with its first event
     wide["delta"] = wide["after"] - wide["before"]
     counter = wide["metric"].str.endswith(("_total", "_sum", "_count"))
-    fell = wide[counter & (wide["delta"] < 0) & wide["metric"].str.startswith("vllm:")]
+    only_grows = wide["metric"].str.startswith("vllm:") | (
+        wide["metric"].str.endswith("_total") & wide["metric"].str.match("lmcache|master")
+    )
+    fell = wide[counter & (wide["delta"] < 0) & only_grows]
     problems = []
     for key in fell.groupby(KEYS, sort=False).size().index:
         text = f"A counter of {key[2]} ({key[3]}) fell during round {key[1]} of {key[0]}: the server was started again."
         problems.append(Problem("warning", "counter_reset", text, "Its counters of that round were left out."))
     restarted = pd.MultiIndex.from_frame(wide[KEYS]).isin(pd.MultiIndex.from_frame(fell[KEYS]))
     return wide[counter & wide["delta"].notna() & ~restarted].drop(columns=["before", "after"]), problems
+
+
+def counters(table: pd.DataFrame) -> pd.DataFrame:
+    """What grew, per scenario, round and role: tokens by source, hits, queries, stage sums, transfers, evictions, preemptions.
+
+    Added up over engines and other labels, except for those that say what was counted (`of`: a source or an operation).
+    """
+    mine = table[table["metric"].str.contains(COUNTERS) & table["delta"].ne(0)]
+    of = mine["labels"].map(lambda text: label(text, "source") or label(text, "operation"))
+    keys = ["scenario", "round", "role", "metric", "of"]
+    return mine.assign(of=of).groupby(keys, sort=False)["delta"].sum().reset_index()
 
 
 def tiers(table: pd.DataFrame) -> pd.DataFrame:

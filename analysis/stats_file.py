@@ -14,7 +14,7 @@ STATS_FORMAT = 1
 KIND = "kvcache-stats"
 TABLES = (
     "problems rounds windows windows_by_round distributions failures effects targets cache steady_state outliers tiers stages "
-    "transfers server_counts gauges other_tools verdicts load_rates goodput gains ttft_parts transfer_efficiency"
+    "transfers server_counts gauges other_tools verdicts load_rates goodput gains ttft_parts transfer_efficiency counters"
 ).split()
 WAY_OUT = "Make it again with: python -m analysis RUN_FOLDER"
 
@@ -41,7 +41,7 @@ def read_stats(path: Path) -> dict[str, Any]:
     for key, wanted in (("kind", KIND), ("format", STATS_FORMAT)):
         if stats.get(key) != wanted:
             raise BadInput(f"{path}: key {key!r} is {stats.get(key)!r}; this version reads {wanted!r}. {WAY_OUT}")
-    for key in ("verdicts", "load_rates", "goodput", "transfers", "gains", "ttft_parts", "transfer_efficiency"):
+    for key in ("verdicts", "load_rates", "goodput", "transfers", "gains", "ttft_parts", "transfer_efficiency", "counters"):
         stats.setdefault(key, [])  # made by an earlier version
     stats.setdefault("slo", {})
     for key in TABLES:

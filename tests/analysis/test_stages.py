@@ -61,6 +61,9 @@ def test_tiers_stages_and_agreement(tmp_path: Path) -> None:
     assert [row["server_cached_tokens"] for row in stats["server_counts"]] == [64_000, 81_600]
     assert [row["client_cached_tokens"] for row in stats["server_counts"]] == [64_000, 81_600]
     assert "cached_tokens_disagree" not in {problem["code"] for problem in stats["problems"]}
+    grown = {(row["round"], row["metric"], row["of"]): row["delta"] for row in stats["counters"]}
+    assert grown[1, "vllm:prompt_tokens_by_source_total", "local_cache_hit"] == 60_000
+    assert grown[1, "vllm:request_prefill_time_seconds_sum", ""] == pytest.approx(3.0)
     [load] = [row for row in stats["transfers"] if row["bytes"]]
     assert load["gb_per_s"] == pytest.approx(4e9 / 4 / 1e9)
 
@@ -78,6 +81,20 @@ def test_a_server_that_was_started_again(tmp_path: Path) -> None:
     stats = analysed(tmp_path, scrapes).stats
     assert [problem["code"] for problem in stats["problems"]] == ["counter_reset"]
     assert [row["round"] for row in stats["tiers"]] == [1]
+
+
+def test_evictions_are_counted_and_a_store_that_was_started_again_is_named(tmp_path: Path) -> None:
+    pages = [
+        {"master_evicted_key_count": 5.0, "master_key_count": 90.0, "master_put_start_requests_total": 40.0},
+        {"master_evicted_key_count": 12.0, "master_key_count": 60.0, "master_put_start_requests_total": 70.0},
+    ]
+    scrapes = [scrape(1, when, page, "mooncake_master") for when, page in zip(("before", "after"), pages, strict=True)]
+    stats = analysed(tmp_path, scrapes).stats
+    assert {row["metric"]: row["delta"] for row in stats["counters"]} == {
+        "master_evicted_key_count": 7.0, "master_put_start_requests_total": 30.0}  # fmt: skip
+    assert not stats["problems"]  # fewer keys are no restart
+    scrapes[1]["samples"] = {**pages[1], "master_put_start_requests_total": 3.0}
+    assert [problem["code"] for problem in analysed(tmp_path, scrapes).stats["problems"]] == ["counter_reset"]
 
 
 def test_the_prefillers_count_is_the_true_one(tmp_path: Path) -> None:
