@@ -45,8 +45,8 @@ def load(path: Path) -> dict[str, Any]:
 
 def kind_of(path: Path, config: dict[str, Any]) -> str:
     """By its keys, not its name: what is this file for?"""
-    for kind, keys in KINDS.items():
-        if any(key in config for key in keys):
+    for kind, known in KINDS.items():
+        if any(key in config for key in known):
             return kind
     keys = ", ".join(map(str, config)) or "none"
     raise BadInput(f"{path}: keys {keys}: not a file this command knows; allowed: {', '.join(KINDS)}. Leave it out.")
@@ -71,15 +71,16 @@ def disagreements(configs: dict[Path, dict[str, Any]]) -> list[str]:
     return lines
 
 
-def memory_lines(configs: dict[Path, dict[str, Any]], workers: int, host_gib: float | None) -> list[str]:
+def memory_lines(configs: dict[Path, dict[str, Any]], workers: int, mla: bool, host_gib: float | None) -> list[str]:
     """One line per role; with --host-gib a refusal where a host that runs one role is too small."""
     lines = []
     for path, config in configs.items():
-        total = memory_gib(config, workers)
-        line = f"{path}: {total:.0f} GiB of host memory for {workers} workers (staging + segment + buffer of each)"
+        total = memory_gib(config, workers, mla)
+        whose = "the first rank" if mla else f"{workers} workers"
+        line = f"{total:.0f} GiB of host memory: staging + segment + buffer of {whose}"
         if host_gib is not None and total > host_gib:
-            line = f"{path}: refused: {line.partition(': ')[2]}, but the host has {host_gib:g} GiB. Make the segment smaller."
-        lines.append(line)
+            line = f"refused: {line}, but the host has {host_gib:g} GiB. Make the segment smaller."
+        lines.append(f"{path}: {line}")
     return lines
 
 
@@ -90,14 +91,15 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--together", action="store_true", help="the LMCache files share one store: chunk size and form must agree"
     )
     parser.add_argument("--workers", type=int, metavar="N", help="worker processes per host (8 GPUs: 8): add up the host memory")
+    parser.add_argument("--mla", action="store_true", help="DeepSeek's attention: only the first of the workers has a store")
     parser.add_argument("--host-gib", type=float, metavar="GIB", help="host memory for them; more is refused")
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
-    if options.host_gib is not None and not options.workers:
-        raise BadInput("--host-gib needs --workers: sizes are per worker process. Add --workers 8 for 8 GPUs.")
+    if options.host_gib is not None and not (options.workers or options.mla):
+        raise BadInput("--host-gib needs --workers or --mla: sizes are per worker process. Add --workers 8 for 8 GPUs.")
     lines, lmcache = [], {}
     for path in options.files:
         config = load(path)
@@ -110,8 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             lmcache[path] = config
     if options.together:
         lines += disagreements(lmcache)
-    if options.workers:
-        lines += memory_lines(lmcache, options.workers, options.host_gib)
+    if options.workers or options.mla:
+        lines += memory_lines(lmcache, options.workers or 1, options.mla, options.host_gib)
     print("\n".join(lines))
     return 1 if any("refused: " in line for line in lines) else 0
 

@@ -57,7 +57,10 @@ STORE_KEYS = (
     "protocol",
 )  # with or without mooncake_
 STORE_ONLY = ("tenant_id", "ipc_socket_path", "enable_client_http_server", "client_http_port", "enable_ssd_offload")
-LMCACHE_ONLY = ("transfer_timeout", "storage_root_dir", "mooncake_prefer_local_alloc", "save_chunk_meta", "lookup_backoff_time")
+LMCACHE_ONLY = (
+    *("transfer_timeout", "storage_root_dir", "mooncake_prefer_local_alloc", "save_chunk_meta", "lookup_backoff_time"),
+    *("save_only_first_rank", "first_rank_max_local_cpu_size", "remote_enable_mla_worker_id_as0", "force_store_wait"),
+)
 EXTRA_KEYS = frozenset((*STORE_KEYS, *(f"mooncake_{key}" for key in (*STORE_KEYS, *STORE_ONLY)), MASTER, RDMA, *LMCACHE_ONLY))
 DEAD_EXTRA = {  # passed on, or dropped, but read by nobody
     **dict.fromkeys(("master_server_address", "mooncake_master_server_address", "master_server_addr"), MASTER),
@@ -182,9 +185,12 @@ def unknown(key: str, value: Any, known: frozenset[str], prefix: str = "") -> Fi
     )
 
 
-def memory_gib(config: Mapping[str, Any], workers: int) -> float:
-    """Host memory of one role on one host: workers x (staging + segment + buffer), as each worker process has its own of each."""
+def memory_gib(config: Mapping[str, Any], workers: int, mla: bool = False) -> float:
+    """Host memory of one engine: workers x (staging + segment + buffer). With MLA only its first rank has a store, and its own staging."""
     extra = config.get("extra_config") or {}
     segment = extra.get("mooncake_global_segment_size", extra.get("global_segment_size", 3355443200))
     buffer = extra.get("mooncake_local_buffer_size", extra.get("local_buffer_size", 1073741824))
-    return workers * (float(config.get("max_local_cpu_size", 5.0)) + (float(segment) + float(buffer)) / GIB)
+    staging = config.get("max_local_cpu_size", 5.0)
+    if mla and extra.get("save_only_first_rank", True):
+        workers, staging = 1, extra.get("first_rank_max_local_cpu_size", staging)
+    return workers * (float(staging) + (float(segment) + float(buffer)) / GIB)

@@ -107,6 +107,13 @@ def test_memory_is_per_worker_and_must_fit_the_host(tmp_path: Path, capsys: pyte
         check(tmp_path, capsys, GOOD, options=("--host-gib", "150"))
 
 
+def test_with_mla_one_rank_of_eight_has_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = changed({"first_rank_max_local_cpu_size": 20})
+    assert memory_gib(config, 8, mla=True) == 20 + 12 + 2
+    assert memory_gib(changed({"save_only_first_rank": False}), 8, mla=True) == 8 * (5 + 12 + 2)
+    assert check(tmp_path, capsys, config, options=("--mla", "--host-gib", "33"))[0] == 1
+
+
 def test_the_same_name_lives_in_one_reader_and_is_dead_in_the_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """vLLM's own connectors hand these to Mooncake by position, so their JSON keeps the names that are dead in LMCache's."""
     vllm = {"metadata_server": "P2PHANDSHAKE", "master_server_address": "m:50052", "protocol": "tcp", "device_name": ""}
@@ -133,8 +140,21 @@ def test_compose_files_are_read_for_what_vllm_refuses_or_ignores(tmp_path: Path,
 
 
 def test_every_config_that_is_shipped_passes(capsys: pytest.CaptureFixture[str]) -> None:
-    names = ("pd_disagg.yaml", "non_disagg.yaml", "emulator_pd.yaml", "emulator_single.yaml")
-    assert check_configs.main([f"configs/{name}" for name in names]) == 0
+    names = ("pd_disagg", "non_disagg", "emulator_pd", "emulator_single", "mooncake-server-config")
+    assert check_configs.main([f"configs/{name}.yaml" for name in names]) == 0
+    assert "warning" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("suffix", "per_host", "gib"), [("", ("--workers", "8"), 156), ("-671b", ("--mla",), 122)])
+def test_the_roles_of_a_model_share_chunks_and_fit_their_host(
+    capsys: pytest.CaptureFixture[str], suffix: str, per_host: tuple[str, ...], gib: int
+) -> None:
+    """72B: 8 x (5 + 12.5 + 2) = 156 GiB a role; 671B: 20 + 100 + 2 = 122 GiB a node. The memory sums of configs/README.md."""
+    files = [f"configs/mooncake-{role}-config{suffix}.yaml" for role in ("prefiller", "decoder")]
+    assert check_configs.main([*files, "--together", *per_host, "--host-gib", "256"]) == 0
+    out = capsys.readouterr().out
+    assert out.count(f": {gib} GiB") == 2
+    assert "warning" not in out
 
 
 def test_a_file_of_another_kind_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
