@@ -17,7 +17,7 @@ from gevent.queue import Queue
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
-from locustfiles._arrivals import due_times_s
+from locustfiles._arrivals import Arrival, due_times_s
 from locustfiles._certificate import certified_chunks_per_s
 from locustfiles._fingerprint import fingerprint
 from locustfiles._http import Target
@@ -133,7 +133,8 @@ class Agent:
         dealt = self._current(msg)
         if dealt is None:
             seed_key = f"{self.config.seed}/{name}/arrivals"
-            due_s = due_times_s(self.config.arrival, len(prepared.plan.sessions), seed_key)
+            arrival = Arrival(**msg.data["arrival"]) if msg.data["arrival"] else self.config.arrival
+            due_s = due_times_s(arrival, len(prepared.plan.sessions), seed_key)
             dealt = self._round = Round(self.config, name, number, prepared, due_s, window=max(4, 2 * self._runner.user_count))
             _no_collections()
         dealt.add(msg.data["sessions"])

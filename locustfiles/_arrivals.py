@@ -16,6 +16,8 @@ class Arrival:
     kind: str  # closed | constant | poisson | gamma
     request_rate_per_s: float | None
     burstiness: float  # gamma shape; 1 is Poisson
+    draw: int = 0  # another schedule of the same process
+    exact: bool = False  # stretched so that the sessions of a round come at exactly the rate, whatever was drawn
 
 
 def due_times_s(arrival: Arrival, sessions: int, seed_key: str) -> list[float] | None:
@@ -29,6 +31,8 @@ def due_times_s(arrival: Arrival, sessions: int, seed_key: str) -> list[float] |
     if arrival.kind == "constant":
         return [index * mean_gap_s for index in range(sessions)]
     shape = arrival.burstiness if arrival.kind == "gamma" else 1.0
-    rng = random.Random(seed_key)
+    rng = random.Random(f"{seed_key}/{arrival.draw}" if arrival.draw else seed_key)
     gaps = (rng.gammavariate(shape, mean_gap_s / shape) for _ in range(sessions - 1))
-    return [0.0, *itertools.accumulate(gaps)][:sessions]
+    due_s = [0.0, *itertools.accumulate(gaps)][:sessions]
+    stretch = (sessions - 1) * mean_gap_s / due_s[-1] if arrival.exact and due_s[-1] > 0 else 1.0
+    return [at_s * stretch for at_s in due_s]

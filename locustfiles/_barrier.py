@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from gevent.event import Event
 
+from locustfiles._arrivals import Arrival
 from locustfiles._book import Book
 from locustfiles._dealing import deal
 from locustfiles._run import Run, RunIncomplete
@@ -32,13 +34,16 @@ class RoundOnMaster:
         workers: Workers,
         users: Callable[[], dict[str, int]],
         timeout_s: float | None,
+        arrival: Arrival | None = None,
     ) -> None:
+        """`arrival` takes the place of the run's own in this round."""
         self._run = run
         self._scenario = scenario
         self._number = number
         self._workers = workers
         self._users = users
         self._timeout_s = timeout_s
+        self._arrival = asdict(arrival) if arrival else None
         self._news = Event()
         self._deals = 0
         self._ready: dict[str, tuple[int, int]] = {}  # worker -> (deal it has prepared, sessions it wants at once)
@@ -110,7 +115,7 @@ class RoundOnMaster:
             self._dealt[worker] = self._deals
             told = {**self._run.config.to_message(), "clock_offset_s": self._workers.clock_offset_s(worker)}
             self._workers.send("kv_run", worker, told)
-            self._send("kv_deal", worker, sessions=ids, deal=self._deals)
+            self._send("kv_deal", worker, sessions=ids, deal=self._deals, arrival=self._arrival)
 
     def _all_ready(self) -> bool:
         return all(self._ready.get(worker, (0, 0))[0] >= number for worker, number in self._dealt.items())

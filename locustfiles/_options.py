@@ -166,7 +166,7 @@ def read_options(parsed: argparse.Namespace) -> Options:
     if arrival not in ARRIVALS:
         raise BadInput(f"--arrival is {arrival!r}; allowed: {', '.join(ARRIVALS)}")
     rate = _number("request-rate", parsed.request_rate, float, 1e-6)
-    if arrival != "closed" and rate is None:
+    if arrival != "closed" and rate is None and not parsed.capacity:
         raise BadInput(f"--arrival {arrival} needs --request-rate (session starts per second, over all workers)")
     names = _words(parsed.scenarios)
     concurrency = _levels(parsed)

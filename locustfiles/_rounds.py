@@ -15,6 +15,7 @@ import gevent
 from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner
 
+from locustfiles._arrivals import Arrival
 from locustfiles._barrier import RoundOnMaster
 from locustfiles._check import report
 from locustfiles._dispatch import Classes, scenario_of
@@ -23,8 +24,9 @@ from locustfiles._live import Live
 from locustfiles._options import Options, read_options
 from locustfiles._run import Run, RunIncomplete
 from locustfiles._run_folder import analyse, summarise_sweep
-from locustfiles._setup import load_scenarios, make_arms, preflight_only, prepare_run
+from locustfiles._setup import Looked, load_scenarios, look_at_server, make_arms, preflight_only, prepare_run
 from locustfiles._spawning import Spawning
+from locustfiles._study_list import study_of
 from locustfiles._workers import Workers
 from scenarios.errors import BadInput
 from scenarios.spec import Scenario
@@ -49,6 +51,7 @@ class Coordinator:
         self._greenlet: gevent.Greenlet | None = None
         self._spawning = Spawning(environment, self._workers)
         self._flushed: set[str] = set()
+        self._looked: Looked | None = None  # by a study, for all its runs
         self.summary = ""  # what the analysis printed, for the very end of the console
         for kind in ("kv_ready", "kv_want", "kv_done", "kv_records", "kv_flushed", "kv_files", "kv_time"):
             self._runner.register_message(kind, self._on_message)
@@ -122,9 +125,14 @@ class Coordinator:
             if self._options.preflight_only:
                 self._check_only(self._options)
                 return
-            folders = [self._level(users) for users in self._options.concurrency or (None,)]
-            if self._options.concurrency:
-                self.summary = summarise_sweep(folders)
+            study = study_of(self._options)
+            if study is not None:
+                self._looked = None
+                self.summary = study.summarise(study.measure(self, self._options, self._scenarios))
+            else:
+                folders = [self._level(users) for users in self._options.concurrency or (None,)]
+                if self._options.concurrency:
+                    self.summary = summarise_sweep(folders)
         except BadInput as error:
             self._refuse(error)
             return
@@ -162,18 +170,23 @@ class Coordinator:
         assert self._run is not None
         return self._run.folder
 
-    def _drive(self, users: int | None) -> None:
-        options = self._options
-        assert options is not None
+    def _begin(self, options: Options, scenarios: list[Scenario], users: int | None, suffix: str = "") -> Run:
+        """A run that is ready for its first round; BadInput before any load is sent."""
         if other := self._workers.running_other_code():
             texts = (f"worker {self._workers.name(worker)} differs in {files}" for worker, files in other.items())
             raise BadInput(
                 f"workers must run the master's code and scenarios; {'; '.join(texts)}. Bring the checkouts to one commit"
             )
-        run = self._run = prepare_run(self._environment, options, self._scenarios, users)
+        run = self._run = prepare_run(self._environment, options, scenarios, users, suffix, self._looked)
         if self._environment.web_ui is not None:
             self.live = Live(run.requests_by_round())
         self._compare_clocks()
+        return run
+
+    def _drive(self, users: int | None) -> None:
+        options = self._options
+        assert options is not None
+        run = self._begin(options, self._scenarios, users)
         arms = make_arms(run, options)
         first = True
         for scenario in self._scenarios:
@@ -185,13 +198,44 @@ class Coordinator:
                     self._between_rounds(scenario, number, options.round_pause_s)
                 first = False
                 run.note_caches(arms.before(number))
-                self._round = RoundOnMaster(
-                    run, scenario, number, self._workers, self._spawning.by_worker, options.round_timeout_s
-                )
-                try:
-                    self._round.run()
-                finally:
-                    self._round = None
+                self._play(scenario, number)
+
+    def _play(self, scenario: Scenario, number: int, arrival: Arrival | None = None) -> None:
+        assert self._run is not None
+        assert self._options is not None
+        timeout_s = self._options.round_timeout_s
+        self._round = RoundOnMaster(self._run, scenario, number, self._workers, self._spawning.by_worker, timeout_s, arrival)
+        try:
+            self._round.run()
+        finally:
+            self._round = None
+
+    # -- what a study asks for (_studies.Stage)
+
+    def look(self, options: Options, scenarios: list[Scenario]) -> Looked:
+        """The deployment and its server, looked at once for all runs of a study."""
+        if self._looked is None:
+            self._looked = look_at_server(self._environment, options, scenarios)
+        return self._looked
+
+    def open_run(self, options: Options, scenarios: list[Scenario], suffix: str) -> Run:
+        self.look(options, scenarios)
+        return self._begin(options, scenarios, None, suffix)
+
+    def study_round(self, scenario: Scenario, number: int, arrival: Arrival, facts: dict[str, Any]) -> None:
+        assert self._run is not None
+        assert self._options is not None
+        self._warn_of_missing(self._spawning.switch_to(scenario))
+        self._between_rounds(scenario, number, self._options.round_pause_s)
+        self._run.note_round(facts)
+        self._play(scenario, number, arrival)
+
+    def close_run(self) -> Path:
+        assert self._run is not None
+        self._finish(None, analysed=False)
+        return self._run.folder
+
+    # -- between rounds
 
     def _compare_clocks(self) -> None:
         """Start times of all records are in the master's clock, so that they can be put in order."""
@@ -261,7 +305,7 @@ class Coordinator:
         self._environment.process_exit_code = EXIT_BAD_INPUT
         self._end_test()
 
-    def _finish(self, incomplete_reason: str | None) -> None:
+    def _finish(self, incomplete_reason: str | None, analysed: bool = True) -> None:
         """Close the files, let the analysis speak, and set the exit code; once per run."""
         run, options = self._run, self._options
         assert run is not None
@@ -279,6 +323,8 @@ class Coordinator:
             self._environment.process_exit_code = EXIT_INCOMPLETE
         if not run.collector.records:
             log.error("nothing was measured; %s holds only run.json", run.folder)
+            return
+        if not analysed:
             return
         code, self.summary = analyse(run.folder, options.report, options.gate)
         if code and (options.gate or not incomplete_reason):

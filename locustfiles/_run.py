@@ -138,6 +138,19 @@ class Run:
         """Planned requests of each (scenario, round)."""
         return {(s.name, n): s.requests for s in self.config.scenarios for n in range(1, self.rounds_planned(s) + 1)}
 
+    def plan_rounds(self, scenario: str, rounds: int) -> None:
+        """A study decides on its rounds one by one."""
+        self._facts["rounds_planned"][scenario] = rounds
+
+    def note_study(self, facts: dict[str, Any]) -> None:
+        """What a study wants to be known of this run."""
+        self._facts["study"] = facts
+
+    @property
+    def last_wall_s(self) -> float:
+        """Wall time of the last round."""
+        return float(self._rounds[-1]["wall_s"])
+
     @property
     def warnings(self) -> list[str]:
         warnings: list[str] = self._facts["warnings"]
@@ -183,6 +196,10 @@ class Run:
         self._round_facts = facts
         for text in warnings_of(facts):
             self.warn(text)
+
+    def note_round(self, facts: dict[str, Any]) -> None:
+        """What is to stand in the entry of the round that comes."""
+        self._round_facts = {**self._round_facts, **facts}
 
     def begin_round(self, scenario: str, number: int) -> None:
         self._round_started_s = time.monotonic()

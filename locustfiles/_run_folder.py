@@ -23,11 +23,11 @@ def now_iso() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def create_run_folder(output_dir: Path, name: str | None, deployment: str, model: str, users: int | None) -> Path:
-    """A new folder; an existing one is never written into. `users` is the level of a sweep. BadInput says why it cannot be made."""
+def create_run_folder(output_dir: Path, name: str | None, deployment: str, model: str, suffix: str) -> Path:
+    """A new folder, never an existing one; `suffix` tells the runs of a sweep or study apart. BadInput says why it cannot be made."""
     slug = re.sub(r"[^A-Za-z0-9.-]+", "-", model).strip("-")
     base = name or f"{deployment}_{slug}_{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    base += f"_c{users}" if users is not None else ""
+    base += suffix
     for attempt in range(1, 100):
         folder = output_dir / (base if attempt == 1 else f"{base}-{attempt}")
         try:

@@ -30,6 +30,8 @@ from scenarios.plan import make_plan
 from scenarios.spec import Scenario, load_scenario
 
 log = logging.getLogger("kvcache")
+STEP_REQUESTS = 200
+Looked = tuple[Deployment, ModelInfo | None, Server]
 
 
 def load_scenarios(options: Options, loaded: Sequence[str]) -> list[Scenario]:
@@ -41,7 +43,8 @@ def load_scenarios(options: Options, loaded: Sequence[str]) -> list[Scenario]:
     repeated = {scenario.name for scenario in scenarios if sum(s.name == scenario.name for s in scenarios) > 1}
     if repeated:
         raise BadInput(f"--scenarios names {', '.join(sorted(repeated))} more than once")
-    return [scenario.with_requests(options.requests) if options.requests else scenario for scenario in scenarios]
+    least = STEP_REQUESTS if options.study.capacity else 0  # a step needs as many for its p90 and its steady-state test
+    return [s.with_requests(options.requests or max(s.requests, least)) if options.requests or least else s for s in scenarios]
 
 
 def find_deployment(options: Options, host: str | None) -> Deployment:
@@ -55,6 +58,8 @@ def find_deployment(options: Options, host: str | None) -> Deployment:
 
 def check_caches(options: Options, deployment: Deployment) -> None:
     """BadInput for cache states that this deployment gives no means to reach."""
+    if options.study.capacity and not deployment.slo:
+        raise BadInput("--capacity needs objectives: --slo ttft_ms=2000 tpot_ms=50, or `slo` in the deployment file")
     check_arms(options.arms, deployment.caches, deployment.name)
     if options.empty_caches and not deployment.caches:
         raise BadInput(
@@ -90,9 +95,7 @@ def _nonce(options: Options, users: int | None) -> str:
     return options.nonce if users is None else f"{options.nonce}{users:04x}"
 
 
-def look_at_server(
-    environment: Environment, options: Options, scenarios: list[Scenario]
-) -> tuple[Deployment, ModelInfo | None, Server]:
+def look_at_server(environment: Environment, options: Options, scenarios: list[Scenario]) -> Looked:
     """The deployment, what is known of its model, and what the preflight learnt."""
     deployment = find_deployment(options, environment.host)
     check_caches(options, deployment)
@@ -121,23 +124,32 @@ def preflight_only(environment: Environment, options: Options, scenarios: list[S
         canary.close()
 
 
-def prepare_run(environment: Environment, options: Options, scenarios: list[Scenario], users: int | None) -> Run:
+def prepare_run(
+    environment: Environment,
+    options: Options,
+    scenarios: list[Scenario],
+    users: int | None,
+    suffix: str = "",
+    looked: Looked | None = None,
+) -> Run:
     """Preflight and calibration; BadInput before any load is sent. Only then is the run's folder made.
 
-    `users` is the level of a concurrency sweep, None without one.
+    `users` is the level of a concurrency sweep, None without one. A study names its runs by `suffix`, and has `looked` once for all.
     """
     resumed = load_resumed(options.resume) if options.resume else None
     check_writable(options.output_dir)
-    deployment, info, server = look_at_server(environment, options, scenarios)
+    deployment, info, server = looked or look_at_server(environment, options, scenarios)
     tokens, kv_bytes = working_set(scenarios, server, options.seed), info.kv_bytes_per_token if info else None
     found = passive_findings(scrape(deployment.metrics), tokens, kv_bytes, store_arm="store_hit" in options.arms)
-    server.warnings += [f"{f.what}. {f.why} {f.todo}" for f in found if f.level in (WARNING, ERROR)]
+    warnings = [f"{f.what}. {f.why} {f.todo}" for f in found if f.level in (WARNING, ERROR)]
+    server = dataclasses.replace(server, warnings=list(dict.fromkeys([*server.warnings, *warnings])))
     for warning in server.warnings:
         log.warning("%s", warning)
+    level = f"_c{users}" if users is not None else ""
     if resumed is not None:
         folder = resumed.folder
     else:
-        folder = create_run_folder(options.output_dir, options.run_name, deployment.name, server.model, users)
+        folder = create_run_folder(options.output_dir, options.run_name, deployment.name, server.model, suffix or level)
     config = RunConfig(
         run_id=folder.name,
         deployment=deployment.name,

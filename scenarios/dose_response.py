@@ -74,7 +74,7 @@ def turn_sizes(cell: Cell, prefix_tokens: int, output_tokens: int) -> tuple[int,
 def _numbers(section: Section, key: str, kind: type, low: float, below: float) -> tuple[Any, ...]:
     values: Any = section.raw(key)
     good = isinstance(values, Sequence) and not isinstance(values, str) and len(values) > 0
-    if not good or not all(isinstance(v, (int, kind)) and not isinstance(v, bool) and low <= v < below for v in values):
+    if not good or not all(type(v) in (int, kind) and low <= v < below for v in values):
         limit = f"at least {low:g}" + (f" and below {below:g}" if below < float("inf") else "")
         raise BadInput(f"{section.name(key)} is {values!r}; expected a list of numbers, each {limit}")
     if len(set(values)) < len(values):

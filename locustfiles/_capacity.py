@@ -1,0 +1,102 @@
+"""--capacity: a scenario comes in, runs at rates that close in on the highest sustained one go out; cold and hit by themselves.
+
+Cold: a run, and so a fresh nonce, for each step. Hit: one run whose first round fills the caches and whose later rounds repeat it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+from locustfiles._arrivals import Arrival
+from locustfiles._options import Options
+from locustfiles._run import Run
+from locustfiles._studies import CLOSED, Stage, round_records
+from scenarios.capacity import Capacity, Judgement, Measured, Search, capacity_of, judge, next_rate, sample_of
+from scenarios.spec import Scenario
+
+log = logging.getLogger("kvcache")
+COLD, HIT = "cold", "hit"
+
+
+class SideSearch:
+    """The search of one scenario and side: which rate comes next, and what was seen."""
+
+    def __init__(self, stage: Stage, options: Options, scenario: Scenario, side: str) -> None:
+        self._stage, self._options, self._scenario, self._side = stage, options, scenario, side
+        self._steps: list[Measured] = []
+        self.folders: list[Path] = []
+
+    def run(self) -> Capacity:
+        if self._side == HIT:
+            self._hit()
+        else:
+            self._cold()
+        return capacity_of(self._steps)
+
+    def _cold(self) -> None:
+        run = self._open("pilot")
+        self._round(run, 1, CLOSED, {})
+        self.folders.append(self._stage.close_run())
+        search = self._search(run)
+        while (rate := next_rate(self._steps, search)) is not None:
+            run = self._open(f"{len(self._steps) + 1:02d}")
+            self._step(run, 1, rate)
+            self.folders.append(self._stage.close_run())
+
+    def _hit(self) -> None:
+        run = self._open("")
+        for number in (1, 2):  # filled, then all of it hit
+            self._round(run, number, CLOSED, {})
+        search = self._search(run)
+        while (rate := next_rate(self._steps, search)) is not None:
+            self._step(run, len(self._steps) + 3, rate)
+        self.folders.append(self._stage.close_run())
+
+    def _open(self, step: str) -> Run:
+        suffix = f"_{self._scenario.name}_{self._side}{f'_{step}' if step else ''}"
+        return self._stage.open_run(self._options, [self._scenario], suffix)
+
+    def _search(self, run: Run) -> Search:
+        """From where all users together got without waiting, unless a rate was given."""
+        study, wall_s = self._options.study, run.last_wall_s
+        start = self._options.request_rate_per_s or run.sessions(self._scenario.name) / max(wall_s, 0.001)
+        return Search(start, study.capacity_tolerance, study.capacity_repeats, study.capacity_steps)
+
+    def _arrival(self, rate: float) -> Arrival:
+        """Re-measured rates draw new arrivals; a step's rate is exactly the one named."""
+        kind = "poisson" if self._options.arrival == "closed" else self._options.arrival
+        draw = sum(step.rate_per_s == rate for step in self._steps)
+        return Arrival(kind, rate, self._options.burstiness, draw=draw, exact=True)
+
+    def _round(self, run: Run, number: int, arrival: Arrival, facts: dict[str, Any]) -> None:
+        run.plan_rounds(self._scenario.name, number)
+        self._stage.study_round(self._scenario, number, arrival, facts)
+
+    def _step(self, run: Run, number: int, rate: float) -> None:
+        arrival = self._arrival(rate)
+        told = {"side": self._side, **dataclasses.asdict(arrival)}
+        self._round(run, number, arrival, {"capacity": told})
+        found = self._judge(run.folder, number, run.deployment.slo)
+        self._steps.append(Measured(rate, found.sustained))
+        word = "sustained" if found.sustained else "not sustained"
+        short = " All users were busy: give more (-u)." if found.short_of_users else ""
+        log.info("%s, step %d: %.4g sessions/s %s (%s).%s", self._side, len(self._steps), rate, word, found.why, short)
+
+    def _judge(self, folder: Path, number: int, slo: dict[str, float]) -> Judgement:
+        samples = [sample for row in round_records(folder, self._scenario.name, number) if (sample := sample_of(row))]
+        return judge(samples, slo, self._options.study.capacity_share)
+
+
+def search_capacity(stage: Stage, options: Options, scenarios: list[Scenario]) -> list[Path]:
+    """All scenarios and sides, one after another; the folders of their runs."""
+    folders: list[Path] = []
+    for scenario in scenarios:
+        for side in options.study.capacity:
+            search = SideSearch(stage, options, scenario, side)
+            found = search.run()
+            log.info("%s, %s: capacity %s [%s, %s] sessions/s", scenario.name, side, found.value, found.low, found.high)
+            folders += search.folders
+    return folders

@@ -1,0 +1,82 @@
+"""--capacity on an emulator: each cold step is a run with prompts of its own, hit steps are rounds of one run, and the page says both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import LocustProcesses, RunFiles, Stub
+from tests.emulated import STORE, emulator
+
+EVEN = """\
+name: even
+summary: Prompts of one length, none alike.
+requests: 60
+prefix: {text: document, tokens: 480}
+turns: {text: question, tokens: 32}
+output: {tokens: 2}
+order: grouped
+"""
+SERVER = {"prefix_caching": False, "store": STORE, "timing": {"prefill_s_per_token": 5e-5}}
+SEARCH = (
+    "--requests",
+    "60",
+    "--arrival",
+    "constant",
+    "--slo",
+    "ttft_ms=600",
+    "--capacity-tolerance",
+    "0.1",
+    "--capacity-repeats",
+    "1",
+)
+
+
+def test_cold_and_hit_are_searched_by_rates_that_were_really_offered(locust: LocustProcesses, tmp_path: Path) -> None:
+    scenario = tmp_path / "even.yaml"
+    scenario.write_text(EVEN)
+    with emulator(tmp_path, SERVER) as url:
+        code, output = locust.run(
+            "-f", "locustfiles/cold_start.py", "--headless", "-u", "60", "-r", "60", "--host", url, "--scenarios", str(scenario),
+            "--run-name", "search", "--capacity", "cold", "hit", *SEARCH, timeout_s=170,
+        )  # fmt: skip
+    assert code == 0, output
+    runs = locust.runs()
+    cold = [run for run in runs if run.folder.name.startswith("search_even_cold")]
+    (hit,) = [run for run in runs if run.folder.name == "search_even_hit"]
+    assert len({run.facts["nonce"] for run in runs}) == len(runs)
+    assert len(cold) >= 3
+    assert all(len(run.facts["rounds"]) == 1 and run.facts["complete"] for run in cold)
+    assert all(record["reported_cached_tokens"] == 0 for run in cold for record in run.records)
+    steps = [entry for run in cold for entry in run.facts["rounds"] if "capacity" in entry]
+    assert offered(cold[-1]) == pytest.approx(steps[-1]["capacity"]["request_rate_per_s"], rel=0.02)
+    rounds = hit.facts["rounds"]
+    assert [("capacity" in entry) for entry in rounds] == [False, False, *[True] * (len(rounds) - 2)]
+    assert hit.facts["rounds_planned"] == {"even": len(rounds)}
+    assert all(record["reported_cached_tokens"] >= 480 for record in hit.records if record["round"] > 1)
+    page = (locust.output_dir / "search_even_capacity" / "report.md").read_text()
+    assert "even: the cache raises capacity: " in page
+    assert (locust.output_dir / "search_even_capacity" / "charts" / "capacity-even.png").stat().st_size > 10_000
+
+
+def offered(run: RunFiles) -> float:
+    """Sessions per second between the first and the last intended start."""
+    due_s = sorted(record["scheduled_at_s"] for record in run.records)
+    return (len(due_s) - 1) / (due_s[-1] - due_s[0])
+
+
+def test_a_search_that_makes_no_sense_is_refused(locust: LocustProcesses, stub: Stub) -> None:
+    base = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "1", "--host", stub.url)
+    for wrong, said in (
+        (("--capacity", "cold"), "needs objectives"),
+        (("--capacity", "warm", "--slo", "ttft_ms=5"), "allowed: cold, hit"),
+        (("--capacity", "cold", "--slo", "ttft_ms=5", "--rounds", "2"), "leave --rounds out"),
+        (("--capacity", "cold", "--slo", "ttft_ms=5", "--working-set", "auto"), "two studies"),
+        (("--working-set", "1e5"), "whole numbers"),
+        (("--slo", "ttft=5"), "--slo is"),
+    ):
+        code, output = locust.run(*base, *wrong)
+        assert code == 3, output
+        assert said in output
+    assert not stub.bodies()
