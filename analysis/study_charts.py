@@ -52,13 +52,12 @@ def draw_working_set(axes: Axes, points: pd.DataFrame, limits: list[tuple[str, f
 def draw_capacity(axes: Axes, points: pd.DataFrame, limit: float, name: str, bands: list[tuple[str, float, float]]) -> None:
     """Columns label (cold or hit), x (rate), y (the percentile, ms), passed; a band per side from its low to its high end."""
     for (label, rows), style in zip(points.groupby("label", sort=False), LOOKS.values(), strict=False):
-        for passed, mark in ((True, "o"), (False, "x")):
+        for passed, fill in ((True, "none"), (False, style["color"])):
             some = rows[rows["passed"].eq(passed)]
-            axes.scatter(some["x"], some["y"], marker=mark, s=36, linewidths=1.6, facecolors="none" if passed else style["color"],
-                         edgecolors=style["color"] if passed else None,
+            axes.scatter(some["x"], some["y"], marker=style["marker"], s=40, linewidths=1.6, facecolors=fill, edgecolors=style["color"],
                          label=f"{label}: {'sustained' if passed else 'not sustained'}")  # fmt: skip
     for (label, low, high), style in zip(bands, list(LOOKS.values()), strict=False):
-        axes.axvspan(low, high, color=style["color"], alpha=0.25, label=f"{label}: capacity")
+        axes.axvspan(low, high, facecolor=style["color"], alpha=0.3, hatch=style["hatch"], label=f"{label}: capacity")
     axes.axhline(limit, color=COLOURS["ink"], linestyle="--", linewidth=1, label="objective")
     axes.set_xlabel("offered rate (sessions/s)")
     axes.set_xlim(left=0)

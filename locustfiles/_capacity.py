@@ -66,10 +66,9 @@ class SideSearch:
         return Search(start, study.capacity_tolerance, study.capacity_repeats, study.capacity_steps)
 
     def _arrival(self, rate: float) -> Arrival:
-        """Re-measured rates draw new arrivals; a step's rate is exactly the one named."""
+        """Each step draws arrivals of its own, so that no one schedule decides; its rate is exactly the one named."""
         kind = "poisson" if self._options.arrival == "closed" else self._options.arrival
-        draw = sum(step.rate_per_s == rate for step in self._steps)
-        return Arrival(kind, rate, self._options.burstiness, draw=draw, exact=True)
+        return Arrival(kind, rate, self._options.burstiness, draw=len(self._steps), exact=True)
 
     def _round(self, run: Run, number: int, arrival: Arrival, facts: dict[str, Any]) -> None:
         run.plan_rounds(self._scenario.name, number)

@@ -30,7 +30,7 @@ class StudyOptions:
     capacity: tuple[str, ...] = ()  # sides to search: cold, hit
     capacity_share: float = 0.9  # of the requests, within each objective
     capacity_tolerance: float = 0.05
-    capacity_repeats: int = 2
+    capacity_repeats: int = 3
     capacity_steps: int = 24
     sweeps_working_set: bool = False
     working_set: tuple[int, ...] | None = None  # tokens; None: by what the servers report
@@ -56,8 +56,8 @@ def declare(group: Any, number: Callable[..., Any]) -> None:
         help="Share of the requests that must be within each objective. Default: 0.9")  # fmt: skip
     add("--capacity-tolerance", metavar="X", type=number("capacity-tolerance", float, 0.001), default=0.05,
         env_var="KV_CAPACITY_TOLERANCE", help="Width at which the search stops: 0.05 is 5 %%. Default: 0.05")  # fmt: skip
-    add("--capacity-repeats", metavar="N", type=number("capacity-repeats", int, 1), default=2, env_var="KV_CAPACITY_REPEATS",
-        help="Measurements of both rates that enclose the capacity. Default: 2")  # fmt: skip
+    add("--capacity-repeats", metavar="N", type=number("capacity-repeats", int, 1), default=3, env_var="KV_CAPACITY_REPEATS",
+        help="Measurements that must agree at both ends of the interval. Default: 3")  # fmt: skip
     add("--capacity-steps", metavar="N", type=number("capacity-steps", int, 2), default=24, env_var="KV_CAPACITY_STEPS",
         help="Steps after which a search ends, found or not. Default: 24")  # fmt: skip
     add("--working-set", metavar="TOKENS", nargs="*", default="", env_var="KV_WORKING_SET",
@@ -99,7 +99,7 @@ def read_study(parsed: argparse.Namespace, number: Callable[..., Any], words: Ca
         capacity=capacity,
         capacity_share=share,
         capacity_tolerance=number("capacity-tolerance", parsed.capacity_tolerance, float, 0.001) or 0.05,
-        capacity_repeats=number("capacity-repeats", parsed.capacity_repeats, int, 1) or 2,
+        capacity_repeats=number("capacity-repeats", parsed.capacity_repeats, int, 1) or 3,
         capacity_steps=number("capacity-steps", parsed.capacity_steps, int, 2) or 24,
         sweeps_working_set=bool(sizes),
         working_set=parse_sizes(sizes) if sizes else None,

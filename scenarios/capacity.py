@@ -126,7 +126,7 @@ class Search:
 
     start_per_s: float
     tolerance: float = 0.05  # of the bracket: its upper end over its lower end, less 1
-    repeats: int = 2  # measurements of both ends of the bracket, each with arrivals and prompts of its own
+    repeats: int = 3  # measurements that must agree at each end, each with arrivals of its own
     most_steps: int = 24
 
 
@@ -157,22 +157,34 @@ def bracket(steps: Sequence[Measured]) -> tuple[float | None, float | None]:
 
 
 def next_rate(steps: Sequence[Measured], search: Search) -> float | None:
-    """Widen until there is a bracket, halve it (on a log scale) down to the tolerance, measure its ends again; None: done."""
+    """Widen until there is a bracket, halve it (on a log scale) down to the tolerance, then measure outwards until the wanted number of
+    measurements agree at both ends; None: done."""
     if not steps:
         return search.start_per_s
     if len(steps) >= search.most_steps:
         return None
     low, high = bracket(steps)
     votes = _votes(steps)
-    factor = min(4.0, 1.25 ** (2 ** (len(votes) - 1)))
+    bounded = len({step.sustained for step in steps}) > 1  # near the knee already: its measurements contradict one another
+    factor = 1.25 if bounded else min(4.0, 1.25 ** (2 ** min(3, len(votes) - 1)))
     if low is None:
         return min(votes) / factor
     if high is None:
         return max(votes) * factor
     if high / low > 1 + search.tolerance:
         return math.sqrt(low * high)
-    again = min((low, high), key=lambda rate: len(votes[rate]))
-    return again if len(votes[again]) < search.repeats else None
+    return _next_at_an_end(votes, low, search, lower=True) or _next_at_an_end(votes, high, search, lower=False)
+
+
+def _next_at_an_end(votes: Mapping[float, list[bool]], end: float, search: Search, lower: bool) -> float | None:
+    """Measure an end again; where its measurements contradict one another go outwards, to a rate at which they agree."""
+    outwards = sorted((rate for rate in votes if (rate <= end if lower else rate >= end)), reverse=lower)
+    for rate in outwards:
+        if votes[rate].count(not lower):
+            continue  # seen otherwise: not the end of the interval
+        return rate if len(votes[rate]) < search.repeats else None
+    step = 1 + search.tolerance
+    return outwards[-1] / step if lower else outwards[-1] * step
 
 
 def capacity_of(steps: Sequence[Measured]) -> Capacity:
