@@ -25,6 +25,7 @@ STREAMS_EACH = 2
 def error_figures(reads: list[Read], tokens: int) -> dict[str, float]:
     """Errors in ms: a chunk's stamp minus the moment the server wrote into it, just before its write."""
     first: list[float] = []
+    reported = [(read.stamps_s[0] - read.sent_at_s) * 1000 for read in reads if read.stamps_s]
     gaps: list[float] = []
     chunks = 0
     for read in reads:
@@ -40,6 +41,8 @@ def error_figures(reads: list[Read], tokens: int) -> dict[str, float]:
         "chunks": chunks,
         "lost_chunks": len(reads) * tokens - chunks,
         "failed_streams": sum(not read.ok for read in reads),
+        "streams_read": len(reads),
+        **{f"reported_ttft_p{q * 100:.0f}_ms": quantile(reported, q) for q in (0.5, 0.99)},
     }
 
 

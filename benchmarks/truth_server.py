@@ -24,6 +24,7 @@ BEFORE = (
 AFTER = b'"},"logprobs":null,"finish_reason":null}]}\n\n'
 LAST = AFTER.replace(b"null}]", b'"length"}]')
 STAMP_BYTES = 20
+MODELS = b'{"object":"list","data":[{"id":"truth","object":"model"}]}'  # also what /health says
 
 
 def _chunk(data: bytes) -> bytes:
@@ -31,7 +32,7 @@ def _chunk(data: bytes) -> bytes:
 
 
 def _end(tokens: int) -> bytes:
-    usage = f'data: {{"choices":[],"usage":{{"prompt_tokens":9,"completion_tokens":{tokens}}}}}\n\n'.encode()
+    usage = f'data: {{"choices":[],"usage":{{"prompt_tokens":9,"completion_tokens":{tokens},"total_tokens":{tokens + 9}}}}}\n\n'.encode()
     return _chunk(usage) + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 
 
@@ -62,8 +63,9 @@ class Schedule:
                 now_ns = clock()
                 transport.write(before + b"%020d" % now_ns + after)
                 self.late_ms.append(now_ns / 1e6 - due_s * 1e3)
-            if last:
-                transport.write(self._tail)
+            if last or transport.is_closing():
+                if not transport.is_closing():
+                    transport.write(self._tail)
                 heapq.heappop(heap)
             else:
                 heapq.heapreplace(heap, (due_s + self.gap_s, stream, number + 1, transport))
@@ -92,14 +94,21 @@ class Protocol(asyncio.Protocol):
         if len(body) < (lengths[0] if lengths else 0):
             return
         self._data = b""
-        if head.startswith(b"GET"):
+        if head.startswith((b"GET /v1/models", b"GET /health")):
+            self._answer(MODELS)
+        elif head.startswith(b"GET"):
             late = sorted(self._schedule.late_ms) or [0.0]
             text = f"{late[len(late) // 2]:.4f} {late[int(len(late) * 0.99)]:.4f} {len(late)}".encode()
             self._schedule.late_ms.clear()
-            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text) + text)
+            self._answer(text)
         else:
             self._transport.write(HEAD)
             self._schedule.add(self._transport)
+
+    def _answer(self, body: bytes) -> None:
+        self._transport.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        )
 
 
 async def serve(port: int, schedule: Schedule) -> None:
