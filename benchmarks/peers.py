@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.client_certificate import READERS, ROOT, TOKENS, TTFT_MS, cores, level, medians, server_late_ms, truth_server
 from scenarios.errors import BadInput
@@ -76,7 +77,7 @@ def _tokenizer(folder: Path) -> Path:
     vocabulary = {word: number for number, word in enumerate(["[UNK]", *(f"w{n}" for n in range(2000))])}
     model = {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"}
     absent = dict.fromkeys(("truncation", "padding", "normalizer", "post_processor", "decoder"))
-    tokenizer = {"version": "1.0", **absent, "added_tokens": [], "pre_tokenizer": {"type": "WhitespaceSplit"}, "model": model}
+    tokenizer: dict[str, Any] = {"version": "1.0", **absent, "added_tokens": [], "pre_tokenizer": {"type": "WhitespaceSplit"}, "model": model}
     (made / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]", "model_max_length": 100_000}
     (made / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
