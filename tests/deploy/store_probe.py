@@ -1,4 +1,4 @@
-"""Run by an interpreter that has lmcache or mooncake: `parse FILE` or `put FILE MASTER METADATA`; prints one line of JSON, last.
+"""Run by an interpreter that has lmcache or mooncake: `parse FILE`, `keys` or `put FILE MASTER METADATA`; prints one line of JSON, last.
 
 LMCache's own code reads the file and turns it into the set-up of Mooncake's client, where it can be imported with torch.
 """
@@ -33,27 +33,35 @@ def by_names(file: str) -> dict[str, str]:
     return {key.removeprefix("mooncake_"): str(value) for key, value in extra.items()}
 
 
-def put(file: str, master: str, metadata: str) -> dict[str, Any]:
-    """A client set up with the file's keys, its addresses and sizes replaced; one put, one get."""
-    from mooncake.store import MooncakeDistributedStore
-
+def client_setup(file: str, master: str, metadata: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """The set-up from the file's keys with our addresses and small sizes, and how it was made; a key the file lacks stays lacking."""
     try:
         setup, reader = by_lmcache(file)[1], "lmcache"
     except ImportError:
         setup, reader = by_names(file), "names"
     here = {"local_hostname": "127.0.0.1", "metadata_server": metadata, "master_server_addr": master}
-    missing = sorted(set(here) - set(setup))
-    setup |= {key: value for key, value in here.items() if key in setup}  # a key the file lacks stays lacking
+    setup |= {key: value for key, value in here.items() if key in setup}
     setup |= {"global_segment_size": SMALL_BYTES, "local_buffer_size": SMALL_BYTES}
+    return setup, {"reader": reader, "missing": sorted(set(here) - set(setup))}
+
+
+def put(setup: dict[str, str]) -> dict[str, Any]:
+    """One put and one get by Mooncake's own client."""
+    from mooncake.store import MooncakeDistributedStore
+
     store = MooncakeDistributedStore()
     code = store.setup(setup)
     put_code = store.put("probe", VALUE) if code == 0 else None
     got = code == 0 and store.get("probe") == VALUE
-    return {"reader": reader, "missing": missing, "setup": code, "put": put_code, "got": got}
+    return {"setup": code, "put": put_code, "got": got}
+
+
+def answer(command: str, file: str, *addresses: str) -> dict[str, Any]:
+    if command == "parse":
+        return dict(zip(("config", "setup"), by_lmcache(file), strict=True))
+    setup, made = client_setup(file, *addresses)
+    return made if command == "keys" else made | put(setup)
 
 
 if __name__ == "__main__":
-    answer = (
-        dict(zip(("config", "setup"), by_lmcache(sys.argv[2]), strict=True)) if sys.argv[1] == "parse" else put(*sys.argv[2:5])
-    )
-    print(json.dumps(answer), flush=True)
+    print(json.dumps(answer(*sys.argv[1:])), flush=True)
