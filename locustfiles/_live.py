@@ -92,28 +92,31 @@ class Points:
     def __init__(self) -> None:
         self._width_s = 1
         self._first_s: float | None = None
-        self._sums: dict[tuple[str, int], list[float]] = {}
+        self._keys: set[RoundKey] = set()
+        self._sums: dict[tuple[str, int, int], list[float]] = {}
 
-    def add(self, scenario: str, started_at_s: float, ttft_ms: float) -> None:
+    def add(self, key: RoundKey, started_at_s: float, ttft_ms: float) -> None:
         if self._first_s is None:
             self._first_s = started_at_s
-        self._put((scenario, int((started_at_s - self._first_s) // self._width_s)), 1, ttft_ms)
-        if len(self._sums) > MAX_POINTS:
+        self._put((*key, int((started_at_s - self._first_s) // self._width_s)), 1, ttft_ms)
+        self._keys.add(key)
+        while len(self._sums) > max(MAX_POINTS, 2 * len(self._keys)):
             old, self._sums, self._width_s = self._sums, {}, self._width_s * 2
-            for (name, slot), (count, total) in old.items():
-                self._put((name, slot // 2), count, total)
+            for (name, number, slot), (count, total) in old.items():
+                self._put((name, number, slot // 2), count, total)
 
-    def _put(self, key: tuple[str, int], count: float, total_ms: float) -> None:
+    def _put(self, key: tuple[str, int, int], count: float, total_ms: float) -> None:
         sums = self._sums.setdefault(key, [0, 0.0])
         sums[0] += count
         sums[1] += total_ms
 
-    def lines(self) -> dict[str, list[list[float]]]:
-        """Per scenario: [seconds since the first request, mean TTFT in ms]."""
-        lines: dict[str, list[list[float]]] = {}
-        for (name, slot), (count, total) in sorted(self._sums.items()):
-            lines.setdefault(name, []).append([slot * self._width_s, total / count])
-        return lines
+    def lines(self) -> list[dict[str, Any]]:
+        """Per scenario and round, in order of time: [seconds since the first request, mean TTFT in ms]."""
+        lines: dict[RoundKey, list[list[float]]] = {}
+        for (name, number, slot), (count, total) in sorted(self._sums.items()):
+            lines.setdefault((name, number), []).append([slot * self._width_s, total / count])
+        ordered = sorted(lines.items(), key=lambda line: line[1][0])
+        return [{"scenario": name, "round": number, "points": points} for (name, number), points in ordered]
 
 
 class Live:
@@ -128,7 +131,7 @@ class Live:
         for record in records:
             self.rounds.setdefault((record["scenario"], record["round"]), RoundState(0)).add(record)
             if record["status"] == OK and record["started_at_s"] is not None and record["ttft_ms"] is not None:
-                self.points.add(record["scenario"], record["started_at_s"], record["ttft_ms"])
+                self.points.add((record["scenario"], record["round"]), record["started_at_s"], record["ttft_ms"])
         return records
 
     def _reduction_percent(self, scenario: str, number: int) -> float | None:

@@ -13,6 +13,8 @@ from flask import Response, abort, jsonify, request, send_from_directory
 from locust.env import Environment
 
 from locustfiles._dispatch import scenario_of
+from locustfiles._live_page import attach as attach_page
+from locustfiles._live_page import report_url
 from locustfiles._login import attach as attach_login
 from locustfiles._options import read_options
 from locustfiles._setup import check_caches, find_deployment, load_scenarios
@@ -54,7 +56,7 @@ def table_rows(coordinator: Any, base: str = "") -> list[dict[str, Any]]:
             | {"note": _note(row), "name": f"{row['scenario']} {row['round']}"}
         )
     if rows:
-        report = [f"report: {base}/kvcache/report/report.html"] if (run.folder / "report" / "report.html").is_file() else []
+        report = [f"report: {url}"] if (url := report_url(run.folder, base)) else []
         rows[-1]["note"] = "; ".join(text for text in (rows[-1]["note"], *run.warnings, *report) if text)
     return rows
 
@@ -96,6 +98,7 @@ def attach(environment: Environment, coordinator: Any) -> None:
         return
     base = (getattr(environment.parsed_options, "web_base_path", None) or "").rstrip("/")
     attach_login(environment, base)
+    attach_page(environment, coordinator, COLUMNS, base)
     structure = [{"key": key, "title": title} for key, title in COLUMNS.items()]
     web_ui.template_args |= {
         "extended_tabs": [{"title": "KV cache", "key": KEY}],

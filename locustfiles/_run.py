@@ -156,6 +156,12 @@ class Run:
         warnings: list[str] = self._facts["warnings"]
         return warnings
 
+    @property
+    def incomplete_reason(self) -> str | None:
+        """Why the run is not complete; None once it is."""
+        reason: str | None = self._facts["incomplete_reason"]
+        return reason
+
     def sessions(self, scenario: str) -> int:
         return len(self._plans[scenario].sessions)
 

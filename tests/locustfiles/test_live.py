@@ -69,9 +69,20 @@ def test_a_server_that_reports_nothing_has_no_hit_rate() -> None:
 def test_the_chart_has_means_and_stays_small() -> None:
     live = Live()
     live.add([line(1, 0, started_at_s=50.0, ttft_ms=10.0), line(1, 1, started_at_s=50.5, ttft_ms=30.0)])
-    assert live.points.lines() == {"chat": [[0, 20.0]]}
+    assert live.points.lines() == [{"scenario": "chat", "round": 1, "points": [[0, 20.0]]}]
     live.add([line(1, i, started_at_s=50.0 + i, ttft_ms=20.0) for i in range(2, 5 * MAX_POINTS)])
-    points = live.points.lines()["chat"]
+    (drawn,) = live.points.lines()
+    points = drawn["points"]
     assert len(points) <= MAX_POINTS
     assert {value for _, value in points} == {20.0}
     assert points[-1][0] == pytest.approx(5 * MAX_POINTS, abs=8)
+
+
+def test_each_round_is_a_line_of_its_own_in_order_of_time() -> None:
+    live = Live()
+    live.add([line(1, 0, started_at_s=100.0, ttft_ms=900.0), line(1, 1, started_at_s=103.0, ttft_ms=700.0)])
+    live.add([line(2, 0, started_at_s=104.5, ttft_ms=90.0), line(2, 1, started_at_s=104.9, ttft_ms=110.0)])
+    assert live.points.lines() == [
+        {"scenario": "chat", "round": 1, "points": [[0, 900.0], [3, 700.0]]},
+        {"scenario": "chat", "round": 2, "points": [[4, 100.0]]},
+    ]

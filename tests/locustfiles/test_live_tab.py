@@ -24,6 +24,8 @@ def test_the_tab_follows_a_run(locust: LocustProcesses, stub: Stub) -> None:
     locust.start("-f", "locustfiles/cold_start.py", "--web-host", "127.0.0.1", "--web-port", port, "--requests", "25")
     html = wait_for(lambda: requests.get(f"{page}/", timeout=1).text, what="the web UI")
     assert '"title": "KV cache"' in html
+    assert '<a id="kvcache-link" href="/kvcache"' in html
+    assert requests.get(f"{page}/kvcache/data", timeout=5).json()["state"] == "idle"
     assert rows(page) == []
     for wrong, said in (
         ({"scenarios": "cold_strat"}, "scenario 'cold_strat' is unknown; available: batch_processing"),
@@ -44,6 +46,13 @@ def test_the_tab_follows_a_run(locust: LocustProcesses, stub: Stub) -> None:
     median_ms = statistics.median(r["ttft_ms"] for r in run.records if r["round"] == 1)
     assert cold["ttft_p50_ms"] == pytest.approx(median_ms, rel=0.012, abs=0.1)
     assert cold["ttft_p99_ms"] == "-"  # 25 requests do not carry it
+    data = requests.get(f"{page}/kvcache/data", timeout=5).json()
+    assert (data["state"], data["run"], data["report"], data["reason"]) == ("done", run.folder.name, None, None)
+    assert [(row["round"], row["done"]) for row in data["rows"]] == [(1, 25), (2, 25)]
+    assert {line["round"] for line in data["lines"]} == {1, 2}
+    mine = requests.get(f"{page}/kvcache", timeout=5)
+    assert "default-src 'none'" in mine.headers["Content-Security-Policy"]
+    assert "innerHTML" not in mine.text  # what servers say becomes text, never markup
     assert requests.get(f"{page}/kvcache/report/..%2frun.json", timeout=5).status_code == 404
     assert requests.get(f"{page}/kvcache/report/report.html", timeout=5).status_code == 404  # --no-report
 
@@ -61,6 +70,8 @@ def test_before_the_login_nothing_is_said(locust: LocustProcesses, stub: Stub) -
         requests.post(f"{page}/swarm", data=bad_form, timeout=5),
         requests.get(f"{page}/kvcache/report/report.html", timeout=5),
         requests.get(f"{page}/stats/requests", timeout=5),
+        requests.get(f"{page}/kvcache", timeout=5),
+        requests.get(f"{page}/kvcache/data", timeout=5),
     ):
         assert answer.url.startswith(f"{page}/login")
         assert "cannot be read" not in answer.text
@@ -78,5 +89,7 @@ def test_before_the_login_nothing_is_said(locust: LocustProcesses, stub: Stub) -
     (run.folder / "report").mkdir()
     (run.folder / "report" / "report.html").write_text("the report")
     assert person.get(f"{page}/kvcache/report/report.html", timeout=5).text == "the report"
+    assert 'fetch("/load/kvcache/data"' in person.get(f"{page}/kvcache", timeout=5).text
+    assert person.get(f"{page}/kvcache/data", timeout=5).json()["report"] == "/load/kvcache/report/report.html"
     table = person.get(f"{page}/stats/requests", timeout=5).json()["extended_stats"][0]["data"]
     assert table[-1]["note"].endswith("report: /load/kvcache/report/report.html")
