@@ -6,6 +6,7 @@ The achieved hit share of every request is checked against its cell's target bef
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,8 @@ def main() -> int:
     parser.add_argument("--output-dir", type=Path, help="folder of the page (default: NAME_dose_response beside the first run)")
     args = parser.parse_args()
     runs = [open_run(path) for path in args.runs]
-    publish(dose_page(runs), args.output_dir or folder_beside(args.runs[0], f"{runs[0].run_id}_dose_response"))
+    base = re.sub(r"_c\d+$", "", runs[0].run_id)
+    publish(dose_page(runs), args.output_dir or folder_beside(args.runs[0], f"{base}_dose_response"))
     return 0
 
 

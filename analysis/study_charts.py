@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.charts import LOOKS, legend_below, seconds_or_ms
 from analysis.figures import COLOURS
@@ -33,19 +34,14 @@ def draw_dose(axes: Axes, points: pd.DataFrame) -> None:
 
 
 def draw_working_set(axes: Axes, points: pd.DataFrame, limits: list[tuple[str, float]]) -> None:
-    """Columns label (tier), x (working set, tokens), y (hit rate, %); `limits` are what each tier is said to hold."""
-    draw_lines(axes, points, "working set (tokens)", "prompt tokens hit when sent again (%)", x_log=True)
+    """Columns label (tier), x (working set, tokens), y (hit rate, %); `limits` are what each tier is known to hold."""
+    draw_lines(axes, points, "working set (tokens)", "hit when sent again (%)", x_log=True)
     for place, (name, tokens) in enumerate(limits):
-        axes.axvline(
-            tokens,
-            color=COLOURS["ink"],
-            linestyle=("--", ":", "-.")[place % 3],
-            linewidth=1,
-            label=f"{name} capacity, as reported",
-        )
+        axes.axvline(tokens, color=COLOURS["ink"], linestyle=("--", ":", "-.")[place % 3], linewidth=1, label=f"{name}: capacity")
     axes.set_ylim(0, 105)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.xaxis.set_minor_formatter(lambda value, _: "")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     legend_below(axes)
 
 
@@ -62,5 +58,7 @@ def draw_capacity(axes: Axes, points: pd.DataFrame, limit: float, name: str, ban
     axes.set_xlabel("offered rate (sessions/s)")
     axes.set_xlim(left=0)
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     seconds_or_ms(axes, "y", name, float(points["y"].max()))
     legend_below(axes)

@@ -89,7 +89,7 @@ class Coordinator:
                 log.error("stopped in the preflight: nothing was measured (-t counts from the start, preflight included)")
                 self._environment.process_exit_code = EXIT_INCOMPLETE
             elif not self.running:
-                log.error("stopped between two levels of --concurrency: the levels before are complete")
+                log.error("stopped between two levels of --concurrency, or runs of a study: those before are complete")
                 self._environment.process_exit_code = EXIT_INCOMPLETE
         if self.running:
             self._halt_workers()
@@ -129,6 +129,8 @@ class Coordinator:
             if study is not None:
                 self._looked = None
                 self.summary = study.summarise(study.measure(self, self._options, self._scenarios))
+                if not self._environment.parsed_options.headless:  # type: ignore[union-attr]
+                    print(self.summary, flush=True)
             else:
                 folders = [self._level(users) for users in self._options.concurrency or (None,)]
                 if self._options.concurrency:
