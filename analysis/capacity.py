@@ -39,6 +39,8 @@ class Step:
     """One measured round."""
 
     scenario: str
+    deployment: str
+    gpus: int | None
     side: str
     arrivals: str
     rate_per_s: float
@@ -61,30 +63,42 @@ def steps_of(folder: Path, slo: Mapping[str, float], share: float) -> tuple[list
         if not told or not entry.get("complete"):
             continue
         mine = run.records[run.records["scenario"].astype(str).eq(entry["scenario"]) & run.records["round"].eq(entry["round"])]
-        found.append(_step(entry["scenario"], told, mine, limits, share))
+        found.append(_step(entry["scenario"], run.info["deployment"], told, mine, limits, share))
     return found, {**run.info, "slo": limits}
 
 
-def _step(scenario: str, told: dict[str, Any], records: pd.DataFrame, slo: Mapping[str, float], share: float) -> Step:
+def _step(
+    scenario: str, deployment: dict[str, Any], told: dict[str, Any], records: pd.DataFrame, slo: Mapping[str, float], share: float
+) -> Step:
     samples = [sample for row in rows_of(records) if (sample := sample_of(row))]
-    rate = float(told["request_rate_per_s"])
     known = records[records["reported_cached_tokens"].notna() & records["prompt_tokens"].gt(0)]
-    hits = float(known["reported_cached_tokens"].sum() / known["prompt_tokens"].sum()) if len(known) else None
-    turns = len(records) / max(1, records["session_id"].nunique())
-    mean_s = records["e2e_ms"].mean() / 1000
-    met = float(meets_slo(records, slo).mean()) if len(records) else 0.0
-    in_flight = None if pd.isna(mean_s) else rate * turns * float(mean_s)
+    lag_ms = records["schedule_lag_ms"].fillna(0.0)
+    intended = records.assign(ttft_ms=records["ttft_ms"] + lag_ms, e2e_ms=records["e2e_ms"] + lag_ms)
+    requests_per_s = float(told["request_rate_per_s"]) * len(records) / max(1, records["session_id"].nunique())
+    mean_s = float(records["e2e_ms"].mean()) / 1000
     return Step(
-        scenario,
-        str(told["side"]),
-        str(told["kind"]),
-        rate,
-        judge(samples, slo, share),
-        len(records),
-        hits,
-        met * rate * turns,
-        in_flight,
+        scenario=scenario,
+        deployment=str(deployment.get("name")),
+        gpus=deployment.get("gpus"),
+        side=str(told["side"]),
+        arrivals=str(told["kind"]),
+        rate_per_s=float(told["request_rate_per_s"]),
+        found=judge(samples, slo, share),
+        requests=len(records),
+        hit_share=float(known["reported_cached_tokens"].sum() / known["prompt_tokens"].sum()) if len(known) else None,
+        goodput_per_s=requests_per_s * float(meets_slo(intended, slo).mean()) if len(records) else 0.0,
+        in_flight=None if pd.isna(mean_s) else requests_per_s * mean_s,
     )
+
+
+def by_side(steps: list[Step], scenario: str) -> dict[str, list[Step]]:
+    """The steps of each search: cold and hit, of each deployment where there are several."""
+    mine = [step for step in steps if step.scenario == scenario]
+    several = len({step.deployment for step in mine}) > 1
+    found: dict[str, list[Step]] = {}
+    for step in sorted(mine, key=lambda step: (step.deployment, SIDES.index(step.side))):
+        found.setdefault(f"{step.deployment} {step.side}" if several else step.side, []).append(step)
+    return found
 
 
 def found_capacity(steps: list[Step]) -> Capacity:
@@ -112,6 +126,19 @@ def sentence(scenario: str, sides: Mapping[str, list[Step]], slo: Mapping[str, f
         verb = "raises" if (found["hit"].value or 0) > (found["cold"].value or 0) else "does not raise"
         return f"{scenario}: the cache {verb} capacity: {cold} cold, {hit} hit, sessions/s at {at}"
     return f"{scenario}: " + "; ".join(f"{side}: capacity {capacity_text(one)} sessions/s at {at}" for side, one in found.items())
+
+
+def answer_table(scenario: str, sides: Mapping[str, list[Step]]) -> Table:
+    """The capacities beside one another, per GPU as well, and the concurrency that belongs to each."""
+    rows = []
+    for side, steps in sides.items():
+        found, gpus = found_capacity(steps), steps[0].gpus
+        at_low = [step for step in steps if step.rate_per_s == found.low]
+        in_flight = [step.in_flight for step in at_low if step.in_flight is not None]
+        per_gpu = number(found.value / gpus) if gpus and found.value is not None else DASH
+        rows.append((side, capacity_text(found), per_gpu, number(max(in_flight)) if in_flight else DASH, str(found.steps)))
+    header = ("search", "capacity, sessions/s", "per GPU", "requests in flight at its lower end", "steps")
+    return Table(f"{scenario}: capacity", header, tuple(rows), RULE)
 
 
 def step_table(scenario: str, side: str, steps: list[Step], slo: Mapping[str, float], share: float) -> Table:
@@ -173,7 +200,7 @@ def problems_of(scenario: str, side: str, steps: list[Step]) -> list[Problem]:
         text = f"{scenario}, {side}: {plural(len(few), 'step')} had too few requests to see whether the queue grows."
         found.append(Problem("warning", "not_steady_known", text, "Send more per step (--requests 200)."))
     hits = [step.hit_share for step in steps if step.hit_share is not None]
-    if side == "hit" and hits and min(hits) < 0.5:
+    if steps[0].side == "hit" and hits and min(hits) < 0.5:
         text = f"{scenario}, hit: only {percent(min(hits))} of the prompt tokens were cached in one step."
         found.append(Problem("warning", "hit_is_not_hit", text, "The working set may exceed the cache: send fewer --requests."))
     return found
@@ -192,8 +219,8 @@ def capacity_page(folders: list[Path], slo: Mapping[str, float], share: float) -
     limits, info = infos[0]["slo"], infos[0]
     sections, said, problems = [], [], []
     for scenario in dict.fromkeys(step.scenario for step in steps):
-        sides = {side: mine for side in SIDES if (mine := [s for s in steps if (s.scenario, s.side) == (scenario, side)])}
-        blocks: list[Any] = [capacity_chart(scenario, sides, limits, share)]
+        sides = by_side(steps, scenario)
+        blocks: list[Any] = [answer_table(scenario, sides), capacity_chart(scenario, sides, limits, share)]
         for side, mine in sides.items():
             blocks.append(step_table(scenario, side, mine, limits, share))
             problems += problems_of(scenario, side, mine)
@@ -203,7 +230,7 @@ def capacity_page(folders: list[Path], slo: Mapping[str, float], share: float) -
         f"highest sustained rate at {objective_text(limits, share)}; {steps[0].arrivals} arrivals; {plural(len(steps), 'step')}"
     )
     return Page(
-        title=f"Capacity: {info.get('model')} on {info['deployment'].get('name')}",
+        title=f"Capacity: {info.get('model')} on {', '.join(dict.fromkeys(step.deployment for step in steps))}",
         subtitle=subtitle,
         lead=". ".join(said) + ".",
         details=(),

@@ -96,7 +96,7 @@ def _chart(table: pd.DataFrame, users: Any) -> Chart:
     longest = table[table["prompt_tokens"].eq(table["prompt_tokens"].max())].sort_values("target")
     last = longest.iloc[-1]
     saved = f"{last['achieved']:.0%} cached takes {percent(last['ratio'])} of the uncached TTFT"
-    title = f"{saved} at {last['prompt_tokens']:,.0f} tokens, {users} users"
+    title = f"{saved} at {last['prompt_tokens']:,.0f} tokens, {plural(int(users or 0), 'user')}"
     said = "; ".join(
         f"{r['prompt_tokens']:,} tokens, {percent(r['achieved'])} cached: {number(r['ttft_ms'])} ms" for r in rows_of(table)
     )

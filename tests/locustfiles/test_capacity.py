@@ -39,7 +39,7 @@ def test_cold_and_hit_are_searched_by_rates_that_were_really_offered(locust: Loc
     with emulator(tmp_path, SERVER) as url:
         code, output = locust.run(
             "-f", "locustfiles/cold_start.py", "--headless", "-u", "60", "-r", "60", "--host", url, "--scenarios", str(scenario),
-            "--run-name", "search", "--capacity", "cold", "hit", *SEARCH, timeout_s=170,
+            "--run-name", "search", "--processes", "2", "--capacity", "cold", "hit", *SEARCH, timeout_s=170,
         )  # fmt: skip
     assert code == 0, output
     runs = locust.runs()
