@@ -15,7 +15,8 @@ PAGE = Path(__file__).with_name("_live_page.html")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'self'"
 WAY_IN = (
     '<a id="kvcache-link" href="{base}/kvcache" style="position:fixed;left:24px;bottom:16px;z-index:2000;padding:8px 16px;'
-    'border-radius:4px;background:#15803d;color:#fff;font:14px Roboto,Arial,sans-serif;text-decoration:none">KV cache: live chart and report</a>'
+    'border-radius:4px;background:#15803d;color:#fff;font:14px Roboto,Arial,sans-serif;text-decoration:none">'
+    "KV cache: live chart and report</a>"
 )
 
 
@@ -28,7 +29,7 @@ def page_data(coordinator: Any, columns: dict[str, str], base: str) -> dict[str,
             "run": None,
             "reason": None,
             "warnings": [],
-            "columns": columns,
+            "columns": list(columns.items()),
             "rows": [],
             "lines": [],
             "report": None,
@@ -39,7 +40,7 @@ def page_data(coordinator: Any, columns: dict[str, str], base: str) -> dict[str,
         "run": run.folder.name,
         "reason": reason,
         "warnings": list(run.warnings),
-        "columns": columns,
+        "columns": list(columns.items()),
         "rows": live.rows(),
         "lines": live.points.lines(),
         "report": report_url(run.folder, base),

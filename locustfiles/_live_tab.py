@@ -50,10 +50,10 @@ def table_rows(coordinator: Any, base: str = "") -> list[dict[str, Any]]:
     if live is None or run is None:
         return []
     rows = []
-    for row in live.rows():
+    for index, row in enumerate(live.rows()):
         rows.append(
             {key: _cell(row[key]) for key in COLUMNS if key != "note"}
-            | {"note": _note(row), "name": f"{row['scenario']} {row['round']}"}
+            | {"note": _note(row), "name": f"{index:04d}"}  # Locust's page sorts by it
         )
     if rows:
         report = [f"report: {url}"] if (url := report_url(run.folder, base)) else []

@@ -17,6 +17,10 @@ from scenarios.caches import ARMS
 from scenarios.errors import BadInput
 
 ARRIVALS = ("closed", "constant", "poisson", "gamma")
+FORM = (  # the web UI's start form; the rest is for a command line: exit codes, folders, studies
+    "deployment", "model", "scenarios", "rounds", "requests", "concurrency", "arrival", "request_rate", "burstiness", "arms",
+    "empty_caches", "preflight_only", "request_timeout", "round_timeout", "round_pause", "metrics_interval", "run_name", "seed", "nonce",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,8 @@ def _declare(parser: Any) -> None:
     add("--no-report", action="store_true", default=False, env_var="KV_NO_REPORT",
         help="Write stats.json, but no report/ at the end of the run")  # fmt: skip
     declare(group, _arg)
+    for action in group._group_actions:  # Locust asks for its own mark, which a group's add_argument does not set
+        action.include_in_web_ui = action.dest in FORM
 
 
 def _words(given: Any) -> list[str]:

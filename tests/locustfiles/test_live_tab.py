@@ -24,6 +24,10 @@ def test_the_tab_follows_a_run(locust: LocustProcesses, stub: Stub) -> None:
     locust.start("-f", "locustfiles/cold_start.py", "--web-host", "127.0.0.1", "--web-port", port, "--requests", "25")
     html = wait_for(lambda: requests.get(f"{page}/", timeout=1).text, what="the web UI")
     assert '"title": "KV cache"' in html
+    assert '"extra_options": {}' not in html
+    for option in ("deployment", "scenarios", "rounds", "arrival"):
+        assert f'"{option}": {{' in html  # in the start form
+    assert '"output_dir": {' not in html
     assert '<a id="kvcache-link" href="/kvcache"' in html
     assert requests.get(f"{page}/kvcache/data", timeout=5).json()["state"] == "idle"
     assert rows(page) == []
