@@ -45,8 +45,10 @@ def draw_working_set(axes: Axes, points: pd.DataFrame, limits: list[tuple[str, f
     legend_below(axes)
 
 
-def draw_capacity(axes: Axes, points: pd.DataFrame, limit: float, name: str, bands: list[tuple[str, float, float]]) -> None:
-    """Columns label (cold or hit), x (rate), y (the percentile, ms), passed; a band per side from its low to its high end."""
+def draw_capacity(
+    axes: Axes, points: pd.DataFrame, limit: float, name: str, unit: str, bands: list[tuple[str, float, float]]
+) -> None:
+    """Columns label (cold or hit), x (rate, or users), y (the percentile, ms), passed; a band per side from its low to its high end."""
     for (label, rows), style in zip(points.groupby("label", sort=False), LOOKS.values(), strict=False):
         for passed, fill in ((True, "none"), (False, style["color"])):
             some = rows[rows["passed"].eq(passed)]
@@ -55,7 +57,7 @@ def draw_capacity(axes: Axes, points: pd.DataFrame, limit: float, name: str, ban
     for (label, low, high), style in zip(bands, list(LOOKS.values()), strict=False):
         axes.axvspan(low, high, facecolor=style["color"], alpha=0.3, hatch=style["hatch"], label=f"{label}: capacity")
     axes.axhline(limit, color=COLOURS["ink"], linestyle="--", linewidth=1, label="objective")
-    axes.set_xlabel("offered rate (sessions/s)")
+    axes.set_xlabel("users" if unit == "users" else f"offered rate ({unit})")
     axes.set_xlim(left=0)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))

@@ -214,6 +214,13 @@ class Coordinator:
 
     # -- what a study asks for (_studies.Stage)
 
+    @property
+    def users(self) -> int:
+        return self._runner.target_user_count
+
+    def change_users(self, users: int) -> None:
+        self._spawning.change_users(users)
+
     def look(self, options: Options, scenarios: list[Scenario]) -> Looked:
         """The deployment and its server, looked at once for all runs of a study."""
         if self._looked is None:

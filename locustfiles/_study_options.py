@@ -16,6 +16,7 @@ from scenarios.slo import EXPECTED, parse_slo, parse_times
 from scenarios.working_set import parse_sizes
 
 SIDES = ("cold", "hit")
+LEVELS = ("rate", "users")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class StudyOptions:
     expect: dict[str, float] = field(default_factory=dict)
     expect_from: Path | None = None
     capacity: tuple[str, ...] = ()  # sides to search: cold, hit
+    capacity_of: str = "rate"  # what is searched: rate | users
     capacity_share: float = 0.9  # of the requests, within each objective
     capacity_tolerance: float = 0.05
     capacity_repeats: int = 3
@@ -52,6 +54,8 @@ def declare(group: Any, number: Callable[..., Any]) -> None:
     add("--capacity", metavar="SIDE", nargs="*", default="", env_var="KV_CAPACITY",
         help="Search the highest rate that meets the objectives: cold, hit, or both (docs/capacity.md). Open loop; poisson unless "
              "--arrival says otherwise; --requests of each step (default: at least 200); -u must cover what is in flight")  # fmt: skip
+    add("--capacity-of", choices=LEVELS, default="rate", env_var="KV_CAPACITY_OF",
+        help="What --capacity searches: the rate of an open loop, or the users of a closed one, from -u on. Default: rate")  # fmt: skip
     add("--capacity-share", metavar="Q", type=number("capacity-share", float, 0.01), default=0.9, env_var="KV_CAPACITY_SHARE",
         help="Share of the requests that must be within each objective. Default: 0.9")  # fmt: skip
     add("--capacity-tolerance", metavar="X", type=number("capacity-tolerance", float, 0.001), default=0.05,
@@ -71,6 +75,10 @@ def _check(parsed: argparse.Namespace, capacity: tuple[str, ...], share: float, 
         raise BadInput(f"--capacity names a side twice: {' '.join(capacity)}; name each once")
     if not share < 1:
         raise BadInput(f"--capacity-share is {share:g}; expected less than 1, e.g. 0.9 for p90")
+    if parsed.capacity_of not in LEVELS:
+        raise BadInput(f"--capacity-of is {parsed.capacity_of!r}; allowed: {', '.join(LEVELS)}")
+    if parsed.capacity_of == "users" and (parsed.arrival != "closed" or parsed.request_rate):
+        raise BadInput("--capacity-of users is a closed loop; leave --arrival and --request-rate out")
     study = "--capacity" if capacity else "--working-set" if sweeps else ""
     if study:
         if capacity and sweeps:
@@ -97,6 +105,7 @@ def read_study(parsed: argparse.Namespace, number: Callable[..., Any], words: Ca
         expect=parse_times("--expect", words(parsed.expect), EXPECTED),
         expect_from=expect_from,
         capacity=capacity,
+        capacity_of=parsed.capacity_of,
         capacity_share=share,
         capacity_tolerance=number("capacity-tolerance", parsed.capacity_tolerance, float, 0.001) or 0.05,
         capacity_repeats=number("capacity-repeats", parsed.capacity_repeats, int, 1) or 3,

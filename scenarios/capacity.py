@@ -1,4 +1,4 @@
-"""Requests of an open loop come in, whether their rate is sustained goes out; rates measured so far come in, the next one to try goes out.
+"""Requests of an open loop come in, whether their rate is sustained goes out; levels measured so far come in, the next one to try goes out.
 
 Pure functions: the load generator drives a search by them, the analysis judges the same records by them again.
 """
@@ -114,20 +114,27 @@ def judge(samples: Sequence[Sample], slo: Mapping[str, float], share: float = 0.
 
 @dataclass(frozen=True)
 class Measured:
-    """One step of a search."""
+    """One step of a search: sessions per second, or users."""
 
-    rate_per_s: float
+    level: float
     sustained: bool
 
 
 @dataclass(frozen=True)
 class Search:
-    """How far a search goes."""
+    """How far a search goes. `whole`: levels are users, not rates."""
 
-    start_per_s: float
+    start: float
     tolerance: float = 0.05  # of the bracket: its upper end over its lower end, less 1
     repeats: int = 3  # measurements that must agree at each end, each with arrivals of its own
     most_steps: int = 24
+    whole: bool = False
+
+    def down(self, level: float) -> float:
+        return max(1.0, math.floor(level)) if self.whole else level
+
+    def up(self, level: float) -> float:
+        return math.ceil(level) if self.whole else level
 
 
 @dataclass(frozen=True)
@@ -142,25 +149,25 @@ class Capacity:
 
 def _votes(steps: Sequence[Measured]) -> dict[float, list[bool]]:
     votes: dict[float, list[bool]] = {}
-    for step in sorted(steps, key=lambda step: step.rate_per_s):
-        votes.setdefault(step.rate_per_s, []).append(step.sustained)
+    for step in sorted(steps, key=lambda step: step.level):
+        votes.setdefault(step.level, []).append(step.sustained)
     return votes
 
 
 def bracket(steps: Sequence[Measured]) -> tuple[float | None, float | None]:
-    """(highest rate sustained by most of its measurements, lowest above which is not); sustaining is taken to be monotone: a rate
+    """(highest level sustained by most of its measurements, lowest above which is not); sustaining is taken to be monotone: a level
     above one that is not sustained is not, whatever was seen there. A tie is not sustained."""
     votes = _votes(steps)
-    failed = [rate for rate, seen in votes.items() if sum(seen) * 2 <= len(seen)]
+    failed = [level for level, seen in votes.items() if sum(seen) * 2 <= len(seen)]
     high = min(failed, default=None)
-    return max((rate for rate in votes if high is None or rate < high), default=None), high
+    return max((level for level in votes if high is None or level < high), default=None), high
 
 
-def next_rate(steps: Sequence[Measured], search: Search) -> float | None:
+def next_level(steps: Sequence[Measured], search: Search) -> float | None:
     """Widen until there is a bracket, halve it (on a log scale) down to the tolerance, then measure outwards until the wanted number of
     measurements agree at both ends; None: done."""
     if not steps:
-        return search.start_per_s
+        return search.up(search.start)
     if len(steps) >= search.most_steps:
         return None
     low, high = bracket(steps)
@@ -168,31 +175,38 @@ def next_rate(steps: Sequence[Measured], search: Search) -> float | None:
     bounded = len({step.sustained for step in steps}) > 1  # near the knee already: its measurements contradict one another
     factor = 1.25 if bounded else min(4.0, 1.25 ** (2 ** min(3, len(votes) - 1)))
     if low is None:
-        return min(votes) / factor
+        return _unless_done(votes, min(votes), search.down(min(votes) / factor), search)
     if high is None:
-        return max(votes) * factor
-    if high / low > 1 + search.tolerance:
-        return math.sqrt(low * high)
+        return search.up(max(votes) * factor)
+    if high / low > 1 + search.tolerance and not (search.whole and high - low <= 1):
+        return search.down(max(math.sqrt(low * high), low + 1 if search.whole else 0.0))
     return _next_at_an_end(votes, low, search, lower=True) or _next_at_an_end(votes, high, search, lower=False)
 
 
+def _unless_done(votes: Mapping[float, list[bool]], end: float, further: float, search: Search) -> float | None:
+    """One user is the fewest: there the search stays until it has measured often enough."""
+    if further != end:
+        return further
+    return end if len(votes[end]) < search.repeats else None
+
+
 def _next_at_an_end(votes: Mapping[float, list[bool]], end: float, search: Search, lower: bool) -> float | None:
-    """Measure an end again; where its measurements contradict one another go outwards, to a rate at which they agree."""
-    outwards = sorted((rate for rate in votes if (rate <= end if lower else rate >= end)), reverse=lower)
-    for rate in outwards:
-        if votes[rate].count(not lower):
+    """Measure an end again; where its measurements contradict one another go outwards, to a level at which they agree."""
+    outwards = sorted((level for level in votes if (level <= end if lower else level >= end)), reverse=lower)
+    for level in outwards:
+        if votes[level].count(not lower):
             continue  # seen otherwise: not the end of the interval
-        return rate if len(votes[rate]) < search.repeats else None
-    step = 1 + search.tolerance
-    return outwards[-1] / step if lower else outwards[-1] * step
+        return level if len(votes[level]) < search.repeats else None
+    step, last = 1 + search.tolerance, outwards[-1]
+    return _unless_done(votes, last, search.down(last / step) if lower else search.up(last * step), search)
 
 
 def capacity_of(steps: Sequence[Measured]) -> Capacity:
     """What the steps say; None where no step bounds it from that side."""
     low, high = bracket(steps)
-    failed = [step.rate_per_s for step in steps if not step.sustained]
-    passed = [step.rate_per_s for step in steps if step.sustained]
-    safe = max((rate for rate in passed if rate < min(failed, default=math.inf)), default=None)
-    beyond = min((rate for rate in failed if rate > max(passed, default=0.0)), default=None)
+    failed = [step.level for step in steps if not step.sustained]
+    passed = [step.level for step in steps if step.sustained]
+    safe = max((level for level in passed if level < min(failed, default=math.inf)), default=None)
+    beyond = min((level for level in failed if level > max(passed, default=0.0)), default=None)
     value = math.sqrt(low * high) if low is not None and high is not None else None
     return Capacity(value, safe, beyond, len(steps))

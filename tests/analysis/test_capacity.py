@@ -9,7 +9,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from scenarios.capacity import Measured, Search, judge, next_rate
+from scenarios.capacity import Measured, Search, judge, next_level
 from scenarios.record import Record
 from tests.scenarios.test_capacity import queue
 
@@ -23,7 +23,7 @@ def write_search(base: Path, deployment: str, side: str, service_s: float, gpus:
     folder.mkdir(parents=True)
     steps: list[Measured] = []
     rounds, lines = [], []
-    while (rate := next_rate(steps, Search(1.0))) is not None:
+    while (rate := next_level(steps, Search(1.0))) is not None:
         samples, number = queue(rate, service_s, REQUESTS), len(steps) + 1
         for index, sample in enumerate(samples):
             ttft_ms = sample.times["ttft_ms"]

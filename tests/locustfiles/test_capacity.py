@@ -60,6 +60,28 @@ def test_cold_and_hit_are_searched_by_rates_that_were_really_offered(locust: Loc
     assert (locust.output_dir / "search_even_capacity" / "charts" / "capacity-even.png").stat().st_size > 10_000
 
 
+def test_users_are_searched_in_a_closed_loop(locust: LocustProcesses, tmp_path: Path) -> None:
+    """A prompt of 512 tokens takes 102 ms, and prompts take turns: under 500 ms there is room for 4 or 5 users, hardly more."""
+    scenario = tmp_path / "even.yaml"
+    scenario.write_text(EVEN)
+    server = {"prefix_caching": False, "max_num_batched_tokens": 512}
+    with emulator(tmp_path, server, "--time-scale", "0.5") as url:
+        code, output = locust.run(
+            "-f", "locustfiles/cold_start.py", "--headless", "-u", "3", "-r", "10", "--host", url, "--scenarios", str(scenario),
+            "--run-name", "search", "--capacity", "cold", "--capacity-of", "users", "--requests", "60", "--slo", "ttft_ms=250",
+            "--capacity-repeats", "1", timeout_s=170,
+        )  # fmt: skip
+    assert code == 0, output
+    runs = locust.runs()
+    steps = [entry["capacity"] for run in runs for entry in run.facts["rounds"]]
+    assert [run.facts["users"] for run in runs] == [step["users"] for step in steps]
+    assert steps[0]["users"] == 3
+    assert all(step["kind"] == "closed" for step in steps)
+    found = float(output.split("cold: capacity ")[-1].split()[0])
+    assert 3 <= found <= 6
+    assert "users at TTFT p90 under 0.250 s" in output
+
+
 def offered(run: RunFiles) -> float:
     """Sessions per second between the first and the last intended start."""
     due_s = sorted(record["scheduled_at_s"] for record in run.records)
@@ -75,6 +97,7 @@ def test_a_search_that_makes_no_sense_is_refused(locust: LocustProcesses, stub: 
         (("--capacity", "cold", "--slo", "ttft_ms=5", "--working-set", "auto"), "two studies"),
         (("--working-set", "1e5"), "whole numbers"),
         (("--slo", "ttft=5"), "--slo is"),
+        (("--capacity", "cold", "--capacity-of", "users", "--slo", "ttft_ms=5", "--request-rate", "5"), "closed loop"),
     ):
         code, output = locust.run(*base, *wrong)
         assert code == 3, output

@@ -7,7 +7,18 @@ import random
 
 import pytest
 
-from scenarios.capacity import Capacity, Measured, Sample, Search, bracket, capacity_of, drift_of, judge, next_rate, percentile_of
+from scenarios.capacity import (
+    Capacity,
+    Measured,
+    Sample,
+    Search,
+    bracket,
+    capacity_of,
+    drift_of,
+    judge,
+    next_level,
+    percentile_of,
+)
 
 SLO = {"ttft_ms": 1000.0}
 
@@ -73,7 +84,7 @@ def test_a_growing_queue_is_seen_although_every_limit_is_met() -> None:
 def search(true_per_s: float, start: float, noise: float = 0.0, **settings: float) -> list[Measured]:
     """A server that sustains every rate up to its capacity, which `noise` moves a little each time."""
     rng, steps = random.Random(1), []
-    while (rate := next_rate(steps, Search(start, **settings))) is not None:  # type: ignore[arg-type]
+    while (rate := next_level(steps, Search(start, **settings))) is not None:  # type: ignore[arg-type]
         steps.append(Measured(rate, rate <= true_per_s * rng.gauss(1, noise)))
     return steps
 
@@ -95,7 +106,30 @@ def test_the_search_ends_at_the_capacity_wherever_it_starts(start: float, noise:
     assert high / low <= 1.05
     assert len(steps) <= 24
     for end, sustained in ((found.low, True), (found.high, False)):
-        assert [step.sustained for step in steps if step.rate_per_s == end] == [sustained] * 3
+        assert [step.sustained for step in steps if step.level == end] == [sustained] * 3
+
+
+@pytest.mark.parametrize(("true_users", "start"), [(1, 8), (2, 1), (7, 100), (37, 10), (1000, 1)])
+def test_users_are_whole_and_at_least_one(true_users: int, start: int) -> None:
+    steps: list[Measured] = []
+    while (users := next_level(steps, Search(start, whole=True))) is not None:
+        assert users == int(users) >= 1
+        steps.append(Measured(users, users <= true_users))
+    found = capacity_of(steps)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= true_users < found.high
+    assert found.high - found.low <= max(1, 0.06 * true_users)
+    assert len(steps) <= 24
+
+
+def test_not_even_one_user_is_sustained() -> None:
+    steps: list[Measured] = []
+    while (users := next_level(steps, Search(5, whole=True))) is not None:
+        steps.append(Measured(users, False))
+    assert capacity_of(steps).high == 1
+    assert capacity_of(steps).low is None
+    assert [step.level for step in steps].count(1) == 3
 
 
 def test_ends_that_contradict_themselves_widen_the_interval() -> None:
@@ -109,14 +143,14 @@ def test_a_search_without_an_end_says_so() -> None:
     steps = search(1e9, 1.0, most_steps=5)
     assert len(steps) == 5
     assert capacity_of(steps).value is None
-    assert capacity_of(steps).low == max(step.rate_per_s for step in steps)
+    assert capacity_of(steps).low == max(step.level for step in steps)
     assert capacity_of(steps).high is None
     assert capacity_of([Measured(2.0, False)]).low is None
 
 
 def search_queue(service_s: float, requests: int, seed: int | None) -> Capacity:
     steps: list[Measured] = []
-    while (rate := next_rate(steps, Search(4.0))) is not None:
+    while (rate := next_level(steps, Search(4.0))) is not None:
         draw = None if seed is None else 100 * seed + len(steps)
         steps.append(Measured(rate, judge(queue(rate, service_s, requests, draw), {"ttft_ms": 2000.0}).sustained))
     return capacity_of(steps)
