@@ -57,7 +57,11 @@ def find_deployment(options: Options, host: str | None) -> Deployment:
 
 
 def check_caches(options: Options, deployment: Deployment) -> None:
-    """BadInput for cache states that this deployment gives no means to reach."""
+    """BadInput for what this deployment gives no means to do: cache states, a search without objectives; a dry run that would send."""
+    if options.study.dry_run:
+        raise BadInput(
+            "--dry-run is for the command line: from the start form the test would be sent; start Locust with --dry-run"
+        )
     if options.study.capacity and not deployment.slo:
         raise BadInput("--capacity needs objectives: --slo ttft_ms=2000 tpot_ms=50, or `slo` in the deployment file")
     check_arms(options.arms, deployment.caches, deployment.name)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.conftest import LocustProcesses, Stub
+import requests
+
+from tests.conftest import LocustProcesses, Stub, free_port, wait_for
+from tests.locustfiles.test_rounds import swarm
 
 DEPLOYMENT = """\
 name: paper
@@ -40,6 +43,16 @@ def test_everything_is_said_and_nothing_sent(locust: LocustProcesses, stub: Stub
     assert f"GPU: {tokens / 30000:.0%} of 30,000 tokens, fits" in output
     assert not stub.bodies()
     assert not locust.output_dir.exists()
+
+
+def test_a_dry_run_from_the_start_form_is_refused_before_it_could_send(locust: LocustProcesses, stub: Stub) -> None:
+    port = str(free_port())
+    locust.start("-f", "locustfiles/cold_start.py", "--web-host", "127.0.0.1", "--web-port", port, "--host", stub.url)
+    wait_for(lambda: requests.get(f"http://127.0.0.1:{port}/", timeout=1).ok, what="the web UI")
+    answer = swarm(port, host=stub.url, dry_run="true")
+    assert not answer["success"]
+    assert "--dry-run is for the command line" in answer["message"]
+    assert not stub.bodies()
 
 
 def test_what_is_missing_is_named(locust: LocustProcesses, stub: Stub, tmp_path: Path) -> None:
