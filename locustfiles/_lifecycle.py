@@ -17,6 +17,7 @@ from locustfiles._dispatch import ScenarioDispatcher, scenario_of
 from locustfiles._dry_run import dry_run_text
 from locustfiles._live_tab import attach as attach_tab
 from locustfiles._options import read_options
+from locustfiles._prometheus import attach as attach_metrics
 from locustfiles._rounds import EXIT_BAD_INPUT, Coordinator
 from locustfiles._run_folder import check_writable
 from locustfiles._setup import check_caches, find_deployment, load_scenarios
@@ -81,6 +82,7 @@ def _attach_coordinator(environment: Environment) -> None:
     coordinator = Coordinator(environment)
     environment.kv_coordinator = coordinator  # type: ignore[attr-defined]
     attach_tab(environment, coordinator)
+    _refused(lambda env: attach_metrics(env, coordinator), environment)
     environment.dispatcher_class = functools.partial(  # type: ignore[assignment]
         ScenarioDispatcher, wanted=coordinator.wanted_classes, settled=lambda: not coordinator.in_round
     )

@@ -132,6 +132,9 @@ def _declare(parser: Any) -> None:
              "deployment's `caches`: they empty its caches")  # fmt: skip
     add("--metrics-interval", metavar="S", type=_arg("metrics-interval", float, 0), default=2.0, env_var="KV_METRICS_INTERVAL",
         help="Seconds between samples of the metrics pages in a round; 0: only before and after. Default: 2")  # fmt: skip
+    add("--metrics-port", metavar="[HOST:]PORT", default="", env_var="KV_METRICS_PORT",
+        help="Serve the client's own metrics for Prometheus at http://HOST:PORT/metrics (master, headless too). Default: only as "
+             "/metrics of Locust's page; HOST: 127.0.0.1")  # fmt: skip
     add("--gate", action="store_true", default=False, env_var="KV_GATE",
         help="Exit non-zero when a target is missed (1), or the run is incomplete (2)")  # fmt: skip
     add("--no-report", action="store_true", default=False, env_var="KV_NO_REPORT",
@@ -164,6 +167,16 @@ def _arms(parsed: argparse.Namespace) -> tuple[str, ...]:
     if arms and parsed.rounds not in (None, "", len(arms), str(len(arms))):
         raise BadInput(f"--rounds is {parsed.rounds} and --arms names {len(arms)}; leave --rounds out: each arm is a round")
     return arms
+
+
+def metrics_address(text: str) -> tuple[str, int] | None:
+    """--metrics-port as (host, port); None where it is not given."""
+    if not text:
+        return None
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise BadInput(f"--metrics-port is {text!r}; expected PORT or HOST:PORT, a port from 1 to 65535")
+    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def read_options(parsed: argparse.Namespace) -> Options:

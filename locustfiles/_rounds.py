@@ -47,6 +47,7 @@ class Coordinator:
         self._scenarios: list[Scenario] = []
         self._run: Run | None = None
         self.live: Live | None = None  # for the web UI's tab
+        self.client_metrics: Any = None  # ClientMetrics, where somebody may ask for them
         self._round: RoundOnMaster | None = None
         self._greenlet: gevent.Greenlet | None = None
         self._spawning = Spawning(environment, self._workers)
@@ -180,8 +181,10 @@ class Coordinator:
                 f"workers must run the master's code and scenarios; {'; '.join(texts)}. Bring the checkouts to one commit"
             )
         run = self._run = prepare_run(self._environment, options, scenarios, users, suffix, self._looked)
-        if self._environment.web_ui is not None:
+        if self._environment.web_ui is not None or self.client_metrics is not None:
             self.live = Live(run.requests_by_round())
+            if self.client_metrics is not None:
+                self.client_metrics.begin(run, self.live, options.arms, lambda: self._runner.user_count)
         self._compare_clocks()
         return run
 
@@ -298,7 +301,9 @@ class Coordinator:
         if msg.type == "kv_records":
             self._run.collector.add(msg.data["lines"], msg.data["keys"])
             if self.live is not None:
-                self.live.add(msg.data["lines"])
+                records = self.live.add(msg.data["lines"])
+                if self.client_metrics is not None:
+                    self.client_metrics.add(records)
             if "late" in msg.data:
                 self._run.lateness.note(msg.node_id, *msg.data["late"])
         elif msg.type == "kv_flushed":
