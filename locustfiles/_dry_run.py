@@ -5,6 +5,7 @@ Nothing is sent, and no server is asked: what only a server knows is assumed and
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from scenarios.errors import BadInput
 from scenarios.footprint import working_set_tokens
 from scenarios.plan import Plan
 from scenarios.spec import Scenario
+from scenarios.working_set import filling, sweep_sizes
 
 HEADER = ("scenario", "round", "requests", "prompt tokens", "planned cached", "output tokens", "expected")
 TIERS = {"gpu_tokens": "GPU", "cpu_gb": "CPU", "store_gb": "store"}
@@ -106,7 +108,7 @@ def total_s(budgets: list[RoundBudget], pause_s: float) -> float | None:
 def missing_text(options: Options, plans: list[Plan]) -> list[str]:
     """Which times would have to be known for a duration."""
     lines = []
-    for plan in plans:
+    for plan in {plan.scenario.name: plan for plan in plans}.values():
         expected = expectation(options, plan.scenario.name)
         needed = {"cold_ttft_ms": expected.cold_ttft_ms, "tpot_ms": expected.tpot_ms if plan.scenario.output_tokens > 1 else 0.0}
         absent = [name for name, value in needed.items() if value is None]
@@ -154,12 +156,39 @@ def cost_line(seconds: float | None, gpus: int | None, price: float | None) -> s
     return f"Cost: {gpus} GPUs x {seconds / 3600:.3f} h x {price:g} per GPU-hour = {cost(seconds, gpus, price):.2f}"
 
 
+def _file_capacities(deployment: Deployment | None, kv_bytes: int | None) -> dict[str, float]:
+    """Tokens per tier by the deployment file alone."""
+    known = deployment.capacity if deployment else {}
+    found = {"gpu": known["gpu_tokens"]} if "gpu_tokens" in known else {}
+    for tier in ("cpu", "store"):
+        if kv_bytes and f"{tier}_gb" in known:
+            found[tier] = known[f"{tier}_gb"] * 1e9 / kv_bytes
+    return found
+
+
+def studied(
+    options: Options, scenarios: list[Scenario], deployment: Deployment | None, kv_bytes: int | None
+) -> tuple[list[Scenario], list[str]]:
+    """What a study sends: every size of a sweep; of a search one step, as the rest depends on what is seen."""
+    study = options.study
+    if study.sweeps_working_set:
+        sizes = study.working_set or sweep_sizes(_file_capacities(deployment, kv_bytes))
+        found = [dataclasses.replace(filling(s, size, options.seed)[0], rounds=2) for s in scenarios for size in sizes]
+        return found, [f"--working-set: {len(sizes)} sizes from {sizes[0]:,} to {sizes[-1]:,} tokens, two rounds each"]
+    if study.capacity:
+        most, sides = study.capacity_steps, ", ".join(study.capacity)
+        steps = f"--capacity: one step is shown; a search takes about 13, at most {most}, for each of {sides}"
+        return [dataclasses.replace(scenario, rounds=1) for scenario in scenarios], [steps]
+    return scenarios, []
+
+
 def dry_run_text(options: Options, scenarios: list[Scenario], deployment: Deployment | None, users: int) -> str:
     """All of it; `deployment` is None where only scenarios are known."""
+    kv_bytes = info.kv_bytes_per_token if deployment and (info := find_model(options, deployment)[1]) else None
+    scenarios, notes = studied(options, scenarios, deployment, kv_bytes)
     plans = [dry_plan(scenario, options.seed) for scenario in scenarios]
     levels = options.concurrency or (users,)
-    kv_bytes = info.kv_bytes_per_token if deployment and (info := find_model(options, deployment)[1]) else None
-    lines: list[str] = ["Dry run: nothing is sent."]
+    lines: list[str] = ["Dry run: nothing is sent.", *notes]
     times: list[float | None] = []
     for level in levels:
         budgets = _level(options, plans, level)

@@ -55,6 +55,26 @@ def test_a_dry_run_from_the_start_form_is_refused_before_it_could_send(locust: L
     assert not stub.bodies()
 
 
+def test_a_sweep_is_reckoned_size_by_size(locust: LocustProcesses, stub: Stub, tmp_path: Path) -> None:
+    """`auto` asks no server here: 30,000 tokens on the GPU, and 1 GB / 4,096 bytes = 244,141 in the store."""
+    code, output = dry(locust, stub, tmp_path, "--working-set", "auto", "--expect", "cold_ttft_ms=1000", "tpot_ms=10")
+    assert code == 0, output
+    assert "14 sizes from 15,000 to 488,281 tokens, two rounds each" in output
+    rows = [line.split() for line in output.splitlines() if line.strip().startswith("multi_turn_conversation  ")]
+    assert [row[1] for row in rows] == ["1", "2"] * 14
+    tokens = int(output.split("working set of a round: ")[1].split()[0].replace(",", ""))
+    assert abs(tokens - 488_281) < 2000
+    assert "store: 200% of 1 GB, DOES NOT FIT" in output
+    assert not stub.bodies()
+
+
+def test_of_a_search_one_step_is_shown(locust: LocustProcesses, stub: Stub, tmp_path: Path) -> None:
+    code, output = dry(locust, stub, tmp_path, "--capacity", "cold", "--slo", "ttft_ms=5")
+    assert code == 0, output
+    assert "one step is shown" in output
+    assert sum(line.strip().startswith("multi_turn_conversation  ") for line in output.splitlines()) == 1
+
+
 def test_what_is_missing_is_named(locust: LocustProcesses, stub: Stub, tmp_path: Path) -> None:
     code, output = dry(locust, stub, tmp_path)
     assert code == 0, output
