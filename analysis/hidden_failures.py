@@ -8,10 +8,9 @@ import pandas as pd
 
 from analysis.problems import Problem
 from analysis.tidy import rows_of
-from analysis.ttft_parts import CHUNK_TOKENS
+from analysis.ttft_parts import ALL, CHUNK_TOKENS
 
 Facts = dict[str, Any]
-ALL = 0.9  # share of its prompt tokens that a decoder computes, from which on there is no hand-off to speak of
 
 
 def hidden_failures(rounds: pd.DataFrame, tiers: pd.DataFrame, moved: pd.DataFrame, block: int) -> list[Problem]:

@@ -17,6 +17,7 @@ MEASURED, ESTIMATE, REST = "measured", "estimate", "rest"
 COLUMNS = ("scenario", "round", "role", "part", "ms", "known", "note")
 PATH = ("prefiller", "server", "decoder")  # in the order in which a request meets them
 CHUNK_TOKENS = 256  # of LMCache and of stores below vLLM: a decoder may compute the rest of one
+ALL = 0.9  # share of its prompt tokens that a decoder computes, from which on there is no hand-off to speak of
 Part = tuple[str, str, float, str, str]  # role, part, ms per request, how it is known, note
 
 
@@ -68,6 +69,7 @@ def _role_parts(
     total = role["server_ttft_ms"] * share if pd.notna(role["server_ttft_ms"]) else queue + prefill
     source = tiers[tiers["role"].eq(name)]
     loaded, computed = float(source["external"].sum()), float(source["computed"].sum())
+    prompt = float(source["gpu"].sum()) + loaded + computed
     loads = moved[moved["role"].eq(name) & moved["kind"].isin([LOAD, HAND_OFF])]
     in_prefill = loads["in_prefill"].astype(bool)
     behind, inside = (1000 * float(loads.loc[where, "seconds"].sum()) / requests for where in (~in_prefill, in_prefill))
@@ -80,16 +82,25 @@ def _role_parts(
     parts.append((name, "queue", queue - (queue_load[2] if queue_load else 0.0), MEASURED, ""))
     parts += [part for part in (queue_load, prefill_load) if part]
     parts.append(
-        (name, _prefill_name(name, computed / requests), prefill - (prefill_load[2] if prefill_load else 0.0), MEASURED, "")
+        (
+            name,
+            _prefill_name(name, computed / requests, computed / max(1.0, prompt)),
+            prefill - (prefill_load[2] if prefill_load else 0.0),
+            MEASURED,
+            "",
+        )
     )
     parts.append((name, "engine's front end", total - queue - prefill, MEASURED, "its TTFT less queue and prefill"))
     return parts
 
 
-def _prefill_name(role: str, computed_tokens: float) -> str:
+def _prefill_name(role: str, computed_tokens: float, share: float) -> str:
+    """What a role's prefill time is; `share` of its prompt tokens were computed, `computed_tokens` per request."""
     if role != "decoder":
         return "prefill"
-    return "first decode" if computed_tokens <= CHUNK_TOKENS else "prefill once more (no hand-off)"
+    if computed_tokens <= CHUNK_TOKENS:
+        return "first decode"
+    return "prefill once more (no hand-off)" if share >= ALL else "prefill of what was not handed off"
 
 
 def _load(what: str, role: str, seconds_ms: float, booked_ms: float) -> Part:

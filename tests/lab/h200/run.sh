@@ -2,7 +2,9 @@
 # Stages on a machine with one H200 and no network; see docs/lab.md.   usage: LAB=FOLDER bash tests/lab/h200/run.sh STAGE...
 #   LAB    folder with the software's parts and start_vllm.sh, stop_vllm.sh, join.sh     WHEELS  folder with the load generator's wheels
 #   OUT    where results go (default results)        SERVER=emulator: rehearse the same stages without a GPU
-# Stages: setup  certificate  serve:MODEL:MODE:KV  pd:MODEL:MODE  sweep:REQUESTS  arms:DEPLOYMENT:ARM,ARM  pack:NAME
+#   D_GPU  the decoder's GPU in the stage pd (default 1; with 0 both engines share GPU 0: give UTIL=0.44)
+# Stages: setup  certificate  serve:MODEL:MODE:KV  store:GB  pd:MODEL:MODE  proxy:wait|mooncake  stop:PORT  preflight:DEPLOYMENT  sweep:REQUESTS  arms:DEPLOYMENT:ARM,ARM:RUN  pack:NAME
+# What was measured so far is packed into OUT after each stage: a run that is cut brings back what it had.
 set -uo pipefail
 cd "$(dirname "$0")/../../.."
 LAB=${LAB:-.h200}; OUT=${OUT:-results}; WHEELS=${WHEELS:-.whl}; V=${V:-/tmp/v}; SITE=/tmp/kv-site; T0=$(date +%s); mkdir -p "$OUT" /tmp/kv-results
@@ -20,12 +22,39 @@ serve() { # MODEL MODE KV
   fi
   MODEL=$1 MODE=$2 KV=$3 timeout 330 bash "$LAB/start_vllm.sh"; cp "$V/vllm-8000.log" /tmp/kv-results/"vllm-$1-$3-${LMCACHE_CHUNK_SIZE:-}.log"
 }
-pd() { # MODEL MODE: prefiller on GPU 0, decoder on GPU 1, both on the Mooncake store, and the proxy of Mooncake's own package
-  (MODEL=$1 MODE=$2 KV=mooncake PORT=8100 CUDA_VISIBLE_DEVICES=0 timeout 300 bash "$LAB/start_vllm.sh") & sleep 6
-  (MODEL=$1 MODE=$2 KV=mooncake PORT=8200 CUDA_VISIBLE_DEVICES=1 timeout 300 bash "$LAB/start_vllm.sh") & wait
-  (. "$V/env.sh"; setsid python3 "$V/sitemc/mooncake/vllm_v1_proxy_server.py" --host 127.0.0.1 --port 9000 --prefiller-hosts 127.0.0.1 --prefiller-ports 8100 \
-     --decoder-hosts 127.0.0.1 --decoder-ports 8200 >/tmp/kv-results/proxy.log 2>&1 </dev/null &); sleep 4
-  cp "$V"/vllm-8[12]00.log /tmp/kv-results/; curl -s -m 3 http://127.0.0.1:9000/healthcheck; echo
+pack() { # NAME
+  tail -c 200000 "$V"/mooncake_master.log >/tmp/kv-results/mooncake_master.log 2>/dev/null
+  tar -C /tmp -czf "$OUT/$1.tar.gz.part" kv-results && mv "$OUT/$1.tar.gz.part" "$OUT/$1.tar.gz"
+}
+store() { # GB: Mooncake's master, and a process of its own for the segment (segments inside two engines: each other's puts fail)
+  (. "$V/env.sh"
+   setsid "$V/sitemc/mooncake/mooncake_master" --rpc_port=50051 --enable_http_metadata_server=true --http_metadata_server_host=127.0.0.1 \
+     --http_metadata_server_port=8090 --metrics_port=9013 >"$V/mooncake_master.log" 2>&1 </dev/null & echo $! >"$V/mooncake_master.pid"; sleep 2
+   setsid python3 -c "
+import sys, time
+sys.path.insert(0, '$V/sitemc')
+from mooncake.store import MooncakeDistributedStore
+store = MooncakeDistributedStore()
+assert store.setup('127.0.0.1', 'http://127.0.0.1:8090/metadata', $1 << 30, 64 << 20, 'tcp', '', '127.0.0.1:50051') == 0
+time.sleep(10**6)" >/tmp/kv-results/store.log 2>&1 </dev/null &)
+  export MOONCAKE_CONFIG_PATH=/tmp/kv-mooncake.json
+  echo '{"mode":"standalone-store","metadata_server":"http://127.0.0.1:8090/metadata","master_server_address":"127.0.0.1:50051","global_segment_size":"0","local_buffer_size":"1GB","protocol":"tcp","device_name":""}' >$MOONCAKE_CONFIG_PATH
+  sleep 4
+}
+pd() { # MODEL MODE: prefiller on GPU 0, decoder on D_GPU, both on the Mooncake store
+  (MODEL=$1 MODE=$2 KV=mooncake PORT=8100 CUDA_VISIBLE_DEVICES=0 timeout 300 bash "$LAB/start_vllm.sh") & sleep 6; [ "${D_GPU:-1}" = 0 ] && wait
+  (MODEL=$1 MODE=$2 KV=mooncake PORT=8200 CUDA_VISIBLE_DEVICES=${D_GPU:-1} timeout 300 bash "$LAB/start_vllm.sh") & wait
+  cp "$V"/vllm-8[12]00.log /tmp/kv-results/
+}
+proxy() { # wait: ours, which waits for the store; mooncake: that of Mooncake's own package
+  [ -f "$V/proxy.pid" ] && kill -- "-$(cat "$V/proxy.pid")" && sleep 1
+  (. "$V/env.sh"
+   if [ "$1" = mooncake ]; then
+     setsid python3 "$V/sitemc/mooncake/vllm_v1_proxy_server.py" --host 127.0.0.1 --port 9000 --prefiller-hosts 127.0.0.1 --prefiller-ports 8100 \
+       --decoder-hosts 127.0.0.1 --decoder-ports 8200 >/tmp/kv-results/proxy-mooncake.log 2>&1 </dev/null & echo $! >"$V/proxy.pid"
+   else
+     setsid python3 tests/lab/waiting_proxy.py >/tmp/kv-results/proxy-wait.log 2>&1 </dev/null & echo $! >"$V/proxy.pid"
+   fi); sleep 4
 }
 for stage in "$@"; do
   say "$stage"
@@ -35,14 +64,17 @@ for stage in "$@"; do
              "$PY" -m pip install -q --no-index --no-deps --no-compile --upgrade --target $SITE "$WHEELS"/*.whl 2>&1 | tail -2; } ;;
     certificate) PYTHONPATH=$SITE timeout 200 "$PY" -m benchmarks.client_certificate --streams 200 600 1000 2000 --repeats 1 --output /tmp/kv-results/client_certificate.json ;;
     serve) serve "$a" "$b" "$c" || { tail -20 "$V/vllm-8000.log"; continue; } ;;
+    store) store "$a" ;;
     pd) pd "$a" "$b" ;;
+    proxy) proxy "$a" ;;
     sweep) load "${LIMIT:-330}" -f locustfiles --scenarios ${SCENARIOS:-long_context_high_reuse multi_turn_conversation batch_processing cold_start} \
              --deployment configs/lab_h200.yaml --requests "$a" --concurrency ${LEVELS:-1 5 10} --run-name "${NAME:-single}" ;;
     arms) load "${LIMIT:-200}" -f locustfiles --scenarios ${PROMPTS:-tests/lab/h200/prompt_4096.yaml tests/lab/h200/prompt_16384.yaml tests/lab/h200/prompt_30000.yaml} \
              --deployment "configs/$a.yaml" -u 1 --arms ${b//,/ } --run-name "$c" ;;
     preflight) load 60 -f locustfiles --scenarios cold_start --deployment "configs/$a.yaml" -u 1 --preflight-only ;;
-    pack) tail -c 200000 "$V"/mooncake_master.log >/tmp/kv-results/mooncake_master.log 2>/dev/null
-          tar -C /tmp -czf "$OUT/${a:-results}.tar.gz" kv-results; ls -la "$OUT" ;;
+    stop) PORT=$a bash "$LAB/stop_vllm.sh" ;;
+    pack) ls -la "$OUT" ;;
   esac
+  [ "$name" = setup ] || pack "${PACK:-results}"
 done
 say end
