@@ -27,6 +27,7 @@ from scenarios.capacity import Capacity
 from scenarios.errors import BadInput
 from scenarios.slo import parse_slo
 
+SHORT_S = 5.0
 RULE = "a level is sustained when so many requests are within every limit, counted from their intended start, and the queue does not grow"
 
 
@@ -54,7 +55,9 @@ def sentence(scenario: str, sides: Mapping[str, list[Step]], slo: Mapping[str, f
         cold, hit = capacity_text(found["cold"]), capacity_text(found["hit"])
         verb = "raises" if (found["hit"].value or 0) > (found["cold"].value or 0) else "does not raise"
         return f"{scenario}: the cache {verb} capacity: {cold} cold, {hit} hit, {unit} at {at}"
-    return f"{scenario}: " + "; ".join(f"{side}: capacity {capacity_text(one)} {unit} at {at}" for side, one in found.items())
+    return (
+        f"{scenario}: " + "; ".join(f"{side}: capacity {capacity_text(one)} {unit}" for side, one in found.items()) + f" at {at}"
+    )
 
 
 def answer_table(scenario: str, sides: Mapping[str, list[Step]]) -> Table:
@@ -126,6 +129,17 @@ def problems_of(scenario: str, side: str, steps: list[Step]) -> list[Problem]:
     if few := [step for step in steps if step.found.drift is None]:
         text = f"{scenario}, {side}: {plural(len(few), 'step')} had too few requests to see whether the queue grows."
         found.append(Problem("warning", "not_steady_known", text, "Send more per step (--requests 200)."))
+    ends = {found_capacity(steps).low, found_capacity(steps).high}
+    if brief := [step.lasted_s for step in steps if step.level in ends and step.lasted_s < SHORT_S]:
+        text = f"{scenario}, {side}: the steps that enclose the capacity lasted {number(min(brief))} s."
+        found.append(
+            Problem(
+                "warning",
+                "short_steps",
+                text,
+                f"A queue needs time to show: send more per step, {SHORT_S:g} s at the least (--requests).",
+            )
+        )
     hits = [step.hit_share for step in steps if step.hit_share is not None]
     if steps[0].side == "hit" and hits and min(hits) < 0.5:
         text = f"{scenario}, hit: only {percent(min(hits))} of the prompt tokens were cached in one step."

@@ -36,6 +36,7 @@ class Step:
     requests: int
     hit_share: float | None
     goodput_per_s: float
+    lasted_s: float
     in_flight: float | None  # mean, by Little's law
 
 
@@ -84,6 +85,7 @@ def _step(
         requests=len(records),
         hit_share=float(known["reported_cached_tokens"].sum() / known["prompt_tokens"].sum()) if len(known) else None,
         goodput_per_s=requests_per_s * float(meets_slo(intended, slo).mean()) if len(records) else 0.0,
+        lasted_s=wall_s,
         in_flight=None if pd.isna(mean_s) else requests_per_s * mean_s,
     )
 

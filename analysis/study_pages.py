@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from analysis import text_tables
+from analysis.commands import problems_text
 from analysis.pages import Page
 from analysis.report import write_page
 from analysis.views import Table
@@ -12,13 +13,15 @@ from scenarios.errors import BadInput
 
 
 def publish(page: Page, folder: Path) -> None:
-    """Write the page and its charts, print its tables, its answer and where the files are."""
+    """Write the page and its charts, print its tables, what stands against them, the answer and where the files are."""
     try:
         files = write_page(page, folder, ("html", "markdown"))
     except OSError as error:
         raise BadInput(f"--output-dir: {folder} cannot be written: {error.strerror}; choose another folder") from error
     blocks = [*page.answer, *(block for part in page.sections for block in part.blocks)]
-    print("\n\n".join([*(text_tables.console(block) for block in blocks if isinstance(block, Table)), page.lead]))
+    tables = [text_tables.console(block) for block in blocks if isinstance(block, Table)]
+    against = problems_text({"problems": page.problems})
+    print("\n\n".join([*tables, *([against] if against else []), page.lead]))
     print("\nFiles\n" + "\n".join(f"  {path}" for path in files if path.suffix in (".html", ".md")), flush=True)
 
 

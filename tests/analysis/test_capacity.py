@@ -69,6 +69,8 @@ def test_a_search_is_judged_again_as_it_was(command: Command, searches: dict[str
     row = next(line.split() for line in done.stdout.splitlines() if line.strip().startswith("cold "))
     assert float(row[-3]) == pytest.approx(cold / 8, rel=0.01)
     assert "sessions/s at TTFT p90 under 2.00 s" in said
+    assert "the steps that enclose the capacity lasted 1.00 s" in (tmp_path / "report.md").read_text()
+    assert "the steps that enclose the capacity lasted 1.00 s" in done.stdout
 
 
 def test_single_and_pd_stand_on_one_page_and_are_not_mixed(command: Command, searches: dict[str, Path], tmp_path: Path) -> None:
