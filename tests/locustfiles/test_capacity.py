@@ -61,7 +61,7 @@ def test_cold_and_hit_are_searched_by_rates_that_were_really_offered(locust: Loc
 
 
 def test_users_are_searched_in_a_closed_loop(locust: LocustProcesses, tmp_path: Path) -> None:
-    """A prompt of 512 tokens takes 51 ms, and prompts take turns: 14 users cannot all be served within 500 ms; a busy machine carries fewer."""
+    """A prompt of 512 tokens takes 51 ms, and prompts take turns: 14 users cannot all be served in 500 ms; a busy machine has fewer."""
     scenario = tmp_path / "even.yaml"
     scenario.write_text(EVEN)
     server = {"prefix_caching": False, "max_num_batched_tokens": 512}
