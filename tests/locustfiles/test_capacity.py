@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from locustfiles._arrivals import Arrival, due_times_s
 from tests.conftest import LocustProcesses, RunFiles, Stub
 from tests.emulated import STORE, emulator
 
@@ -86,6 +87,21 @@ def offered(run: RunFiles) -> float:
     """Sessions per second between the first and the last intended start."""
     due_s = sorted(record["scheduled_at_s"] for record in run.records)
     return (len(due_s) - 1) / (due_s[-1] - due_s[0])
+
+
+def test_a_step_offers_exactly_its_rate_and_each_draw_is_another_schedule() -> None:
+    """201 sessions at 10 per second: the last comes at 20 s, whatever was drawn; half of that at twice the rate, all gaps alike."""
+    first, again, other = (due_times_s(Arrival("poisson", 10.0, 1.0, draw=draw, exact=True), 201, "key") for draw in (0, 0, 1))
+    double = due_times_s(Arrival("poisson", 20.0, 1.0, exact=True), 201, "key")
+    assert first is not None
+    assert other is not None
+    assert first == again != other
+    assert first[-1] == pytest.approx(20.0)
+    assert other[-1] == pytest.approx(20.0)
+    assert double == pytest.approx([at_s / 2 for at_s in first])
+    plain = due_times_s(Arrival("poisson", 10.0, 1.0), 201, "key")
+    assert plain is not None
+    assert plain[-1] != pytest.approx(20.0, rel=1e-3)
 
 
 def test_a_search_that_makes_no_sense_is_refused(locust: LocustProcesses, stub: Stub) -> None:
