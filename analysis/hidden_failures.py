@@ -40,7 +40,10 @@ def _no_hand_off(where: str, requests: int, tiers: pd.DataFrame, block: int) -> 
         if computed >= ALL * prompt
         else f"happens only in part ({1 - computed / prompt:.0%} of its prompt tokens)"
     )
-    todo = "The store's put is slower than the proxy: use one that waits for it, or a direct hand-off (NIXL, MooncakeConnector)."
+    todo = (
+        "Its puts fail (see what was moved), or are slower than the proxy: use one that waits for them, or a direct hand-off "
+        "(NIXL, MooncakeConnector)."
+    )
     return [Problem("warning", "no_hand_off", f"The decoder computed {each}: the hand-off {how}.", todo)]
 
 

@@ -1,8 +1,9 @@
-"""A PD proxy that hands a request to the decoder only when the prefiller's KV is in the Mooncake store.
+"""A PD proxy that hands a request to the decoder only when the prefiller's KV is in the Mooncake store, or that says where NIXL finds it.
 
 The proxies that come with Mooncake forward as soon as the prefiller has answered, while its put is still under way: the decoder then
 computes the prompt again. This one knows from the prefiller's usage how many whole blocks it computed (a key each) and waits until the
 master has counted the end of as many puts; its key count grows with the beginning of a put.
+With `--hand-off nixl` it passes the prefiller's transfer parameters on instead, and the decoder reads the blocks from the prefiller.
 
     python waiting_proxy.py --port 9000 --prefiller http://127.0.0.1:8100 --decoder http://127.0.0.1:8200 --master http://127.0.0.1:9013/metrics
 """
@@ -18,6 +19,14 @@ from typing import Any
 
 from aiohttp import ClientSession, ClientTimeout, web
 
+NIXL = {
+    "do_remote_decode": True,
+    "do_remote_prefill": False,
+    "remote_engine_id": None,
+    "remote_block_ids": None,
+    "remote_host": None,
+    "remote_port": None,
+}
 POLL_S, GIVE_UP_S = 0.005, 15.0
 
 
@@ -33,8 +42,11 @@ class Proxy:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         path = request.path
+        if self.options.hand_off == "nixl":
+            answer = await self.prefill(path, body | {"kv_transfer_params": NIXL})
+            return await self.decode(path, body | {"kv_transfer_params": answer["kv_transfer_params"]}, request)
         before = await self.puts_done()
-        usage = await self.prefill(path, body)
+        usage = (await self.prefill(path, body))["usage"]
         started_s = time.monotonic()
         new = self.whole_blocks(usage["prompt_tokens"]) - self.whole_blocks(
             (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
@@ -56,8 +68,8 @@ class Proxy:
         }
         async with self.session.post(self.options.prefiller + path, json=short | {"max_tokens": 1, "stream": False}) as answer:
             answer.raise_for_status()
-            usage: dict[str, Any] = (await answer.json())["usage"]
-            return usage
+            answered: dict[str, Any] = await answer.json()
+            return answered
 
     async def wait_for(self, wanted: float) -> None:
         """Not for ever: a put that failed never comes, and the decoder can still compute the prompt (its counters will tell)."""
@@ -104,6 +116,9 @@ def main() -> None:
     ):
         parser.add_argument(f"--{name}", default=default)
     parser.add_argument("--port", type=int, default=9000)
+    parser.add_argument(
+        "--hand-off", choices=("store", "nixl"), default="store", help="how the KV gets to the decoder (default: store)"
+    )
     parser.add_argument("--block", type=int, default=16, help="tokens of the engine's KV block: one key each")
     options = parser.parse_args()
     web.run_app(make_app(options), host="127.0.0.1", port=options.port, print=None)

@@ -3,7 +3,7 @@
 #   LAB    folder with the software's parts and start_vllm.sh, stop_vllm.sh, join.sh     WHEELS  folder with the load generator's wheels
 #   OUT    where results go (default results)        SERVER=emulator: rehearse the same stages without a GPU
 #   D_GPU  the decoder's GPU in the stage pd (default 1; with 0 both engines share GPU 0: give UTIL=0.44)
-# Stages: setup  certificate  serve:MODEL:MODE:KV  store:GB  pd:MODEL:MODE  proxy:wait|mooncake  stop:PORT  preflight:DEPLOYMENT  sweep:REQUESTS  arms:DEPLOYMENT:ARM,ARM:RUN  pack:NAME
+# Stages: setup  certificate  serve:MODEL:MODE:KV  store:GB  pd:MODEL:MODE  proxy:wait|nixl|mooncake  stop:PORT  preflight:DEPLOYMENT  sweep:REQUESTS  arms:DEPLOYMENT:ARM,ARM:RUN  pack:NAME
 # What was measured so far is packed into OUT after each stage: a run that is cut brings back what it had.
 set -uo pipefail
 cd "$(dirname "$0")/../../.."
@@ -41,19 +41,25 @@ time.sleep(10**6)" >/tmp/kv-results/store.log 2>&1 </dev/null &)
   echo '{"mode":"standalone-store","metadata_server":"http://127.0.0.1:8090/metadata","master_server_address":"127.0.0.1:50051","global_segment_size":"0","local_buffer_size":"1GB","protocol":"tcp","device_name":""}' >$MOONCAKE_CONFIG_PATH
   sleep 4
 }
-pd() { # MODEL MODE: prefiller on GPU 0, decoder on D_GPU, both on the Mooncake store
-  (MODEL=$1 MODE=$2 KV=mooncake PORT=8100 CUDA_VISIBLE_DEVICES=0 timeout 300 bash "$LAB/start_vllm.sh") & sleep 6; [ "${D_GPU:-1}" = 0 ] && wait
-  (MODEL=$1 MODE=$2 KV=mooncake PORT=8200 CUDA_VISIBLE_DEVICES=${D_GPU:-1} timeout 300 bash "$LAB/start_vllm.sh") & wait
+pd() { # MODEL MODE: prefiller on GPU 0, decoder on D_GPU; PD_KV=mooncake (default): both on the store; nixl: from host buffers
+  local kv=${PD_KV:-mooncake}
+  if [ "$kv" = nixl ]; then
+    export UCX_TLS=tcp,self,sm VLLM_NIXL_SIDE_CHANNEL_HOST=127.0.0.1 EXTRA='--kv-transfer-config {"kv_connector":"NixlConnector","kv_role":"kv_both","kv_buffer_device":"cpu"}'
+    kv=none
+  fi
+  (MODEL=$1 MODE=$2 KV=$kv PORT=8100 VLLM_NIXL_SIDE_CHANNEL_PORT=5600 CUDA_VISIBLE_DEVICES=0 timeout 300 bash "$LAB/start_vllm.sh") & sleep 6
+  [ "${D_GPU:-1}" = 0 ] && wait
+  (MODEL=$1 MODE=$2 KV=$kv PORT=8200 VLLM_NIXL_SIDE_CHANNEL_PORT=5700 CUDA_VISIBLE_DEVICES=${D_GPU:-1} timeout 300 bash "$LAB/start_vllm.sh") & wait
   cp "$V"/vllm-8[12]00.log /tmp/kv-results/
 }
-proxy() { # wait: ours, which waits for the store; mooncake: that of Mooncake's own package
+proxy() { # wait: ours, which waits for the store; nixl: ours, which passes NIXL's parameters on; mooncake: that of Mooncake's own package
   [ -f "$V/proxy.pid" ] && kill -- "-$(cat "$V/proxy.pid")" && sleep 1
   (. "$V/env.sh"
    if [ "$1" = mooncake ]; then
      setsid python3 "$V/sitemc/mooncake/vllm_v1_proxy_server.py" --host 127.0.0.1 --port 9000 --prefiller-hosts 127.0.0.1 --prefiller-ports 8100 \
        --decoder-hosts 127.0.0.1 --decoder-ports 8200 >/tmp/kv-results/proxy-mooncake.log 2>&1 </dev/null & echo $! >"$V/proxy.pid"
    else
-     setsid python3 tests/lab/waiting_proxy.py >/tmp/kv-results/proxy-wait.log 2>&1 </dev/null & echo $! >"$V/proxy.pid"
+     setsid python3 tests/lab/waiting_proxy.py --hand-off "$([ "$1" = nixl ] && echo nixl || echo store)" >/tmp/kv-results/proxy-$1.log 2>&1 </dev/null & echo $! >"$V/proxy.pid"
    fi); sleep 4
 }
 for stage in "$@"; do
