@@ -134,7 +134,8 @@ class Agent:
         if dealt is None:
             seed_key = f"{self.config.seed}/{name}/arrivals"
             arrival = Arrival(**msg.data["arrival"]) if msg.data["arrival"] else self.config.arrival
-            due_s = due_times_s(arrival, len(prepared.plan.sessions), seed_key)
+            by_trace = prepared.plan.due_s if arrival.kind == "trace" else None
+            due_s = by_trace or due_times_s(arrival, len(prepared.plan.sessions), seed_key)
             dealt = self._round = Round(self.config, name, number, prepared, due_s, window=max(4, 2 * self._runner.user_count))
             _no_collections()
         dealt.add(msg.data["sessions"])
@@ -276,7 +277,8 @@ class Agent:
                 self._queue.put(None)
             self._wait_for_open(stop_timeout_s)
             for greenlet in list(self._open):
-                greenlet.kill(StreamStopped, block=False)
+                # not kill(): it forgets the greenlet's arguments, by which Locust counts and later stops its users
+                gevent.get_hub().loop.run_callback(greenlet.throw, StreamStopped)
             self._wait_for_open(2.0)
         self._ship()
         self._send("kv_flushed", unsent=unsent)

@@ -61,6 +61,25 @@ def test_the_tab_follows_a_run(locust: LocustProcesses, stub: Stub) -> None:
     assert requests.get(f"{page}/kvcache/report/report.html", timeout=5).status_code == 404  # --no-report
 
 
+def test_users_are_gone_after_a_stop_with_open_streams(locust: LocustProcesses, slow_stub: Stub) -> None:
+    port = str(free_port())
+    page = f"http://127.0.0.1:{port}"
+    locust.start(
+        "-f", "locustfiles/cold_start.py", "--host", slow_stub.url, "--requests", "200", "--web-host", "127.0.0.1", "--web-port", port
+    )  # fmt: skip
+    wait_for(lambda: requests.get(f"{page}/", timeout=1).ok, what="the web UI")
+
+    def users() -> int:
+        return int(requests.get(f"{page}/stats/requests", timeout=5).json()["user_count"])
+
+    for _ in range(2):
+        assert swarm(port, host=slow_stub.url, scenarios="", arrival="closed", deployment="")["success"]
+        wait_for(lambda: requests.get(f"{page}/kvcache/data", timeout=5).json()["lines"], what="a first answer")
+        assert users() == 4
+        assert requests.post(f"{page}/stop", timeout=20).json()["success"]
+        wait_for(lambda: users() == 0, 5, "the last user's end")
+
+
 def test_before_the_login_nothing_is_said(locust: LocustProcesses, stub: Stub) -> None:
     port = str(free_port())
     page = f"http://127.0.0.1:{port}/load"
