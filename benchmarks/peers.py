@@ -77,7 +77,13 @@ def _tokenizer(folder: Path) -> Path:
     vocabulary = {word: number for number, word in enumerate(["[UNK]", *(f"w{n}" for n in range(2000))])}
     model = {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"}
     absent = dict.fromkeys(("truncation", "padding", "normalizer", "post_processor", "decoder"))
-    tokenizer: dict[str, Any] = {"version": "1.0", **absent, "added_tokens": [], "pre_tokenizer": {"type": "WhitespaceSplit"}, "model": model}
+    tokenizer: dict[str, Any] = {
+        "version": "1.0",
+        **absent,
+        "added_tokens": [],
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "model": model,
+    }
     (made / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]", "model_max_length": 100_000}
     (made / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Arrival:
-    kind: str  # closed | constant | poisson | gamma
+    kind: str  # closed | constant | poisson | gamma | trace (the plan's own due times)
     request_rate_per_s: float | None
     burstiness: float  # gamma shape; 1 is Poisson
     draw: int = 0  # another schedule of the same process

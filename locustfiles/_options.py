@@ -13,8 +13,10 @@ from typing import Any
 from locust import events
 
 from locustfiles._study_options import StudyOptions, declare, read_study
+from locustfiles._trace_options import declare_trace, read_trace_options
 from scenarios.caches import ARMS
 from scenarios.errors import BadInput
+from scenarios.trace import TraceSource
 
 ARRIVALS = ("closed", "constant", "poisson", "gamma")
 FORM = (  # the web UI's start form; the rest is for a command line: exit codes, folders, studies
@@ -53,6 +55,7 @@ class Options:
     gate: bool
     report: bool
     study: StudyOptions
+    trace: TraceSource | None
 
 
 def _number(name: str, value: Any, kind: type, low: float) -> Any:
@@ -139,6 +142,7 @@ def _declare(parser: Any) -> None:
         help="Exit non-zero when a target is missed (1), or the run is incomplete (2)")  # fmt: skip
     add("--no-report", action="store_true", default=False, env_var="KV_NO_REPORT",
         help="Write stats.json, but no report/ at the end of the run")  # fmt: skip
+    declare_trace(group, _arg)
     declare(group, _arg)
     for action in group._group_actions:  # Locust asks for its own mark, which a group's add_argument does not set
         action.include_in_web_ui = action.dest in FORM
@@ -219,4 +223,5 @@ def read_options(parsed: argparse.Namespace) -> Options:
         gate=bool(parsed.gate),
         report=not parsed.no_report,
         study=read_study(parsed, _number, _words),
+        trace=read_trace_options(parsed, _number),
     )

@@ -10,7 +10,9 @@ import gevent
 
 from locustfiles._http import Target
 from scenarios.plan import Plan, Session, Turn
+from scenarios.trace import TraceSource, block_ids
 
+LENGTH_KEYS = ("max_tokens", "max_completion_tokens")
 PATHS = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
 
 
@@ -30,6 +32,15 @@ def completion_body(model: str, prompt: str, tail: bytes) -> bytes:
     return b'{"model":' + json.dumps(model).encode() + b',"prompt":' + json.dumps(prompt, ensure_ascii=False).encode() + tail
 
 
+def ids_body(model: str, pieces: list[bytes], tail: bytes) -> bytes:
+    """A prompt of token ids: no tokenizer stands between the plan and the cache."""
+    return b'{"model":' + json.dumps(model).encode() + b',"prompt":[' + b",".join(pieces) + b"]" + tail
+
+
+def encode_ids(ids: list[int]) -> bytes:
+    return ",".join(map(str, ids)).encode()
+
+
 @dataclass
 class PreparedRequests:
     """The encoded pieces of a worker's share of one scenario; they serve every round, since all rounds send the same.
@@ -42,6 +53,7 @@ class PreparedRequests:
     model: str
     api_key: str | None
     parameters: dict[str, Any]  # stream, max_tokens, ... as this server accepts them
+    _blocks: dict[int, bytes] = field(default_factory=dict)  # of a trace: whole blocks, each once however often it is shared
     _prefixes: dict[int, bytes] = field(default_factory=dict)
     _users: dict[int, bytes] = field(default_factory=dict)
     _planned_replies: dict[int, bytes] = field(default_factory=dict)
@@ -49,6 +61,9 @@ class PreparedRequests:
 
     def prepare(self, session: Session) -> None:
         """Make and encode the texts of a session; yields to the loop between messages."""
+        if self.plan.scenario.trace is not None:
+            self._prepare_blocks(self.plan.scenario.trace, session.turns[0])
+            return
         completions = self.plan.scenario.api == "completions"
         if session.prefix_id not in self._prefixes:
             text = self.plan.prefix_message(session)
@@ -62,6 +77,20 @@ class PreparedRequests:
                 self._planned_replies[turn.request_index] = encode_message("assistant", self.plan.planned_reply(turn))
             gevent.sleep(0)
 
+    def _prepare_blocks(self, source: TraceSource, turn: Turn) -> None:
+        """Whole blocks are encoded once; the last one of a prompt is cut to its length, and stands with the request."""
+        for block in turn.blocks[:-1]:
+            if block not in self._blocks:
+                self._blocks[block] = encode_ids(block_ids(self.plan.nonce, self.plan.seed, block, source.block_tokens))
+        left = turn.prompt_tokens - source.block_tokens * (len(turn.blocks) - 1)
+        last = block_ids(self.plan.nonce, self.plan.seed, turn.blocks[-1], source.block_tokens)[:left]
+        self._users[turn.request_index] = encode_ids(last)
+        gevent.sleep(0)
+
+    def _tail(self, turn: Turn) -> bytes:
+        own: dict[str, Any] = {key: self.plan.output_tokens(turn) for key in LENGTH_KEYS if key in self.parameters}
+        return body_tail({**self.parameters, **own})
+
     def remember_reply(self, turn: Turn, reply: str) -> None:
         """Keep the server's own answer of the first round; later rounds send it again, so that their requests are the same."""
         if self.plan.scenario.reply == "server" and turn.request_index not in self.replies:
@@ -72,7 +101,11 @@ class PreparedRequests:
 
     def request(self, session: Session, turn: Turn) -> bytes | None:
         """The whole HTTP request; None if it must carry an answer that never came."""
-        tail = body_tail(self.parameters)
+        tail = self._tail(turn)
+        if turn.blocks:
+            pieces = [*(self._blocks[block] for block in turn.blocks[:-1]), self._users[turn.request_index]]
+            body = ids_body(self.model, pieces, tail)
+            return self.target.request_head(PATHS["completions"], len(body), self.api_key) + body
         prefix = self._prefixes[session.prefix_id]
         if self.plan.scenario.api == "completions":
             prompt = (prefix + b"\n\n" + self._users[turn.request_index]).decode()

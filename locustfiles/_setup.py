@@ -28,6 +28,7 @@ from scenarios.errors import BadInput
 from scenarios.footprint import largest_working_set_tokens
 from scenarios.plan import make_plan
 from scenarios.spec import Scenario, load_scenario
+from scenarios.trace_replay import TRACE_REPLAY, replay_scenario
 
 log = logging.getLogger("kvcache")
 STEP_REQUESTS = 200
@@ -36,10 +37,14 @@ Looked = tuple[Deployment, ModelInfo | None, Server]
 
 def load_scenarios(options: Options, loaded: Sequence[str]) -> list[Scenario]:
     """The scenarios to run, in order: those named, else those of the loaded locustfiles."""
-    names = options.scenarios or tuple(sorted({name for name in loaded if name}))
+    names = options.scenarios or tuple(sorted({name for name in loaded if name and (name != TRACE_REPLAY or options.trace)}))
+    if options.trace and not options.scenarios:
+        names = (TRACE_REPLAY,)
+    if not names and TRACE_REPLAY in loaded:
+        raise BadInput("trace_replay needs --trace FILE (a trace of the Mooncake format; docs/traces.md)")
     if not names:
         raise BadInput("no scenario: load a locustfile of locustfiles/ (-f locustfiles), or name scenarios with --scenarios")
-    scenarios = [load_scenario(name) for name in names]
+    scenarios = [replay_scenario(options.trace) if name == TRACE_REPLAY else load_scenario(name) for name in names]
     repeated = {scenario.name for scenario in scenarios if sum(s.name == scenario.name for s in scenarios) > 1}
     if repeated:
         raise BadInput(f"--scenarios names {', '.join(sorted(repeated))} more than once")
@@ -168,7 +173,11 @@ def prepare_run(
         idle_timeout_s=options.idle_timeout_s,
         transport=deployment.transport,
         parameters=server.parameters,
-        arrival=Arrival(options.arrival, options.request_rate_per_s, options.burstiness),
+        arrival=Arrival(
+            "trace" if options.trace and options.arrival == "closed" else options.arrival,
+            options.request_rate_per_s,
+            options.burstiness,
+        ),
         calibration=resumed.calibration if resumed else server.calibration,
         scenarios=tuple(scenarios),
     )

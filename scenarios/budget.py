@@ -52,7 +52,7 @@ def session_s(plan: Plan, session: Session, number: int, block_tokens: int, expe
     for turn in session.turns:
         share = planned_cached_tokens(turn, number, None, block_tokens) / turn.prompt_tokens
         total_ms += expected.cold_ttft_ms + (hit_ms - expected.cold_ttft_ms) * share
-        total_ms += (scenario.output_tokens - 1) * (expected.tpot_ms or 0.0)
+        total_ms += (plan.output_tokens(turn) - 1) * (expected.tpot_ms or 0.0)
     return total_ms / 1000
 
 
@@ -62,6 +62,8 @@ def round_duration_s(
     """Closed loop: all sessions' time shared among the users, at least the longest one. Open loop: the last start, and that session."""
     times = [session_s(plan, session, number, block_tokens, expected) for session in plan.sessions]
     known = [time for time in times if time is not None]
+    if plan.due_s:
+        return plan.due_s[-1] + (known[-1] if known else 0.0)
     if rate_per_s is not None:
         return (len(plan.sessions) - 1) / rate_per_s + (known[-1] if known else 0.0)
     return max(sum(known) / min(users, len(known)), max(known)) if known else None
@@ -76,7 +78,7 @@ def round_budget(
         plan.requests,
         sum(turn.prompt_tokens for turn in plan.turns),
         sum(planned_cached_tokens(turn, number, None, block_tokens) for turn in plan.turns),
-        plan.requests * plan.scenario.output_tokens,
+        sum(map(plan.output_tokens, plan.turns)),
         round_duration_s(plan, number, users, rate_per_s, expected, block_tokens),
     )
 

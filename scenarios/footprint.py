@@ -9,6 +9,8 @@ from scenarios.plan import Plan
 
 def working_set_tokens(plan: Plan) -> int:
     """Different prompt tokens of one round: each prefix once, and what each session adds to it (its last turn carries all before)."""
+    if plan.scenario.trace is not None:
+        return sum(turn.prompt_tokens - turn.shared_tokens for turn in plan.turns)
     prefixes = {session.prefix_id for session in plan.sessions}
     prefix_tokens = plan.scenario.prefix_tokens
     return len(prefixes) * prefix_tokens + sum(session.turns[-1].prompt_tokens - prefix_tokens for session in plan.sessions)

@@ -15,6 +15,7 @@ from typing import Any
 from scenarios.dose_response import cells, turn_sizes
 from scenarios.spec import Scenario
 from scenarios.text import make_text, piece_cost
+from scenarios.trace import load_rows, shared_prefixes
 
 Message = dict[str, str]
 
@@ -45,6 +46,8 @@ class Turn:
     prompt_tokens: int
     shared_tokens: int
     shares_prefix_with: int | None
+    output_tokens: int | None = None  # None: the scenario's
+    blocks: tuple[int, ...] = ()  # of a trace: the prompt is their token ids
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Session:
     session_id: int
     prefix_id: int
     turns: tuple[Turn, ...]
+    due_s: float | None = None  # of a trace: after the round's start
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,15 @@ class Plan:
     @cached_property
     def turns(self) -> tuple[Turn, ...]:
         return tuple(turn for session in self.sessions for turn in session.turns)
+
+    @property
+    def due_s(self) -> list[float] | None:
+        """Due time of each session by a trace; None where an arrival process decides."""
+        due = [session.due_s for session in self.sessions if session.due_s is not None]
+        return due if len(due) == len(self.sessions) else None
+
+    def output_tokens(self, turn: Turn) -> int:
+        return turn.output_tokens or self.scenario.output_tokens
 
     @cached_property
     def _costs(self) -> dict[str, Callable[[str], float]]:
@@ -146,8 +159,24 @@ def _session_turns(
     return tuple(turns)
 
 
+def _trace_sessions(scenario: Scenario) -> tuple[Session, ...]:
+    """A session of one turn per row of the trace."""
+    source = scenario.trace
+    assert source is not None
+    rows = load_rows(source)[: scenario.requests]
+    shared = shared_prefixes(rows, source.block_tokens)
+    sessions = []
+    for index, (row, same) in enumerate(zip(rows, shared, strict=True)):
+        tokens = row.input_tokens
+        turn = Turn(index, index, 1, tokens, tokens, same.tokens, same.source, row.output_tokens, row.blocks)
+        sessions.append(Session(index, 0, (turn,), row.due_s))
+    return tuple(sessions)
+
+
 def make_plan(scenario: Scenario, calibration: Calibration, nonce: str, seed: int) -> Plan:
     """The plan of one round; every round of a run sends exactly this."""
+    if scenario.trace is not None:
+        return Plan(scenario, calibration, nonce, seed, _trace_sessions(scenario))
     sizes = _sizes(scenario, seed)
     first_with: dict[int, int] = {}
     sessions, index = [], 0

@@ -11,6 +11,7 @@ from scenarios.dose_response import Doses, parse_doses
 from scenarios.errors import BadInput
 from scenarios.schema import Section, load_yaml
 from scenarios.text import KINDS
+from scenarios.trace import TraceSource
 
 FOLDER = Path(__file__).resolve().parent
 APIS = ("chat", "completions")
@@ -40,6 +41,7 @@ class Scenario:
     temperature: float
     order: str
     doses: Doses | None = None  # sizes turns instead of turn_tokens
+    trace: TraceSource | None = None  # gives every request, by token ids
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -48,7 +50,14 @@ class Scenario:
     def from_dict(cls, values: dict[str, Any]) -> Scenario:
         """The inverse of to_dict, also after a trip through JSON or msgpack (tuples become lists there)."""
         low, high = values["turn_tokens"]
-        return cls(**{**values, "turn_tokens": (low, high), "doses": Doses.from_dict(values.get("doses"))})
+        return cls(
+            **{
+                **values,
+                "turn_tokens": (low, high),
+                "doses": Doses.from_dict(values.get("doses")),
+                "trace": TraceSource.from_dict(values.get("trace")),
+            }
+        )
 
     def with_requests(self, requests: int) -> Scenario:
         return dataclasses.replace(self, requests=requests, doses=self.doses.covering(requests) if self.doses else None)

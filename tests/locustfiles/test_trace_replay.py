@@ -1,0 +1,51 @@
+"""A trace against the emulator: each row once, prompts of exactly its tokens, shared exactly where its ids are, sent at its times."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tests.conftest import ROOT, LocustProcesses
+from tests.locustfiles.test_arms import Start, emulator
+
+__all__ = ["emulator"]
+
+CUT = "tests/fixtures/conversation_trace_120.jsonl"
+REPLAY = ("-f", "locustfiles/trace_replay.py", "--headless", "-u", "40", "-r", "40")
+
+
+def test_each_row_once_with_exactly_its_blocks(locust: LocustProcesses, emulator: Start) -> None:
+    code, output = locust.run(
+        *REPLAY, "--processes", "2", "--host", emulator(), "--trace", str(ROOT / CUT), "--trace-window", "0:30", "--trace-speed", "10",
+        "--trace-block-tokens", "32",
+    )  # fmt: skip
+    assert code == 0, output
+    (run,) = locust.runs()
+    records = run.records
+    planned = run.facts["scenarios"][0]["requests"]
+    assert Counter(record["request_index"] for record in records) == Counter(range(planned))
+    assert all(record["prompt_tokens"] == record["planned_prompt_tokens"] for record in records)
+    reported = sum(record["reported_cached_tokens"] for record in records)
+    assert reported > 0
+    # whole blocks of 16 that an earlier row has sent; two rows at the same moment may both compute
+    assert reported == pytest.approx(sum(record["planned_cached_tokens"] for record in records), rel=0.1)
+    assert len({record["output_tokens"] for record in records}) > 3
+    assert run.facts["arrival"]["kind"] == "trace"
+    starts = sorted(record["started_at_s"] for record in records)
+    assert starts[-1] - starts[0] > 2.0  # 30 s of the trace at ten times its speed, not all at once
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "trace_replay needs --trace FILE"),
+        (("--trace", "nowhere.jsonl"), "nowhere.jsonl: cannot be read"),
+        (("--trace", CUT, "--trace-window", "5"), "--trace-window is '5'; expected START:STOP in seconds"),
+        (("--trace", CUT, "--trace-sample", "2"), "--trace-sample is 2; expected a share from 0 to 1"),
+    ],
+)
+def test_bad_input_is_refused_before_any_user(locust: LocustProcesses, options: tuple[str, ...], said: str) -> None:
+    code, output = locust.run(*REPLAY, "--host", "http://127.0.0.1:9", *options)
+    assert code not in (0, 1)
+    assert said in output
