@@ -6,7 +6,6 @@ Knows LMCache YAML, Mooncake JSON, compose files and our deployment files; with 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from analysis.commands import run_command
 from analysis.compose_rules import compose_findings
 from analysis.config_rules import REFUSED, Finding, lmcache_findings, memory_gib, mooncake_json_findings
+from analysis.runs import read_json
 from scenarios.deployment import load_deployment
 from scenarios.errors import BadInput
 from scenarios.schema import load_yaml
@@ -30,17 +30,7 @@ SHARED = ("chunk_size", "remote_serde", "pre_caching_hash_algorithm")  # in ever
 
 def load(path: Path) -> dict[str, Any]:
     """The mapping in a YAML or JSON file; BadInput says what is wrong with it."""
-    if path.suffix != ".json":
-        return load_yaml(path)
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}. Check the path.") from error
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{path}: is not valid JSON: {error}") from error
-    if not isinstance(loaded, dict):
-        raise BadInput(f"{path}: expected an object, found {type(loaded).__name__}")
-    return loaded
+    return read_json(path, "an object with Mooncake's keys", "Check the file.") if path.suffix == ".json" else load_yaml(path)
 
 
 def kind_of(path: Path, config: dict[str, Any]) -> str:

@@ -16,10 +16,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis import study_charts
 from analysis.commands import run_command
+from analysis.figures import Chart, draw
 from analysis.text_tables import console
 from analysis.views import Table
-from analysis.wording import percent
+from analysis.wording import DASH, percent
 from scenarios.errors import BadInput
 from scenarios.trace import BLOCK_TOKENS, Row, TraceSource, load_rows
 
@@ -62,15 +64,19 @@ def oracle_table(table: pd.DataFrame, kv_bytes_per_token: float | None) -> Table
     for row in table.to_dict("records"):
         limited = not pd.isna(row["capacity_blocks"])
         size = f"{row['capacity_blocks']:,} blocks" if limited else "no limit"
-        held = f"{row['capacity_tokens'] * kv_bytes_per_token / 1e9:,.0f} GB" if limited and kv_bytes_per_token else "–"
-        rows.append((size, f"{row['capacity_tokens']:,}" if limited else "–", held, percent(row["hit_rate"])))
+        held = f"{row['capacity_tokens'] * kv_bytes_per_token / 1e9:,.0f} GB" if limited and kv_bytes_per_token else DASH
+        rows.append((size, f"{row['capacity_tokens']:,}" if limited else DASH, held, percent(row["hit_rate"])))
     return Table("Hit rate that a prefix cache can reach, by tokens", ("LRU of", "tokens", "KV", "hit rate"), tuple(rows))
 
 
-def draw_curve(table: pd.DataFrame, path: Path, name: str) -> None:
-    from analysis.oracle_chart import draw  # matplotlib only where something is drawn
-
-    draw(table, path, name)
+def curve_chart(table: pd.DataFrame, name: str) -> Chart:
+    """Hit rate against the size of the cache; the row without a capacity is the ceiling."""
+    limited = table[table["capacity_blocks"].notna()].astype({"capacity_blocks": "float64"})
+    ceiling = float(table.loc[table["capacity_blocks"].isna(), "hit_rate"].iloc[0])
+    points = pd.DataFrame({"label": "LRU of this size", "x": limited["capacity_blocks"], "y": 100 * limited["hit_rate"]})
+    title = f"A prefix cache without limit would hit {percent(ceiling)} of {name}"
+    said = "; ".join(f"{size:,.0f} blocks: {rate:.1f} %" for size, rate in zip(points["x"], points["y"], strict=True))
+    return draw("oracle", title, said, lambda axes: study_charts.draw_oracle(axes, points, 100 * ceiling, BLOCK_TOKENS))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -94,7 +100,7 @@ def main() -> int:
           f"{len({block for row in rows for block in row.blocks}):,} different blocks\n")  # fmt: skip
     print(console(oracle_table(table, args.kv_bytes_per_token)))
     if args.output:
-        draw_curve(table, args.output, Path(args.trace).stem)
+        args.output.write_bytes(curve_chart(table, Path(args.trace).stem).png)
         print(f"\n{args.output}")
     return 0
 

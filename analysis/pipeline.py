@@ -94,15 +94,12 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
     problems = [*run.problems, *evidence_problems, *_failures(records), *_client(client), *server_problems]
     problems += steadiness.steadiness_problems(steady)
     block = block_size(run.info) or windows.BLOCK_SIZE_TOKENS
-    verdicts = verdicts_.judge(rounds, run.info, servers["tiers"], servers["transfers"], block)
-    problems += verdicts_.problems_of(verdicts)
-    problems += hidden_failures.hidden_failures(rounds, servers["tiers"], servers["transfers"], block)
+    distributions = _distributions(records)
+    states, state_problems = cache_states(run.info, records, rounds, servers, distributions, block)
+    problems += state_problems
     objectives = dict(slo or run.info["deployment"].get("slo") or {})
-    rates = arms.load_rates(verdicts, records, _kv_bytes(run.info), _link_gb_per_s(run.info))
-    problems += arms.implausible(rates)
     effects = cold_against_hit(run, records, rounds)
     scenarios = list(dict.fromkeys(rounds["scenario"]))
-    distributions = _distributions(records)
     stats = {
         "kind": KIND,
         "format": STATS_FORMAT,
@@ -123,11 +120,7 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
         .reset_index(),
         "distributions": distributions,
         "failures": summary.failures(records),
-        "verdicts": verdicts,
-        "load_rates": rates,
-        "gains": gains.gains(verdicts, rounds, distributions, run.info, _link_gb_per_s(run.info)),
-        "ttft_parts": ttft_parts.ttft_parts(servers["stages"], servers["transfers"], servers["tiers"], distributions, rounds),
-        "transfer_efficiency": transfers.efficiency(servers["transfers"], servers["tiers"], _kv_bytes(run.info)),
+        **states,
         "slo": objectives,
         "goodput": goodput.goodput_table(records, objectives, rounds),
         "effects": effects,
@@ -140,7 +133,31 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
         "ttft_model": _model(records, run.info),
         "samples": _samples(records),
     }
-    return Analysis(Path(folder), plain(stats), verdicts_.answered_by(records, verdicts))
+    return Analysis(Path(folder), plain(stats), verdicts_.answered_by(records, states["verdicts"]))
+
+
+def cache_states(
+    info: dict[str, Any],
+    records: pd.DataFrame,
+    rounds: pd.DataFrame,
+    servers: dict[str, pd.DataFrame],
+    distributions: pd.DataFrame,
+    block: int,
+) -> tuple[dict[str, pd.DataFrame], list[Problem]]:
+    """Which tier answered each round, at what rate it loaded, what that gained, and where the TTFT went; and what stands against it."""
+    tiers, moved = servers["tiers"], servers["transfers"]
+    kv_bytes, link_gb_per_s = _kv_bytes(info), _link_gb_per_s(info)
+    verdicts = verdicts_.judge(rounds, info, tiers, moved, block)
+    rates = arms.load_rates(verdicts, records, kv_bytes, link_gb_per_s)
+    tables = {
+        "verdicts": verdicts,
+        "load_rates": rates,
+        "gains": gains.gains(verdicts, rounds, distributions, info, link_gb_per_s),
+        "ttft_parts": ttft_parts.ttft_parts(servers["stages"], moved, tiers, distributions, rounds),
+        "transfer_efficiency": transfers.efficiency(moved, tiers, kv_bytes),
+    }
+    hidden = hidden_failures.hidden_failures(rounds, tiers, moved, block)
+    return tables, [*verdicts_.problems_of(verdicts), *hidden, *arms.implausible(rates)]
 
 
 def _distributions(records: pd.DataFrame) -> pd.DataFrame:

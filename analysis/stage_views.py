@@ -61,12 +61,12 @@ def stage_table(stats: Stats, scenario: str) -> Table:
 
 def transfer_table(stats: Stats, scenario: str) -> Table:
     """What connectors and stores moved."""
-    rows = [
-        (f"round {row['round']}, {row['role']}: {row['operation']} ({row['via']})", number((row["bytes"] or 0) / 1e9),
-         number(row["seconds"]), number(row["gb_per_s"]), whole(row["failed"]))
-        for row in find(stats["transfers"], scenario=scenario)
-        if row["bytes"] or row["failed"] or (row["seconds"] and row["kind"] != "other")
-    ]  # fmt: skip
+    rows = []
+    for row in find(stats["transfers"], scenario=scenario):
+        if row["bytes"] or row["failed"] or (row["seconds"] and row["kind"] != "other"):
+            name = f"round {row['round']}, {row['role']}: {row['operation']} ({row['via']})"
+            moved = None if row["bytes"] is None else row["bytes"] / 1e9
+            rows.append((name, number(moved), number(row["seconds"]), number(row["gb_per_s"]), whole(row["failed"])))
     header = ("", "GB", "seconds in all", "GB/s", "failed")
     return Table(f"{scenario}: KV that was moved, by the servers' counters", header, tuple(rows), BY_ROUND)
 

@@ -64,3 +64,11 @@ def draw_capacity(
     axes.yaxis.set_minor_formatter(NullFormatter())
     seconds_or_ms(axes, "y", name, float(points["y"].max()))
     legend_below(axes)
+
+
+def draw_oracle(axes: Axes, points: pd.DataFrame, ceiling: float, block_tokens: int) -> None:
+    """Columns label, x (blocks), y (hit rate, %); `ceiling` is the hit rate of a cache without limit, in %."""
+    draw_lines(axes, points, f"cache size (blocks of {block_tokens} tokens)", "hit rate, by tokens (%)", x_log=True)
+    axes.axhline(ceiling, color=COLOURS["ink"], linestyle="--", linewidth=1, label="no limit")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    legend_below(axes)

@@ -50,7 +50,10 @@ NAMED = (
 
 
 def transfers(table: pd.DataFrame) -> pd.DataFrame:
-    """COLUMNS per scenario, round, role and operation; seconds are summed over requests and ranks, so a rate is that of one of them."""
+    """COLUMNS per scenario, round, role and operation, missing where no counter tells.
+
+    Seconds are summed over requests and ranks, so a rate is that of one of them.
+    """
     key: Any
     rows = []
     for key, group in table.groupby(["scenario", "round", "role"], sort=False):
@@ -71,11 +74,16 @@ def transfers(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def _grown(group: pd.DataFrame, *metrics: str | None) -> float | None:
+    """How much these counters grew together; None where the page has none of them."""
+    if not group["metric"].isin(metrics).any():
+        return None
+    return sum(delta_sum(group, metric) for metric in metrics if metric)
+
+
 def _figures(group: pd.DataFrame, name: Counters) -> tuple[Any, ...]:
-    moved = delta_sum(group, name.bytes) if name.bytes else 0.0
-    seconds = delta_sum(group, name.seconds) if name.seconds else 0.0
-    failed = sum(delta_sum(group, metric) for metric in name.failed)
-    rate = moved / seconds / 1e9 if moved > 0 and seconds > 0 else None
+    moved, seconds, failed = _grown(group, name.bytes), _grown(group, name.seconds), _grown(group, *name.failed)
+    rate = moved / seconds / 1e9 if moved and seconds else None
     return name.via, name.operation, name.kind, moved, seconds, rate, failed, name.in_prefill
 
 

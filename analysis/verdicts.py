@@ -88,7 +88,7 @@ def _canary_says(entry: Facts) -> str:
     canary = entry.get("canary") or {}
     sources = {
         "the GPU cache": canary.get("gpu_tokens"),
-        "below": canary.get("external_tokens"),
+        "a tier below": canary.get("external_tokens"),
         "computing": canary.get("computed_tokens"),
     }
     if not any(sources.values()):

@@ -27,6 +27,7 @@ from locustfiles._run_config import RunConfig
 from locustfiles._share import Assignment, Round
 from locustfiles._shipping import Shipper, Spool
 from locustfiles._stream import StreamStopped
+from scenarios.errors import BadInput
 from scenarios.record import Record
 
 log = logging.getLogger("kvcache")
@@ -127,7 +128,11 @@ class Agent:
         if self.config is None or msg.data["run_id"] != self.config.run_id:
             return
         name, number = msg.data["scenario"], msg.data["round"]
-        prepared = self._prepared_for(name)
+        try:
+            prepared = self._prepared_for(name)
+        except BadInput as error:  # a trace that is not here, or another one than the master's
+            self._send("kv_refused", scenario=name, round=number, reason=str(error))
+            return
         for index in msg.data["sessions"]:
             prepared.prepare(prepared.plan.sessions[index])
         dealt = self._current(msg)

@@ -53,6 +53,7 @@ class RoundOnMaster:
         self._gone: set[str] = set()
         self._handed_back: list[int] = []
         self._started = False
+        self._refused: str | None = None  # why a worker cannot take part
         self._book = Book(run.plan(scenario.name), {})
 
     # -- messages; run in the loop that answers heartbeats, so nothing here blocks
@@ -62,6 +63,8 @@ class RoundOnMaster:
             self._handed_back += self._book.hand_back(worker, data["unsent"])
         elif (data.get("scenario", self._scenario.name), data.get("round", self._number)) != (self._scenario.name, self._number):
             return
+        elif kind == "kv_refused":
+            self._refused = f"worker {self._workers.name(worker)} cannot prepare its requests: {data['reason']}"
         elif kind == "kv_ready":
             self._ready[worker] = (data["deal"], data["want"])
         elif kind == "kv_want":
@@ -87,7 +90,7 @@ class RoundOnMaster:
         run.note_load(users)
         self._deal(list(range(run.sessions(name))), users)
         self._wait(self._all_ready)
-        run.scrape(name, number, "before")
+        run.metrics.border(name, number, "before")
         log.info("%s: round %d starts, %s", name, number, run.planned_text(self._scenario))
         run.begin_round(name, number)
         self._started = True
@@ -95,7 +98,7 @@ class RoundOnMaster:
             self._release("kv_go", worker, 0, want)
         self._wait(self._all_recorded)
         answers = self._collect_answers()
-        run.scrape(name, number, "after")
+        run.metrics.border(name, number, "after")
         run.end_round(name, number, answers)
         log.info("%s: round %d done, %s", name, number, run.round_text(name, number))
 
@@ -131,6 +134,8 @@ class RoundOnMaster:
             self._news.wait(0.2)
             self._news.clear()
             self._run.check_collector()
+            if self._refused is not None:
+                raise RunIncomplete(self._refused)
             self._check_workers()
             now_s = time.monotonic()
             if self._timeout_s is not None and now_s - begun_s > self._timeout_s and not condition():

@@ -82,11 +82,16 @@ def _row(budget: RoundBudget) -> tuple[str, ...]:
     return (budget.scenario, str(budget.round), *(f"{n:,}" for n in _counts(budget)), duration_text(budget.duration_s))
 
 
+def _load_text(options: Options, users: int) -> str:
+    if options.replays:
+        return f"the trace's own times, {users} users at most in flight"
+    return f"{users} users" if options.arrival == "closed" else f"{options.request_rate_per_s:g} sessions/s, {options.arrival}"
+
+
 def _level_table(options: Options, users: int, budgets: list[RoundBudget], seconds: float | None) -> list[str]:
-    load = f"{users} users" if options.arrival == "closed" else f"{options.request_rate_per_s:g} sessions/s, {options.arrival}"
     sums = (sum(values) for values in zip(*map(_counts, budgets), strict=True))
     total = ("total", "", *(f"{value:,}" for value in sums), duration_text(seconds))
-    return ["", f"{load}:", *_table([HEADER, *map(_row, budgets), total])]
+    return ["", f"{_load_text(options, users)}:", *_table([HEADER, *map(_row, budgets), total])]
 
 
 def _level(options: Options, plans: list[Plan], users: int) -> list[RoundBudget]:
@@ -112,7 +117,7 @@ def missing_text(options: Options, plans: list[Plan]) -> list[str]:
         expected = expectation(options, plan.scenario.name)
         needed = {"cold_ttft_ms": expected.cold_ttft_ms, "tpot_ms": expected.tpot_ms if plan.scenario.output_tokens > 1 else 0.0}
         absent = [name for name, value in needed.items() if value is None]
-        if absent and options.arrival == "closed":
+        if absent and options.arrival == "closed" and not options.replays:
             lines.append(
                 f"  {plan.scenario.name}: the duration is unknown without {' and '.join(absent)}; give --expect "
                 f"{' '.join(f'{name}=MS' for name in absent)}, or --expect-from RUN of a run with this scenario"

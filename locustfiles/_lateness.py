@@ -27,5 +27,5 @@ class Lateness:
         worst_s = max(worst_ms for _, worst_ms in workers.values()) / 1000
         return (
             f"round {number} of {scenario}: {late} of {planned} sessions were sent late, up to {worst_s:.1f} s, because no user was free; "
-            f"the rate was lower than --request-rate. schedule_lag_ms has each delay. More users (-u) keep the loop open"
+            f"the rate was lower than planned. schedule_lag_ms has each delay. More users (-u) keep the loop open"
         )

@@ -18,9 +18,10 @@ from locustfiles._dry_run import dry_run_text
 from locustfiles._live_tab import attach as attach_tab
 from locustfiles._options import read_options
 from locustfiles._prometheus import attach as attach_metrics
-from locustfiles._rounds import EXIT_BAD_INPUT, Coordinator
+from locustfiles._rounds import Coordinator
 from locustfiles._run_folder import check_writable
 from locustfiles._setup import check_caches, find_deployment, load_scenarios
+from locustfiles._stage import EXIT_BAD_INPUT
 from scenarios.errors import BadInput
 
 
@@ -80,11 +81,11 @@ def _attach_agent(environment: Environment) -> None:
 
 def _attach_coordinator(environment: Environment) -> None:
     coordinator = Coordinator(environment)
-    environment.kv_coordinator = coordinator  # type: ignore[attr-defined]
-    attach_tab(environment, coordinator)
-    _refused(lambda env: attach_metrics(env, coordinator), environment)
+    stage = coordinator.stage
+    attach_tab(environment, stage)
+    _refused(lambda env: attach_metrics(env, stage), environment)
     environment.dispatcher_class = functools.partial(  # type: ignore[assignment]
-        ScenarioDispatcher, wanted=coordinator.wanted_classes, settled=lambda: not coordinator.in_round
+        ScenarioDispatcher, wanted=stage.spawning.wanted_classes, settled=lambda: stage.round is None
     )
     hooks = environment.events
     hooks.test_start.add_listener(lambda **_: coordinator.on_test_start())
@@ -94,8 +95,8 @@ def _attach_coordinator(environment: Environment) -> None:
 
     def stop_first(**_: Any) -> None:
         """Ctrl-C: Locust would kill the open streams unseen; stopping first gives each its record, and the run its report."""
-        if coordinator.running:
+        if stage.running:
             environment.runner.stop()  # type: ignore[union-attr]
 
     hooks.quitting.add_listener(stop_first)
-    hooks.quit.add_listener(lambda **_: print(coordinator.summary, flush=True) if coordinator.summary else None)
+    hooks.quit.add_listener(lambda **_: print(stage.summary, flush=True) if stage.summary else None)

@@ -1,4 +1,4 @@
-"""A page beside Locust's own: a coordinator's live state comes in, a page with table and chart goes out, and its data as JSON.
+"""A page beside Locust's own: a stage's live state comes in, a page with table and chart goes out, and its data as JSON.
 
 The page draws by itself from /kvcache/data; it needs nothing from elsewhere, and puts whatever a server said on the page as text.
 """
@@ -20,9 +20,9 @@ WAY_IN = (
 )
 
 
-def page_data(coordinator: Any, columns: dict[str, str], base: str) -> dict[str, Any]:
+def page_data(stage: Any, columns: dict[str, str], base: str) -> dict[str, Any]:
     """All that the page shows; `state` is idle, running, done or incomplete. None in a row: not known, or not carried by the sample."""
-    live, run = coordinator.live, coordinator.run
+    live, run = stage.live, stage.run
     if live is None or run is None:
         return {
             "state": "idle",
@@ -52,7 +52,7 @@ def report_url(folder: Path, base: str) -> str | None:
     return f"{base}/kvcache/report/report.html" if (folder / "report" / "report.html").is_file() else None
 
 
-def attach(environment: Environment, coordinator: Any, columns: dict[str, str], base: str) -> None:
+def attach(environment: Environment, stage: Any, columns: dict[str, str], base: str) -> None:
     """Serve the page behind Locust's login, and put a link to it on Locust's own page."""
     web_ui: Any = environment.web_ui
 
@@ -65,7 +65,7 @@ def attach(environment: Environment, coordinator: Any, columns: dict[str, str], 
     @web_ui.app.route(f"{base}/kvcache/data")
     @web_ui.auth_required_if_enabled
     def kvcache_data() -> Response:
-        return jsonify(page_data(coordinator, columns, base))
+        return jsonify(page_data(stage, columns, base))
 
     @web_ui.app.after_request
     def add_way_in(response: Response) -> Response:

@@ -41,12 +41,12 @@ COLUMNS = {
 DASH = "-"
 
 
-def table_rows(coordinator: Any, base: str = "") -> list[dict[str, Any]]:
+def table_rows(stage: Any, base: str = "") -> list[dict[str, Any]]:
     """One row per scenario and round of the run under way or the last one; a dash for what is not known yet.
 
     `base`: the path below which Locust's page is served (`--web-base-path`).
     """
-    live, run = coordinator.live, coordinator.run
+    live, run = stage.live, stage.run
     if live is None or run is None:
         return []
     rows = []
@@ -91,14 +91,14 @@ def refused(environment: Environment) -> str | None:
     return None
 
 
-def attach(environment: Environment, coordinator: Any) -> None:
+def attach(environment: Environment, stage: Any) -> None:
     """Only where there is a web UI; nothing here runs while the page is not open."""
     web_ui: Any = environment.web_ui
     if web_ui is None:
         return
     base = (getattr(environment.parsed_options, "web_base_path", None) or "").rstrip("/")
     attach_login(environment, base)
-    attach_page(environment, coordinator, COLUMNS, base)
+    attach_page(environment, stage, COLUMNS, base)
     structure = [{"key": key, "title": title} for key, title in COLUMNS.items()]
     web_ui.template_args |= {
         "extended_tabs": [{"title": "KV cache", "key": KEY}],
@@ -119,7 +119,7 @@ def attach(environment: Environment, coordinator: Any) -> None:
     @web_ui.app.after_request
     def add_rows(response: Response) -> Response:
         if request.path.endswith("/stats/requests") and response.status_code == 200 and response.is_json:
-            extended = [{"key": KEY, "data": table_rows(coordinator, base)}]
+            extended = [{"key": KEY, "data": table_rows(stage, base)}]
             response.set_data(json.dumps({**response.get_json(), "extended_stats": extended}))
         return response
 
@@ -127,6 +127,6 @@ def attach(environment: Environment, coordinator: Any) -> None:
     @web_ui.auth_required_if_enabled
     def report(name: str) -> Response:
         """Files of the last run's report, and of no other folder."""
-        if coordinator.run is None:
+        if stage.run is None:
             abort(404)
-        return send_from_directory((coordinator.run.folder / "report").resolve(), name)
+        return send_from_directory((stage.run.folder / "report").resolve(), name)

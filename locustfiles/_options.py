@@ -57,6 +57,11 @@ class Options:
     study: StudyOptions
     trace: TraceSource | None
 
+    @property
+    def replays(self) -> bool:
+        """A trace's own times decide; an open loop that was asked for by name takes their place."""
+        return self.trace is not None and self.arrival == "closed"
+
 
 def _number(name: str, value: Any, kind: type, low: float) -> Any:
     if value is None or value == "":
@@ -84,7 +89,17 @@ def _arg(name: str, kind: type, low: float) -> Any:
 @events.init_command_line_parser.add_listener
 def _declare(parser: Any) -> None:
     group = parser.add_argument_group("KV cache load test")
-    add = group.add_argument
+    _declare_what(group.add_argument)
+    _declare_how(group.add_argument)
+    _declare_output(group.add_argument)
+    declare_trace(group, _arg)
+    declare(group, _arg)
+    for action in group._group_actions:  # Locust asks for its own mark, which a group's add_argument does not set
+        action.include_in_web_ui = action.dest in FORM
+
+
+def _declare_what(add: Any) -> None:
+    """What is sent, to whom."""
     add("--deployment", metavar="FILE", default="", env_var="KV_DEPLOYMENT",
         help="YAML of the deployment under test (configs/pd_disagg.yaml, ...). Without it, --host is enough")  # fmt: skip
     add("--model", metavar="NAME", default="", env_var="KV_MODEL",
@@ -107,6 +122,10 @@ def _declare(parser: Any) -> None:
     add("--nonce", metavar="HEX", default="", env_var="KV_NONCE",
         help="Stands at the start of every prefix. Default: fresh for each run, so that no cache knows the prompts; "
              "set it only to repeat a run's prompts on purpose")  # fmt: skip
+
+
+def _declare_how(add: Any) -> None:
+    """How it is sent, and what is done between."""
     add("--arrival", choices=ARRIVALS, default="closed", env_var="KV_ARRIVAL",
         help="closed: each user sends its next request when the last one has ended. Others: open loop at --request-rate")  # fmt: skip
     add("--request-rate", metavar="R", type=_arg("request-rate", float, 1e-6), default=None, env_var="KV_REQUEST_RATE",
@@ -133,6 +152,10 @@ def _declare(parser: Any) -> None:
     add("--preflight-only", action="store_true", default=False, env_var="KV_PREFLIGHT_ONLY",
         help="Check the deployment, say what is missing and what to do about it, and end; tries the actions of the "
              "deployment's `caches`: they empty its caches")  # fmt: skip
+
+
+def _declare_output(add: Any) -> None:
+    """What is watched and written."""
     add("--metrics-interval", metavar="S", type=_arg("metrics-interval", float, 0), default=2.0, env_var="KV_METRICS_INTERVAL",
         help="Seconds between samples of the metrics pages in a round; 0: only before and after. Default: 2")  # fmt: skip
     add("--metrics-port", metavar="[HOST:]PORT", default="", env_var="KV_METRICS_PORT",
@@ -142,10 +165,6 @@ def _declare(parser: Any) -> None:
         help="Exit non-zero when a target is missed (1), or the run is incomplete (2)")  # fmt: skip
     add("--no-report", action="store_true", default=False, env_var="KV_NO_REPORT",
         help="Write stats.json, but no report/ at the end of the run")  # fmt: skip
-    declare_trace(group, _arg)
-    declare(group, _arg)
-    for action in group._group_actions:  # Locust asks for its own mark, which a group's add_argument does not set
-        action.include_in_web_ui = action.dest in FORM
 
 
 def _words(given: Any) -> list[str]:

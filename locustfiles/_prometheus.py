@@ -168,14 +168,14 @@ def _serve(metrics: ClientMetrics, host: str, port: int) -> None:
     log.info("metrics for Prometheus at http://%s:%d/metrics", host, port)
 
 
-def attach(environment: Environment, coordinator: Any) -> None:
+def attach(environment: Environment, stage: Any) -> None:
     """Serve /metrics where a page or a port for it is; else nothing is counted. BadInput where the port cannot be had."""
     options: Any = environment.parsed_options
     web_ui: Any = environment.web_ui
     address = metrics_address(options.metrics_port) if options is not None else None
     if web_ui is None and address is None:
         return
-    metrics = coordinator.client_metrics = ClientMetrics()
+    metrics = stage.client_metrics = ClientMetrics()
     if address is not None:
         _serve(metrics, *address)
     if web_ui is None:

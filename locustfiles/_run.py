@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from pathlib import Path
@@ -18,9 +17,10 @@ from locustfiles._options import Options
 from locustfiles._preflight import Server
 from locustfiles._resume import Resumed, recorded_keys
 from locustfiles._run_config import RunConfig
-from locustfiles._run_folder import RUN_FORMAT, command_line, now_iso, versions, write_json
-from locustfiles._server_metrics import Sampler, scrape
-from scenarios.deployment import DEFAULT_TARGETS, Deployment, ModelInfo
+from locustfiles._run_facts import first_facts
+from locustfiles._run_folder import now_iso, write_json
+from locustfiles._server_metrics import MetricsFile
+from scenarios.deployment import Deployment, ModelInfo
 from scenarios.plan import Plan, Turn
 from scenarios.record import LOST, OK, Record
 from scenarios.spec import Scenario
@@ -52,7 +52,7 @@ class Run:
         self.server = server
         self._round_facts: dict[str, Any] = {}  # what was done to the caches before the next round
         self.finished = False
-        self._sampler = Sampler(deployment.metrics, options.metrics_interval_s)
+        self.metrics = MetricsFile(folder / "server_metrics.jsonl", deployment.metrics, options.metrics_interval_s)
         self.lateness = Lateness()
         self.lost_requests = 0
         self._write_error: OSError | None = None
@@ -61,43 +61,8 @@ class Run:
         self._rounds: list[dict[str, Any]] = list(resumed.rounds) if resumed else []
         self._current: dict[str, Any] | None = None
         self._round_started_s = 0.0
-        targets = {**DEFAULT_TARGETS} if deployment.kind != "other" else {}
-        targets |= (model_info.targets if model_info else {}) | deployment.targets
-        parsed: Any = environment.parsed_options
-        self._facts: dict[str, Any] = {
-            "format": RUN_FORMAT,
-            "run_id": config.run_id,
-            "complete": False,
-            "incomplete_reason": "the run has not ended",
-            "started_at": now_iso(),
-            "ended_at": None,
-            "deployment": deployment.to_dict(),
-            "model": config.model,
-            "model_info": {"key": model_info.key, **model_info.values} if model_info else None,
-            "targets": targets,
-            "server": server.to_dict(),
-            "seed": config.seed,
-            "nonce": config.nonce,
-            "users": None,
-            "spawn_rate": parsed.spawn_rate,
-            "workers": None,
-            "clock_offsets_s": {},
-            "arrival": {
-                "kind": config.arrival.kind,
-                "request_rate_per_s": config.arrival.request_rate_per_s,
-                "burstiness": config.arrival.burstiness,
-            },
-            "scenarios": [scenario.to_dict() for scenario in config.scenarios],
-            "arms": list(options.arms) or None,
-            "rounds_planned": {s.name: len(options.arms) or options.rounds or s.rounds for s in config.scenarios},
-            "request_timeout_s": config.request_timeout_s,
-            "idle_timeout_s": config.idle_timeout_s,
-            "rounds": self._rounds,
-            "calibration": config.calibration.to_dict(),
-            "versions": versions(),
-            "command": command_line(),
-            "warnings": list(server.warnings),
-        }
+        self._facts = first_facts(environment, config, deployment, model_info, server, options)
+        self._facts["rounds"] = self._rounds
         if resumed is not None:
             self._take_over(resumed)
         records = folder / "records.jsonl"
@@ -222,12 +187,12 @@ class Run:
         self._round_facts = {}
         self._rounds.append(self._current)
         self._write()  # should the master die now, it is known that these prompts are no longer cold
-        self._sampler.start()
+        self.metrics.start_sampling()
 
     def end_round(self, scenario: str, number: int, answers: list[dict[str, Any]]) -> None:
         """Close a round when every worker is done: the count must match, else the run ends here."""
         assert self._current is not None
-        self._end_sampling()
+        self.metrics.end_sampling(scenario, number)
         planned, seen = self._current["planned_requests"], self.collector.seen(scenario, number)
         self._current |= {
             "records": len(seen),
@@ -289,21 +254,6 @@ class Run:
         wall_s = self._rounds[-1]["wall_s"]
         return f"{self.progress_text(scenario, number)} in {wall_s:.2f} s"
 
-    def scrape(self, scenario: str, number: int, when: str) -> None:
-        """The servers' own counters at a round's border, one row per address."""
-        if not self.deployment.metrics:
-            return
-        self._write_metrics(scrape(self.deployment.metrics), scenario, number, when)
-
-    def _write_metrics(self, rows: list[dict[str, Any]], scenario: str, number: int, when: str) -> None:
-        with (self.folder / "server_metrics.jsonl").open("a", encoding="utf-8") as file:
-            for row in rows:
-                file.write(json.dumps({**row, "scenario": scenario, "round": number, "when": when}) + "\n")
-
-    def _end_sampling(self) -> None:
-        if self._current is not None and (rows := self._sampler.stop()):
-            self._write_metrics(rows, self._current["scenario"], self._current["round"], "during")
-
     # -- the end
 
     def stopped_reason(self) -> str:
@@ -314,7 +264,8 @@ class Run:
 
     def finish(self, incomplete_reason: str | None) -> None:
         self.finished = True
-        self._end_sampling()
+        if self._current is not None:
+            self.metrics.end_sampling(self._current["scenario"], self._current["round"])
         if self.collector.late_records:
             self.warn(f"{self.collector.late_records} records came after their worker was given up; they stay marked lost")
         self.collector.close()

@@ -87,8 +87,8 @@ def analyse(folder: Path, report: bool, gate: bool) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def summarise_sweep(folders: list[Path]) -> str:
-    """The table and charts of a concurrency sweep, made by the analysis beside its runs' folders: what it printed."""
-    command = [sys.executable, "-m", "analysis.sweep", *(str(folder.resolve()) for folder in folders)]
+def summarise(module: str, folders: list[Path]) -> str:
+    """What an analysis of several runs together printed; a process of its own too."""
+    command = [sys.executable, "-m", module, *(str(folder.resolve()) for folder in folders)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return done.stdout + done.stderr

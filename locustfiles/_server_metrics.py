@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gevent.pool
@@ -80,6 +82,31 @@ class Sampler:
             self._greenlet = None
         rows, self._rows = self._rows, []
         return [_parsed(row) for row in rows]
+
+
+class MetricsFile:
+    """server_metrics.jsonl of a run: the pages at each round's borders, and now and then within it."""
+
+    def __init__(self, path: Path, targets: Sequence[tuple[str, str]], interval_s: float) -> None:
+        self._path, self._targets = path, targets
+        self._sampler = Sampler(targets, interval_s)
+
+    def border(self, scenario: str, number: int, when: str) -> None:
+        """`when` is before or after; one row per address."""
+        if self._targets:
+            self._write(scrape(self._targets), scenario, number, when)
+
+    def start_sampling(self) -> None:
+        self._sampler.start()
+
+    def end_sampling(self, scenario: str, number: int) -> None:
+        if rows := self._sampler.stop():
+            self._write(rows, scenario, number, "during")
+
+    def _write(self, rows: list[dict[str, Any]], scenario: str, number: int, when: str) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            for row in rows:
+                file.write(json.dumps({**row, "scenario": scenario, "round": number, "when": when}) + "\n")
 
 
 def label_value(samples: dict[str, float], metric: str, label: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import secrets
 from collections.abc import Sequence
 
@@ -37,19 +38,24 @@ Looked = tuple[Deployment, ModelInfo | None, Server]
 
 def load_scenarios(options: Options, loaded: Sequence[str]) -> list[Scenario]:
     """The scenarios to run, in order: those named, else those of the loaded locustfiles."""
-    names = options.scenarios or tuple(sorted({name for name in loaded if name and (name != TRACE_REPLAY or options.trace)}))
-    if options.trace and not options.scenarios:
-        names = (TRACE_REPLAY,)
-    if not names and TRACE_REPLAY in loaded:
-        raise BadInput("trace_replay needs --trace FILE (a trace of the Mooncake format; docs/traces.md)")
-    if not names:
+    names = options.scenarios or ((TRACE_REPLAY,) if options.trace else tuple(sorted({*loaded} - {"", TRACE_REPLAY})))
+    if not names and TRACE_REPLAY not in loaded:
         raise BadInput("no scenario: load a locustfile of locustfiles/ (-f locustfiles), or name scenarios with --scenarios")
-    scenarios = [replay_scenario(options.trace) if name == TRACE_REPLAY else load_scenario(name) for name in names]
+    scenarios = [
+        replay_scenario(options.trace) if name == TRACE_REPLAY else load_scenario(name) for name in names or (TRACE_REPLAY,)
+    ]
     repeated = {scenario.name for scenario in scenarios if sum(s.name == scenario.name for s in scenarios) > 1}
     if repeated:
         raise BadInput(f"--scenarios names {', '.join(sorted(repeated))} more than once")
+    if options.study.capacity and options.requests and options.requests < (few := _fewest(options.study.capacity_share)):
+        raise BadInput(f"--requests is {options.requests}; a step of --capacity needs at least {few} for its percentile")
     least = STEP_REQUESTS if options.study.capacity else 0  # a step needs as many for its p90 and its steady-state test
     return [s.with_requests(options.requests or max(s.requests, least)) if options.requests or least else s for s in scenarios]
+
+
+def _fewest(share: float) -> int:
+    """Samples that carry a percentile: two beyond it, so P90 from 20."""
+    return math.ceil(2 / (1 - share) - 1e-9) if share < 1 else 1
 
 
 def find_deployment(options: Options, host: str | None) -> Deployment:
@@ -173,11 +179,7 @@ def prepare_run(
         idle_timeout_s=options.idle_timeout_s,
         transport=deployment.transport,
         parameters=server.parameters,
-        arrival=Arrival(
-            "trace" if options.trace and options.arrival == "closed" else options.arrival,
-            options.request_rate_per_s,
-            options.burstiness,
-        ),
+        arrival=Arrival("trace" if options.replays else options.arrival, options.request_rate_per_s, options.burstiness),
         calibration=resumed.calibration if resumed else server.calibration,
         scenarios=tuple(scenarios),
     )

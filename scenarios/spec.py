@@ -60,6 +60,9 @@ class Scenario:
         )
 
     def with_requests(self, requests: int) -> Scenario:
+        """A trace has only so many."""
+        if self.trace is not None:
+            requests = min(requests, self.requests)
         return dataclasses.replace(self, requests=requests, doses=self.doses.covering(requests) if self.doses else None)
 
 

@@ -40,6 +40,14 @@ def test_a_pass_over_the_weights_is_the_least() -> None:
     assert largest(2.0, 10_000, 9_000, 0, 0, PLAIN, 10.0, step_s=0.5)[0] == pytest.approx(0.75)
 
 
+def test_what_is_not_known_gives_no_limit() -> None:
+    """No counters of the tier, or no KV bytes of the model: computing alone still bounds it from above."""
+    unknown_model = {**PLAIN, "model_info": None}
+    assert largest(2.0, 10_000, 9_000, None, 0, PLAIN, 1.0) == (None, pytest.approx(0.9))
+    assert largest(2.0, 10_000, 9_000, 9_000, 0, unknown_model, 1.0) == (None, pytest.approx(0.9))
+    assert largest(2.0, 10_000, 9_000, 0, 0, unknown_model, 1.0) == pytest.approx((0.9, 0.9))
+
+
 def tables(cached: float) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     verdicts = [
         {

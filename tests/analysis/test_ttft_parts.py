@@ -122,6 +122,7 @@ def test_transfers_of_every_connector_and_their_failures() -> None:
     assert found["NIXL", "read"]["gb_per_s"] == pytest.approx(8.0)
     assert found["NIXL", "read"]["failed"] == 3
     assert found["MooncakeConnector", "push"]["failed"] == 3
+    assert pd.isna(found["LMCache", "retrieve"]["bytes"])  # no counter tells: not 0
     assert (found["LMCache", "retrieve"]["seconds"], found["LMCache", "store"]["failed"]) == (0.25, 7)
 
 

@@ -122,7 +122,7 @@ def test_the_canary_is_part_of_the_evidence() -> None:
     canary = {"prompt_tokens": 800, "gpu_tokens": 0.0, "external_tokens": 784.0, "computed_tokens": 16.0}
     info = {**INFO, "rounds": [{"scenario": "s", "round": 3, "arm": "store_hit", "canary": canary}]}
     found = one(rounds(3), info, tier_rows=[(3, "server", 0.0, 36_000.0, 4_000.0)])
-    assert found["evidence"] == "counters of the server, a canary answered by below and computing"
+    assert found["evidence"] == "counters of the server, a canary answered by a tier below and computing"
 
 
 def test_failures_that_no_client_sees() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, LocustProcesses
+from tests.conftest import ROOT, LocustProcesses, Stub, free_port
 from tests.locustfiles.test_arms import Start, emulator
 
 __all__ = ["emulator"]
@@ -36,6 +40,39 @@ def test_each_row_once_with_exactly_its_blocks(locust: LocustProcesses, emulator
     assert starts[-1] - starts[0] > 2.0  # 30 s of the trace at ten times its speed, not all at once
 
 
+def test_a_worker_without_the_file_ends_the_run_with_that_reason(locust: LocustProcesses, stub: Stub, tmp_path: Path) -> None:
+    """The master stands where the path leads to the file, the worker elsewhere."""
+    port = str(free_port())
+    master = locust.start(
+        *REPLAY, "--master", "--master-bind-port", port, "--expect-workers", "1", "--host", stub.url, "--trace", CUT
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "locust",
+        "-f",
+        str(ROOT / "locustfiles" / "trace_replay.py"),
+        "--worker",
+        "--master-port",
+        port,
+    ]
+    worker = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    locust.processes.append(worker)  # type: ignore[arg-type]
+    output, _ = master.communicate(timeout=60)
+    assert master.returncode == 2, output
+    assert f"cannot prepare its requests: {CUT}: cannot be read" in output
+    (run,) = locust.runs()
+    assert not run.facts["complete"]
+    assert not [body for body in stub.bodies() if isinstance(body.get("prompt"), list)]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -49,3 +86,22 @@ def test_bad_input_is_refused_before_any_user(locust: LocustProcesses, options: 
     code, output = locust.run(*REPLAY, "--host", "http://127.0.0.1:9", *options)
     assert code not in (0, 1)
     assert said in output
+
+
+def test_a_dry_run_says_that_the_traces_times_decide(locust: LocustProcesses) -> None:
+    code, output = locust.run("-f", "locustfiles/trace_replay.py", "--headless", "-u", "5", "--dry-run", "--trace", CUT)
+    assert code == 0, output
+    assert "the trace's own times, 5 users at most in flight:" in output
+    assert "120" in output
+    code, output = locust.run("-f", "locustfiles", "--headless", "-u", "5", "--dry-run", "--requests", "5")
+    assert code == 0, output  # all locustfiles together: the replay is left out without a trace
+    assert "trace_replay" not in output
+
+
+def test_a_step_of_a_search_needs_samples_for_its_percentile(locust: LocustProcesses, stub: Stub) -> None:
+    code, output = locust.run(
+        "-f", "locustfiles/cold_start.py", "--headless", "--host", stub.url, "--capacity", "cold", "--slo", "ttft_ms=100",
+        "--requests", "12",
+    )  # fmt: skip
+    assert code == 3
+    assert "--requests is 12; a step of --capacity needs at least 20 for its percentile" in output

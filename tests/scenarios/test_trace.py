@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -123,6 +122,12 @@ def test_another_file_on_another_host_is_refused(tmp_path: Path) -> None:
         load_rows(but(source, start_s=50))
 
 
+def test_a_trace_has_only_so_many_requests() -> None:
+    scenario = replay_scenario(TraceSource(str(CUT)))
+    assert [scenario.with_requests(count).requests for count in (7, 120, 500)] == [7, 120, 120]
+    assert len(make_plan(scenario.with_requests(7), NOTHING, "n", 1).sessions) == 7
+
+
 def test_a_plan_of_the_cut_file() -> None:
     plan = make_plan(replay_scenario(TraceSource(str(CUT))), NOTHING, "n", 1)
     assert len(plan.sessions) == 120
@@ -132,15 +137,13 @@ def test_a_plan_of_the_cut_file() -> None:
 
 
 @pytest.mark.skipif(not WHOLE.is_file(), reason="KV_TRACES names no folder with the published Mooncake traces")
-def test_the_whole_conversation_trace_plans_in_time_and_memory() -> None:
+def test_the_whole_conversation_trace_fits_into_memory() -> None:
     tracemalloc.start()
-    begun_s = time.monotonic()
     plan = make_plan(replay_scenario(TraceSource(str(WHOLE))), NOTHING, "n", 1)
-    taken_s, (_, peak) = time.monotonic() - begun_s, tracemalloc.get_traced_memory()
+    _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(plan.sessions) == 12_031
     assert sum(turn.shared_tokens for turn in plan.turns) / sum(turn.prompt_tokens for turn in plan.turns) == pytest.approx(
         0.374, abs=0.0005
     )
-    assert taken_s < 60  # with memory traced; 2 s without
     assert peak < 500e6
