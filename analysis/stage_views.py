@@ -97,9 +97,10 @@ def gain_table(stats: Stats, scenario: str) -> Table:
     notes = []
     if found:
         work = "the model's FLOP" if found[0]["by_flop"] else "tokens (models.yaml does not give the model's FLOP)"
-        notes.append(
-            f"Work by {work}; the link carries {number(found[0]['link_gb_per_s'])} GB/s; cold as measured under this load."
-        )
+        link = f"{number(found[0]['link_gb_per_s'])} GB/s"
+        if not stats["run"]["deployment"].get("link_gb_per_s"):
+            link += " (PCIe 5 x16 of each GPU; give link_gb_per_s in the deployment file for the link that KV really crosses)"
+        notes.append(f"Work by {work}; link: {link}; cold as measured under this load.")
     return Table(f"{scenario}: what a hit gained of what it can gain", header, tuple(rows), BY_ROUND, tuple(notes))
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from analysis.problems import Problem
 from analysis.tidy import rows_of
 from analysis.transfers import LOAD
+from analysis.wording import percent
 
 COLD, BY_NONCE, CONTAMINATED, UNKNOWN, NO_HIT = "cold proven", "cold by nonce", "contaminated", "unknown", "nothing hit"
 DOMINANT = 0.9  # share of the cached tokens that one tier must have served to give its name
@@ -129,7 +130,7 @@ def _tier(cached: Any, slack: float, source: Facts | None, from_store: bool) -> 
 def _hit(tier: str | None, cached: Any, prompt: Any, source: Facts | None) -> tuple[str, str]:
     if not _known(cached):
         return UNKNOWN, "nothing tells what was cached"
-    share = f"{cached / prompt:.1%} of the prompt tokens came from a cache" if prompt else "no prompt tokens are known"
+    share = f"{percent(cached / prompt)} of the prompt tokens came from a cache" if prompt else "no prompt tokens are known"
     if source is None:
         return ("hit, tier unknown" if cached else NO_HIT), share
     parts = f"{share}: {source['gpu']:,.0f} from the GPU cache, {source['external']:,.0f} from below, {source['computed']:,.0f} computed"
