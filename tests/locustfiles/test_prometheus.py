@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +17,7 @@ from locustfiles._live import Live
 from locustfiles._options import metrics_address
 from locustfiles._prometheus import ClientMetrics
 from scenarios.errors import BadInput
-from tests.conftest import LocustProcesses, Stub, free_port, wait_for
+from tests.conftest import LocustProcesses, Stub, free_port, start_stub, wait_for
 from tests.locustfiles.test_live import line
 from tests.locustfiles.test_rounds import swarm
 
@@ -120,10 +122,19 @@ def test_a_bad_port_is_named(text: str) -> None:
     assert metrics_address("[::1]:9646") == ("::1", 9646)
 
 
-def test_headless_runs_serve_them_on_a_port(locust: LocustProcesses, slow_stub: Stub) -> None:
+@pytest.fixture
+def steady_stub(tmp_path: Path) -> Iterator[Stub]:
+    """0.4 s for each answer: a round can be looked at, and a preflight of many probes is soon over."""
+    server = start_stub(tmp_path, "0.1", "0.03")
+    yield server
+    server.process.kill()
+    server.process.wait()
+
+
+def test_headless_runs_serve_them_on_a_port(locust: LocustProcesses, steady_stub: Stub) -> None:
     port = str(free_port())
     process = locust.start(
-        "-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "-r", "2", "--requests", "6", "--host", slow_stub.url,
+        "-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "-r", "2", "--requests", "6", "--host", steady_stub.url,
         "--processes", "2", "--metrics-port", port,
     )  # fmt: skip
 
@@ -131,7 +142,7 @@ def test_headless_runs_serve_them_on_a_port(locust: LocustProcesses, slow_stub: 
         page = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=1).text
         return page if samples(page).get(("kvcache_requests_total", "1", "ok")) == 6 else None
 
-    page = wait_for(first_round, what="the first round's six requests")
+    page = wait_for(first_round, 60, what="the first round's six requests")
     assert samples(page)["kvcache_users", None, None] == 2
     assert requests.get(f"http://127.0.0.1:{port}/", timeout=5).status_code == 404
     assert process.wait(60) == 0
