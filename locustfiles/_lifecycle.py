@@ -15,6 +15,7 @@ from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 from locustfiles._agent import Agent
 from locustfiles._dispatch import ScenarioDispatcher, scenario_of
 from locustfiles._dry_run import dry_run_text
+from locustfiles._interrupt import interrupt_main_only
 from locustfiles._live_tab import attach as attach_tab
 from locustfiles._options import read_options
 from locustfiles._prometheus import attach as attach_metrics
@@ -67,6 +68,7 @@ def _on_init(environment: Environment, runner: Any, **_: Any) -> None:
         if environment.parsed_options is not None and environment.parsed_options.headless:
             _refused(_refuse_bad_options, environment)
         _attach_coordinator(environment)
+    interrupt_main_only(environment)
 
 
 def _attach_agent(environment: Environment) -> None:

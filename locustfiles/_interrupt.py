@@ -1,0 +1,22 @@
+"""Ctrl-C comes in, a KeyboardInterrupt where Locust waits for it goes out: never in a greenlet that reads a stream or a page.
+
+Python raises it in whatever runs at that moment. In a greenlet of ours it would be kept as that greenlet's result, and raised once
+more by whoever asks for the result while the run is being ended: the report and the exit code were lost with it.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import gevent
+from locust.env import Environment
+
+
+def interrupt_main_only(environment: Environment) -> None:
+    """From here to Locust's last event SIGINT is raised in the main greenlet only; a second one ends a slow ending, as before."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job: stays as its owner asked
+        return
+    main: Any = gevent.get_hub().parent
+    watcher = gevent.signal_handler(signal.SIGINT, lambda: gevent.kill(main, KeyboardInterrupt))
+    environment.events.quit.add_listener(lambda **_: watcher.cancel())
