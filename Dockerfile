@@ -4,9 +4,9 @@
 FROM python:3.11.13-slim-bookworm AS worker
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
-COPY requirements.txt ./
+COPY requirements.txt constraints.txt ./
 RUN grep -vE '^(pandas|pyarrow|numpy|scipy|matplotlib|Jinja2|uvloop)==' requirements.txt > /tmp/load.txt \
-    && pip install --no-cache-dir -r /tmp/load.txt && rm /tmp/load.txt
+    && pip install --no-cache-dir -c constraints.txt -r /tmp/load.txt && rm /tmp/load.txt
 RUN useradd --uid 10001 --create-home locust && mkdir results && chown locust results
 COPY configs ./configs
 COPY scenarios ./scenarios
@@ -20,6 +20,7 @@ CMD ["locust", "-f", "locustfiles", "--help"]
 FROM worker AS master
 USER root
 RUN apt-get update && apt-get install -y --no-install-recommends libibverbs1 ibverbs-providers && rm -rf /var/lib/apt/lists/*
-RUN pip install --no-cache-dir -r requirements.txt mooncake-transfer-engine-non-cuda==0.3.13.post1
+COPY configs/mooncake-requirements.txt /tmp/
+RUN pip install --no-cache-dir -c constraints.txt -r requirements.txt -r /tmp/mooncake-requirements.txt
 COPY analysis ./analysis
 USER locust

@@ -1,18 +1,19 @@
 # Every target sets up what it needs: a virtual environment in .venv with the pinned requirements.
 PYTHON ?= python3
 VENV := .venv
+TOOLS := .tools
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint setup clean
+.PHONY: help demo test lint setup lock audit clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
-$(VENV)/installed: requirements.txt requirements-dev.txt
+$(VENV)/installed: requirements.txt requirements-dev.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt
 	@touch $@
 
 setup: $(VENV)/installed  ## Make the virtual environment
@@ -28,5 +29,17 @@ lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-clean:  ## Remove the virtual environment and caches; results stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+$(TOOLS)/installed: Makefile
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1 uv==0.13.9
+	@touch $@
+
+lock: $(TOOLS)/installed  ## Write constraints.txt anew: every package that ours need, at one version
+	$(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --annotation-style=line --custom-compile-command "make lock" \
+		requirements-dev.txt configs/mooncake-requirements.txt --output-file constraints.txt
+
+audit: $(TOOLS)/installed  ## Known vulnerabilities of all of them, asked of the package index
+	$(TOOLS)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
+clean:  ## Remove the virtual environments and caches; results stay
+	rm -rf $(VENV) $(TOOLS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
