@@ -3,7 +3,8 @@
 #   LAB    folder with the software's parts and start_vllm.sh, stop_vllm.sh, join.sh     WHEELS  folder with the load generator's wheels
 #   OUT    where results go (default results)        SERVER=emulator: rehearse the same stages without a GPU
 #   D_GPU  the decoder's GPU in the stage pd (default 1; with 0 both engines share GPU 0: give UTIL=0.44)
-# Stages: setup  certificate  serve:MODEL:MODE:KV  store:GB  pd:MODEL:MODE  proxy:wait|nixl|mooncake  stop:PORT  preflight:DEPLOYMENT  sweep:REQUESTS  arms:DEPLOYMENT:ARM,ARM:RUN  pack:NAME
+#   NAME=VALUE between stages sets a variable for those after it
+# Stages: setup  probe (can NIXL reach GPU memory?)  certificate  serve:MODEL:MODE:KV  store:GB  pd:MODEL:MODE  proxy:wait|nixl|mooncake  stop:PORT  preflight:DEPLOYMENT  sweep:REQUESTS  arms:DEPLOYMENT:ARM,ARM:RUN  pack:NAME
 # What was measured so far is packed into OUT after each stage: a run that is cut brings back what it had.
 set -uo pipefail
 cd "$(dirname "$0")/../../.."
@@ -41,10 +42,15 @@ time.sleep(10**6)" >/tmp/kv-results/store.log 2>&1 </dev/null &)
   echo '{"mode":"standalone-store","metadata_server":"http://127.0.0.1:8090/metadata","master_server_address":"127.0.0.1:50051","global_segment_size":"0","local_buffer_size":"1GB","protocol":"tcp","device_name":""}' >$MOONCAKE_CONFIG_PATH
   sleep 4
 }
-pd() { # MODEL MODE: prefiller on GPU 0, decoder on D_GPU; PD_KV=mooncake (default): both on the store; nixl: from host buffers
+probe() { # sets PD_BUFFER: cuda if NIXL moves GPU memory from one process to another here
+  PD_BUFFER=cuda; (. "$V/env.sh"; timeout 60 python3 tests/lab/h200/nixl_probe.py cuda 2>&1 | grep -v INFO | tail -8; exit "${PIPESTATUS[0]}") || PD_BUFFER=cpu
+  export PD_BUFFER; echo "NIXL's buffers: $PD_BUFFER"
+}
+pd() { # MODEL MODE: prefiller on GPU 0, decoder on D_GPU; PD_KV=mooncake (default): both on the store; nixl: from PD_BUFFER (cpu, or what probe found)
   local kv=${PD_KV:-mooncake}
   if [ "$kv" = nixl ]; then
-    export UCX_TLS=tcp,self,sm VLLM_NIXL_SIDE_CHANNEL_HOST=127.0.0.1 EXTRA='--kv-transfer-config {"kv_connector":"NixlConnector","kv_role":"kv_both","kv_buffer_device":"cpu"}'
+    [ "${PD_BUFFER:-cpu}" = cpu ] && export UCX_TLS=tcp,self,sm
+    export VLLM_NIXL_SIDE_CHANNEL_HOST=127.0.0.1 EXTRA='--kv-transfer-config {"kv_connector":"NixlConnector","kv_role":"kv_both","kv_buffer_device":"'${PD_BUFFER:-cpu}'"}'
     kv=none
   fi
   (MODEL=$1 MODE=$2 KV=$kv PORT=8100 VLLM_NIXL_SIDE_CHANNEL_PORT=5600 CUDA_VISIBLE_DEVICES=0 timeout 300 bash "$LAB/start_vllm.sh") & sleep 6
@@ -68,13 +74,15 @@ for stage in "$@"; do
   case $name in
     setup) [ "${SERVER:-vllm}" = emulator ] || { nvidia-smi -L; timeout 200 bash "$LAB/join.sh" "$LAB" | tail -2
              "$PY" -m pip install -q --no-index --no-deps --no-compile --upgrade --target $SITE "$WHEELS"/*.whl 2>&1 | tail -2; } ;;
+    *=*) export "${stage?}"; continue ;;
+    probe) probe ;;
     certificate) PYTHONPATH=$SITE timeout 200 "$PY" -m benchmarks.client_certificate --streams 200 600 1000 2000 --repeats 1 --output /tmp/kv-results/client_certificate.json ;;
     serve) serve "$a" "$b" "$c" || { tail -20 "$V/vllm-8000.log"; continue; } ;;
     store) store "$a" ;;
     pd) pd "$a" "$b" ;;
     proxy) proxy "$a" ;;
     sweep) load "${LIMIT:-330}" -f locustfiles --scenarios ${SCENARIOS:-long_context_high_reuse multi_turn_conversation batch_processing cold_start} \
-             --deployment configs/lab_h200.yaml --requests "$a" --concurrency ${LEVELS:-1 5 10} --run-name "${NAME:-single}" ;;
+             --deployment "configs/${DEPLOYMENT:-lab_h200}.yaml" --requests "$a" --concurrency ${LEVELS:-1 5 10} --run-name "${NAME:-single}" ;;
     arms) load "${LIMIT:-200}" -f locustfiles --scenarios ${PROMPTS:-tests/lab/h200/prompt_4096.yaml tests/lab/h200/prompt_16384.yaml tests/lab/h200/prompt_30000.yaml} \
              --deployment "configs/$a.yaml" -u 1 --arms ${b//,/ } --run-name "$c" ;;
     preflight) load 60 -f locustfiles --scenarios cold_start --deployment "configs/$a.yaml" -u 1 --preflight-only ;;
