@@ -1,6 +1,6 @@
-"""Can NIXL move memory between two processes here, a GPU each, and how fast?  python nixl_probe.py [cuda|cpu] -> one line of JSON, exit 0 if it can.
+"""Can NIXL move memory between two processes here, a GPU each, and how fast?
 
-Says before two engines are started (90 s) whether `kv_buffer_device: cuda` can work: a UCX whose CUDA module does not load registers no
+`python nixl_probe.py [cuda|cpu]` prints a line of JSON and exits with 0 if it can. Known before two engines are started (90 s) whether `kv_buffer_device: cuda` can work: a UCX whose CUDA module does not load registers no
 GPU memory, and vLLM finds out only at its first hand-off.
 """
 
@@ -68,7 +68,8 @@ def main() -> int:
     ]
     for process in processes:
         process.start()
-    left_end.close(), right_end.close()  # so that a process that dies is seen as the end of its pipe
+    left_end.close()  # so that a process that dies is seen as the end of its pipe
+    right_end.close()
     found: dict[str, Any] = {"ok": False, "error": f"nothing within {GIVE_UP_S:.0f} s"}
     try:
         if left.poll(GIVE_UP_S):
