@@ -1,7 +1,7 @@
 """Can NIXL move memory between two processes here, a GPU each, and how fast?
 
-`python nixl_probe.py [cuda|cpu]` prints a line of JSON and exits with 0 if it can. Known before two engines are started (90 s) whether `kv_buffer_device: cuda` can work: a UCX whose CUDA module does not load registers no
-GPU memory, and vLLM finds out only at its first hand-off.
+`python nixl_probe.py [cuda|cpu]` prints a line of JSON and exits with 0 if it can. To be asked before two engines are started (90 s):
+a UCX whose CUDA module does not load registers no GPU memory, and vLLM finds out only at its first hand-off.
 """
 
 from __future__ import annotations
@@ -43,7 +43,11 @@ def give(pipe: Connection, device: str) -> None:
 def take(pipe: Connection, device: str, gpu: int) -> None:
     agent, memory = _agent("taker", gpu, device, 0)
     metadata, described = pipe.recv()
-    giver, theirs, ours = agent.add_remote_agent(metadata), agent.deserialize_descs(described), agent.get_xfer_descs(_parts(memory))
+    giver, theirs, ours = (
+        agent.add_remote_agent(metadata),
+        agent.deserialize_descs(described),
+        agent.get_xfer_descs(_parts(memory)),
+    )
     seconds = []
     for _ in range(1 + TIMES):  # the first one also connects
         started_s = time.monotonic()
