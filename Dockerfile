@@ -19,7 +19,7 @@ CMD ["locust", "-f", "locustfiles", "--help"]
 
 FROM worker AS master
 USER root
-RUN apt-get update && apt-get install -y --no-install-recommends libibverbs1 ibverbs-providers && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends libibverbs1 ibverbs-providers libcurl4 libnuma1 && rm -rf /var/lib/apt/lists/*
 COPY configs/mooncake-requirements.txt /tmp/
 RUN pip install --no-cache-dir -c constraints.txt -r requirements.txt -r /tmp/mooncake-requirements.txt
 COPY analysis ./analysis

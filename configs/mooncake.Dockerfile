@@ -1,6 +1,6 @@
 # The store's master; it holds addresses and no KV, so it needs neither GPU nor CUDA. docker build -f configs/mooncake.Dockerfile .
 FROM python:3.11.13-slim-bookworm
-RUN apt-get update && apt-get install -y --no-install-recommends libibverbs1 ibverbs-providers && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends libibverbs1 ibverbs-providers libcurl4 libnuma1 && rm -rf /var/lib/apt/lists/*
 COPY constraints.txt configs/mooncake-requirements.txt /tmp/
 RUN pip install --no-cache-dir -c /tmp/constraints.txt -r /tmp/mooncake-requirements.txt
 RUN useradd --system --uid 10002 mooncake
