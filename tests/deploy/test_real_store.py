@@ -47,7 +47,8 @@ def master() -> Iterator[tuple[str, str]]:
     """A real mooncake_master with the compose file's flags, on ports of our own: (RPC address, metadata URL)."""
     if MASTER is None or not importable("mooncake.store"):
         pytest.skip(
-            f"{STORE_PYTHON} has no mooncake: pip install mooncake-transfer-engine-non-cuda==0.3.13.post1 (Debian: libibverbs1 libcurl4 libnuma1)"
+            f"{STORE_PYTHON} has no mooncake: pip install mooncake-transfer-engine-non-cuda==0.3.13.post1"
+            " (Debian: libibverbs1 libcurl4 libnuma1)"
         )
     _, *flags = services("pd")["mooncake-master"]["command"]
     names = ("rpc_port", "http_metadata_server_port", "metrics_port")
