@@ -25,6 +25,10 @@ def compose_findings(config: Mapping[str, Any]) -> Iterator[Finding]:
         if "LMCacheConnectorV1" in text and variables.get("PYTHONHASHSEED") in (None, ""):
             why = "chunk hashes differ between processes, so that nothing in the store is ever found"
             yield Finding(REFUSED, f"{prefix}environment.PYTHONHASHSEED", None, why, "Write PYTHONHASHSEED: 0 for every engine.")
+        if "LMCacheConnectorV1" in text and not variables.get("PROMETHEUS_MULTIPROC_DIR"):
+            why = "LMCache's counters never reach vLLM's /metrics, so that its transfers are not measured"
+            key = f"{prefix}environment.PROMETHEUS_MULTIPROC_DIR"
+            yield Finding(WARNING, key, None, why, "Name a folder that exists and is empty at every start (a tmpfs).")
         if "mooncake_master" in text and any(re.match(r"--?port\b", word) for word in words):
             yield Finding(WARNING, f"{prefix}command", "--port", "deprecated", "Write --rpc_port=50052.")
         yield from _transfer_findings(words, f"{prefix}command --kv-transfer-config ")

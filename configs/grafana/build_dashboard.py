@@ -93,8 +93,8 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     ),
     "LMCache": (
         Panel("In vLLM's process: hits by tokens", "percentunit",
-              {"{{role}}": share("lmcache:num_hit_tokens_total", "lmcache:num_requested_tokens_total", "role")},
-              "Needs LMCache in vLLM's process; do not add to vLLM's own hits"),
+              {"{{role}}": share("lmcache:num_lookup_hits_total", "lmcache:num_lookup_tokens_total", "role")},
+              "Needs LMCache in vLLM's process, and PROMETHEUS_MULTIPROC_DIR. Counts what the GPU had too: do not add to vLLM's own"),
         Panel("In vLLM's process: local tier, remote bytes/s", "bytes",
               {"{{role}} local tier": "sum by (role) (lmcache:local_cache_usage)",
                "{{role}} read/s": rate("lmcache:num_remote_read_bytes_total", "role"),

@@ -134,6 +134,9 @@ def test_compose_files_are_read_for_what_vllm_refuses_or_ignores(tmp_path: Path,
     code, out = check(tmp_path, capsys, compose(transfer))
     assert code == 1
     assert "PYTHONHASHSEED" in out
+    assert "PROMETHEUS_MULTIPROC_DIR" in out
+    with_both = compose(transfer, PYTHONHASHSEED="0", PROMETHEUS_MULTIPROC_DIR="/run/prometheus")
+    assert "PROMETHEUS_MULTIPROC_DIR" not in check(tmp_path, capsys, with_both)[1]
     code, out = check(tmp_path, capsys, compose('{"kv_connector":"NixlConnector","kv_rank":0}'))
     assert code == 1
     assert "kv_rank" in out

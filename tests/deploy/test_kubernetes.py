@@ -111,6 +111,7 @@ def started(name: str, index: int, tmp_path: Path) -> tuple[list[str], Path]:
         "LWS_WORKER_INDEX": str(index),
         "LWS_GROUP_SIZE": str(size),
         "LWS_LEADER_ADDRESS": "leader.local",
+        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "prometheus"),
     }
     script = container["args"][0].replace("/config/", f"{ROOT}/configs/").replace("/tmp/lmcache.yaml", str(lmcache))
     environment = {**os.environ, **values, **pod, "PATH": f"{tmp_path}:{os.environ['PATH']}"}

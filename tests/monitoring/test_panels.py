@@ -20,7 +20,7 @@ from tests.conftest import ROOT, wait_for
 from tests.locustfiles.test_rounds import swarm
 from tests.monitoring.servers import FIXTURES, emulator, prometheus, recorded, web_ui
 
-REAL_PAGES = ("vllm_prefiller", "vllm_decoder", "lmcache_server", "mooncake_client", "mooncake_master")
+REAL_PAGES = ("vllm_prefiller", "vllm_decoder", "lmcache_in_process", "lmcache_server", "mooncake_client", "mooncake_master")
 needs_prometheus = pytest.mark.skipif(
     not (shutil.which("prometheus") and shutil.which("promtool")), reason="no prometheus and promtool on this machine"
 )
@@ -54,7 +54,7 @@ def test_every_target_is_a_service_of_compose_at_its_port() -> None:
             assert any(text.endswith(f":{port}:{port}") for text in map(str, services[name]["ports"])), target
 
 
-@pytest.mark.parametrize("prefix", ["vllm:", "lmcache_mp_", "mooncake_", "master_"])
+@pytest.mark.parametrize("prefix", ["vllm:", "lmcache:", "lmcache_mp_", "mooncake_", "master_"])
 def test_every_name_stands_on_a_real_page(prefix: str) -> None:
     real = "\n".join((FIXTURES / f"{name}.prom").read_text() for name in REAL_PAGES)
     exposed = set(re.findall(r"^([a-zA-Z_:][\w:]*)", real, re.MULTILINE))
