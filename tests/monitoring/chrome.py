@@ -6,7 +6,6 @@ import base64
 import json
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,18 +77,28 @@ class Tab:
         self.call("Input.insertText", text=value)
 
     def _click(self, find: str) -> None:
-        self.js(f"({find}).scrollIntoView({{block: 'center'}})")
-        time.sleep(0.3)  # the page moves and opens by animation
-        box = self.js(
-            f"(() => {{ const r = ({find}).getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] }})()"
-        )
+        """The page moves and opens by animation: click once the element stands still and nothing lies over its middle."""
+        x, y = wait_for(lambda: self._still(find), what=f"an element that stands still: {find}")
         for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
-    def picture(self, path: Path, height: int = 900) -> None:
+    def _still(self, find: str) -> Any:
+        """The element's middle if it is where it was two frames ago and a click there would hit it, else null."""
+        return self.js(
+            "(async () => {"
+            f"const find = () => {find}, place = e => e.getBoundingClientRect(), frame = () => new Promise(requestAnimationFrame);"
+            "let e = find(); if (!e) return null;"
+            "e.scrollIntoView({block: 'center', behavior: 'instant'}); const was = place(e); await frame(); await frame();"
+            "e = find(); if (!e) return null;"
+            "const r = place(e), x = r.x + r.width / 2, y = r.y + r.height / 2, hit = document.elementFromPoint(x, y);"
+            "return r.x === was.x && r.y === was.y && r.width && e.contains(hit) ? [x, y] : null })()"
+        )
+
+    def picture(self, path: Path, height: int = 900) -> Path:
         self.call("Emulation.setDeviceMetricsOverride", width=1500, height=height, deviceScaleFactor=1, mobile=False)
-        time.sleep(0.5)
+        self.js("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+        return path
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from tests.monitoring.servers import emulator, runs, web_ui
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="no chromium on this machine: the browser test needs one")
 PICTURES = os.environ.get("KV_PICTURES")  # a folder: keep the pictures there
+REQUESTS = "30" if PICTURES else "8"  # a round of the whole run; from 20 on the pictures show P90
 
 
 def keep(picture: Path) -> None:
@@ -41,7 +42,7 @@ def test_start_stop_start_by_clicking(tmp_path: Path) -> None:
         tab.fill("spawnRate", "4")
         start(tab, scenarios="cold_strat")
         tab.wait_for_text("scenario 'cold_strat' is unknown; available: batch_processing")
-        tab.picture(tmp_path / "form.png", 1300)
+        keep(tab.picture(tmp_path / "form.png", 1300))
         assert not runs(results)
 
         tab.fill("scenarios", "multi_turn_conversation")
@@ -55,17 +56,19 @@ def test_start_stop_start_by_clicking(tmp_path: Path) -> None:
         wait_for(lambda: "stopped in round" in str(first.facts["incomplete_reason"]), what="the stop")
 
         tab.click("New", within="button,a")
-        start(tab, scenarios="multi_turn_conversation long_context_high_reuse", requests="30")
+        start(tab, scenarios="multi_turn_conversation long_context_high_reuse", requests=REQUESTS)
         second = wait_for(lambda: len(runs(results)) == 2 and runs(results)[1])
         tab.click("KV cache: live chart and report", within="a")
         tab.wait_for_text("long_context_high_reuse")
         wait_for(lambda: tab.js("document.querySelectorAll('polyline').length") >= 1, what="a line in the chart")
+        tab.wait_for_text("requests ended")
+        keep(tab.picture(tmp_path / "kvcache-running.png", 820))
         tab.wait_for_text("Open the report", 90)
         assert second.facts["complete"]
         assert second.facts["users"] == 4
         assert tab.js("document.querySelectorAll('polyline').length") == 4  # two scenarios of two rounds
         assert tab.js("document.querySelectorAll('tbody tr').length") == 4
-        tab.picture(tmp_path / "kvcache-live.png", 820)
+        keep(tab.picture(tmp_path / "kvcache-live.png", 820))
         tab.click("Open the report", within="a")
         tab.wait_for_text("Verdict")
         wait_for(
@@ -73,7 +76,5 @@ def test_start_stop_start_by_clicking(tmp_path: Path) -> None:
         )
         tab.open(f"{page}/?tab=kv-cache")
         tab.wait_for_text("report: /kvcache/report/report.html")
-        tab.picture(tmp_path / "web-ui.png", 700)
+        keep(tab.picture(tmp_path / "web-ui.png", 700))
         assert not [text for text in tab.messages if "exceptionThrown" in text or "Content Security" in text]
-    for picture in ("kvcache-live.png", "web-ui.png", "form.png"):
-        keep(tmp_path / picture)
