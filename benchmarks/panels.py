@@ -6,6 +6,7 @@ python -m benchmarks.panels --prometheus http://127.0.0.1:9090 --minutes 15 --ou
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import re
@@ -76,6 +77,20 @@ def panels(prometheus: str, start_s: float, end_s: float, rate_interval_s: int, 
     return list(found.values())
 
 
+def _with_gaps(line: Line, factor: float) -> tuple[list[float], list[float]]:
+    """Nothing is drawn across a time without data: where a step is far longer than the usual one, the line ends."""
+    steps_s = [after - before for before, after in itertools.pairwise(line.times_s)]
+    usual_s = min(steps_s, default=0)
+    times_s, values = line.times_s[:1], [factor * value for value in line.values[:1]]
+    for step_s, at_s, value in zip(steps_s, line.times_s[1:], line.values[1:], strict=True):
+        if step_s > 3 * usual_s:
+            times_s.append(at_s)
+            values.append(math.nan)
+        times_s.append(at_s)
+        values.append(factor * value)
+    return times_s, values
+
+
 def draw(found: list[PanelData], path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
@@ -87,7 +102,7 @@ def draw(found: list[PanelData], path: Path) -> None:
     for ax, panel in zip(axes.flat, found, strict=False):
         factor, unit = FACTORS[panel.unit]
         for line in (line for lines in panel.lines.values() for line in lines if line.values):
-            ax.plot(line.times_s, [factor * value for value in line.values], label=line.name, linewidth=1.4)
+            ax.plot(*_with_gaps(line, factor), label=line.name, linewidth=1.4)
         ax.set_title(
             f"{panel.row.split(' (')[0].split(':')[0]}: {panel.title}" + (f" ({unit})" if unit else ""), fontsize=9, loc="left"
         )
