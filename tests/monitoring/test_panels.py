@@ -15,7 +15,7 @@ import pytest
 import requests
 import yaml
 
-from benchmarks.panels import DASHBOARD, draw, expressions, panels
+from benchmarks.panels import DASHBOARD, Line, _with_gaps, draw, expressions, panels
 from tests.conftest import ROOT, wait_for
 from tests.locustfiles.test_rounds import swarm
 from tests.monitoring.servers import FIXTURES, emulator, prometheus, recorded, web_ui
@@ -61,6 +61,13 @@ def test_every_name_stands_on_a_real_page(prefix: str) -> None:
     asked = {name for *_, expr in expressions() for name in re.findall(rf"(?<![\w:]){prefix}\w+", expr)}
     assert asked
     assert asked <= exposed
+
+
+def test_a_line_ends_where_data_is_missing() -> None:
+    times_s, values = _with_gaps(Line("x", [0.0, 5.0, 10.0, 60.0, 65.0], [1.0, 2.0, 3.0, 4.0, 5.0]), factor=10)
+    assert times_s == [0.0, 5.0, 10.0, 60.0, 60.0, 65.0]
+    assert [None if value != value else value for value in values] == [10.0, 20.0, 30.0, None, 40.0, 50.0]
+    assert _with_gaps(Line("x", [], []), factor=10) == ([], [])
 
 
 @needs_prometheus

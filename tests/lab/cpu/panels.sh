@@ -13,7 +13,7 @@ launch() { local name=$1; shift; setsid "$@" > "$LOGS/$name.log" 2>&1 < /dev/nul
 stop() {  # all but Prometheus; an engine that is still starting hears nothing but KILL
   local pid
   for pid in "${started[@]:1}"; do kill -- "-$pid" 2>/dev/null || true; done
-  bash "$HERE/pd.sh" stop "$VENV"
+  bash "$HERE/pd.sh" stop "$VENV" 2> /dev/null
   sleep 5
   for pid in "${started[@]:1}"; do kill -KILL -- "-$pid" 2>/dev/null || true; done
   started=("${started[0]}")
