@@ -25,6 +25,7 @@ needs_prometheus = pytest.mark.skipif(
     not (shutil.which("prometheus") and shutil.which("promtool")), reason="no prometheus and promtool on this machine"
 )
 PICTURES = os.environ.get("KV_PICTURES")
+REQUESTS = "60" if PICTURES else "20"  # a round: what a picture shows, or what gives each query a figure
 
 
 def test_the_dashboard_is_what_its_table_gives() -> None:
@@ -115,7 +116,7 @@ def test_no_panel_is_empty_while_a_load_runs(tmp_path: Path) -> None:
         )
         start_s = time.time()
         names = "multi_turn_conversation long_context_high_reuse"
-        assert swarm(page.rsplit(":", 1)[1], host=proxy, scenarios=names, requests="60", arrival="closed", deployment="")[
+        assert swarm(page.rsplit(":", 1)[1], host=proxy, scenarios=names, requests=REQUESTS, arrival="closed", deployment="")[
             "success"
         ]
         wait_for(lambda: requests.get(f"{page}/kvcache/data", timeout=5).json()["state"] == "done", 90, "the run's end")
