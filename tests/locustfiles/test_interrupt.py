@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.conftest import hear_sigint
+
 SCRIPT = """
 import os, signal, sys
 from locust.env import Environment  # first: it patches
@@ -43,6 +45,7 @@ environment.events.quit.fire(exit_code=0)
     ids=["with our handler", "without: what it is for"],
 )
 def test_interrupt_reaches_the_main_greenlet_only(who: str, outcome: str) -> None:
-    done = subprocess.run([sys.executable, "-c", SCRIPT, who], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", SCRIPT, who]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, preexec_fn=hear_sigint, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == outcome, done.stdout + done.stderr
