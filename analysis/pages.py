@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from analysis import arm_views, detail_charts, detail_views, run_charts, stage_views, views
+from analysis import arm_views, detail_charts, detail_views, efficiency_views, run_charts, stage_views, views
 from analysis.figures import Chart
 from analysis.pipeline import Analysis
 from analysis.views import Table
@@ -103,7 +103,8 @@ def scenario_blocks(analysis: Analysis, name: str, charts: bool) -> list[Block |
         blocks.append(views.distribution_table(stats, name, "round", str(row["round"]), title))
     blocks += [drawn.get("ttft-ms-ecdf-by-round"), drawn.get("changes"), views.window_table(stats, name)]
     blocks += [views.answer_table(stats, name, "evidence"), drawn.get("ttft-ms-ecdf-by-evidence"), drawn.get("ttft-over-time")]
-    blocks += [drawn.get("tpot-ms-ecdf-by-round"), detail_views.cache_table(stats, name), detail_views.tier_table(stats, name)]
+    blocks += [drawn.get("tpot-ms-ecdf-by-round"), detail_views.cache_table(stats, name)]
+    blocks += [efficiency_views.ideal_table(stats, name), drawn.get("hit-rate-over-time"), detail_views.tier_table(stats, name)]
     blocks += [detail_charts.tier_chart(analysis, name) if charts else None, detail_views.server_count_table(stats, name)]
     blocks += [
         stage_views.gain_table(stats, name),

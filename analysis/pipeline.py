@@ -16,6 +16,7 @@ import pandas as pd
 from analysis import (
     arms,
     cache,
+    cache_efficiency,
     comparison,
     gains,
     goodput,
@@ -126,6 +127,7 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
         "effects": effects,
         "targets": targets.judge_run(run.info["targets"], effects, scenarios),
         "cache": cache.account(records, block),
+        "cache_over_time": _over_time(run, records, block),
         "steady_state": steady,
         "other_tools": other_tools.tool_table(records),
         "outliers": steadiness.outliers(records),
@@ -206,6 +208,12 @@ def _disagreement(checked: pd.DataFrame) -> list[Problem]:
         )
         for row in rows_of(wrong)
     ]
+
+
+def _over_time(run: Run, records: pd.DataFrame, block: int) -> pd.DataFrame:
+    """Served beside what ideal caches would have served, over the run."""
+    sizes = cache_efficiency.capacities(run.server_metrics, _kv_bytes(run.info), run.info["deployment"].get("capacity") or {})
+    return cache_efficiency.over_time(records, block, sizes, arms=bool(run.info.get("arms")))
 
 
 def _model(records: pd.DataFrame, info: dict[str, Any]) -> dict[str, Any]:

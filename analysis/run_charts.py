@@ -6,7 +6,8 @@ import re
 
 import pandas as pd
 
-from analysis import charts, views
+from analysis import charts, study_charts, views
+from analysis.efficiency_views import rate_points
 from analysis.figures import Chart, draw
 from analysis.pipeline import Analysis
 from analysis.wording import change, number, percent
@@ -41,6 +42,7 @@ def scenario_charts(analysis: Analysis, scenario: str) -> list[Chart]:
         _ecdf(requests, scenario, "round_window", "by round"),
         _ecdf(requests, scenario, "window", "by evidence"),
         _over_time(requests, scenario),
+        _hit_rates(analysis, scenario),
         _changes(analysis, scenario),
         _throughput(analysis, scenario),
         _decode(requests, scenario),
@@ -73,6 +75,16 @@ def _over_time(requests: pd.DataFrame, scenario: str) -> Chart | None:
     text = f"{len(points)} requests in {len(borders)} rounds"
     return draw(slug(f"ttft-over-time-{scenario}"), "TTFT of each request over the run, marked by evidence", text,
                 lambda axes: charts.draw_over_time(axes, points, borders), (7.6, 3.8))  # fmt: skip
+
+
+def _hit_rates(analysis: Analysis, scenario: str) -> Chart | None:
+    points = rate_points(analysis.stats, scenario)
+    if points.empty:
+        return None
+    means = points.groupby("label", sort=False)["y"].mean()
+    text = "means over time: " + "; ".join(f"{label} {value:.1f} %" for label, value in means.items())
+    return draw(slug(f"hit-rate-over-time-{scenario}"), "Hit rate over the run, beside what ideal caches would have served", text,
+                lambda axes: study_charts.draw_hit_rates(axes, points), (7.6, 3.8))  # fmt: skip
 
 
 def _changes(analysis: Analysis, scenario: str) -> Chart | None:

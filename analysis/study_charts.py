@@ -72,3 +72,10 @@ def draw_oracle(axes: Axes, points: pd.DataFrame, ceiling: float, block_tokens: 
     axes.axhline(ceiling, color=COLOURS["ink"], linestyle="--", linewidth=1, label="no limit")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     legend_below(axes)
+
+
+def draw_hit_rates(axes: Axes, points: pd.DataFrame) -> None:
+    """Columns label, x (s), y (hit rate, %)."""
+    draw_lines(axes, points, "time since the scenario's first request (s)", "hit rate, by tokens (%)")
+    axes.set_ylim(0, 105)
+    legend_below(axes)

@@ -1,0 +1,110 @@
+"""Records and scrapes come in, what caches of given sizes could have served beside what was served goes out, over time.
+
+cache_efficiency = tokens served from the cache / tokens that the ideal cache would have served. Ideal caches: one without limit (the
+plan's `planned_cached_tokens`), and least-recently-used ones of the size that each tier reported, in whole blocks.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.stages import label
+
+BINS = 24
+MAX_TOUCHES = 4_000_000  # blocks over all requests; beyond it a simulation would take longer than the rest of the analysis
+ENDLESS = "endless"
+COLUMNS = ["scenario", "round", "at_s", "cache", "capacity_tokens", "prompt_tokens", "ideal_tokens", "served_tokens"]
+Key = tuple[str, int]  # scenario, request_index
+
+
+def capacities(scrapes: list[dict[str, Any]], kv_bytes_per_token: float | None, given: dict[str, float]) -> dict[str, int]:
+    """Tokens by tier: what the engine that prefills and the store's master report, else what the deployment file says."""
+    found = {"gpu": given.get("gpu_tokens", 0.0)}
+    if kv_bytes_per_token:
+        found |= {tier: given.get(f"{tier}_gb", 0.0) * 1e9 / kv_bytes_per_token for tier in ("cpu", "store")}
+    for scrape in scrapes:
+        samples = scrape.get("samples") or {}
+        for name in samples:
+            if name.startswith("vllm:cache_config_info{") and scrape.get("role") in ("prefiller", "server"):
+                blocks, size = (label(name.partition("{")[2], key) for key in ("num_gpu_blocks", "block_size"))
+                if blocks.isdigit() and size.isdigit():
+                    found["gpu"] = float(int(blocks) * int(size))
+        if samples.get("master_total_capacity_bytes") and kv_bytes_per_token:
+            found["store"] = samples["master_total_capacity_bytes"] / kv_bytes_per_token
+    return {tier: int(tokens) for tier, tokens in found.items() if tokens}
+
+
+def chains(records: pd.DataFrame, block: int) -> dict[Key, list[int]]:
+    """Each planned request's blocks, prompt and answer, as numbers: equal where the plan says that two prompts share them.
+
+    `shares_prefix_with` names the earlier request that shares most, so these links hold the whole tree of prefixes.
+    """
+    known = records[records["prompt_tokens"].notna()].sort_values(["scenario", "request_index", "round"])
+    first = known[known["round"].eq(1)].drop_duplicates(["scenario", "request_index"])
+    found: dict[Key, list[int]] = {}
+    fresh = 0
+    columns = ["scenario", "request_index", "shares_prefix_with", "planned_cached_tokens", "prompt_tokens", "output_tokens"]
+    for scenario, index, source, shared, prompt, output in first[columns].itertuples(index=False):
+        length = int(prompt + (output if output == output else 0) - 1) // block
+        parent = found.get((str(scenario), int(source)), []) if source == source else []
+        same = parent[: int(shared) // block if shared == shared else 0][:length]
+        found[str(scenario), int(index)] = [*same, *range(fresh, fresh + length - len(same))]
+        fresh += length - len(same)
+    return found
+
+
+def lru_tokens(records: pd.DataFrame, blocks: dict[Key, list[int]], capacity_tokens: int, block: int) -> pd.Series:
+    """Tokens that an LRU cache of this size holds of each prompt when it is sent; in the order of `started_at_s`, as the index says.
+
+    A prompt's last blocks are the first to go, as in vLLM; its last token is never served.
+    """
+    cache: OrderedDict[int, None] = OrderedDict()
+    ordered = records[records["prompt_tokens"].notna()].sort_values("started_at_s", kind="stable")
+    served = []
+    for scenario, index, prompt in ordered[["scenario", "request_index", "prompt_tokens"]].itertuples(index=False):
+        mine = blocks.get((str(scenario), int(index)), [])
+        hit, most = 0, int(prompt - 1) // block
+        while hit < min(most, len(mine)) and mine[hit] in cache:
+            hit += 1
+        served.append(hit * block)
+        for number in reversed(mine):
+            cache[number] = None
+            cache.move_to_end(number)
+        while len(cache) > capacity_tokens // block:
+            cache.popitem(last=False)
+    return pd.Series(served, index=ordered.index, dtype="float64")
+
+
+def over_time(records: pd.DataFrame, block: int, sizes: dict[str, int], arms: bool) -> pd.DataFrame:
+    """COLUMNS: a row per scenario, round, time bin and ideal cache, over requests whose cached tokens were reported and believed.
+
+    Empty where nothing was reported. With arms, which empty caches on purpose, only the cache without limit is shown.
+    """
+    told = records[records["ok"] & records["reported_cached_tokens"].notna() & records["planned_cached_tokens"].notna()]
+    if told.empty:
+        return pd.DataFrame(columns=COLUMNS)
+    ideal: dict[str, tuple[int | None, pd.Series]] = {ENDLESS: (None, told["planned_cached_tokens"])}
+    blocks = {} if arms or not sizes else chains(records, block)
+    touches = sum(len(mine) for mine in blocks.values()) * records["round"].nunique()
+    if 0 < touches <= MAX_TOUCHES:
+        ideal |= {tier: (tokens, lru_tokens(records, blocks, tokens, block)) for tier, tokens in sizes.items()}
+    tables = [_binned(told, name, tokens, values) for name, (tokens, values) in ideal.items()]
+    return pd.concat(tables, ignore_index=True)[COLUMNS]
+
+
+def _binned(told: pd.DataFrame, name: str, capacity_tokens: int | None, ideal: pd.Series) -> pd.DataFrame:
+    """Sums per bin; bins of equal length over each scenario, `at_s` from its first request to the bin's middle."""
+    begun = told.groupby("scenario", observed=True)["started_at_s"].transform("min")
+    since = told["started_at_s"] - begun
+    length = since.groupby(told["scenario"], observed=True).transform("max").clip(lower=1e-9) / BINS
+    place = np.minimum(since // length, BINS - 1)
+    frame = pd.DataFrame({
+        "scenario": told["scenario"].astype(str), "round": told["round"], "at_s": (place + 0.5) * length,
+        "prompt_tokens": told["prompt_tokens"], "ideal_tokens": ideal.reindex(told.index), "served_tokens": told["reported_cached_tokens"],
+    })  # fmt: skip
+    table = frame.groupby(["scenario", "round", "at_s"], sort=False).sum().reset_index().sort_values(["scenario", "at_s"])
+    return table.assign(cache=name, capacity_tokens=float("nan") if capacity_tokens is None else float(capacity_tokens))
