@@ -108,7 +108,7 @@ class Plan:
 
     def planned_reply(self, turn: Turn) -> str:
         """What a later turn carries as the assistant's answer to this one, where the scenario plans it."""
-        return self._text("dialogue", self.scenario.output_tokens, f"reply/{turn.session_id}/{turn.number}")
+        return self._text("dialogue", self.output_tokens(turn), f"reply/{turn.session_id}/{turn.number}")
 
 
 def header(nonce: str, scenario: str, prefix_id: int) -> str:
@@ -116,7 +116,11 @@ def header(nonce: str, scenario: str, prefix_id: int) -> str:
     return f"{nonce} {prefix_id} {scenario.replace('_', ' ')}\n\n"
 
 
-def _prefix_ids(scenario: Scenario, sessions: int) -> list[int]:
+def _prefix_ids(scenario: Scenario, sessions: int, seed: int) -> list[int]:
+    """Which prefix each session uses. By popularity: the k-th of N documents with a share of k^-zipf / sum of j^-zipf, j = 1 ... N."""
+    if scenario.documents:
+        weights = [rank**-scenario.zipf for rank in range(1, scenario.documents + 1)]
+        return random.Random(f"{seed}/{scenario.name}/popularity").choices(range(scenario.documents), weights, k=sessions)
     shared_by = scenario.prefix_shared_by or sessions
     prefixes = math.ceil(sessions / shared_by)
     if scenario.order == "interleaved":
@@ -133,7 +137,7 @@ def _sizes(scenario: Scenario, seed: int) -> list[tuple[int, ...]]:
         rng = random.Random(f"{seed}/{scenario.name}/sizes")
         counts = [scenario.turns] * math.ceil(scenario.requests / scenario.turns)
         counts[-1] -= sum(counts) - scenario.requests
-        wanted = [tuple(rng.randint(*scenario.turn_tokens) for _ in range(count)) for count in counts]
+        wanted = [tuple(_user_tokens(scenario, rng) for _ in range(count)) for count in counts]
     left, sizes = scenario.requests, []
     for turns in wanted:
         sizes.append(turns[:left])
@@ -141,21 +145,37 @@ def _sizes(scenario: Scenario, seed: int) -> list[tuple[int, ...]]:
     return [turns for turns in sizes if turns]
 
 
+def _user_tokens(scenario: Scenario, rng: random.Random) -> int:
+    return scenario.turn_lengths.draw(rng) if scenario.turn_lengths else rng.randint(*scenario.turn_tokens)
+
+
+def _outputs(scenario: Scenario, sizes: list[tuple[int, ...]], seed: int) -> list[tuple[int | None, ...]]:
+    """Output tokens of each turn of each session; None: the scenario's."""
+    lengths, rng = scenario.output_lengths, random.Random(f"{seed}/{scenario.name}/outputs")
+    return [tuple(lengths.draw(rng) if lengths else None for _ in turns) for turns in sizes]
+
+
 def _session_turns(
-    scenario: Scenario, sizes: tuple[int, ...], session: int, first_index: int, first_with_prefix: int | None
+    scenario: Scenario,
+    sizes: tuple[int, ...],
+    outputs: tuple[int | None, ...],
+    session: int,
+    first_index: int,
+    first_with_prefix: int | None,
 ) -> tuple[Turn, ...]:
     """The turns of one session. Turn 1 shares its prefix with the first session on it, turn k shares turn k-1's whole prompt."""
     turns: list[Turn] = []
     prompt = scenario.prefix_tokens
-    for number, user_tokens in enumerate(sizes, 1):
+    for number, (user_tokens, output_tokens) in enumerate(zip(sizes, outputs, strict=True), 1):
         if not turns:
             shared, source = (scenario.prefix_tokens, first_with_prefix) if first_with_prefix is not None else (0, None)
             prompt += user_tokens
         else:
-            reply_cached = scenario.output_tokens if scenario.reply == "server" else 0
+            answered = turns[-1].output_tokens or scenario.output_tokens
+            reply_cached = answered if scenario.reply == "server" else 0
             shared, source = turns[-1].prompt_tokens + reply_cached, turns[-1].request_index
-            prompt += scenario.output_tokens + user_tokens
-        turns.append(Turn(first_index + number - 1, session, number, user_tokens, prompt, shared, source))
+            prompt += answered + user_tokens
+        turns.append(Turn(first_index + number - 1, session, number, user_tokens, prompt, shared, source, output_tokens))
     return tuple(turns)
 
 
@@ -178,10 +198,11 @@ def make_plan(scenario: Scenario, calibration: Calibration, nonce: str, seed: in
     if scenario.trace is not None:
         return Plan(scenario, calibration, nonce, seed, _trace_sessions(scenario))
     sizes = _sizes(scenario, seed)
+    outputs = _outputs(scenario, sizes, seed)
     first_with: dict[int, int] = {}
     sessions, index = [], 0
-    for session_id, prefix_id in enumerate(_prefix_ids(scenario, len(sizes))):
-        turns = _session_turns(scenario, sizes[session_id], session_id, index, first_with.get(prefix_id))
+    for session_id, prefix_id in enumerate(_prefix_ids(scenario, len(sizes), seed)):
+        turns = _session_turns(scenario, sizes[session_id], outputs[session_id], session_id, index, first_with.get(prefix_id))
         first_with.setdefault(prefix_id, index)
         sessions.append(Session(session_id, prefix_id, turns))
         index += len(turns)

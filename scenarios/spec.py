@@ -9,6 +9,7 @@ from typing import Any
 
 from scenarios.dose_response import Doses, parse_doses
 from scenarios.errors import BadInput
+from scenarios.lengths import Lengths, parse_lengths
 from scenarios.schema import Section, load_yaml
 from scenarios.text import KINDS
 from scenarios.trace import TraceSource
@@ -42,6 +43,10 @@ class Scenario:
     order: str
     doses: Doses | None = None  # sizes turns instead of turn_tokens
     trace: TraceSource | None = None  # gives every request, by token ids
+    turn_lengths: Lengths | None = None  # instead of an even draw from turn_tokens, which are its bounds then
+    output_lengths: Lengths | None = None  # output_tokens is the longest then
+    documents: int = 0  # different prefixes, one drawn per session by Zipf's law; 0: prefix_shared_by says who shares
+    zipf: float = 0.0  # its exponent; 0: all are equally popular
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -56,6 +61,8 @@ class Scenario:
                 "turn_tokens": (low, high),
                 "doses": Doses.from_dict(values.get("doses")),
                 "trace": TraceSource.from_dict(values.get("trace")),
+                "turn_lengths": Lengths.from_dict(values.get("turn_lengths")),
+                "output_lengths": Lengths.from_dict(values.get("output_lengths")),
             }
         )
 
@@ -71,8 +78,28 @@ def _range(section: Section, key: str) -> tuple[int, int]:
     low, high = value if isinstance(value, list) and len(value) == 2 else (value, value)
     whole = all(isinstance(v, int) and not isinstance(v, bool) for v in (low, high))
     if not whole or not 1 <= low <= high:
-        raise BadInput(f"{section.name(key)} is {value!r}; expected a whole number of tokens, or [low, high]")
+        raise BadInput(f"{section.name(key)} is {value!r}; expected a whole number of tokens, [low, high], or a distribution")
     return low, high
+
+
+def _lengths(section: Section, key: str) -> Lengths | None:
+    return parse_lengths(section, key) if isinstance(section.raw(key), dict) else None
+
+
+def _bounds(turns: Section, lengths: Lengths | None) -> tuple[int, int]:
+    return (lengths.low, lengths.high) if lengths else _range(turns, "tokens")
+
+
+def _popularity(prefix: Section) -> tuple[int, float]:
+    """Documents and Zipf's exponent; (0, 0) where the scenario does not speak of popularity."""
+    if prefix.raw("popularity") is None:
+        return 0, 0.0
+    given = prefix.section("popularity")
+    found = given.take("documents", int, low=1), given.take("zipf", float, low=0)
+    given.done()
+    if prefix.raw("shared_by") is not None:
+        raise BadInput(f"{prefix.name('popularity')} and 'shared_by' both say who shares a prefix; leave one out")
+    return found
 
 
 def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
@@ -85,6 +112,8 @@ def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
     doses = None
     if "doses" in values:
         doses = parse_doses(top.section("doses"), prefix.take("tokens", int, low=32), output.take("tokens", int, low=1))
+    turn_lengths, output_lengths = _lengths(turns, "tokens"), _lengths(output, "tokens")
+    documents, zipf = _popularity(prefix)
     scenario = Scenario(
         name=top.take("name", str),
         summary=top.take("summary", str),
@@ -96,14 +125,18 @@ def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
         prefix_shared_by=0 if shared_by == "all" else shared_by,
         turns=2 if doses else turns.take("count", int, 1, low=1),
         turn_text=turns.take("text", str, choices=KINDS),
-        turn_tokens=(1, max(doses.prompt_tokens)) if doses else _range(turns, "tokens"),
+        turn_tokens=(1, max(doses.prompt_tokens)) if doses else _bounds(turns, turn_lengths),
         reply=turns.take("reply", str, "planned", choices=REPLIES),
         think_time_s=turns.take("think_time_s", float, 0.0, low=0),
-        output_tokens=output.take("tokens", int, low=1),
+        output_tokens=output_lengths.high if output_lengths else output.take("tokens", int, low=1),
         ignore_eos=output.take("ignore_eos", bool, True),
         temperature=output.take("temperature", float, 0.0, low=0),
         order=top.take("order", str, "interleaved", choices=ORDERS),
         doses=doses,
+        turn_lengths=turn_lengths,
+        output_lengths=output_lengths,
+        documents=documents,
+        zipf=zipf,
     )
     for section in (top, prefix, turns, output):
         section.done()
