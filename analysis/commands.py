@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from analysis import arm_views, detail_views, stage_views, text_tables, views
+from analysis import arm_views, detail_views, efficiency_views, stage_views, text_tables, views
 from analysis.targets import FAIL
 from scenarios.errors import BadInput
 
@@ -51,6 +51,8 @@ def run_text(stats: dict[str, Any]) -> str:
             blocks.append(text_tables.console(table))
         blocks.append(text_tables.console(views.window_table(stats, scenario)))
         blocks.append(text_tables.console(detail_views.cache_table(stats, scenario)))
+        if ideal := efficiency_views.ideal_table(stats, scenario):
+            blocks.append(text_tables.console(ideal))
         blocks += [text_tables.console(make(stats, scenario)) for make in (stage_views.gain_table, stage_views.parts_table)]
         blocks += [text_tables.console(views.answer_table(stats, scenario, split)) for split in ("round", "evidence")]
         if stats["run"].get("arms"):
