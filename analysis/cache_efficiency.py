@@ -17,7 +17,17 @@ from analysis.stages import label
 BINS = 24
 MAX_TOUCHES = 4_000_000  # blocks over all requests; beyond it a simulation would take longer than the rest of the analysis
 ENDLESS = "endless"
-COLUMNS = ["scenario", "round", "at_s", "cache", "capacity_tokens", "prompt_tokens", "ideal_tokens", "served_tokens"]
+COLUMNS = [
+    "scenario",
+    "round",
+    "at_s",
+    "cache",
+    "capacity_tokens",
+    "prompt_tokens",
+    "ideal_tokens",
+    "evicted_tokens",
+    "served_tokens",
+]
 Key = tuple[str, int]  # scenario, request_index
 
 
@@ -57,26 +67,27 @@ def chains(records: pd.DataFrame, block: int) -> dict[Key, list[int]]:
     return found
 
 
-def lru_tokens(records: pd.DataFrame, blocks: dict[Key, list[int]], capacity_tokens: int, block: int) -> pd.Series:
-    """Tokens that an LRU cache of this size holds of each prompt when it is sent; in the order of `started_at_s`, as the index says.
+def lru_tokens(records: pd.DataFrame, blocks: dict[Key, list[int]], capacity_tokens: int, block: int) -> pd.DataFrame:
+    """Columns ideal_tokens, what an LRU cache of this size holds of each prompt when it is sent, and evicted_tokens, what it drops for it.
 
-    A prompt's last blocks are the first to go, as in vLLM; its last token is never served.
+    In the order of `started_at_s`, as the index says. A prompt's last blocks go first, as in vLLM; its last token is never served.
     """
     cache: OrderedDict[int, None] = OrderedDict()
     ordered = records[records["prompt_tokens"].notna()].sort_values("started_at_s", kind="stable")
-    served = []
+    found = []
     for scenario, index, prompt in ordered[["scenario", "request_index", "prompt_tokens"]].itertuples(index=False):
         mine = blocks.get((str(scenario), int(index)), [])
         hit, most = 0, int(prompt - 1) // block
         while hit < min(most, len(mine)) and mine[hit] in cache:
             hit += 1
-        served.append(hit * block)
         for number in reversed(mine):
             cache[number] = None
             cache.move_to_end(number)
-        while len(cache) > capacity_tokens // block:
+        evicted = max(0, len(cache) - capacity_tokens // block)
+        for _ in range(evicted):
             cache.popitem(last=False)
-    return pd.Series(served, index=ordered.index, dtype="float64")
+        found.append((float(hit * block), float(evicted * block)))
+    return pd.DataFrame(found, index=ordered.index, columns=["ideal_tokens", "evicted_tokens"])
 
 
 def over_time(records: pd.DataFrame, block: int, sizes: dict[str, int], arms: bool) -> pd.DataFrame:
@@ -87,7 +98,8 @@ def over_time(records: pd.DataFrame, block: int, sizes: dict[str, int], arms: bo
     told = records[records["ok"] & records["reported_cached_tokens"].notna() & records["planned_cached_tokens"].notna()]
     if told.empty:
         return pd.DataFrame(columns=COLUMNS)
-    ideal: dict[str, tuple[int | None, pd.Series]] = {ENDLESS: (None, told["planned_cached_tokens"])}
+    endless = pd.DataFrame({"ideal_tokens": told["planned_cached_tokens"], "evicted_tokens": 0.0})
+    ideal: dict[str, tuple[int | None, pd.DataFrame]] = {ENDLESS: (None, endless)}
     blocks = {} if arms or not sizes else chains(records, block)
     touches = sum(len(mine) for mine in blocks.values()) * records["round"].nunique()
     if 0 < touches <= MAX_TOUCHES:
@@ -96,7 +108,7 @@ def over_time(records: pd.DataFrame, block: int, sizes: dict[str, int], arms: bo
     return pd.concat(tables, ignore_index=True)[COLUMNS]
 
 
-def _binned(told: pd.DataFrame, name: str, capacity_tokens: int | None, ideal: pd.Series) -> pd.DataFrame:
+def _binned(told: pd.DataFrame, name: str, capacity_tokens: int | None, ideal: pd.DataFrame) -> pd.DataFrame:
     """Sums per bin; bins of equal length over each scenario, `at_s` from its first request to the bin's middle."""
     begun = told.groupby("scenario", observed=True)["started_at_s"].transform("min")
     since = told["started_at_s"] - begun
@@ -104,7 +116,7 @@ def _binned(told: pd.DataFrame, name: str, capacity_tokens: int | None, ideal: p
     place = np.minimum(since // length, BINS - 1)
     frame = pd.DataFrame({
         "scenario": told["scenario"].astype(str), "round": told["round"], "at_s": (place + 0.5) * length,
-        "prompt_tokens": told["prompt_tokens"], "ideal_tokens": ideal.reindex(told.index), "served_tokens": told["reported_cached_tokens"],
+        "prompt_tokens": told["prompt_tokens"], **ideal.reindex(told.index), "served_tokens": told["reported_cached_tokens"],
     })  # fmt: skip
     table = frame.groupby(["scenario", "round", "at_s"], sort=False).sum().reset_index().sort_values(["scenario", "at_s"])
     return table.assign(cache=name, capacity_tokens=float("nan") if capacity_tokens is None else float(capacity_tokens))

@@ -24,13 +24,15 @@ def ideal_table(stats: Stats, scenario: str) -> Table | None:
     if frame.empty or set(frame["cache"]) == {ENDLESS}:
         return None
     names = dict(zip(frame["cache"], frame["capacity_tokens"], strict=True))
-    sums = frame.groupby(["cache", "round"])[["prompt_tokens", "ideal_tokens", "served_tokens"]].sum()
+    sums = frame.groupby(["cache", "round"])[["prompt_tokens", "ideal_tokens", "evicted_tokens", "served_tokens"]].sum()
     numbers = sorted(frame["round"].unique())
     rows = [("hit rate achieved", *(_ratio(sums.loc[(ENDLESS, n)], "served_tokens", "prompt_tokens") for n in numbers))]
     for cache, tokens in names.items():
         name = cache_name(cache, tokens)
         rows.append((f"hit rate of {name}", *(_ratio(sums.loc[(cache, n)], "ideal_tokens", "prompt_tokens") for n in numbers)))
         rows.append((f"achieved / {name}", *(_ratio(sums.loc[(cache, n)], "served_tokens", "ideal_tokens") for n in numbers)))
+        if cache != ENDLESS:
+            rows.append((f"tokens dropped by {name}", *(whole(sums.loc[(cache, n), "evicted_tokens"]) for n in numbers)))
     header = ("", *(f"round {number}" for number in numbers))
     return Table(f"{scenario}: what a cache of this size could have served", header, tuple(rows), RULE, (NOTE,))
 

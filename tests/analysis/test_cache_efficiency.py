@@ -34,19 +34,26 @@ def test_least_recently_used_by_hand() -> None:
     """A and B share two blocks, C shares nothing; then A again, of whose own last blocks a cache of 6 has dropped both."""
     records = frame([{}, SHARES_20, {"prompt_tokens": 21.0}, {"request_index": 0, "round": 2, "started_at_s": 9.0}])
     blocks = chains(records, 10)
-    assert lru_tokens(records, blocks, 1000, 10).tolist() == [0, 20, 0, 40]
-    assert lru_tokens(records, blocks, 60, 10).tolist() == [0, 20, 0, 20]  # A's 2, 3 went for C's two blocks
-    assert lru_tokens(records, blocks, 20, 10).tolist() == [0, 20, 0, 0]  # C took all
+    assert lru_tokens(records, blocks, 1000, 10).to_dict("list") == {
+        "ideal_tokens": [0, 20, 0, 40],
+        "evicted_tokens": [0, 0, 0, 0],
+    }
+    # 60 tokens: A's blocks 2, 3 go for C's two, then B's last two for A's 2, 3
+    assert lru_tokens(records, blocks, 60, 10).to_dict("list") == {
+        "ideal_tokens": [0, 20, 0, 20],
+        "evicted_tokens": [0, 0, 20, 20],
+    }
+    assert lru_tokens(records, blocks, 20, 10)["ideal_tokens"].tolist() == [0, 20, 0, 0]  # C took all
 
 
 def test_the_last_token_is_never_served() -> None:
     records = frame([{"prompt_tokens": 40.0}, {"prompt_tokens": 40.0, "request_index": 0, "round": 2, "started_at_s": 1.0}])
-    assert lru_tokens(records, chains(records, 10), 1000, 10).tolist() == [0, 30]
+    assert lru_tokens(records, chains(records, 10), 1000, 10)["ideal_tokens"].tolist() == [0, 30]
 
 
 def test_order_is_that_of_time_not_of_the_file() -> None:
     records = frame([{"started_at_s": 5.0}, {**SHARES_20, "started_at_s": 1.0}])
-    assert lru_tokens(records, chains(records, 10), 1000, 10).to_dict() == {1: 0, 0: 20}
+    assert lru_tokens(records, chains(records, 10), 1000, 10)["ideal_tokens"].to_dict() == {1: 0, 0: 20}
 
 
 def test_sizes_come_from_the_servers_before_the_file() -> None:
@@ -74,7 +81,10 @@ def test_over_time_and_its_table() -> None:
     view = ideal_table(stats, "s")
     assert view is not None
     assert view.rows[0] == ("hit rate achieved", "12.2 %", "48.8 %")  # 10 of 82 tokens, 20 of 41
-    assert view.rows[-1] == ("achieved / LRU of the gpu tier's 60 tokens", "50.0 %", "50.0 %")
+    assert view.rows[-2:] == (
+        ("achieved / LRU of the gpu tier's 60 tokens", "50.0 %", "50.0 %"),
+        ("tokens dropped by LRU of the gpu tier's 60 tokens", "0", "0"),
+    )
     points = rate_points(stats, "s")
     assert points[points["label"].eq("achieved")]["y"].round(1).tolist() == [0.0, 24.4, 48.8]
 
@@ -91,7 +101,7 @@ def test_what_cannot_be_said_is_not_said() -> None:
 def test_the_emulators_own_cache_serves_what_lru_says(tmp_path: Path, capacity: int) -> None:
     """Two independent models of LRU; the emulator also needs room for the request that runs, at most one block's worth of hits."""
     requests = run(Truth(6000, capacity_tokens=capacity), tmp_path).requests
-    ideal = lru_tokens(requests, chains(requests, BLOCK), capacity, BLOCK)
+    ideal = lru_tokens(requests, chains(requests, BLOCK), capacity, BLOCK)["ideal_tokens"]
     served = requests["reported_cached_tokens"]
     assert 0 < served.sum() < 2 * requests["prompt_tokens"].sum()
     assert (ideal - served).between(0, BLOCK).all()
