@@ -187,13 +187,28 @@ def studied(
     return scenarios, []
 
 
+def corpus_notes(plans: list[Plan]) -> list[str]:
+    """What a user's own files hold, and which rows of them are not sent."""
+    notes = {}
+    for plan in plans:
+        corpus, source = plan.corpus, plan.scenario.corpus
+        if corpus is None or source is None:
+            continue
+        turns = sum(len(said.users) for said in corpus.conversations)
+        held = f"{len(corpus.conversations):,} conversations, {turns:,} user turns, {corpus.skipped:,} rows skipped"
+        if corpus.documents:
+            held = f"{len(corpus.documents):,} documents of {len(source.files):,} files"
+        notes[plan.scenario.name] = f"{plan.scenario.name}: {held}; prompt tokens are estimates until a server counts them"
+    return list(notes.values())
+
+
 def dry_run_text(options: Options, scenarios: list[Scenario], deployment: Deployment | None, users: int) -> str:
     """All of it; `deployment` is None where only scenarios are known."""
     kv_bytes = info.kv_bytes_per_token if deployment and (info := find_model(options, deployment)[1]) else None
     scenarios, notes = studied(options, scenarios, deployment, kv_bytes)
     plans = [dry_plan(scenario, options.seed) for scenario in scenarios]
     levels = options.concurrency or (users,)
-    lines: list[str] = ["Dry run: nothing is sent.", *notes]
+    lines: list[str] = ["Dry run: nothing is sent.", *notes, *corpus_notes(plans)]
     times: list[float | None] = []
     for level in levels:
         budgets = _level(options, plans, level)

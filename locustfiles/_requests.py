@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 
 from locustfiles._http import Target
-from scenarios.plan import Plan, Session, Turn
+from scenarios.plan import Plan, Session, Turn, planned_cached_tokens
 from scenarios.trace import TraceSource, block_ids
 
 LENGTH_KEYS = ("max_tokens", "max_completion_tokens")
@@ -58,6 +58,8 @@ class PreparedRequests:
     _users: dict[int, bytes] = field(default_factory=dict)
     _planned_replies: dict[int, bytes] = field(default_factory=dict)
     replies: dict[int, bytes] = field(default_factory=dict)
+    _answered_in: dict[int, int] = field(default_factory=dict)  # round of that answer
+    _sent_tokens: dict[int, int] = field(default_factory=dict)  # the server's count of what a next turn carries again
 
     def prepare(self, session: Session) -> None:
         """Make and encode the texts of a session; yields to the loop between messages."""
@@ -91,10 +93,29 @@ class PreparedRequests:
         own: dict[str, Any] = {key: self.plan.output_tokens(turn) for key in LENGTH_KEYS if key in self.parameters}
         return body_tail({**self.parameters, **own})
 
-    def remember_reply(self, turn: Turn, reply: str) -> None:
-        """Keep the server's own answer of the first round; later rounds send it again, so that their requests are the same."""
-        if self.plan.scenario.reply == "server" and turn.request_index not in self.replies:
+    def remember(self, turn: Turn, round_number: int, reply: str, prompt_tokens: int | None, output_tokens: int | None) -> None:
+        """Keep the server's own answer of the first round; later rounds send it again, so that their requests are the same. Of a user's
+        own text, keep how the server counted it too: all but the last token of an answer is in the cache."""
+        carries_reply = self.plan.scenario.reply == "server"
+        if carries_reply and turn.request_index not in self.replies:
             self.replies[turn.request_index] = encode_message("assistant", reply)
+            self._answered_in[turn.request_index] = round_number
+        self._sent_tokens.pop(turn.request_index, None)
+        if prompt_tokens is not None and (output_tokens is not None or not carries_reply):
+            self._sent_tokens[turn.request_index] = prompt_tokens + (max(0, (output_tokens or 0) - 1) if carries_reply else 0)
+
+    def planned_cached(
+        self, session: Session, turn: Turn, round_number: int, prompt_tokens: int | None, block: int
+    ) -> int | None:
+        """What an infinite cache would hold of it. None where that is unknown: a file's turn whose earlier one was not counted here, or
+        a later round that carries an answer which this very round gave."""
+        earlier = session.turns[: turn.number - 1]
+        if any(self._answered_in.get(before.request_index) == round_number > 1 for before in earlier):
+            return None
+        sent = self._sent_tokens.get(earlier[-1].request_index) if turn.estimated and earlier else None
+        if self.plan.scenario.converses and earlier and sent is None and round_number == 1:
+            return None
+        return planned_cached_tokens(turn, round_number, prompt_tokens, block, sent)
 
     def _answer(self, turn: Turn) -> bytes | None:
         return self.replies.get(turn.request_index, self._planned_replies.get(turn.request_index))

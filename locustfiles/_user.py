@@ -12,7 +12,7 @@ from locustfiles._agent import Agent
 from locustfiles._http import Connection
 from locustfiles._share import Assignment
 from locustfiles._stream import StreamOutcome, stream_request
-from scenarios.plan import Turn, planned_cached_tokens
+from scenarios.plan import Turn
 from scenarios.record import OK, Record, client_was_limited, stream_timing
 
 
@@ -52,7 +52,9 @@ def make_record(agent: Agent, work: Assignment, turn: Turn, outcome: StreamOutco
         planned_prompt_tokens=turn.prompt_tokens,
         prompt_tokens=reader.prompt_tokens,
         output_tokens=reader.output_tokens,
-        planned_cached_tokens=planned_cached_tokens(turn, work.round.number, reader.prompt_tokens, config.block_size_tokens),
+        planned_cached_tokens=work.round.prepared.planned_cached(
+            work.session, turn, work.round.number, reader.prompt_tokens, config.block_size_tokens
+        ),
         reported_cached_tokens=cached,
         shares_prefix_with=turn.shares_prefix_with,
         connect_ms=response.connect_ms,
@@ -136,7 +138,8 @@ class KVCacheUser(User):
             record = make_record(agent, work, turn, outcome, started_at_s)
             agent.finish(work.round, record)
             if outcome.status == OK:
-                prepared.remember_reply(turn, outcome.reply)
+                reader = outcome.reader
+                prepared.remember(turn, record.round, outcome.reply, reader.prompt_tokens, reader.output_tokens)
             self._tell_locust(record, (ended_s - started_s) * 1000)
 
     def _tell_locust(self, record: Record, elapsed_ms: float) -> None:

@@ -12,10 +12,15 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from scenarios.conversation_plan import conversation_sessions
+from scenarios.corpus import Corpus, estimated_tokens, load_corpus
 from scenarios.dose_response import cells, turn_sizes
 from scenarios.spec import Scenario
 from scenarios.text import make_text, piece_cost
 from scenarios.trace import load_rows, shared_prefixes
+from scenarios.turn import Session, Turn, planned_cached_tokens
+
+__all__ = ["Calibration", "Message", "Plan", "Session", "Turn", "header", "make_plan", "planned_cached_tokens"]
 
 Message = dict[str, str]
 
@@ -36,29 +41,6 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Turn:
-    """One planned request. `shared_tokens` is the longest prefix an earlier request of the same round has already sent."""
-
-    request_index: int
-    session_id: int
-    number: int  # 1-based within the session
-    user_tokens: int
-    prompt_tokens: int
-    shared_tokens: int
-    shares_prefix_with: int | None
-    output_tokens: int | None = None  # None: the scenario's
-    blocks: tuple[int, ...] = ()  # of a trace: the prompt is their token ids
-
-
-@dataclass(frozen=True)
-class Session:
-    session_id: int
-    prefix_id: int
-    turns: tuple[Turn, ...]
-    due_s: float | None = None  # of a trace: after the round's start
-
-
-@dataclass(frozen=True)
 class Plan:
     """All sessions of one scenario, and the text of every message as a pure function of (nonce, seed, key)."""
 
@@ -67,6 +49,7 @@ class Plan:
     nonce: str
     seed: int
     sessions: tuple[Session, ...]
+    corpus: Corpus | None = None
 
     @property
     def requests(self) -> int:
@@ -98,16 +81,24 @@ class Plan:
 
     def prefix_message(self, session: Session) -> str:
         """The shared prefix. The run's nonce and the prefix's number stand at its very start, so no other run or prefix hits it."""
-        body_tokens = self.scenario.prefix_tokens - self.calibration.template_tokens
-        body = self._text(self.scenario.prefix_text, body_tokens, f"prefix/{session.prefix_id}")
+        if self.corpus is not None:
+            documents, said = self.corpus.documents, self.corpus.conversations
+            body = documents[session.prefix_id] if documents else said[session.session_id].system
+        else:
+            body_tokens = self.scenario.prefix_tokens - self.calibration.template_tokens
+            body = self._text(self.scenario.prefix_text, body_tokens, f"prefix/{session.prefix_id}")
         return f"{header(self.nonce, self.scenario.name, session.prefix_id)}{body}"
 
     def user_message(self, turn: Turn) -> str:
+        if self.corpus is not None and self.corpus.conversations:
+            return self.corpus.conversations[turn.session_id].users[turn.number - 1]
         added = self.calibration.exchange_tokens if turn.number > 1 else 0.0
         return self._text(self.scenario.turn_text, turn.user_tokens - added, f"turn/{turn.session_id}/{turn.number}")
 
     def planned_reply(self, turn: Turn) -> str:
         """What a later turn carries as the assistant's answer to this one, where the scenario plans it."""
+        if self.corpus is not None and self.corpus.conversations:
+            return self.corpus.conversations[turn.session_id].replies[turn.number - 1]
         return self._text("dialogue", self.output_tokens(turn), f"reply/{turn.session_id}/{turn.number}")
 
 
@@ -118,6 +109,10 @@ def header(nonce: str, scenario: str, prefix_id: int) -> str:
 
 def _prefix_ids(scenario: Scenario, sessions: int, seed: int) -> list[int]:
     """Which prefix each session uses. By popularity: the k-th of N documents with a share of k^-zipf / sum of j^-zipf, j = 1 ... N."""
+    if scenario.corpus is not None and not scenario.zipf:
+        if scenario.order == "interleaved":
+            return [session % scenario.documents for session in range(sessions)]
+        return [session * scenario.documents // sessions for session in range(sessions)]
     if scenario.documents:
         weights = [rank**-scenario.zipf for rank in range(1, scenario.documents + 1)]
         return random.Random(f"{seed}/{scenario.name}/popularity").choices(range(scenario.documents), weights, k=sessions)
@@ -162,20 +157,22 @@ def _session_turns(
     session: int,
     first_index: int,
     first_with_prefix: int | None,
+    prefix_tokens: int,
 ) -> tuple[Turn, ...]:
     """The turns of one session. Turn 1 shares its prefix with the first session on it, turn k shares turn k-1's whole prompt."""
     turns: list[Turn] = []
-    prompt = scenario.prefix_tokens
+    prompt, estimated = prefix_tokens, scenario.corpus is not None
     for number, (user_tokens, output_tokens) in enumerate(zip(sizes, outputs, strict=True), 1):
         if not turns:
-            shared, source = (scenario.prefix_tokens, first_with_prefix) if first_with_prefix is not None else (0, None)
+            shared, source = (prefix_tokens, first_with_prefix) if first_with_prefix is not None else (0, None)
             prompt += user_tokens
         else:
             answered = turns[-1].output_tokens or scenario.output_tokens
             reply_cached = answered if scenario.reply == "server" else 0
             shared, source = turns[-1].prompt_tokens + reply_cached, turns[-1].request_index
             prompt += answered + user_tokens
-        turns.append(Turn(first_index + number - 1, session, number, user_tokens, prompt, shared, source, output_tokens))
+        index = first_index + number - 1
+        turns.append(Turn(index, session, number, user_tokens, prompt, shared, source, output_tokens, estimated=estimated))
     return tuple(turns)
 
 
@@ -197,25 +194,20 @@ def make_plan(scenario: Scenario, calibration: Calibration, nonce: str, seed: in
     """The plan of one round; every round of a run sends exactly this."""
     if scenario.trace is not None:
         return Plan(scenario, calibration, nonce, seed, _trace_sessions(scenario))
+    corpus = load_corpus(scenario.corpus) if scenario.corpus is not None else None
+    if corpus is not None and corpus.conversations:
+        return Plan(scenario, calibration, nonce, seed, conversation_sessions(scenario, corpus, seed), corpus)
+    prefix_tokens = [estimated_tokens(text) for text in corpus.documents] if corpus is not None else []
     sizes = _sizes(scenario, seed)
     outputs = _outputs(scenario, sizes, seed)
     first_with: dict[int, int] = {}
     sessions, index = [], 0
     for session_id, prefix_id in enumerate(_prefix_ids(scenario, len(sizes), seed)):
-        turns = _session_turns(scenario, sizes[session_id], outputs[session_id], session_id, index, first_with.get(prefix_id))
+        length = prefix_tokens[prefix_id] if prefix_tokens else scenario.prefix_tokens
+        turns = _session_turns(
+            scenario, sizes[session_id], outputs[session_id], session_id, index, first_with.get(prefix_id), length
+        )
         first_with.setdefault(prefix_id, index)
         sessions.append(Session(session_id, prefix_id, turns))
         index += len(turns)
-    return Plan(scenario, calibration, nonce, seed, tuple(sessions))
-
-
-def planned_cached_tokens(turn: Turn, round_number: int, prompt_tokens: int | None, block_size_tokens: int) -> int:
-    """What an infinite prefix cache would hold of this prompt, in whole blocks.
-
-    Round 1: the prefix that an earlier request of the round has sent. Later rounds: all of the prompt but its last token,
-    floor((n - 1) / block) * block, as vLLM must compute at least one token. The server's own count of the prompt, where
-    known, rescales the planned share.
-    """
-    prompt = prompt_tokens or turn.prompt_tokens
-    shared = prompt - 1 if round_number > 1 else min(prompt - 1, round(turn.shared_tokens * prompt / turn.prompt_tokens))
-    return shared // block_size_tokens * block_size_tokens
+    return Plan(scenario, calibration, nonce, seed, tuple(sessions), corpus)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scenarios.corpus import CorpusSource, estimated_tokens, load_corpus, parse_conversations, parse_documents
 from scenarios.dose_response import Doses, parse_doses
 from scenarios.errors import BadInput
 from scenarios.lengths import Lengths, parse_lengths
@@ -47,6 +48,7 @@ class Scenario:
     output_lengths: Lengths | None = None  # output_tokens is the longest then
     documents: int = 0  # different prefixes, one drawn per session by Zipf's law; 0: prefix_shared_by says who shares
     zipf: float = 0.0  # its exponent; 0: all are equally popular
+    corpus: CorpusSource | None = None  # gives prefixes, or whole conversations, from a user's own files
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -63,12 +65,18 @@ class Scenario:
                 "trace": TraceSource.from_dict(values.get("trace")),
                 "turn_lengths": Lengths.from_dict(values.get("turn_lengths")),
                 "output_lengths": Lengths.from_dict(values.get("output_lengths")),
+                "corpus": CorpusSource.from_dict(values.get("corpus")),
             }
         )
 
+    @property
+    def converses(self) -> bool:
+        """Whether all turns are those of a file."""
+        return self.corpus is not None and self.corpus.kind == "conversations"
+
     def with_requests(self, requests: int) -> Scenario:
-        """A trace has only so many."""
-        if self.trace is not None:
+        """A trace has only so many, and so has a file of conversations."""
+        if self.trace is not None or self.converses:
             requests = min(requests, self.requests)
         return dataclasses.replace(self, requests=requests, doses=self.doses.covering(requests) if self.doses else None)
 
@@ -90,59 +98,125 @@ def _bounds(turns: Section, lengths: Lengths | None) -> tuple[int, int]:
     return (lengths.low, lengths.high) if lengths else _range(turns, "tokens")
 
 
-def _popularity(prefix: Section) -> tuple[int, float]:
-    """Documents and Zipf's exponent; (0, 0) where the scenario does not speak of popularity."""
+def _popularity(prefix: Section, files: int) -> tuple[int, float]:
+    """Documents and Zipf's exponent; (0, 0) where the scenario does not speak of popularity. With `files` they are the documents."""
     if prefix.raw("popularity") is None:
-        return 0, 0.0
+        return files, 0.0
     given = prefix.section("popularity")
-    found = given.take("documents", int, low=1), given.take("zipf", float, low=0)
+    found = files or given.take("documents", int, low=1), given.take("zipf", float, low=0)
     given.done()
     if prefix.raw("shared_by") is not None:
         raise BadInput(f"{prefix.name('popularity')} and 'shared_by' both say who shares a prefix; leave one out")
     return found
 
 
-def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
-    """A Scenario from the parsed YAML `values`; `source` names the file in errors."""
-    top = Section(values, source)
-    prefix, turns, output = top.section("prefix"), top.section("turns"), top.section("output")
+def _shared_by(prefix: Section) -> int:
+    """0: all of them."""
     shared_by = prefix.raw("shared_by", 1)
     if shared_by != "all" and (not isinstance(shared_by, int) or isinstance(shared_by, bool) or shared_by < 1):
         raise BadInput(f"{prefix.name('shared_by')} is {shared_by!r}; expected a number of sessions (1: unique) or all")
+    return 0 if shared_by == "all" else shared_by
+
+
+def _prefix(prefix: Section, source: str) -> dict[str, Any]:
+    """What the sessions start with: made-up text, or the user's own documents."""
+    if prefix.raw("files") is None:
+        documents, zipf = _popularity(prefix, 0)
+        return {
+            "prefix_text": prefix.take("text", str, choices=KINDS),
+            "prefix_tokens": prefix.take("tokens", int, low=32),
+            "prefix_shared_by": _shared_by(prefix),
+            "documents": documents,
+            "zipf": zipf,
+        }
+    corpus = parse_documents(prefix, Path(source).parent)
+    texts = load_corpus(corpus).documents
+    if prefix.raw("shared_by") is not None:
+        raise BadInput(
+            f"{prefix.name('shared_by')} stands beside 'files'; sessions take the documents in turn, or by 'popularity'"
+        )
+    documents, zipf = _popularity(prefix, len(texts))
+    longest = max(map(estimated_tokens, texts))
+    shape = {"prefix_text": "document", "prefix_tokens": longest, "prefix_shared_by": 0}
+    return {**shape, "documents": documents, "zipf": zipf, "corpus": corpus}
+
+
+def _output(output: Section) -> dict[str, Any]:
+    lengths = _lengths(output, "tokens")
+    return {
+        "output_tokens": lengths.high if lengths else output.take("tokens", int, low=1),
+        "ignore_eos": output.take("ignore_eos", bool, True),
+        "temperature": output.take("temperature", float, 0.0, low=0),
+        "output_lengths": lengths,
+    }
+
+
+def _conversations(values: dict[str, Any], source: str) -> Scenario:
+    """A scenario whose turns are those of a file; without `requests`, all of them."""
+    top = Section(values, source)
+    given, output = top.section("conversations"), top.section("output")
+    corpus = parse_conversations(given, Path(source).parent)
+    found = load_corpus(corpus)
+    held = sum(len(one.users) for one in found.conversations)
+    requests = top.take("requests", int, held, low=1)
+    if requests > held:
+        raise BadInput(f"{top.name('requests')} is {requests}; the file holds {held} user turns")
+    scenario = Scenario(
+        name=top.take("name", str),
+        summary=top.take("summary", str),
+        api=top.take("api", str, "chat", choices=("chat",)),
+        requests=requests,
+        rounds=top.take("rounds", int, 2, low=1),
+        prefix_text="document",
+        prefix_tokens=0,
+        prefix_shared_by=1,
+        turns=max(len(one.users) for one in found.conversations),
+        turn_text="question",
+        turn_tokens=(1, 1),
+        reply="server" if corpus.history == "generated" else "planned",
+        think_time_s=given.take("think_time_s", float, 0.0, low=0),
+        order=top.take("order", str, "interleaved", choices=ORDERS),
+        corpus=corpus,
+        **_output(output),
+    )
+    for section in (top, given, output):
+        section.done()
+    return scenario
+
+
+def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
+    """A Scenario from the parsed YAML `values`; `source` names the file in errors, and its folder is where a user's files are."""
+    if "conversations" in values:
+        return _conversations(values, source)
+    top = Section(values, source)
+    prefix, turns, output = top.section("prefix"), top.section("turns"), top.section("output")
     doses = None
     if "doses" in values:
         doses = parse_doses(top.section("doses"), prefix.take("tokens", int, low=32), output.take("tokens", int, low=1))
-    turn_lengths, output_lengths = _lengths(turns, "tokens"), _lengths(output, "tokens")
-    documents, zipf = _popularity(prefix)
+    turn_lengths = _lengths(turns, "tokens")
     scenario = Scenario(
         name=top.take("name", str),
         summary=top.take("summary", str),
         api=top.take("api", str, "chat", choices=APIS),
         requests=doses.requests if doses else top.take("requests", int, low=1),
         rounds=top.take("rounds", int, 2, low=1),
-        prefix_text=prefix.take("text", str, choices=KINDS),
-        prefix_tokens=prefix.take("tokens", int, low=32),
-        prefix_shared_by=0 if shared_by == "all" else shared_by,
         turns=2 if doses else turns.take("count", int, 1, low=1),
         turn_text=turns.take("text", str, choices=KINDS),
         turn_tokens=(1, max(doses.prompt_tokens)) if doses else _bounds(turns, turn_lengths),
         reply=turns.take("reply", str, "planned", choices=REPLIES),
         think_time_s=turns.take("think_time_s", float, 0.0, low=0),
-        output_tokens=output_lengths.high if output_lengths else output.take("tokens", int, low=1),
-        ignore_eos=output.take("ignore_eos", bool, True),
-        temperature=output.take("temperature", float, 0.0, low=0),
         order=top.take("order", str, "interleaved", choices=ORDERS),
         doses=doses,
         turn_lengths=turn_lengths,
-        output_lengths=output_lengths,
-        documents=documents,
-        zipf=zipf,
+        **_prefix(prefix, source),
+        **_output(output),
     )
     for section in (top, prefix, turns, output):
         section.done()
-    if doses and scenario.prefix_shared_by != 1:
+    if doses and (scenario.prefix_shared_by != 1 or scenario.corpus):
         raise BadInput(
-            f"{prefix.name('shared_by')} is {shared_by!r}; with `doses` expected 1: a shared prefix would be hit from the start"
+            f"{prefix.name('shared_by')} is {prefix.raw('shared_by')!r}; with `doses` expected 1: "
+            "a shared prefix would be hit from the start"
         )
     if scenario.api == "completions" and scenario.turns > 1:
         raise BadInput(f"{source}: key 'api' is 'completions' with turns.count {scenario.turns}; conversations need 'chat'")
