@@ -88,7 +88,7 @@ def calibrate(count: CountMessages, count_text: CountText | None, source: str, s
     if len(known) < len(fits):
         return Calibration(dict(ASSUMED_PER_PIECE), {}, 0.0, 20.0, 8.0, "assumed")
     usual = collections.Counter(words.values()).most_common(1)[0][0] if words else 0.0
-    conversations = any(scenario.turns > 1 for scenario in scenarios)
+    conversations = any(scenario.turns > 1 or scenario.corpus is not None for scenario in scenarios)
     return Calibration(
         tokens_per_piece={kind: fit[0] for kind, fit in known.items()},
         word_tokens={word: tokens for word, tokens in words.items() if tokens != usual},

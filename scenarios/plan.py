@@ -158,13 +158,14 @@ def _session_turns(
     first_index: int,
     first_with_prefix: int | None,
     prefix_tokens: int,
+    own_end_tokens: int = 0,
 ) -> tuple[Turn, ...]:
     """The turns of one session. Turn 1 shares its prefix with the first session on it, turn k shares turn k-1's whole prompt."""
     turns: list[Turn] = []
     prompt, estimated = prefix_tokens, scenario.corpus is not None
     for number, (user_tokens, output_tokens) in enumerate(zip(sizes, outputs, strict=True), 1):
         if not turns:
-            shared, source = (prefix_tokens, first_with_prefix) if first_with_prefix is not None else (0, None)
+            shared, source = (prefix_tokens - own_end_tokens, first_with_prefix) if first_with_prefix is not None else (0, None)
             prompt += user_tokens
         else:
             answered = turns[-1].output_tokens or scenario.output_tokens
@@ -197,7 +198,10 @@ def make_plan(scenario: Scenario, calibration: Calibration, nonce: str, seed: in
     corpus = load_corpus(scenario.corpus) if scenario.corpus is not None else None
     if corpus is not None and corpus.conversations:
         return Plan(scenario, calibration, nonce, seed, conversation_sessions(scenario, corpus, seed), corpus)
-    prefix_tokens = [estimated_tokens(text) for text in corpus.documents] if corpus is not None else []
+    around = round(calibration.template_tokens)
+    prefix_tokens = [around + estimated_tokens(text) for text in corpus.documents] if corpus is not None else []
+    # the chat template ends a question and begins the answer: half of an exchange, which a document's next question does not share
+    own_end_tokens = math.ceil(calibration.exchange_tokens / 2) if corpus is not None and scenario.api == "chat" else 0
     sizes = _sizes(scenario, seed)
     outputs = _outputs(scenario, sizes, seed)
     first_with: dict[int, int] = {}
@@ -205,7 +209,7 @@ def make_plan(scenario: Scenario, calibration: Calibration, nonce: str, seed: in
     for session_id, prefix_id in enumerate(_prefix_ids(scenario, len(sizes), seed)):
         length = prefix_tokens[prefix_id] if prefix_tokens else scenario.prefix_tokens
         turns = _session_turns(
-            scenario, sizes[session_id], outputs[session_id], session_id, index, first_with.get(prefix_id), length
+            scenario, sizes[session_id], outputs[session_id], session_id, index, first_with.get(prefix_id), length, own_end_tokens
         )
         first_with.setdefault(prefix_id, index)
         sessions.append(Session(session_id, prefix_id, turns))

@@ -161,13 +161,14 @@ def test_documents_are_sent_as_they_are(tmp_path: Path) -> None:
 
 
 def test_a_shared_document_is_what_stands_before_the_calibrated_question(tmp_path: Path) -> None:
-    """20 tokens of question after it: of a prompt that the server counts as 1,020, 1,000 are the document, 62 blocks of 16."""
+    """20 tokens of question and 2 of the template (half of an exchange's 4) after it: of a prompt that the server counts as 1,020,
+    998 are the document, 62 blocks of 16."""
     planned = plan(documents(tmp_path, {"a.txt": b"word " * 300}))
     first, second = planned.turns[:2]
     assert planned_cached_tokens(first, 1, 1020, 16) == 0
     assert planned_cached_tokens(second, 1, 1020, 16) == 992
     assert planned_cached_tokens(second, 2, 1020, 16) == 1008
-    assert working_set_tokens(planned) == 300 + 6 * 20
+    assert working_set_tokens(planned) == (8 + 300 - 2) + 6 * (20 + 2)  # 8 of the template around it
 
 
 def test_documents_cut_to_length_lose_nothing(tmp_path: Path) -> None:
