@@ -19,14 +19,10 @@ def test_cached_tokens_are_those_of_the_plan(locust: LocustProcesses, emulator: 
     (run,) = locust.runs()
     records = [record for record in run.records if record["status"] == "ok"]
     assert len(records) == 2 * (6 + 5 + 24)
-    differences = {
-        (r["scenario"], r["round"], r["request_index"]): r["reported_cached_tokens"] - r["planned_cached_tokens"] for r in records
-    }
-    assert {value for key, value in differences.items() if key[:2] != ("handbook", 1)} == {0}
-    # two questions on a document may begin with the same words, and these may fill up a block of 32
-    assert set(differences.values()) <= {0, 32}
-    assert sum(value == 0 for value in differences.values()) > 0.9 * len(records)
+    found = [(r["scenario"], r["round"], r["request_index"], r["reported_cached_tokens"]) for r in records]
     planned = [(r["scenario"], r["round"], r["request_index"], r["planned_cached_tokens"]) for r in records]
+    # no document of the example ends within 8 tokens before a block of 32 is full: questions that begin alike share some words more
+    assert found == planned
     for scenario in ("sharegpt", "messages", "handbook"):
         assert sum(cached for name, number, _, cached in planned if (name, number) == (scenario, 1)) > 0
         sent = [
