@@ -116,6 +116,10 @@ def look_at_server(environment: Environment, options: Options, scenarios: list[S
     check_caches(options, deployment)
     wanted, info = find_model(options, deployment)
     log.info("preflight of %s", deployment.endpoint)
+    for scenario in scenarios:
+        if scenario.corpus is not None and scenario.corpus.skipped:
+            rows, file = scenario.corpus.skipped, scenario.corpus.files[0]
+            log.warning("%s: %d rows of %s are no conversations and are skipped", scenario.name, rows, file)
     server = Preflight(deployment, options.request_timeout_s).run(wanted, scenarios)
     if info is None:
         info = next((entry for entry in load_models()[1].values() if entry.served_name == server.model), None)

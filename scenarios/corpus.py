@@ -31,6 +31,7 @@ class CorpusSource:
     cut_tokens: int | None = None  # documents: cut each file into pieces of about so many tokens
     history: str = "file"  # conversations: what later turns carry as the answers
     unusable: str = "error"  # conversations: what to do with a row that is none
+    skipped: int = 0  # rows that were left out
 
     @classmethod
     def from_dict(cls, values: dict[str, Any] | None) -> CorpusSource | None:

@@ -176,7 +176,7 @@ def _conversations(values: dict[str, Any], source: str) -> Scenario:
         reply="server" if corpus.history == "generated" else "planned",
         think_time_s=given.take("think_time_s", float, 0.0, low=0),
         order=top.take("order", str, "interleaved", choices=ORDERS),
-        corpus=corpus,
+        corpus=dataclasses.replace(corpus, skipped=found.skipped),
         **_output(output),
     )
     for section in (top, given, output):

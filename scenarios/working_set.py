@@ -31,6 +31,8 @@ def sweep_sizes(capacities_tokens: Mapping[str, float]) -> tuple[int, ...]:
 
 def filling(scenario: Scenario, tokens: int, seed: int) -> tuple[Scenario, int]:
     """The scenario with as many requests as fill about `tokens`, and the exact working set of its plan."""
+    if scenario.corpus is not None:
+        raise BadInput(f"--working-set: {scenario.name} is made of files and cannot grow; use cold_start, or any of made-up text")
     if scenario.prefix_shared_by == 0:
         raise BadInput(
             f"--working-set: {scenario.name} shares one prefix among all sessions and cannot grow; use cold_start, or any with own prefixes"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from locustfiles._dry_run import corpus_notes
 from locustfiles._http import Target
 from locustfiles._requests import PreparedRequests
 from scenarios.conversations import Conversation, read_conversations
@@ -19,6 +20,7 @@ from scenarios.errors import BadInput
 from scenarios.footprint import working_set_tokens
 from scenarios.plan import Calibration, Plan, make_plan, planned_cached_tokens
 from scenarios.spec import Scenario, load_scenario
+from scenarios.working_set import filling
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples" / "workloads"
 CALIBRATION = Calibration({"document": 1, "question": 1, "dialogue": 1}, {}, 0, 8, 4, "assumed")
@@ -98,6 +100,18 @@ def test_a_row_that_is_no_conversation_is_refused_or_counted(row: Any, told: str
 def test_nothing_but_unusable_rows_is_an_error() -> None:
     with pytest.raises(BadInput, match=r"no conversation .1 rows skipped"):
         read_conversations("x", "{\n", "skip")
+
+
+def test_skipped_rows_are_counted_in_the_run(tmp_path: Path) -> None:
+    one = written(tmp_path, [SHAREGPT, {"text": "a"}, OPENAI, []], unusable="skip")
+    assert one.corpus is not None
+    assert (one.corpus.skipped, one.requests) == (2, 3)
+    assert corpus_notes([plan(one)])[0].startswith("chats: 2 conversations, 3 user turns, 2 rows skipped")
+
+
+def test_a_working_set_sweep_refuses_files(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="made of files and cannot grow"):
+        filling(written(tmp_path, [SHAREGPT]), 10_000, 1)
 
 
 def test_user_turns_are_sent_with_the_files_answers(tmp_path: Path) -> None:
