@@ -14,6 +14,8 @@ def conversation_sessions(scenario: Scenario, corpus: Corpus, seed: int) -> tupl
     rng = random.Random(f"{seed}/{scenario.name}/outputs")
     sessions, index = [], 0
     for number, said in enumerate(corpus.conversations):
+        if index == scenario.requests:
+            break
         turns: list[Turn] = []
         prompt = estimated_tokens(said.system)
         for place, text in enumerate(said.users[: scenario.requests - index], 1):
@@ -26,7 +28,6 @@ def conversation_sessions(scenario: Scenario, corpus: Corpus, seed: int) -> tupl
             user = estimated_tokens(text)
             prompt += answered + user
             turns.append(Turn(index + place - 1, number, place, user, prompt, shared, source, output, estimated=True))
-        if turns:
-            sessions.append(Session(number, number, tuple(turns)))
+        sessions.append(Session(number, number, tuple(turns)))
         index += len(turns)
     return tuple(sessions)
