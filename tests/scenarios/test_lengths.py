@@ -6,7 +6,7 @@ import copy
 import json
 import random
 from collections import Counter
-from statistics import mean, median
+from statistics import mean, median, stdev
 from typing import Any
 
 import pytest
@@ -98,6 +98,15 @@ def test_what_an_endless_cache_hits_by_hand() -> None:
     used = len({session.prefix_id for session in planned.sessions})
     cached = [planned_cached_tokens(turn, 1, None, 16) for turn in planned.turns]
     assert (cached.count(0), cached.count(4000)) == (used, 50 - used)
+
+
+def test_how_many_documents_are_cold_by_the_formula() -> None:
+    """Of n requests, the document with share p is used at all with 1 - (1 - p)^n; each used one is cold once."""
+    one = scenario(prefix={"shared_by": None, "popularity": {"documents": 20, "zipf": 1.1}})
+    weights = [k**-1.1 for k in range(1, 21)]
+    expected = sum(1 - (1 - weight / sum(weights)) ** 30 for weight in weights)
+    seen = [sum(turn.shared_tokens == 0 for turn in plan(one, 30, seed).turns) for seed in range(200)]
+    assert mean(seen) == pytest.approx(expected, abs=4 * stdev(seen) / 200**0.5)
 
 
 @pytest.mark.parametrize(
