@@ -90,22 +90,27 @@ def lru_tokens(records: pd.DataFrame, blocks: dict[Key, list[int]], capacity_tok
     return pd.DataFrame(found, index=ordered.index, columns=["ideal_tokens", "evicted_tokens"])
 
 
-def over_time(records: pd.DataFrame, block: int, sizes: dict[str, int], arms: bool) -> pd.DataFrame:
+def over_time(records: pd.DataFrame, block: int, sizes: dict[str, int], arms: bool) -> tuple[pd.DataFrame, str | None]:
     """COLUMNS: a row per scenario, round, time bin and ideal cache, over requests whose cached tokens were reported and believed.
 
-    Empty where nothing was reported. With arms, which empty caches on purpose, only the cache without limit is shown.
+    Empty where nothing was reported. With it why there is no tier's cache, only the one without limit; None where tiers are there.
     """
-    told = records[records["ok"] & records["reported_cached_tokens"].notna() & records["planned_cached_tokens"].notna()]
+    believed = ["reported_cached_tokens", "planned_cached_tokens", "prompt_tokens"]
+    told = records[records["ok"] & records[believed].notna().all(axis=1)]
     if told.empty:
-        return pd.DataFrame(columns=COLUMNS)
+        return pd.DataFrame(columns=COLUMNS), "no cached tokens were reported, or none that can be believed"
     endless = pd.DataFrame({"ideal_tokens": told["planned_cached_tokens"], "evicted_tokens": 0.0})
-    ideal: dict[str, tuple[int | None, pd.DataFrame]] = {ENDLESS: (None, endless)}
-    blocks = {} if arms or not sizes else chains(records, block)
+    tables = [_binned(told, ENDLESS, None, endless)]
+    if arms:
+        return tables[0], "--arms empties tiers on purpose, which no simulation follows"
+    if not sizes:
+        return tables[0], "no tier's size is known (`metrics` of the deployment file, or its `capacity`)"
+    blocks = chains(records, block)
     touches = sum(len(mine) for mine in blocks.values()) * records["round"].nunique()
-    if 0 < touches <= MAX_TOUCHES:
-        ideal |= {tier: (tokens, lru_tokens(records, blocks, tokens, block)) for tier, tokens in sizes.items()}
-    tables = [_binned(told, name, tokens, values) for name, (tokens, values) in ideal.items()]
-    return pd.concat(tables, ignore_index=True)[COLUMNS]
+    if touches > MAX_TOUCHES:
+        return tables[0], f"{touches:,} blocks would have to be followed; at most {MAX_TOUCHES:,} are"
+    tables += [_binned(told, tier, tokens, lru_tokens(records, blocks, tokens, block)) for tier, tokens in sizes.items()]
+    return pd.concat(tables, ignore_index=True), None
 
 
 def _binned(told: pd.DataFrame, name: str, capacity_tokens: int | None, ideal: pd.DataFrame) -> pd.DataFrame:
@@ -119,4 +124,4 @@ def _binned(told: pd.DataFrame, name: str, capacity_tokens: int | None, ideal: p
         "prompt_tokens": told["prompt_tokens"], **ideal.reindex(told.index), "served_tokens": told["reported_cached_tokens"],
     })  # fmt: skip
     table = frame.groupby(["scenario", "round", "at_s"], sort=False).sum().reset_index().sort_values(["scenario", "at_s"])
-    return table.assign(cache=name, capacity_tokens=float("nan") if capacity_tokens is None else float(capacity_tokens))
+    return table.assign(cache=name, capacity_tokens=float("nan") if capacity_tokens is None else float(capacity_tokens))[COLUMNS]

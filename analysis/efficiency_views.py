@@ -37,6 +37,12 @@ def ideal_table(stats: Stats, scenario: str) -> Table | None:
     return Table(f"{scenario}: what a cache of this size could have served", header, tuple(rows), RULE, (NOTE,))
 
 
+def why_no_tiers(stats: Stats) -> str | None:
+    """A sentence in the table's place."""
+    why = stats.get("cache_over_time_note")
+    return f"What a cache of each tier's size could have served is not shown: {why}." if why else None
+
+
 def _ratio(row: pd.Series, over: str, under: str) -> str:
     return percent(row[over] / row[under] if row[under] else None)
 

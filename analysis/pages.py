@@ -104,7 +104,11 @@ def scenario_blocks(analysis: Analysis, name: str, charts: bool) -> list[Block |
     blocks += [drawn.get("ttft-ms-ecdf-by-round"), drawn.get("changes"), views.window_table(stats, name)]
     blocks += [views.answer_table(stats, name, "evidence"), drawn.get("ttft-ms-ecdf-by-evidence"), drawn.get("ttft-over-time")]
     blocks += [drawn.get("tpot-ms-ecdf-by-round"), detail_views.cache_table(stats, name)]
-    blocks += [efficiency_views.ideal_table(stats, name), drawn.get("hit-rate-over-time"), detail_views.tier_table(stats, name)]
+    blocks += [
+        efficiency_views.ideal_table(stats, name) or efficiency_views.why_no_tiers(stats),
+        drawn.get("hit-rate-over-time"),
+        detail_views.tier_table(stats, name),
+    ]
     blocks += [detail_charts.tier_chart(analysis, name) if charts else None, detail_views.server_count_table(stats, name)]
     blocks += [
         stage_views.gain_table(stats, name),

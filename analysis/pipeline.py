@@ -18,6 +18,7 @@ from analysis import (
     cache,
     cache_efficiency,
     comparison,
+    doubts,
     gains,
     goodput,
     hidden_failures,
@@ -37,7 +38,7 @@ from analysis.intervals import CONFIDENCE, RESAMPLES, SEED
 from analysis.problems import Problem, sorted_problems
 from analysis.runs import Run, load_run
 from analysis.stats_file import KIND, STATS_FORMAT, read_stats
-from analysis.tidy import plain, rows_of
+from analysis.tidy import plain
 
 SAMPLED_REQUESTS = 2000  # per scenario and round, whole sessions
 SAMPLE_COLUMNS = (
@@ -89,10 +90,10 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
     run = load_run(folder)
     records, evidence_problems = label_run(run, warmup_requests)
     rounds = summary.round_table(records, run.counts)
-    client = beyond_certificate(summary.client_limited(records), run.info["rounds"])
+    client = doubts.beyond_certificate(summary.client_limited(records), run.info["rounds"])
     steady = steadiness.steady_state(records)
     servers, server_problems = server_tables(run, rounds)
-    problems = [*run.problems, *evidence_problems, *_failures(records), *_client(client), *server_problems]
+    problems = [*run.problems, *evidence_problems, *doubts.failures(records), *doubts.client_limited(client), *server_problems]
     problems += steadiness.steadiness_problems(steady)
     block = block_size(run.info) or windows.BLOCK_SIZE_TOKENS
     distributions = _distributions(records)
@@ -100,6 +101,7 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
     problems += state_problems
     objectives = dict(slo or run.info["deployment"].get("slo") or {})
     effects = cold_against_hit(run, records, rounds)
+    over_time, over_time_note = _over_time(run, records, block)
     scenarios = list(dict.fromkeys(rounds["scenario"]))
     stats = {
         "kind": KIND,
@@ -127,7 +129,8 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
         "effects": effects,
         "targets": targets.judge_run(run.info["targets"], effects, scenarios),
         "cache": cache.account(records, block),
-        "cache_over_time": _over_time(run, records, block),
+        "cache_over_time": over_time,
+        "cache_over_time_note": over_time_note,
         "steady_state": steady,
         "other_tools": other_tools.tool_table(records),
         "outliers": steadiness.outliers(records),
@@ -190,28 +193,11 @@ def server_tables(run: Run, rounds: pd.DataFrame) -> tuple[dict[str, pd.DataFram
     checked = stages.check_client_counts(tiers, rounds)
     tables = {"tiers": tiers, "stages": stages.stage_times(changed), "transfers": transfers.transfers(changed),
               "server_counts": checked, "counters": stages.counters(changed), "gauges": stages.gauge_series(series)}  # fmt: skip
-    return tables, [*problems, *_disagreement(checked)]
+    return tables, [*problems, *doubts.disagreement(checked)]
 
 
-def _disagreement(checked: pd.DataFrame) -> list[Problem]:
-    """Servers and client should count the same cached tokens: more than 2 % apart is a warning."""
-    both = checked[checked["client_cached_tokens"].notna() & checked["server_cached_tokens"].notna()]
-    apart = (both["server_cached_tokens"] - both["client_cached_tokens"]).abs()
-    wrong = both[apart > 0.02 * both[["server_cached_tokens", "client_cached_tokens"]].max(axis=1)]
-    return [
-        Problem(
-            "warning",
-            "cached_tokens_disagree",
-            f"Round {row['round']} of {row['scenario']}: the {row['role']} counted {row['server_cached_tokens']:,.0f} cached tokens, "
-            f"the answers reported {row['client_cached_tokens']:,.0f}.",
-            "Other traffic on the servers, a missing metrics address, or a decoder that counts loaded KV as cached.",
-        )
-        for row in rows_of(wrong)
-    ]
-
-
-def _over_time(run: Run, records: pd.DataFrame, block: int) -> pd.DataFrame:
-    """Served beside what ideal caches would have served, over the run."""
+def _over_time(run: Run, records: pd.DataFrame, block: int) -> tuple[pd.DataFrame, str | None]:
+    """Served beside what ideal caches would have served, over the run, and why tiers are missing there."""
     sizes = cache_efficiency.capacities(run.server_metrics, _kv_bytes(run.info), run.info["deployment"].get("capacity") or {})
     return cache_efficiency.over_time(records, block, sizes, arms=bool(run.info.get("arms")))
 
@@ -238,45 +224,6 @@ def _stack(*tables: pd.DataFrame) -> pd.DataFrame:
     """concat that keeps the columns of an empty table and does not let it change the others' types."""
     filled = [table for table in tables if len(table)]
     return pd.concat(filled, ignore_index=True) if filled else tables[0]
-
-
-def _failures(records: pd.DataFrame) -> list[Problem]:
-    failed = records[~records["ok"]]
-    if failed.empty:
-        return []
-    classes = failed["status"].astype(str).value_counts()
-    listed = ", ".join(f"{count} {status}" for status, count in classes.items())
-    text = f"{len(failed)} of {len(records)} requests failed: {listed}. They are in no time and no rate."
-    return [
-        Problem("warning", "failures", text, "A failed request may have warmed the cache, or eased the load, for the others.")
-    ]
-
-
-def beyond_certificate(client: pd.DataFrame, rounds: list[dict[str, Any]]) -> pd.DataFrame:
-    """Rounds in which a worker received more chunks per second than its certificate stands for are client-limited too."""
-    beyond = {(entry.get("scenario"), entry.get("round")) for entry in rounds if entry.get("client_limited") is True}
-    also = [(scenario, number) in beyond for scenario, number in zip(client["scenario"], client["round"], strict=True)]
-    return client.assign(client_limited=client["client_limited"].astype(bool) | pd.Series(also, index=client.index, dtype=bool))
-
-
-def _lag(row: dict[str, Any]) -> str:
-    p90, share = row["loop_lag_p90_ms"], row["lag_over_ttft"]
-    known = p90 is not None and pd.notna(p90) and share is not None and pd.notna(share)
-    return f"P90 {p90:.1f} ms, {share:.0%} of the median TTFT" if known else "lag unknown"
-
-
-def _client(client: pd.DataFrame) -> list[Problem]:
-    limited = client[client["client_limited"].astype(bool)]
-    return [
-        Problem(
-            "warning",
-            "client_limited",
-            f"Round {row['round']} of {row['scenario']} is client-limited: the load generator was held up so long "
-            f"({_lag(row)}), or received so many chunks per second, that its own times could have moved.",
-            "Use more workers (--processes, --worker), or fewer users per worker.",
-        )
-        for row in rows_of(limited)
-    ]
 
 
 def _samples(records: pd.DataFrame) -> dict[str, list[Any]]:

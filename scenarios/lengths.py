@@ -16,6 +16,7 @@ from scenarios.schema import Section
 
 KINDS = ("normal", "lognormal", "empirical")
 TRIES = 1000
+LARGEST = 50.0  # of a logarithm: beyond any bound, and still a number
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Lengths:
             return rng.choice(self.values)
         for _ in range(TRIES):
             factor = rng.gauss(0.0, self.spread)
-            found = round(self.center + factor) if self.kind == "normal" else round(self.center * math.exp(factor))
+            found = round(self.center + factor) if self.kind == "normal" else round(self.center * math.exp(min(factor, LARGEST)))
             if self.low <= found <= self.high:
                 return found
         return min(max(round(self.center), self.low), self.high)

@@ -41,6 +41,11 @@ def test_never_outside_its_bounds(kind: str, low: int, width: int, spread: float
     assert all(low <= one.draw(random.Random(seed)) <= low + width for _ in range(3))
 
 
+def test_a_wide_lognormal_is_no_error() -> None:
+    drawn = {Lengths("lognormal", 10, 99, 50, 1e6).draw(random.Random(seed)) for seed in range(5)}
+    assert all(10 <= one <= 99 for one in drawn)
+
+
 def test_the_center_is_what_was_asked_for() -> None:
     normal = scenario(turns={"tokens": {"normal": {"mean": 500, "std": 100, "min": 1, "max": 999}}})
     drawn = [turn.user_tokens for turn in plan(normal, 4000).turns]
