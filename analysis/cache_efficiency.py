@@ -42,7 +42,10 @@ def capacities(scrapes: list[dict[str, Any]], kv_bytes_per_token: float | None, 
             if name.startswith("vllm:cache_config_info{") and scrape.get("role") in ("prefiller", "server"):
                 blocks, size = (label(name.partition("{")[2], key) for key in ("num_gpu_blocks", "block_size"))
                 if blocks.isdigit() and size.isdigit():
-                    found["gpu"] = float(int(blocks) * int(size))
+                    keeps = (
+                        label(name.partition("{")[2], "enable_prefix_caching") != "False"
+                    )  # else blocks are freed with their request
+                    found["gpu"] = float(int(blocks) * int(size)) if keeps else 0.0
         if samples.get("master_total_capacity_bytes") and kv_bytes_per_token:
             found["store"] = samples["master_total_capacity_bytes"] / kv_bytes_per_token
     return {tier: int(tokens) for tier, tokens in found.items() if tokens}

@@ -69,6 +69,10 @@ def test_sizes_come_from_the_servers_before_the_file() -> None:
         "cpu": 2000,
         "store": 5000,
     }
+    off = config.replace("engine", 'enable_prefix_caching="False",engine')
+    assert (
+        capacities([{"role": "server", "samples": {off: 1.0}}], None, {"gpu_tokens": 9}) == {}
+    )  # it keeps nothing between requests
     assert capacities([], None, {"gpu_tokens": 9, "store_gb": 1}) == {"gpu": 9}  # without KV bytes per token GB are no tokens
 
 
