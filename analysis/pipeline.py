@@ -162,7 +162,7 @@ def cache_states(
         "transfer_efficiency": transfers.efficiency(moved, tiers, kv_bytes),
     }
     hidden = hidden_failures.hidden_failures(rounds, tiers, moved, block)
-    return tables, [*verdicts_.problems_of(verdicts), *hidden, *arms.implausible(rates)]
+    return tables, [*verdicts_.problems_of(verdicts, tiers), *hidden, *arms.implausible(rates)]
 
 
 def _distributions(records: pd.DataFrame) -> pd.DataFrame:
@@ -191,9 +191,10 @@ def server_tables(run: Run, rounds: pd.DataFrame) -> tuple[dict[str, pd.DataFram
     changed, problems = stages.deltas(series)
     tiers = stages.tiers(changed)
     checked = stages.check_client_counts(tiers, rounds)
-    tables = {"tiers": tiers, "stages": stages.stage_times(changed), "transfers": transfers.transfers(changed),
+    moved, late = transfers.without_late(transfers.transfers(changed), changed, tiers)
+    tables = {"tiers": tiers, "stages": stages.stage_times(changed), "transfers": moved,
               "server_counts": checked, "counters": stages.counters(changed), "gauges": stages.gauge_series(series)}  # fmt: skip
-    return tables, [*problems, *doubts.disagreement(checked)]
+    return tables, [*problems, *late, *doubts.disagreement(checked)]
 
 
 def _over_time(run: Run, records: pd.DataFrame, block: int) -> tuple[pd.DataFrame, str | None]:

@@ -82,6 +82,7 @@ def counters(table: pd.DataFrame) -> pd.DataFrame:
 def tiers(table: pd.DataFrame) -> pd.DataFrame:
     """Prompt tokens by where they came from, per scenario, round and role: gpu (prefix cache), external (LMCache, Mooncake), computed.
 
+    `engines`: how many share the role's requests, by pages and vLLM's `engine` label (data-parallel replicas).
     vLLM's prompt_tokens_by_source where it is there; else hits of the two prefix caches, and the rest of the prompt tokens.
     """
     key: Any
@@ -91,8 +92,10 @@ def tiers(table: pd.DataFrame) -> pd.DataFrame:
         source = by_source["labels"].map(lambda text: SOURCES.get(label(text, "source"), "other"))
         tokens: dict[str, float] = dict(by_source.groupby(source)["delta"].sum()) if len(by_source) else _from_caches(group)
         if sum(tokens.values()) > 0:
-            rows.append({**dict(zip(["scenario", "round", "role"], key, strict=True)), **tokens})
-    return pd.DataFrame(rows, columns=["scenario", "round", "role", "gpu", "external", "computed"]).fillna(
+            prompt = group[group["metric"].str.startswith("vllm:prompt_tokens_")]
+            engines = (prompt["url"].astype(str) + " " + prompt["labels"].map(lambda text: label(text, "engine"))).nunique()
+            rows.append({**dict(zip(["scenario", "round", "role"], key, strict=True)), **tokens, "engines": max(1, engines)})
+    return pd.DataFrame(rows, columns=["scenario", "round", "role", "gpu", "external", "computed", "engines"]).fillna(
         {"gpu": 0.0, "external": 0.0, "computed": 0.0}
     )
 

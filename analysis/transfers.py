@@ -10,10 +10,14 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.problems import Problem
 from analysis.stages import delta_sum, label
+from analysis.tidy import rows_of
 
 LOAD, SAVE, HAND_OFF, OTHER = "load", "save", "hand-off", "other"
 STORE = "vllm:mooncake_store_operation_"
+LMCACHE_TOKENS = "lmcache:num_hit_tokens_total"
+LMCACHE_CHUNK = 256
 STORE_KINDS = {"load_get": LOAD, "save_put": SAVE}
 COLUMNS = (
     "scenario", "round", "role", "via", "operation", "kind", "bytes", "seconds", "gb_per_s", "failed", "in_prefill",
@@ -85,6 +89,38 @@ def _figures(group: pd.DataFrame, name: Counters) -> tuple[Any, ...]:
     moved, seconds, failed = _grown(group, name.bytes), _grown(group, name.seconds), _grown(group, *name.failed)
     rate = moved / seconds / 1e9 if moved and seconds else None
     return name.via, name.operation, name.kind, moved, seconds, rate, failed, name.in_prefill
+
+
+def without_late(moved: pd.DataFrame, table: pd.DataFrame, tiers: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
+    """LMCache's figures are missing for rounds that they do not belong to.
+
+    LMCache brings its counters to the page every 10 s (`log_interval`), vLLM at once. They belong to a round if the tokens that LMCache
+    says it found are those that the engine says it got from below, once per rank, or off by less than a chunk.
+    """
+    at = ["scenario", "round", "role"]
+    hits = table[table["metric"].eq(LMCACHE_TOKENS)].groupby(at, sort=False)["delta"].sum().rename("hits").reset_index()
+    known = hits.merge(tiers[[*at, "external"]], on=at)
+    same = [_same_tokens(row["hits"], row["external"]) for row in rows_of(known)]
+    late = known[~pd.Series(same, index=known.index, dtype=bool)]
+    theirs = moved["via"].eq("LMCache") & pd.MultiIndex.from_frame(moved[at]).isin(pd.MultiIndex.from_frame(late[at]))
+    figures = ["bytes", "seconds", "gb_per_s", "failed"]
+    return moved.assign(**{name: moved[name].where(~theirs) for name in figures}), _late_note(rows_of(late))
+
+
+def _late_note(late: list[dict[str, Any]]) -> list[Problem]:
+    if not late:
+        return []
+    rounds = "; ".join(
+        f"round {row['round']} of {row['scenario']}: {row['hits']:,.0f} tokens found, the {row['role']}'s engine got {row['external']:,.0f}"
+        for row in late
+    )
+    text = f"LMCache publishes its counters every 10 s, so those seen in some rounds are in part another round's ({rounds})."
+    return [Problem("note", "lmcache_late", text, "LMCache's times are left out of these rounds. Longer rounds have them.")]
+
+
+def _same_tokens(hits: float, external: float) -> bool:
+    ranks = max(1, round(hits / external)) if external else 1
+    return abs(hits - ranks * external) < LMCACHE_CHUNK * ranks
 
 
 def efficiency(moved: pd.DataFrame, tiers: pd.DataFrame, kv_bytes_per_token: float | None) -> pd.DataFrame:

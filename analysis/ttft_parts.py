@@ -18,6 +18,7 @@ COLUMNS = ("scenario", "round", "role", "part", "ms", "known", "note")
 PATH = ("prefiller", "server", "decoder")  # in the order in which a request meets them
 CHUNK_TOKENS = 256  # of LMCache and of stores below vLLM: a decoder may compute the rest of one
 ALL = 0.9  # share of its prompt tokens that a decoder computes, from which on there is no hand-off to speak of
+NOTHING = 0.01  # queue time beyond the baseline, as a share of the prefill, below which no load was booked there
 Part = tuple[str, str, float, str, str]  # role, part, ms per request, how it is known, note
 
 
@@ -76,15 +77,18 @@ def _role_parts(
     what = "hand-off (KV load)" if name == "decoder" else "KV load"
     parts: list[Part] = []
     queue_load = _load(what, name, behind, queue) if behind else None
-    if queue_load is None and loaded and not inside:
+    untimed = bool(loaded and not behind and not inside and in_prefill.any())  # within the prefill, and nothing tells how long
+    if queue_load is None and loaded and not inside and not untimed:
         queue_load = _estimate(what, name, queue, quiet.get(name, 0.0) * share if name in quiet else None)
+        if queue_load and queue_load[2] < NOTHING * prefill:
+            queue_load, untimed = None, True
     prefill_load = _load(what, name, inside, prefill) if inside else None
     parts.append((name, "queue", queue - (queue_load[2] if queue_load else 0.0), MEASURED, ""))
     parts += [part for part in (queue_load, prefill_load) if part]
     parts.append(
         (
             name,
-            _prefill_name(name, computed / requests, computed / max(1.0, prompt)),
+            "prefill and KV load" if untimed else _prefill_name(name, computed / requests, computed / max(1.0, prompt)),
             prefill - (prefill_load[2] if prefill_load else 0.0),
             MEASURED,
             "",

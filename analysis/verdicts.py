@@ -153,8 +153,12 @@ def answered_by(records: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
     return records.assign(verdict=joined["verdict"].to_numpy(), answered_by=answered.to_numpy())
 
 
-def problems_of(verdicts: pd.DataFrame) -> list[Problem]:
+def problems_of(verdicts: pd.DataFrame, tiers: pd.DataFrame) -> list[Problem]:
     """What a verdict says against a round: contaminated cold, an arm that another tier answered, a hit round without hits."""
+    engines = int(tiers.loc[tiers["role"].ne("decoder"), "engines"].max()) if tiers["role"].ne("decoder").any() else 1
+    shared = f"{engines} engines share the requests: one that comes to another engine than its prefix is computed again. " * (
+        engines > 1
+    )
     found = []
     for row in rows_of(verdicts):
         where = f"Round {row['round']} of {row['scenario']}"
@@ -168,7 +172,7 @@ def problems_of(verdicts: pd.DataFrame) -> list[Problem]:
                 Problem("warning", "arm_not_hit", f"{where} was to be a {row['arm']}, and nothing hit: {row['text']}.", todo)
             )
         if row["verdict"].startswith("partial "):
-            todo = "Evicted, put only in part, or not yet put? Compare by evidence; see the tiers and the store's page."
+            todo = f"{shared}Evicted, put only in part, or not yet put? Compare by evidence; see the tiers and the store's page."
             severity = "warning" if wanted else "note"
             found.append(Problem(severity, "partial_hit", f"{where} hit less than planned: {row['text']}.", todo))
         if wanted and row["tier"] and row["tier"] != wanted and not (row["tier"] == "below" and wanted != "gpu"):

@@ -63,6 +63,20 @@ def gpu_capacity_tokens(rows: Rows) -> dict[str, int]:
     return found
 
 
+def no_hit(rows: Rows) -> str:
+    """Why a prompt that was sent twice hit nothing the second time, as far as the engines' pages tell."""
+    what = "a prompt sent twice hit nothing"
+    configs = [
+        name for row in rows if row["role"] != "decoder" for name in row["samples"] if name.startswith("vllm:cache_config_info")
+    ]
+    if len(configs) > 1 and not any('enable_prefix_caching="False"' in name for name in configs):
+        return (
+            f"{what}: {len(configs)} engines share the requests, and the second came to another engine than the first. A later round "
+            "hits only in part, unless a router sends each request to the engine that holds its prefix"
+        )
+    return f"{what}: prefix caching seems to be off, so later rounds may be as cold as round 1"
+
+
 def total(rows: Rows, metric: str) -> float | None:
     """A metric added up over pages and labels; None where no page has it."""
     found = [value for row in rows for name, value in row["samples"].items() if name.split("{")[0] == metric]

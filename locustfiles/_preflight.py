@@ -13,6 +13,7 @@ import requests
 
 from locustfiles._calibrate import calibrate
 from locustfiles._canary import new_canary
+from locustfiles._findings import no_hit
 from locustfiles._probe import PARAMETERS, Probe, parameter_variants
 from locustfiles._requests import PATHS
 from locustfiles._server_metrics import label_value, scrape
@@ -179,9 +180,7 @@ class Preflight:
                 "hits are known by round only"
             )
         elif again.reader.cached_tokens == 0:
-            self._warn(
-                "a prompt sent twice hit nothing: prefix caching seems to be off, so later rounds may be as cold as round 1"
-            )
+            self._warn(no_hit(scrape(self.deployment.metrics)))
         elif (cached := first.reader.cached_tokens or 0) > (prompt := first.reader.prompt_tokens or 0) / 2:
             self._warn(
                 f"a never-seen prompt was reported as cached ({cached} of {prompt} tokens), as PD decoders "

@@ -55,6 +55,7 @@ def test_tiers_stages_and_agreement(tmp_path: Path) -> None:
         (60_000, 4000, 17_920),
         (81_600, 0, 320),
     ]
+    assert [row["engines"] for row in stats["tiers"]] == [2, 2]
     first, second = stats["stages"]
     assert first["prefill_ms"] == pytest.approx(3000 / 20)
     assert (first["queue_ms"], second["prefill_ms"]) == (pytest.approx(10), pytest.approx(5))

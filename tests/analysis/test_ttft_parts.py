@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis.transfers import COLUMNS as MOVED
-from analysis.transfers import efficiency, transfers
+from analysis.transfers import efficiency, transfers, without_late
 from analysis.ttft_parts import ESTIMATE, MEASURED, REST, ttft_parts
 
 
@@ -66,6 +66,36 @@ def test_lmcache_loads_inside_the_prefill_time() -> None:
     table = parts({1: 100.0}, stages((1, "server", 10, 5.0, 90.0, 97.0)), moved((1, "server", "LMCache", "load", 0.6, True)),
                   tiers((1, "server", 5000, 500)))  # fmt: skip
     assert listed(table)[1:3] == [("server", "KV load", 60.0, MEASURED), ("server", "prefill", 30.0, MEASURED)]
+
+
+def test_a_load_that_is_nowhere_but_in_the_prefill_is_named_there() -> None:
+    """Round 2 loads, and its queue is as short as round 1's: no estimate of 0 ms stands for a load of 50,000 tokens."""
+    rows = stages((1, "server", 10, 0.02, 500.0, 510.0), (2, "server", 10, 0.03, 90.0, 100.0))
+    table = parts({1: 520.0, 2: 110.0}, rows, moved(), tiers((1, "server", 0, 50_000), (2, "server", 50_000, 10)))
+    assert [entry[1] for entry in listed(table, 2)] == ["queue", "prefill and KV load", "engine's front end", "proxy and network"]
+    assert listed(table, 2)[1][2:] == (90.0, MEASURED)
+
+
+def lmcache_round(hits: float, external: float) -> tuple[Any, list[Any]]:
+    """The seconds of LMCache's load, and the problems, if it counted `hits` tokens in a round and the engine `external`."""
+    table = counters(**{"lmcache:time_to_retrieve_sum": 0.25, "lmcache:num_hit_tokens_total": hits})
+    left, problems = without_late(transfers(table), table, tiers((1, "decoder", external, 16)))
+    (load,) = left[left["kind"].eq("load")].to_dict("records")
+    return load["seconds"], problems
+
+
+@pytest.mark.parametrize(("hits", "external"), [(12_800, 12_800), (12_800, 12_900), (4 * 12_800, 12_800), (0, 0)])
+def test_lmcaches_counters_belong_to_a_round_whose_tokens_they_count(hits: float, external: float) -> None:
+    """Off by less than a chunk, or once per rank (4), is the same; that one of the engine's chunks was cut short too."""
+    assert lmcache_round(hits, external) == (0.25, [])
+
+
+@pytest.mark.parametrize(("hits", "external"), [(12_800, 0), (0, 12_288), (16_896, 49_152)])
+def test_lmcaches_counters_of_another_round_are_left_out(hits: float, external: float) -> None:
+    """As seen on an H200: counters that are published every 10 s, rounds of 3 s."""
+    seconds, (problem,) = lmcache_round(hits, external)
+    assert pd.isna(seconds)
+    assert f"{hits:,.0f} tokens found, the decoder's engine got {external:,.0f}" in problem.text
 
 
 def test_loads_at_once_take_no_more_than_what_is_booked() -> None:

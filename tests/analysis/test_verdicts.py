@@ -24,8 +24,9 @@ def rounds(*numbers: int, reported: float | None = None, planned: float = 0.0, *
     return pd.DataFrame(rows)
 
 
-def tiers(*rows: tuple[int, str, float, float, float]) -> pd.DataFrame:
-    return pd.DataFrame([("s", *row) for row in rows], columns=["scenario", "round", "role", "gpu", "external", "computed"])
+def tiers(*rows: tuple[int, str, float, float, float], engines: int = 1) -> pd.DataFrame:
+    columns = ["scenario", "round", "role", "gpu", "external", "computed"]
+    return pd.DataFrame([("s", *row) for row in rows], columns=columns).assign(engines=engines)
 
 
 def traffic(operation: str, moved: float, failed: float = 0.0, number: int = 1) -> pd.DataFrame:
@@ -60,7 +61,7 @@ def test_contamination_says_how_much_and_from_where() -> None:
     assert judged["text"].iloc[0] == (
         "8,000 tokens more were cached than the round itself can explain: 1,000 from the GPU cache, 7,000 from below"
     )
-    assert [problem.code for problem in verdicts.problems_of(judged)] == ["contaminated"]
+    assert [problem.code for problem in verdicts.problems_of(judged, tiers())] == ["contaminated"]
 
 
 def test_without_evidence_cold_is_by_nonce_and_a_given_nonce_proves_nothing() -> None:
@@ -100,11 +101,11 @@ def test_a_hit_is_named_by_the_tier_that_answered(
 def test_a_store_arm_that_the_gpu_answered_is_a_warning() -> None:
     info = {**INFO, "rounds": [{"scenario": "s", "round": 3, "arm": "store_hit"}]}
     judged = verdicts.judge(rounds(3), info, tiers((3, "server", 36_000.0, 0.0, 4_000.0)), TRAFFIC, BLOCK)
-    (problem,) = verdicts.problems_of(judged)
+    (problem,) = verdicts.problems_of(judged, tiers())
     assert problem.code == "wrong_tier"
     assert "was to be a store_hit, but is a GPU hit" in problem.text
     judged = verdicts.judge(rounds(3), info, tiers((3, "server", 0.0, 0.0, 40_000.0)), TRAFFIC, BLOCK)
-    assert [problem.code for problem in verdicts.problems_of(judged)] == ["arm_not_hit"]
+    assert [problem.code for problem in verdicts.problems_of(judged, tiers())] == ["arm_not_hit"]
 
 
 @pytest.mark.parametrize(("cached", "verdict"), [(32_400.0, "GPU hit"), (32_240.0, "GPU hit"), (32_239.0, "partial GPU hit")])
@@ -115,7 +116,14 @@ def test_a_hit_well_below_the_plan_is_partial(cached: float, verdict: str) -> No
         rounds(2, planned=36_000.0), info, tiers((2, "server", cached, 0.0, 40_000.0 - cached)), TRAFFIC, BLOCK
     )
     assert judged["verdict"].iloc[0] == verdict
-    assert [problem.code for problem in verdicts.problems_of(judged)] == ["partial_hit"] * (verdict != "GPU hit")
+    assert [problem.code for problem in verdicts.problems_of(judged, tiers())] == ["partial_hit"] * (verdict != "GPU hit")
+
+
+@pytest.mark.parametrize("engines", [1, 2])
+def test_a_partial_hit_names_the_engines_that_share_the_requests(engines: int) -> None:
+    found = tiers((2, "server", 20_000.0, 0.0, 20_000.0), engines=engines)
+    (problem,) = verdicts.problems_of(verdicts.judge(rounds(2, planned=36_000.0), INFO, found, TRAFFIC, BLOCK), found)
+    assert problem.what_to_do.startswith("2 engines share the requests: ") == (engines == 2)
 
 
 def test_the_canary_is_part_of_the_evidence() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from locustfiles._findings import after_reset, looks_below
+from locustfiles._findings import after_reset, looks_below, no_hit
 
 QUERIES = 'vllm:external_prefix_cache_queries_total{engine="0"}'
 
@@ -40,3 +40,19 @@ def test_a_tier_below_that_answers_is_fine_whether_named_or_only_seen() -> None:
         (finding,) = after_reset(canary(0, 784), "gpu", named, seen)
         assert finding.level == "ok"
         assert "a tier below it answers: 784 of 800 tokens" in finding.what
+
+
+@pytest.mark.parametrize(
+    ("engines", "caching", "why"),
+    [
+        (2, "True", "2 engines share the requests"),
+        (2, "False", "prefix caching seems to be off"),
+        (1, "True", "prefix caching seems to be off"),
+    ],
+)
+def test_a_prompt_that_hit_nothing_the_second_time(engines: int, caching: str, why: str) -> None:
+    """Two data-parallel replicas of vLLM write two cache_config_info; a decoder's page is of no matter."""
+    info = 'vllm:cache_config_info{{block_size="16",enable_prefix_caching="{}",engine="{}"}}'
+    rows = [{"role": "server", "samples": {info.format(caching, engine): 1.0 for engine in range(engines)}},
+            {"role": "decoder", "samples": {info.format("True", 7): 1.0}}]  # fmt: skip
+    assert why in no_hit(rows)
