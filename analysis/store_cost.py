@@ -13,9 +13,9 @@ from analysis.wording import DASH, number, percent
 
 
 def has_store(stats: Stats) -> bool:
-    """Whether its servers wrote KV below the GPU, or loaded some from there."""
+    """Whether its servers wrote KV below the GPU, or loaded some from there. What a decoder loads may be a direct hand-off: no store."""
     wrote = any(row["kind"] == SAVE and (row["bytes"] or row["seconds"]) for row in stats["transfers"])
-    return wrote or any(row["external"] for row in stats["tiers"])
+    return wrote or any(row["external"] for row in stats["tiers"] if row["role"] != "decoder")
 
 
 def cost_row(plain: Stats, stored: Stats, scenario: str) -> dict[str, Any] | None:

@@ -79,3 +79,20 @@ def draw_hit_rates(axes: Axes, points: pd.DataFrame) -> None:
     draw_lines(axes, points, "time since the scenario's first request (s)", "hit rate, by tokens (%)")
     axes.set_ylim(0, 105)
     legend_below(axes)
+
+
+def draw_repeats(axes: Axes, points: pd.DataFrame, names: list[str]) -> None:
+    """Columns place (of the deployment in `names`), round, value (ms): a point per run, rounds side by side and of different marks."""
+    rounds = sorted(points["round"].unique())
+    for step, (number, style) in enumerate(zip(rounds, [*LOOKS.values()] * len(rounds), strict=False)):
+        rows = points[points["round"].eq(number)]
+        aside = (step - (len(rounds) - 1) / 2) * 0.5 / max(1, len(rounds))
+        axes.scatter(rows["place"] + aside, rows["value"], marker=style["marker"], s=42, facecolors="none", linewidths=1.6,
+                     edgecolors=style["color"], label=f"round {number}{' (cold)' if number == 1 else ''}")  # fmt: skip
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    seconds_or_ms(axes, "y", "mean TTFT of a run", float(points["value"].max()))
+    legend_below(axes)

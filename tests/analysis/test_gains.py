@@ -83,6 +83,11 @@ def stats(cold_ms: float, hit_ms: float, written: float) -> dict[str, Any]:
     return {"distributions": times, "transfers": moves, "tiers": []}
 
 
+def test_what_a_decoder_is_handed_is_no_store() -> None:
+    for role, stored in (("decoder", False), ("prefiller", True), ("server", True)):
+        assert has_store({"transfers": [], "tiers": [{"role": role, "external": 5.0}]}) is stored
+
+
 def test_cost_of_writing_beside_the_gain() -> None:
     """300 ms dearer cold, 600 ms cheaper on a hit: it pays from one hit per two cold requests on."""
     plain, stored = stats(1000.0, 900.0, 0.0), stats(1300.0, 400.0, 2e9)
