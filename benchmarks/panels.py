@@ -121,12 +121,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the dashboard's panels from a Prometheus, and name those without data.")
     parser.add_argument("--prometheus", default="http://127.0.0.1:9090", help="default: http://127.0.0.1:9090")
     parser.add_argument("--minutes", type=float, default=15, help="how far back, default: 15")
+    parser.add_argument("--end", type=float, help="Unix time of the end, in seconds, default: now")
     parser.add_argument("--rate-interval", type=int, default=20, help="seconds that a rate looks back, default: 20")
+    parser.add_argument("--filled", action="store_true", help="draw only panels that have data")
     parser.add_argument("--out", type=Path, default=Path("panels.png"), help="default: panels.png")
     given = parser.parse_args()
-    end_s = time.time()
+    end_s = time.time() if given.end is None else given.end
     found = panels(given.prometheus, end_s - 60 * given.minutes, end_s, given.rate_interval, max(1, 60 * given.minutes / 500))
-    draw(found, given.out)
+    draw([panel for panel in found if not given.filled or any(any(lines) for lines in panel.lines.values())], given.out)
     for panel in found:
         for query in panel.empty:
             print(f"no data: {panel.row}: {panel.title}: {query}")
