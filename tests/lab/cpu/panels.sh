@@ -38,7 +38,17 @@ launch prometheus prometheus --config.file="$LOGS/prometheus.yml" --storage.tsdb
 part_pd() {
   bash "$HERE/pd.sh" start "$VENV" "$MODEL"
   launch client "$VENV/bin/mooncake_client" --master_server_address=127.0.0.1:50052 --metadata_server=P2PHANDSHAKE --host=127.0.0.1 --port=50062 \
-    --global_segment_size=64MB --enable_http_server --http_port=9300
+    --global_segment_size=64MB --local_buffer_size=64MB --enable_http_server --http_port=9300
+  sleep 2
+  launch transfers "$VENV/bin/python" -c "
+import time
+from mooncake.store import MooncakeDistributedStore
+store = MooncakeDistributedStore()  # a client without a page, which puts and gets through the one that has it
+assert store.setup_dummy(16 << 20, 16 << 20, '127.0.0.1:50062') == 0
+for number in range(10**6):
+    assert store.put(f'panels-{number}', b'x' * (1 << 19)) == 0
+    assert len(store.get(f'panels-{number}')) == 1 << 19
+    time.sleep(0.5)"
   sed "s|\.venv-lab|$VENV|" configs/lab_cpu_pd.yaml > "$LOGS/pd.yaml"
   load pd --deployment "$LOGS/pd.yaml" --arms cold gpu_hit store_hit
   curl -s 127.0.0.1:9300/metrics > "$LOGS/mooncake_client.prom" || true
