@@ -227,21 +227,6 @@ def draw_residuals(axes: Axes, points: pd.DataFrame) -> None:
     axes.legend(loc="best")
 
 
-def draw_stack(axes: Axes, parts: pd.DataFrame, name: str) -> None:
-    """Columns group, part, value: one horizontal stacked bar per group; what is below zero goes to the left."""
-    groups, names = list(dict.fromkeys(parts["group"])), list(dict.fromkeys(parts["part"]))
-    positions, right, left = np.arange(len(groups))[::-1], np.zeros(len(groups)), np.zeros(len(groups))
-    for part, style in zip(names, [*LOOKS.values()] * (1 + len(names) // len(LOOKS)), strict=False):
-        widths = parts[parts["part"].eq(part)].set_index("group")["value"].reindex(groups).fillna(0.0).to_numpy()
-        axes.barh(positions, widths, left=np.where(widths < 0, left, right), height=0.6, color=style["color"], hatch=style["hatch"],
-                  edgecolor=COLOURS["ink"], linewidth=0.6, label=part)  # fmt: skip
-        right, left = right + np.maximum(widths, 0), left + np.minimum(widths, 0)
-    axes.set_yticks(positions, groups)
-    axes.grid(visible=False, axis="y")
-    axes.set_xlabel(name)
-    legend_below(axes)
-
-
 def draw_series(axes: Axes, series: pd.DataFrame, name: str) -> None:
     """Columns at_s, label, value: a line per label with a mark at each scrape."""
     for (label, rows), style in zip(series.groupby("label", sort=True), [*LOOKS.values()] * 3, strict=False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis import charts, views
+from analysis import charts, stacks, views
 from analysis.figures import Chart, draw
 from analysis.pipeline import Analysis
 from analysis.run_charts import slug
@@ -43,13 +43,15 @@ def tier_chart(analysis: Analysis, scenario: str) -> Chart | None:
     frame = pd.DataFrame(parts, columns=["group", "part", "value"])
     text = "; ".join(f"{group} {part} {number(value)} %" for group, part, value in parts if value)
     return draw(slug(f"tiers-{scenario}"), "Where the prompt tokens came from, by the servers' counters", text,
-                lambda axes: charts.draw_stack(axes, frame, "share of prompt tokens (%)"), (7.6, 1.4 + 0.42 * len(rows)))  # fmt: skip
+                lambda axes: stacks.draw_stack(axes, frame, "share of prompt tokens (%)"), (7.6, 1.4 + 0.42 * len(rows)))  # fmt: skip
 
 
 def stage_parts(analysis: Analysis, scenario: str, name: str = "") -> list[tuple[str, str, float]]:
     """(group, part, ms) of each round, in the order of the path; what is not measured says so. They add up to the client's mean TTFT."""
     rows = sorted(views.find(analysis.stats["ttft_parts"], scenario=scenario), key=lambda row: (place(row), row["round"]))
-    return [(f"{name + ' ' if name else ''}round {row['round']}", part_name(row), row["ms"]) for row in rows]
+    arms = {row["round"]: f" ({row['arm']})" for row in views.find(analysis.stats["verdicts"], scenario=scenario) if row["arm"]}
+    head = f"{name} round" if name else "round"
+    return [(f"{head} {row['round']}{arms.get(row['round'], '')}", part_name(row), row["ms"]) for row in rows]
 
 
 def stage_chart(parts: list[tuple[str, str, float]], scenario: str) -> Chart | None:
@@ -59,10 +61,19 @@ def stage_chart(parts: list[tuple[str, str, float]], scenario: str) -> Chart | N
     frame = pd.DataFrame(parts, columns=["group", "part", "value"])
     text = "; ".join(f"{group} {part} {number(value)} ms" for group, part, value in parts if value)
     seen = frame["value"].abs().groupby(frame["part"]).transform("max") >= UNSEEN * frame.groupby("group")["value"].sum().max()
+    groups = _by_round(frame["group"])
     frame = frame[seen]
     height = 1.5 + 0.42 * frame["group"].nunique() + 0.12 * frame["part"].nunique()
     return draw(slug(f"stages-{scenario}"), "What the mean TTFT is made of: each bar adds up to the client's", text,
-                lambda axes: charts.draw_stack(axes, frame, "mean time per request (ms)"), (7.6, height))  # fmt: skip
+                lambda axes: stacks.draw_stack(axes, frame, "mean time per request (ms)", groups), (7.6, height))  # fmt: skip
+
+
+def _by_round(groups: pd.Series) -> list[str]:
+    """Each group once: runs as they come, and the rounds of each in their order (a part may be missing in the first)."""
+    names = list(dict.fromkeys(groups))
+    split = {name: name.rpartition("round ") for name in names}
+    runs = list(dict.fromkeys(run for run, _, _ in split.values()))
+    return sorted(names, key=lambda name: (runs.index(split[name][0]), int(split[name][2].split()[0])))
 
 
 def gauge_charts(analysis: Analysis) -> list[Chart]:

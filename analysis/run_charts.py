@@ -10,6 +10,7 @@ from analysis import charts, study_charts, views
 from analysis.efficiency_views import rate_points
 from analysis.figures import Chart, draw
 from analysis.pipeline import Analysis
+from analysis.tidy import rows_of
 from analysis.wording import change, number, percent
 
 
@@ -18,21 +19,28 @@ def slug(text: str) -> str:
 
 
 def answer_chart(analysis: Analysis) -> Chart | None:
-    """Mean TTFT cold and hit by round, one pair of bars per scenario: the one chart beside the answer."""
-    rows = [
-        row for row in views.find(analysis.stats["effects"], split="round", metric="ttft_ms", statistic="mean") if row["ratio"]
-    ]
+    """Mean TTFT cold and hit by round, a pair of bars per scenario, or per scenario and arm: the one chart beside the answer."""
+    stats = analysis.stats
+    split = "arm" if stats["run"].get("arms") else "round"
+    rows = [row for row in views.find(stats["effects"], split=split, metric="ttft_ms", statistic="mean") if row["ratio"]]
     if not rows:
         return None
+    arms = {(row["scenario"], row["round"]): row["arm"] for row in stats["verdicts"]}
+    names = [
+        f"{row['scenario']}: {arms.get((row['scenario'], row['round']))}" if split == "arm" else row["scenario"] for row in rows
+    ]
     bars = pd.DataFrame(
-        [(row["scenario"], row["baseline"], row["contender"], change(row).replace("[no interval]", "")) for row in rows],
+        [
+            (name, row["baseline"], row["contender"], change(row).replace("[no interval]", ""))
+            for name, row in zip(names, rows, strict=True)
+        ],
         columns=["group", "baseline", "contender", "note"],
-    )
-    text = "; ".join(f"{row['scenario']}: {number(row['baseline'])} to {number(row['contender'])} ms" for row in rows)
-    size = (7.6, 1.5 + 0.75 * len(bars))
-    labels = ("cold (round 1)", "hit (later rounds)")
-    return draw("answer", "Mean TTFT, cold against cache hit", text,
-                lambda axes: charts.draw_pairs_of_bars(axes, bars, "mean TTFT (ms)", labels), size)  # fmt: skip
+    ).sort_values("group", key=lambda group: group.str.partition(":")[0].map(views.scenarios(stats).index), kind="stable")
+    text = "; ".join(f"{row['group']}: {number(row['baseline'])} to {number(row['contender'])} ms" for row in rows_of(bars))
+    labels = ("cold (round 1)", "the arm" if split == "arm" else "hit (later rounds)")
+    title = "Mean TTFT, cold against each arm" if split == "arm" else "Mean TTFT, cold against cache hit"
+    return draw("answer", title, text, lambda axes: charts.draw_pairs_of_bars(axes, bars, "mean TTFT (ms)", labels),
+                (7.6, 1.5 + 0.75 * len(bars)))  # fmt: skip
 
 
 def scenario_charts(analysis: Analysis, scenario: str) -> list[Chart]:

@@ -42,7 +42,10 @@ def parts_table(stats: Stats, scenario: str) -> Table:
 
 def place(row: dict[str, Any]) -> tuple[int, int]:
     """Parts of one role beside each other in the order of the path, what lies between the roles last."""
-    within = [place for place, word in enumerate(("queue", "load", "prefill", "decode", "front end")) if word in row["part"]]
+    words = ("queue", "load", "prefill", "decode", "front end")
+    within = [place for place, word in enumerate(words) if word in row["part"]]
+    if row["part"].startswith("prefill"):  # also one that holds the load
+        within = [words.index("prefill")]
     return {"prefiller": 0, "server": 0, "decoder": 1, "between": 3}.get(row["role"], 2), within[0] if within else 9
 
 
