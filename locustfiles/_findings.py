@@ -54,12 +54,13 @@ def metrics_findings(rows: Rows) -> list[Finding]:
 
 
 def gpu_capacity_tokens(rows: Rows) -> dict[str, int]:
-    """By role: tokens that the engine's KV cache holds (vllm:cache_config_info: num_gpu_blocks x block_size)."""
-    found = {}
+    """By role: tokens that its engines' KV caches hold together (vllm:cache_config_info: num_gpu_blocks x block_size of each)."""
+    found: dict[str, int] = {}
     for row in rows:
-        values = [label_value(row["samples"], "vllm:cache_config_info", key) for key in ("num_gpu_blocks", "block_size")]
-        if all(value and value.isdigit() for value in values):
-            found[row["role"]] = int(values[0] or 0) * int(values[1] or 0)
+        for name in row["samples"]:
+            values = [label_value({name: 1.0}, "vllm:cache_config_info", key) for key in ("num_gpu_blocks", "block_size")]
+            if all(value and value.isdigit() for value in values):
+                found[row["role"]] = found.get(row["role"], 0) + int(values[0] or 0) * int(values[1] or 0)
     return found
 
 

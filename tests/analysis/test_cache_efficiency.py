@@ -73,6 +73,11 @@ def test_sizes_come_from_the_servers_before_the_file() -> None:
     assert (
         capacities([{"role": "server", "samples": {off: 1.0}}], None, {"gpu_tokens": 9}) == {}
     )  # it keeps nothing between requests
+    info = 'vllm:cache_config_info{{block_size="16",engine="{}",num_gpu_blocks="10"}}'
+    two = {"role": "server", "url": "u", "samples": {info.format(engine): 1.0 for engine in (0, 1)}}
+    assert capacities([two, two], None, {}) == {
+        "gpu": 320
+    }  # replicas hold together what they hold; a page seen twice is one page
     assert capacities([], None, {"gpu_tokens": 9, "store_gb": 1}) == {"gpu": 9}  # without KV bytes per token GB are no tokens
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from locustfiles._findings import after_reset, looks_below, no_hit
+from locustfiles._findings import after_reset, gpu_capacity_tokens, looks_below, no_hit
 
 QUERIES = 'vllm:external_prefix_cache_queries_total{engine="0"}'
 
@@ -56,3 +56,14 @@ def test_a_prompt_that_hit_nothing_the_second_time(engines: int, caching: str, w
     rows = [{"role": "server", "samples": {info.format(caching, engine): 1.0 for engine in range(engines)}},
             {"role": "decoder", "samples": {info.format("True", 7): 1.0}}]  # fmt: skip
     assert why in no_hit(rows)
+
+
+def test_the_caches_of_all_engines_of_a_role_count() -> None:
+    """Two replicas on the server's page, a page of its own for each of two prefillers, one without a cache to name."""
+    info = 'vllm:cache_config_info{{block_size="16",engine="{}",num_gpu_blocks="{}"}}'
+    server = {"role": "server", "samples": {info.format(engine, 1000): 1.0 for engine in (0, 1)}}
+    prefillers = [{"role": "prefiller", "samples": {info.format(0, blocks): 1.0}} for blocks in (100, 200)]
+    assert gpu_capacity_tokens([server, *prefillers, {"role": "decoder", "samples": {"x": 1.0}}]) == {
+        "server": 32_000,
+        "prefiller": 4_800,
+    }
