@@ -30,18 +30,13 @@ def judge_pair(targets: dict[str, Any], effects: dict[str, pd.DataFrame], scenar
 
 
 def judge_run(targets: dict[str, Any], effects: pd.DataFrame, scenarios: list[str]) -> list[dict[str, Any]]:
-    """The targets of one run, per scenario, on cold against hit. One that the run has no threshold for is left out."""
+    """The targets of one run, per scenario, on cold against hit, each arm by itself. One without a threshold is left out."""
     judged = [
-        judge(
-            name,
-            targets[name],
-            RUN_TARGETS[name],
-            _best_evidence(effects[effects["scenario"] == scenario], RUN_TARGETS[name][1]),
-            scenario,
-        )
+        judge(name, targets[name], (RUN_TARGETS[name][0] + which, *RUN_TARGETS[name][1:]), table, scenario)
         for name in RUN_TARGETS
         if targets.get(name) is not None
         for scenario in scenarios
+        for which, table in _sides(effects[effects["scenario"] == scenario], RUN_TARGETS[name][1])
     ]
     others = [
         _not_judged(name, targets[name], None, "needs a PD run and a single-server run: python -m analysis.compare_results")
@@ -49,6 +44,14 @@ def judge_run(targets: dict[str, Any], effects: pd.DataFrame, scenarios: list[st
         if targets.get(name) is not None
     ]
     return judged + others
+
+
+def _sides(effects: pd.DataFrame, metric: str) -> list[tuple[str, pd.DataFrame]]:
+    """What a target is judged on: each arm's round against cold (a store's hits are not the GPU's), else all hits together."""
+    arms = effects[effects["split"].eq("arm")]
+    if arms.empty:
+        return [("", _best_evidence(effects, metric))]
+    return [(f", round {number:.0f}", arms[arms["round"].eq(number)]) for number in sorted(arms["round"].unique())]
 
 
 def _best_evidence(effects: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from matplotlib.figure import Figure
 
 from analysis.detail_charts import stage_chart
@@ -41,9 +42,15 @@ def test_rounds_come_in_their_order_whatever_part_is_seen_first() -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == ["round 1 (cold)", "round 2 (gpu_hit)", "round 3 (cpu_hit)"]
 
 
-def test_the_answer_of_arms_shows_each_by_itself() -> None:
+def test_the_answer_of_arms_shows_and_judges_each_by_itself() -> None:
     """A published run: the store's hits take 1,067 ms where the GPU's take 346; their mean would be neither."""
-    chart = answer_chart(analyse_folder(ARMS))
+    analysis = analyse_folder(ARMS)
+    chart = answer_chart(analysis)
     assert chart
     assert "prompt_30000: gpu_hit: 6,417 to 346 ms" in chart.text
     assert "prompt_30000: cpu_hit: 6,417 to 1,067 ms" in chart.text
+    found = [row for row in analysis.stats["targets"] if row["scenario"] == "prompt_30000" and "TTFT on a hit" in row["text"]]
+    assert [(row["text"][-7:], row["value"]) for row in found] == [
+        ("round 2", pytest.approx(1 - 346.34 / 6417.4, abs=1e-4)),
+        ("round 3", pytest.approx(1 - 1067.09 / 6417.4, abs=1e-4)),
+    ]
