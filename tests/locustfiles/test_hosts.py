@@ -32,39 +32,41 @@ def inside(host: str, *command: str) -> list[str]:
 
 
 def remove() -> None:
-    for host in HOSTS:
+    for host in (*HOSTS, "switch"):
         subprocess.run(["ip", "netns", "del", f"kv-{host}"], check=False, capture_output=True)
-    subprocess.run(["ip", "link", "del", "kv-bridge"], check=False, capture_output=True)
 
 
 def connect_far(link: subprocess.Popen[str]) -> None:
     """The far host hangs on the slow link: its frames reach the bridge 50 ms later, one in a hundred never."""
     assert link.stdout is not None
     assert link.stdout.readline() == "ready\n", link.communicate()
-    ip("link", "set", "kv-far", "master", "kv-bridge", "up")
+    ip("link", "set", "kv-far", "netns", "kv-switch")
+    ip("-n", "kv-switch", "link", "set", "kv-far", "master", "kv-bridge", "up")
     ip("link", "set", "kv-far-there", "netns", "kv-far")
     ip("-n", "kv-far", "link", "set", "kv-far-there", "name", "eth0")
 
 
 @pytest.fixture
 def hosts() -> Iterator[None]:
-    """A bridge with one namespace per host; the far one behind tests/slow_link.py."""
+    """A namespace per host, and one for the bridge between them, where no firewall of this machine's (Docker's) reaches; the far host
+    is behind tests/slow_link.py."""
     if os.geteuid() != 0 or not shutil.which("ip") or not Path("/dev/net/tun").exists():
         pytest.skip("network namespaces need root, ip (Debian: iproute2) and /dev/net/tun")
     remove()
     command = [sys.executable, str(ROOT / "tests" / "slow_link.py"), "kv-far", "kv-far-there", str(DELAY_MS), str(LOSS), "1"]
     link: subprocess.Popen[str] | None = None
     try:
-        ip("link", "add", "kv-bridge", "type", "bridge")
-        ip("link", "set", "kv-bridge", "up")
+        ip("netns", "add", "kv-switch")
+        ip("-n", "kv-switch", "link", "add", "kv-bridge", "type", "bridge")
+        ip("-n", "kv-switch", "link", "set", "kv-bridge", "up")
         for host in HOSTS:
             ip("netns", "add", f"kv-{host}")
             if host == "far":
                 link = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
                 connect_far(link)
             else:
-                ip("link", "add", f"kv-{host}", "type", "veth", "peer", "name", "eth0", "netns", f"kv-{host}")
-                ip("link", "set", f"kv-{host}", "master", "kv-bridge", "up")
+                ip("-n", "kv-switch", "link", "add", f"kv-{host}", "type", "veth", "peer", "name", "eth0", "netns", f"kv-{host}")
+                ip("-n", "kv-switch", "link", "set", f"kv-{host}", "master", "kv-bridge", "up")
             ip("-n", f"kv-{host}", "addr", "add", f"{address(host)}/24", "dev", "eth0")
             ip("-n", f"kv-{host}", "link", "set", "eth0", "up")
             ip("-n", f"kv-{host}", "link", "set", "lo", "up")
