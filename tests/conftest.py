@@ -30,7 +30,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(condition: Any, seconds: float = 20.0, what: str = "condition") -> Any:
+def wait_for(condition: Any, seconds: float = 60.0, what: str = "condition") -> Any:
     """The first truthy result of `condition`; fails loudly when it never comes."""
     deadline_s = time.monotonic() + seconds
     while time.monotonic() < deadline_s:

@@ -142,3 +142,9 @@ def test_docker_compose_accepts_the_file(profile: str) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=refused, check=False)
     assert done.returncode != 0
     assert "set GRAFANA_PASSWORD" in done.stderr
+
+
+@pytest.mark.parametrize(("given", "limit"), [({}, "65536"), ({"LOCUST_NOFILE": "4096"}, "4096")])
+def test_open_files_of_the_load_can_be_fewer_where_the_daemon_may_not_give_more(given: dict[str, str], limit: str) -> None:
+    every = services("emulator", **given)
+    assert [str(every[name]["ulimits"]["nofile"]) for name in ("locust-master", "locust-worker")] == [limit, limit]

@@ -56,7 +56,7 @@ class Tab:
     def text(self) -> str:
         return str(self.js("document.body ? document.body.innerText : ''"))
 
-    def wait_for_text(self, text: str, seconds: float = 20.0) -> None:
+    def wait_for_text(self, text: str, seconds: float = 60.0) -> None:
         wait_for(lambda: text.lower() in self.text.lower(), seconds, f"{text!r} on the page")
 
     def click(self, text: str, within: str = "button,a,[role=tab],summary,[role=button]") -> None:
