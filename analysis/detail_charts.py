@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis import charts, stacks, views
+from analysis import charts, stack_charts, views
 from analysis.figures import Chart, draw
 from analysis.pipeline import Analysis
 from analysis.run_charts import slug
@@ -43,7 +43,7 @@ def tier_chart(analysis: Analysis, scenario: str) -> Chart | None:
     frame = pd.DataFrame(parts, columns=["group", "part", "value"])
     text = "; ".join(f"{group} {part} {number(value)} %" for group, part, value in parts if value)
     return draw(slug(f"tiers-{scenario}"), "Where the prompt tokens came from, by the servers' counters", text,
-                lambda axes: stacks.draw_stack(axes, frame, "share of prompt tokens (%)"), (7.6, 1.4 + 0.42 * len(rows)))  # fmt: skip
+                lambda axes: stack_charts.draw_stack(axes, frame, "share of prompt tokens (%)"), (7.6, 1.4 + 0.42 * len(rows)))  # fmt: skip
 
 
 def stage_parts(analysis: Analysis, scenario: str, name: str = "") -> list[tuple[str, str, float]]:
@@ -65,7 +65,7 @@ def stage_chart(parts: list[tuple[str, str, float]], scenario: str) -> Chart | N
     frame = frame[seen]
     height = 1.5 + 0.42 * frame["group"].nunique() + 0.12 * frame["part"].nunique()
     return draw(slug(f"stages-{scenario}"), "What the mean TTFT is made of: each bar adds up to the client's", text,
-                lambda axes: stacks.draw_stack(axes, frame, "mean time per request (ms)", groups), (7.6, height))  # fmt: skip
+                lambda axes: stack_charts.draw_stack(axes, frame, "mean time per request (ms)", groups), (7.6, height))  # fmt: skip
 
 
 def _by_round(groups: pd.Series) -> list[str]:

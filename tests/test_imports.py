@@ -17,7 +17,7 @@ FORBIDDEN = {
     "analysis": {"locust", "gevent", "httptools", "requests"} | OURS - {"scenarios", "analysis"},
     "emulator": {"locust", "gevent", "pandas", "matplotlib"} | OURS - {"emulator"},
 }
-DRAWING = {"charts", "report", "report_charts", "study_charts", "theme", "figures"}
+DRAWING = {"charts", "stack_charts", "study_charts", "figures"}
 
 
 def imports(path: Path) -> set[str]:

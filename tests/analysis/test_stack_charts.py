@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from analysis.detail_charts import stage_chart
 from analysis.pipeline import analyse_folder
 from analysis.run_charts import answer_chart
-from analysis.stacks import draw_stack, fills
+from analysis.stack_charts import draw_stack, fills
 
 ARMS = Path(__file__).resolve().parents[2] / "docs/results/h200-two-gpus-vllm-0.26/pair_pd_store"
 
