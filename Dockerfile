@@ -8,9 +8,14 @@ COPY requirements.txt constraints.txt ./
 RUN grep -vE '^(pandas|pyarrow|numpy|scipy|matplotlib|Jinja2|uvloop)==' requirements.txt > /tmp/load.txt \
     && pip install --no-cache-dir -c constraints.txt -r /tmp/load.txt && rm /tmp/load.txt
 RUN useradd --uid 10001 --create-home locust && mkdir results && chown locust results
+COPY pyproject.toml ./
 COPY configs ./configs
 COPY scenarios ./scenarios
 COPY locustfiles ./locustfiles
+COPY locust_kvcache/__init__.py ./locust_kvcache/
+COPY locust_kvcache/contract ./locust_kvcache/contract
+COPY locust_kvcache/workload ./locust_kvcache/workload
+COPY locust_kvcache/loadgen ./locust_kvcache/loadgen
 USER locust
 EXPOSE 5557 8089
 # A master listens on 5557 (0x15B5), a worker is connected to it; one process alone has nothing to check
@@ -22,5 +27,6 @@ USER root
 RUN apt-get update && apt-get install -y --no-install-recommends libibverbs1 ibverbs-providers libcurl4 libnuma1 && rm -rf /var/lib/apt/lists/*
 COPY configs/mooncake-requirements.txt /tmp/
 RUN pip install --no-cache-dir -c constraints.txt -r requirements.txt -r /tmp/mooncake-requirements.txt
+COPY locust_kvcache/analysis ./locust_kvcache/analysis
 COPY analysis ./analysis
 USER locust

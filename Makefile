@@ -10,14 +10,15 @@ BIN := $(VENV)/bin
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
-$(VENV)/installed: requirements.txt requirements-dev.txt constraints.txt
+$(VENV)/installed: requirements.txt requirements-dev.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@$(BIN)/python -m pip uninstall --quiet --disable-pip-version-check --yes setuptools 2>/dev/null # Python 3.11 brings an old one with known vulnerabilities; nothing here needs it
 	@touch $@
 
-setup: $(VENV)/installed  ## Make the virtual environment
+setup: $(VENV)/installed  ## Make the virtual environment, with this checkout installed in it
 
 demo: $(VENV)/installed  ## Both deployments on the emulator, cold and hit, compared in a report
 	@$(BIN)/python -m benchmarks.demo

@@ -1,1 +1,1 @@
-"""What a run means: records come in, labelled windows, statistics, charts and a report go out. Nothing here sends a request."""
+"""Commands over finished runs: python -m analysis RUN, python -m analysis.compare_results ...; the library is locust_kvcache.analysis."""

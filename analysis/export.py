@@ -4,87 +4,10 @@ records: one row per request with its windows; rounds, windows, distributions, e
 one row per scrape and sample. Units stand in the column names; docs/metrics.md defines them.
 """
 
-from __future__ import annotations
-
-import argparse
-import json
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
-import pandas as pd
-
-from analysis import stages
-from analysis.commands import run_command
-from analysis.pipeline import Analysis, analyse_folder
-from analysis.runs import load_run
-from analysis.stats_file import TABLES
-from scenarios.errors import BadInput
-
-FORMATS = ("csv", "parquet")
-
-
-def tables(analysis: Analysis, folder: Path) -> Iterator[tuple[str, pd.DataFrame]]:
-    """(name, table) of everything that can be exported; what is empty is left out."""
-    yield "records", analysis.requests
-    for name in TABLES:
-        yield name, flat(analysis.table(name))
-    yield "server_metrics", stages.series(load_run(folder).server_metrics)
-
-
-def flat(table: pd.DataFrame) -> pd.DataFrame:
-    """Columns of dicts as JSON text, as neither CSV nor Parquet readers agree on anything else."""
-    nested = [name for name in table if table[name].map(lambda value: isinstance(value, dict | list)).any()]
-    return table.assign(**{str(name): table[name].map(json.dumps) for name in nested})
-
-
-def write_table(name: str, table: pd.DataFrame, folder: Path, formats: tuple[str, ...]) -> list[Path]:
-    written = []
-    for kind in formats:
-        path = folder / f"{name}.{kind}"
-        if kind == "csv":
-            table.to_csv(path, index=False)
-        else:
-            table.to_parquet(path, index=False)
-        written.append(path)
-    return written
-
-
-def write_gauge_charts(analysis: Analysis, folder: Path) -> list[Path]:
-    from analysis.detail_charts import gauge_charts  # matplotlib only where something is drawn
-    from analysis.report import write_charts
-
-    return write_charts(gauge_charts(analysis), folder / "charts")
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m analysis.export", description="Export a run as tidy tables.")
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("--output-dir", type=Path, required=True)
-    parser.add_argument("--format", choices=(*FORMATS, "both"), default="csv")
-    parser.add_argument("--charts", action="store_true", help="also draw the servers' metrics over time")
-    return parser.parse_args()
-
-
-def main() -> int:
-    args = parse_arguments()
-    analysis = analyse_folder(args.run)
-    formats = FORMATS if args.format == "both" else (args.format,)
-    try:
-        args.output_dir.mkdir(parents=True, exist_ok=True)
-        written = [
-            path
-            for name, table in tables(analysis, args.run)
-            if len(table)
-            for path in write_table(name, table, args.output_dir, formats)
-        ]
-        written += write_gauge_charts(analysis, args.output_dir) if args.charts else []
-    except OSError as error:
-        raise BadInput(f"--output-dir: {args.output_dir} cannot be written: {error.strerror}; choose another folder") from error
-    for path in written:
-        print(path)
-    return 0
-
+from locust_kvcache.analysis.commands.export import main
+from locust_kvcache.analysis.report.console import run_command
 
 if __name__ == "__main__":
     sys.exit(run_command(main))

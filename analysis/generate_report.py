@@ -1,42 +1,9 @@
 """python -m analysis.generate_report --stats results/RUN/stats.json --output-dir reports/x --format html|markdown|both"""
 
-from __future__ import annotations
-
-import argparse
 import sys
-from pathlib import Path
 
-from analysis.commands import run_command
-from analysis.pipeline import open_stats
-from analysis.report import FORMATS, write_report
-from scenarios.errors import BadInput
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m analysis.generate_report", description="Make the report of a run again.")
-    parser.add_argument(
-        "--stats", type=Path, required=True, help="stats.json of a run (records.jsonl beside it is used if present)"
-    )
-    parser.add_argument("--output-dir", type=Path, required=True, help="folder for report.html, report.md and charts/")
-    parser.add_argument("--format", choices=("html", "markdown", "both"), default="both")
-    parser.add_argument(
-        "--generate-charts", action="store_true", help="draw the charts, into the report and as PNG and SVG files"
-    )
-    return parser.parse_args()
-
-
-def main() -> int:
-    args = parse_arguments()
-    analysis = open_stats(args.stats)
-    formats = FORMATS if args.format == "both" else (args.format,)
-    try:
-        written = write_report(analysis, args.output_dir, formats, args.generate_charts)
-    except OSError as error:
-        raise BadInput(f"--output-dir: {args.output_dir} cannot be written: {error.strerror}; choose another folder") from error
-    for path in written:
-        print(path)
-    return 0
-
+from locust_kvcache.analysis.commands.generate_report import main
+from locust_kvcache.analysis.report.console import run_command
 
 if __name__ == "__main__":
     sys.exit(run_command(main))

@@ -3,85 +3,10 @@
 python -m analysis.merge_spool RUN SPOOL...      SPOOL: a worker's .jsonl file, or a folder of them
 """
 
-from __future__ import annotations
-
-import argparse
-import json
 import sys
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any
 
-from analysis.runs import read_run_json
-from scenarios.errors import BadInput
-from scenarios.record import LOST
-
-Key = tuple[Any, ...]
-
-
-def spool_files(given: Iterable[str]) -> list[Path]:
-    """The spool files named, folders searched; BadInput if one is not there."""
-    files: list[Path] = []
-    for name in given:
-        path = Path(name)
-        found = sorted(path.rglob("*.jsonl")) if path.is_dir() else [path] if path.is_file() else []
-        if not found:
-            raise BadInput(f"{path}: holds no spool; expected a worker's .jsonl file, or a folder of them (docs/distributed.md)")
-        files += found
-    return files
-
-
-def records_of(path: Path, run_id: str) -> Iterator[tuple[Key, str, str]]:
-    """(identity, status, line) of each whole record of that run; a torn last line is left out."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict) and record.get("run_id") == run_id:
-                key = (record.get("concurrency"), record.get("scenario"), record.get("round"), record.get("request_index"))
-                yield key, str(record.get("status")), line.rstrip("\n")
-
-
-def merge(run: Path, spools: Iterable[Path]) -> int:
-    """Add to records.jsonl what only the spools hold; a `lost` record gives way to the real one. The number of records added."""
-    info = read_run_json(run)
-    run_id, target = str(info["run_id"]), run / "records.jsonl"
-    lines: dict[Key, tuple[str, str]] = {}
-    for path in [target, *spools] if target.exists() else spools:
-        for key, status, line in records_of(path, run_id):
-            if key not in lines or lines[key][0] == LOST:
-                lines[key] = (status, line)
-    before = {key for key, status, _ in records_of(target, run_id) if status != LOST} if target.exists() else set()
-    added = sum(status != LOST for status, _ in lines.values()) - len(before)
-    if not added:
-        return 0
-    partial = target.with_suffix(".partial")
-    partial.write_text("".join(f"{line}\n" for _, line in lines.values()), encoding="utf-8")
-    partial.replace(target)
-    info.setdefault("warnings", []).append(f"{added} records were merged from workers' spools after the run")
-    if info.get("ended_at") is None:
-        info["incomplete_reason"] = "the master died; records were merged from workers' spools"
-    text = run / "run.partial"
-    text.write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    text.replace(run / "run.json")
-    return added
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m analysis.merge_spool", description=__doc__)
-    parser.add_argument("run", metavar="RUN", help="the run's folder, e.g. results/NAME")
-    parser.add_argument("spools", metavar="SPOOL", nargs="+", help="spool files of its workers, or folders of them")
-    given = parser.parse_args(argv)
-    try:
-        added = merge(Path(given.run), spool_files(given.spools))
-    except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 3
-    print(f"{added} records added to {given.run}. The report again: python -m analysis {given.run}")
-    return 0
-
+from locust_kvcache.analysis.commands.merge_spool import main
+from locust_kvcache.analysis.report.console import run_command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -6,104 +6,10 @@ Token-weighted: tokens found in the cache / prompt tokens. A row finds the longe
 blocks become the most recent ones, and the least recent are dropped down to the capacity.
 """
 
-from __future__ import annotations
-
-import argparse
 import sys
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from pathlib import Path
 
-import pandas as pd
-
-from analysis import study_charts
-from analysis.commands import run_command
-from analysis.figures import Chart, draw
-from analysis.text_tables import console
-from analysis.views import Table
-from analysis.wording import DASH, percent
-from scenarios.errors import BadInput
-from scenarios.trace import BLOCK_TOKENS, Row, TraceSource, load_rows
-
-CAPACITIES = (1_000, 3_000, 10_000, 20_000, 30_000, 50_000)
-
-
-def cached_tokens(rows: Iterable[Row], capacity_blocks: int | None = None, block_tokens: int = BLOCK_TOKENS) -> list[int]:
-    """Per row, the tokens that the cache holds when the row is sent; None: a cache without limit."""
-    cache: OrderedDict[int, None] = OrderedDict()
-    found = []
-    for row in rows:
-        blocks = 0
-        while blocks < len(row.blocks) and row.blocks[blocks] in cache:
-            blocks += 1
-        found.append(min(blocks * block_tokens, row.input_tokens))
-        for block in row.blocks:
-            cache[block] = None
-            cache.move_to_end(block)
-        while capacity_blocks is not None and len(cache) > capacity_blocks:
-            cache.popitem(last=False)
-    return found
-
-
-def hit_rate(rows: Sequence[Row], capacity_blocks: int | None = None, block_tokens: int = BLOCK_TOKENS) -> float:
-    """Token-weighted, over all rows; 0 for none."""
-    total = sum(row.input_tokens for row in rows)
-    return sum(cached_tokens(rows, capacity_blocks, block_tokens)) / total if total else 0.0
-
-
-def curve(rows: Sequence[Row], capacities: Iterable[int], block_tokens: int = BLOCK_TOKENS) -> pd.DataFrame:
-    """Columns capacity_blocks (missing: no limit), capacity_tokens, hit_rate."""
-    sizes = [*sorted(capacities), None]
-    rates = [hit_rate(rows, size, block_tokens) for size in sizes]
-    table = pd.DataFrame({"capacity_blocks": pd.array(sizes, dtype="Int64"), "hit_rate": rates})
-    return table.assign(capacity_tokens=table["capacity_blocks"] * block_tokens)
-
-
-def oracle_table(table: pd.DataFrame, kv_bytes_per_token: float | None) -> Table:
-    rows = []
-    for row in table.to_dict("records"):
-        limited = not pd.isna(row["capacity_blocks"])
-        size = f"{row['capacity_blocks']:,} blocks" if limited else "no limit"
-        held = f"{row['capacity_tokens'] * kv_bytes_per_token / 1e9:,.0f} GB" if limited and kv_bytes_per_token else DASH
-        rows.append((size, f"{row['capacity_tokens']:,}" if limited else DASH, held, percent(row["hit_rate"])))
-    return Table("Hit rate that a prefix cache can reach, by tokens", ("LRU of", "tokens", "KV", "hit rate"), tuple(rows))
-
-
-def curve_chart(table: pd.DataFrame, name: str) -> Chart:
-    """Hit rate against the size of the cache; the row without a capacity is the ceiling."""
-    limited = table[table["capacity_blocks"].notna()].astype({"capacity_blocks": "float64"})
-    ceiling = float(table.loc[table["capacity_blocks"].isna(), "hit_rate"].iloc[0])
-    points = pd.DataFrame({"label": "LRU of this size", "x": limited["capacity_blocks"], "y": 100 * limited["hit_rate"]})
-    title = f"A prefix cache without limit would hit {percent(ceiling)} of {name}"
-    said = "; ".join(f"{size:,.0f} blocks: {rate:.1f} %" for size, rate in zip(points["x"], points["y"], strict=True))
-    return draw("oracle", title, said, lambda axes: study_charts.draw_oracle(axes, points, 100 * ceiling, BLOCK_TOKENS))
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m analysis.oracle", description=__doc__.splitlines()[0])
-    add = parser.add_argument
-    add("trace", help="a trace of the Mooncake format, JSON lines")
-    add("--capacity", type=int, nargs="+", default=list(CAPACITIES), metavar="BLOCKS",
-        help=f"cache sizes in blocks of {BLOCK_TOKENS} tokens")  # fmt: skip
-    add("--kv-bytes-per-token", type=float, default=None, metavar="BYTES", help="sizes in GB too: 327680 for Qwen2.5-72B in bf16")
-    add("--output", type=Path, default=None, metavar="FILE.png", help="draw the curve")
-    return parser.parse_args()
-
-
-def main() -> int:
-    args = parse_arguments()
-    if any(size < 1 for size in args.capacity):
-        raise BadInput(f"--capacity is {min(args.capacity)}; expected at least 1 block")
-    rows = load_rows(TraceSource(args.trace, keep_bursts=True))
-    table = curve(rows, args.capacity)
-    print(f"{args.trace}: {len(rows):,} requests, {sum(row.input_tokens for row in rows):,} prompt tokens, "
-          f"{len({block for row in rows for block in row.blocks}):,} different blocks\n")  # fmt: skip
-    print(console(oracle_table(table, args.kv_bytes_per_token)))
-    if args.output:
-        args.output.write_bytes(curve_chart(table, Path(args.trace).stem).png)
-        print(f"\n{args.output}")
-    return 0
-
+from locust_kvcache.analysis.commands.oracle import main
+from locust_kvcache.analysis.report.console import run_command
 
 if __name__ == "__main__":
     sys.exit(run_command(main))

@@ -44,7 +44,9 @@ def emulator(folder: Path, port: int) -> Iterator[str]:
     profile = folder / "truth.yaml"
     profile.write_text(yaml.safe_dump(PROFILE))
     process = subprocess.Popen(
-        [sys.executable, "-m", "emulator", "--port", str(port), "--profile", str(profile)], cwd=ROOT, stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "locust_kvcache.emulator", "--port", str(port), "--profile", str(profile)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
     )
     try:
         wait_until_up(process, f"http://127.0.0.1:{port}/health")

@@ -16,8 +16,8 @@ import time
 import gevent
 
 from benchmarks.readers import READERS, Read
-from locustfiles._lag import LagMonitor
-from scenarios.record import quantile
+from locust_kvcache.contract.record import quantile
+from locust_kvcache.loadgen.worker.loop_lag import LagMonitor
 
 STREAMS_EACH = 2
 

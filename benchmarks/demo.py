@@ -26,7 +26,7 @@ def emulator(role: str, profile: str, time_scale: float) -> Iterator[None]:
     command = [
         PYTHON,
         "-m",
-        "emulator",
+        "locust_kvcache.emulator",
         "--port",
         str(port),
         "--role",

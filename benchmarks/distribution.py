@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scenarios.record import Record, quantile
+from locust_kvcache.contract.record import Record, quantile
 
 ROOT = Path(__file__).resolve().parent.parent
 PORT, MASTER_PORT = 18411, 18412
@@ -52,8 +52,8 @@ def ship(worker: int, count: int, per_s: float) -> None:
     import gevent
     from locust.env import Environment
 
-    from locustfiles._lag import LagMonitor
-    from locustfiles._shipping import Shipper
+    from locust_kvcache.loadgen.worker.loop_lag import LagMonitor
+    from locust_kvcache.loadgen.worker.record_shipping import Shipper
 
     runner: Any = Environment(user_classes=[]).create_worker_runner("127.0.0.1", MASTER_PORT)
     shipper = Shipper(lambda kind, **data: runner.send_message(kind, data), None)
@@ -103,7 +103,7 @@ def collect(count: int, per_s: float) -> dict[str, Any]:
     import psutil  # type: ignore[import-untyped]
     from locust.env import Environment
 
-    from locustfiles._collector import Collector
+    from locust_kvcache.loadgen.run.records_file import Collector
 
     runner: Any = Environment(user_classes=[]).create_master_runner("127.0.0.1", MASTER_PORT)
     folder = tempfile.TemporaryDirectory()

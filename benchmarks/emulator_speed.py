@@ -50,7 +50,7 @@ def emulator(profile: str, core: int | None) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "speed.yaml"
         path.write_text(profile)
-        command = [sys.executable, "-m", "emulator", "--port", str(port), "--profile", str(path)]
+        command = [sys.executable, "-m", "locust_kvcache.emulator", "--port", str(port), "--profile", str(path)]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
         if core is not None:
             os.sched_setaffinity(process.pid, {core})

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.client_certificate import READERS, ROOT, TOKENS, TTFT_MS, cores, level, medians, server_late_ms, truth_server
-from scenarios.errors import BadInput
-from scenarios.record import quantile
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.record import quantile
 
 PROMPT_TOKENS, REQUESTS_EACH = 20, 2
 TIMEOUT_S = 240.0

@@ -11,8 +11,8 @@ from typing import Any
 from locust import FastHttpUser
 from locust.env import Environment
 
-from locustfiles._http import Connection, Target
-from locustfiles._stream import StreamOutcome, stream_request
+from locust_kvcache.loadgen.client.connection import Connection, Target
+from locust_kvcache.loadgen.client.stream import StreamOutcome, stream_request
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ What is sent stands in scenarios/batch_processing.yaml.
 
 from locust import task
 
-from locustfiles._user import KVCacheUser
+from locust_kvcache import KVCacheUser
 
 
 class BatchProcessing(KVCacheUser):

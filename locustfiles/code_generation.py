@@ -7,7 +7,7 @@ What is sent stands in scenarios/code_generation.yaml.
 
 from locust import task
 
-from locustfiles._user import KVCacheUser
+from locust_kvcache import KVCacheUser
 
 
 class CodeGeneration(KVCacheUser):

@@ -7,7 +7,7 @@ What is sent stands in scenarios/cold_start.yaml.
 
 from locust import task
 
-from locustfiles._user import KVCacheUser
+from locust_kvcache import KVCacheUser
 
 
 class ColdStart(KVCacheUser):

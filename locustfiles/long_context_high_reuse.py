@@ -7,7 +7,7 @@ What is sent stands in scenarios/long_context_high_reuse.yaml.
 
 from locust import task
 
-from locustfiles._user import KVCacheUser
+from locust_kvcache import KVCacheUser
 
 
 class LongContextHighReuse(KVCacheUser):

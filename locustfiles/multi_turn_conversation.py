@@ -7,7 +7,7 @@ What is sent stands in scenarios/multi_turn_conversation.yaml.
 
 from locust import task
 
-from locustfiles._user import KVCacheUser
+from locust_kvcache import KVCacheUser
 
 
 class MultiTurnConversation(KVCacheUser):

@@ -7,7 +7,7 @@ docs/traces.md says what a replay keeps and what it changes.
 
 from locust import task
 
-from locustfiles._user import KVCacheUser
+from locust_kvcache import KVCacheUser
 
 
 class TraceReplay(KVCacheUser):

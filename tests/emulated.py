@@ -34,7 +34,7 @@ def emulator(folder: Path, server: dict[str, Any], *args: str) -> Iterator[str]:
     }  # fmt: skip
     file, port = folder / "truth.yaml", free_port()
     file.write_text(yaml.safe_dump(profile))
-    command = [sys.executable, "-m", "emulator", "--port", str(port), "--profile", str(file), *args]
+    command = [sys.executable, "-m", "locust_kvcache.emulator", "--port", str(port), "--profile", str(file), *args]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
         wait_for(lambda: requests.get(f"http://127.0.0.1:{port}/health", timeout=1).ok, what="the emulator")

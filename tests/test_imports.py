@@ -1,4 +1,4 @@
-"""Who may import whom (docs/architecture.md), read from the sources: a V with the scenarios at its foot."""
+"""Who may import whom (docs/architecture.md), read from the sources: a package imports only what stands below it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,46 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = {"scenarios", "locustfiles", "analysis", "emulator", "benchmarks"}
-FORBIDDEN = {
-    "scenarios": {"locust", "gevent", "requests", "httptools", "pandas", "numpy", "matplotlib"} | OURS - {"scenarios"},
-    "locustfiles": {"pandas", "numpy", "scipy", "matplotlib"} | OURS - {"scenarios", "locustfiles"},
-    "analysis": {"locust", "gevent", "httptools", "requests"} | OURS - {"scenarios", "analysis"},
-    "emulator": {"locust", "gevent", "pandas", "matplotlib"} | OURS - {"emulator"},
+PACKAGE = "locust_kvcache"
+# A package's own modules may import one another; beside them what is listed here, and nothing else of ours.
+BELOW: dict[str, set[str]] = {
+    "contract": set(),
+    "workload": {"contract"},
+    "loadgen": {"contract", "workload"},
+    "analysis": {"contract", "workload"},
+    "emulator": set(),
 }
-DRAWING = {"charts", "stack_charts", "study_charts", "figures"}
+# Floors inside a package, from the ground up: a room imports rooms of lower floors, and itself.
+FLOORS: dict[str, list[set[str]]] = {
+    "loadgen": [
+        {"options", "protocol", "client"},
+        {"server", "worker"},
+        {"run"},
+        {"studies", "dry_run"},
+        {"master"},
+        {"web"},
+        {"interrupt"},
+        {"plugin"},
+        {"user"},
+    ],
+    "analysis": [
+        {"basics", "server_configs"},
+        {"reading", "stats", "servers"},
+        {"model"},
+        {"cache"},
+        {"pipeline", "tables"},
+        {"across_runs", "charts"},
+        {"report"},
+        {"commands", "__main__"},
+    ],
+}
+LIBRARIES = {
+    "contract": {"locust", "gevent", "requests", "httptools", "pandas", "numpy", "matplotlib"},
+    "workload": {"locust", "gevent", "requests", "httptools", "pandas", "numpy", "matplotlib"},
+    "loadgen": {"pandas", "numpy", "scipy", "matplotlib", "pyarrow"},
+    "analysis": {"locust", "gevent", "httptools", "requests"},
+    "emulator": {"locust", "gevent", "pandas", "matplotlib"},
+}
 
 
 def imports(path: Path) -> set[str]:
@@ -27,38 +59,77 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
-def sources() -> list[Path]:
-    return [path for package in FORBIDDEN for path in sorted((ROOT / package).rglob("*.py"))]
+def ours(path: Path) -> set[tuple[str, ...]]:
+    """What a file imports of the package, as the parts behind its name."""
+    return {tuple(name.split(".")[1:]) for name in imports(path) if name.startswith(f"{PACKAGE}.")}
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_package_imports_only_what_it_may(path: Path) -> None:
-    package = path.relative_to(ROOT).parts[0]
-    roots = {name.split(".")[0] for name in imports(path)}
-    assert not roots & FORBIDDEN[package]
+def files(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
 
 
-def runnable_locustfiles() -> list[Path]:
-    return [path for path in (ROOT / "locustfiles").glob("*.py") if not path.name.startswith("_")]
+def place(path: Path) -> tuple[str, ...]:
+    """("analysis", "stats", "summary") for locust_kvcache/analysis/stats/summary.py."""
+    return path.relative_to(ROOT / PACKAGE).with_suffix("").parts
 
 
-@pytest.mark.parametrize("path", runnable_locustfiles(), ids=lambda path: path.name)
-def test_a_runnable_locustfile_is_short_and_imports_no_other(path: Path) -> None:
+def floor_of(package: str, room: str) -> int:
+    return next(number for number, rooms in enumerate(FLOORS[package]) if room in rooms)
+
+
+MODULES = [path for path in files(PACKAGE) if len(place(path)) > 1]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: "/".join(place(path)))
+def test_a_package_imports_only_what_stands_below_it(path: Path) -> None:
+    package = place(path)[0]
+    assert {parts[0] for parts in ours(path)} <= BELOW[package] | {package}
+    assert not {name.split(".")[0] for name in imports(path)} & (LIBRARIES[package] | {"locustfiles", "benchmarks", "tests"})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if place(path)[0] in FLOORS and place(path)[1] != "__init__"],
+    ids=lambda p: "/".join(place(p)),
+)
+def test_a_room_imports_only_lower_floors(path: Path) -> None:
+    package, room = place(path)[:2]
+    others = {parts[1] for parts in ours(path) if parts[0] == package and len(parts) > 1} - {room}
+    higher = sorted(other for other in others if floor_of(package, other) >= floor_of(package, room))
+    assert not higher, f"{package}/{room} must not import {higher}"
+
+
+@pytest.mark.parametrize("path", files("locustfiles"), ids=lambda path: path.name)
+def test_a_runnable_locustfile_is_short_and_imports_the_package_only(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 60
-    siblings = {name for name in imports(path) if name.startswith("locustfiles.")}
-    assert all(name.split(".")[1].startswith("_") for name in siblings)
+    assert {name.split(".")[0] for name in imports(path)} <= {"locust", PACKAGE, "__future__"}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "analysis").glob("*.py")), ids=lambda path: path.name)
-def test_only_drawing_modules_import_matplotlib(path: Path) -> None:
+@pytest.mark.parametrize("path", files("analysis"), ids=lambda path: path.name)
+def test_a_command_of_before_is_thin(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 20
+    assert {name.split(".")[0] for name in imports(path)} <= {"sys", PACKAGE}
+
+
+@pytest.mark.parametrize("path", files(f"{PACKAGE}/analysis"), ids=lambda path: "/".join(place(path)))
+def test_only_charts_import_matplotlib(path: Path) -> None:
     roots = {name.split(".")[0] for name in imports(path)}
-    assert "matplotlib" not in roots or path.stem in DRAWING
+    assert "matplotlib" not in roots or place(path)[1] == "charts"
 
 
-def test_a_worker_never_loads_pandas() -> None:
-    code = "import locust, sys, locustfiles.cold_start; sys.exit('pandas' in sys.modules or 'matplotlib' in sys.modules)"
+@pytest.mark.parametrize(
+    ("statement", "never"),
+    [
+        ("import locust_kvcache", "gevent"),
+        ("import locust_kvcache", "pandas"),
+        ("import locust, locustfiles.cold_start", "pandas"),
+        ("import locust, locustfiles.cold_start", "matplotlib"),
+    ],
+)
+def test_what_an_import_does_not_load(statement: str, never: str) -> None:
+    code = f"import sys; {statement}; sys.exit({never!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -11,7 +11,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from scenarios.record import Record
+from locust_kvcache.contract.record import Record
 from tests.analysis.synthetic import write_run
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "h200"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from scenarios.record import Record
+from locust_kvcache.contract.record import Record
 
 RUN_JSON: dict[str, Any] = {
     "format": 1,

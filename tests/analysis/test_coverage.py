@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis import intervals
-from analysis.comparison import compare_pairs
+from locust_kvcache.analysis.stats import intervals
+from locust_kvcache.analysis.stats.comparison import compare_pairs
 
 RUNS = 1000
 

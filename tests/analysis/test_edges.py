@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from analysis.commands import run_text
-from analysis.comparison_page import comparison_page, comparison_text
-from analysis.pages import run_page
-from analysis.pipeline import analyse_folder
-from analysis.report import render_html, render_markdown
-from analysis.run_comparison import compare_runs
-from scenarios.record import Record
+from locust_kvcache.analysis.across_runs.run_comparison import compare_runs
+from locust_kvcache.analysis.pipeline import analyse_folder
+from locust_kvcache.analysis.report.comparison_page import comparison_page, comparison_text
+from locust_kvcache.analysis.report.console import run_text
+from locust_kvcache.analysis.report.files import render_html, render_markdown
+from locust_kvcache.analysis.report.pages import run_page
+from locust_kvcache.contract.record import Record
 from tests.analysis.synthetic import Truth, make_records, write_run
 
 TRUTH = Truth(sessions=4, turns=5, noise=0.05)

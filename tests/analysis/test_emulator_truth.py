@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from analysis.pipeline import Analysis, analyse_folder
-from emulator.deployment import Deployment, Job
-from emulator.simulation import Simulation
-from emulator.spec import HandOff, Profile, ServerSpec, Timing
-from emulator.tiers import TierSpec
-from scenarios.record import Record
+from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
+from locust_kvcache.contract.record import Record
+from locust_kvcache.emulator.deployment import Deployment, Job
+from locust_kvcache.emulator.simulation import Simulation
+from locust_kvcache.emulator.spec import HandOff, Profile, ServerSpec, Timing
+from locust_kvcache.emulator.tiers import TierSpec
 from tests.analysis.synthetic import Truth as RunTruth
 from tests.analysis.synthetic import write_run
 

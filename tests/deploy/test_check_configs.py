@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from analysis import check_configs
-from analysis.config_rules import memory_gib
-from scenarios.errors import BadInput
+from locust_kvcache.analysis.commands import check_configs
+from locust_kvcache.analysis.server_configs.config_rules import memory_gib
+from locust_kvcache.contract.errors import BadInput
 
 GOOD: dict[str, Any] = {
     "chunk_size": 256,

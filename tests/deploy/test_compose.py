@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from analysis.compose_rules import command_words
-from scenarios.deployment import load_deployment
+from locust_kvcache.analysis.server_configs.compose_rules import command_words
+from locust_kvcache.contract.deployment import load_deployment
 from tests.deploy.compose import DOCKER_COMPOSE, FILE, ROOT, load, services
 
 ALWAYS = {"locust-master", "locust-worker", "prometheus", "grafana"}

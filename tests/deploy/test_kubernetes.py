@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from analysis.check_configs import load
-from analysis.config_rules import REFUSED, lmcache_findings, memory_gib
-from scenarios.deployment import load_deployment
+from locust_kvcache.analysis.commands.check_configs import load
+from locust_kvcache.analysis.server_configs.config_rules import REFUSED, lmcache_findings, memory_gib
+from locust_kvcache.contract.deployment import load_deployment
 from tests.deploy.compose import ROOT, services
 
 FOLDER = ROOT / "configs/kubernetes"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from analysis.compose_rules import command_words
+from locust_kvcache.analysis.server_configs.compose_rules import command_words
 from tests.conftest import ROOT, free_port, wait_for
 from tests.deploy.compose import services
 from tests.deploy.test_real_store import STORE_PYTHON, importable
@@ -50,7 +50,7 @@ def network() -> Iterator[Network]:
     network, started = Network(), []
     for name, service in services("emulator", EMULATOR_TIME_SCALE="0.01").items():
         if name.startswith("emulator-"):
-            command = [sys.executable, "-m", "emulator", *network.here(command_words(service))]
+            command = [sys.executable, "-m", "locust_kvcache.emulator", *network.here(command_words(service))]
             started.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL))
     try:
         for port, path in (

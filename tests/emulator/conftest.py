@@ -23,7 +23,7 @@ def serve() -> Iterator[Serve]:
 
     def start(*args: str, **env: str) -> str:
         port = free_port()
-        command = [sys.executable, "-m", "emulator", "--port", str(port), "--profile", "cpu_tiny", *args]
+        command = [sys.executable, "-m", "locust_kvcache.emulator", "--port", str(port), "--profile", "cpu_tiny", *args]
         processes.append(subprocess.Popen(command, cwd=ROOT, env={**os.environ, **env}, stdout=subprocess.DEVNULL))
         wait_for(lambda: requests.get(f"http://127.0.0.1:{port}/health", timeout=1).ok, what="the emulator")
         return f"http://127.0.0.1:{port}"

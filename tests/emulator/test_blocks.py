@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator.blocks import BlockPool, block_hashes
-from emulator.tiers import Link, Tier, TierSpec
+from locust_kvcache.emulator.blocks import BlockPool, block_hashes
+from locust_kvcache.emulator.tiers import Link, Tier, TierSpec
 
 prompts = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=40), min_size=1, max_size=12)
 

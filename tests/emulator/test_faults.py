@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from emulator.faults import CATALOGUE, Rule, make_rule, parse_rule
+from locust_kvcache.emulator.faults import CATALOGUE, Rule, make_rule, parse_rule
 from tests.conftest import wait_for
 from tests.emulator.conftest import Serve
 from tests.emulator.raw import Raw, ask_raw

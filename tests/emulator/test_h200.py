@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 
-from emulator.deployment import Deployment
-from emulator.simulation import Simulation
-from emulator.spec import load_profile
-from emulator.tiers import TierSpec
+from locust_kvcache.emulator.deployment import Deployment
+from locust_kvcache.emulator.simulation import Simulation
+from locust_kvcache.emulator.spec import load_profile
+from locust_kvcache.emulator.tiers import TierSpec
 from tests.emulator.virtual import drive, prompt
 
 LMCACHE = TierSpec(256, 64e9, 60e9, 20e9, load="sync", whole_prompt_hit="token")

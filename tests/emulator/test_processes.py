@@ -33,7 +33,7 @@ def cluster() -> Iterator[Cluster]:
 
     def start(role: str, *args: str) -> str:
         port = free_port()
-        command = [sys.executable, "-m", "emulator", "--port", str(port), "--role", role, "--profile", "cpu_tiny"]
+        command = [sys.executable, "-m", "locust_kvcache.emulator", "--port", str(port), "--role", role, "--profile", "cpu_tiny"]
         processes.append(
             subprocess.Popen([*command, "--time-scale", "0.3", *args], cwd=ROOT, env=os.environ, stdout=subprocess.DEVNULL)
         )

@@ -145,7 +145,12 @@ def test_a_key_is_asked_for(serve: Serve) -> None:
 )
 def test_wrong_arguments_are_explained(args: tuple[str, ...], says: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "emulator", *args], cwd=ROOT, capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-m", "locust_kvcache.emulator", *args],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
     )
     assert done.returncode == 2
     assert says in done.stderr

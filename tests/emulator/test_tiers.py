@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from emulator.deployment import Deployment
-from emulator.mooncake import TEMPLATE, metrics_page
-from emulator.work import Work
+from locust_kvcache.emulator.deployment import Deployment
+from locust_kvcache.emulator.mooncake import TEMPLATE, metrics_page
+from locust_kvcache.emulator.work import Work
 from tests.emulator.virtual import Timed, deployment, drive, prompt
 
 PROFILE = "cpu_tiny_two_tiers"

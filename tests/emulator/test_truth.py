@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import requests
 
-from emulator.deployment import Job
-from emulator.simulation import Simulation
-from emulator.truth import Passage, TruthLog
+from locust_kvcache.emulator.deployment import Job
+from locust_kvcache.emulator.simulation import Simulation
+from locust_kvcache.emulator.truth import Passage, TruthLog
 from tests.conftest import ROOT, free_port, wait_for
 from tests.emulator.conftest import Serve
 from tests.emulator.raw import ask_raw
@@ -114,7 +114,17 @@ def test_the_list_is_bounded_and_can_be_emptied(url: str) -> None:
 
 def test_the_emulator_says_how_late_it_was() -> None:
     port = free_port()
-    command = [sys.executable, "-m", "emulator", "--port", str(port), "--profile", "cpu_tiny", "--time-scale", "0.1"]
+    command = [
+        sys.executable,
+        "-m",
+        "locust_kvcache.emulator",
+        "--port",
+        str(port),
+        "--profile",
+        "cpu_tiny",
+        "--time-scale",
+        "0.1",
+    ]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     wait_for(lambda: requests.get(f"http://127.0.0.1:{port}/health", timeout=1).ok, what="the emulator")
     ask_raw(f"http://127.0.0.1:{port}")

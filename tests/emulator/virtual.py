@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from emulator.deployment import Deployment, Job
-from emulator.simulation import Simulation
-from emulator.spec import load_profile
+from locust_kvcache.emulator.deployment import Deployment, Job
+from locust_kvcache.emulator.simulation import Simulation
+from locust_kvcache.emulator.spec import load_profile
 
 
 @dataclass

@@ -37,7 +37,7 @@ def _process(command: list[str], alive_url: str) -> Iterator[None]:
 @contextmanager
 def emulator(*args: str, alive: str = "health") -> Iterator[str]:
     url = f"http://127.0.0.1:{free_port()}"
-    with _process([sys.executable, "-m", "emulator", "--port", url.rsplit(":", 1)[1], *args], f"{url}/{alive}"):
+    with _process([sys.executable, "-m", "locust_kvcache.emulator", "--port", url.rsplit(":", 1)[1], *args], f"{url}/{alive}"):
         yield url
 
 

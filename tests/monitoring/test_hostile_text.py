@@ -11,9 +11,9 @@ import pytest
 from flask import Flask
 from gevent.pywsgi import WSGIServer
 
-from locustfiles._live import Live
-from locustfiles._live_page import attach
-from locustfiles._live_tab import COLUMNS
+from locust_kvcache.loadgen.run.live_statistics import Live
+from locust_kvcache.loadgen.web.kvcache_tab import COLUMNS
+from locust_kvcache.loadgen.web.live_page import attach
 from tests.monitoring.chrome import BINARY, chromium
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="no chromium on this machine: the browser test needs one")

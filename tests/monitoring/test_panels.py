@@ -17,7 +17,7 @@ import yaml
 
 from benchmarks.panels import DASHBOARD, Line, _with_gaps, draw, expressions, panels
 from tests.conftest import ROOT, wait_for
-from tests.locustfiles.test_rounds import swarm
+from tests.loadgen.master.test_coordinator import swarm
 from tests.monitoring.servers import FIXTURES, emulator, prometheus, recorded, web_ui
 
 REAL_PAGES = ("vllm_prefiller", "vllm_decoder", "lmcache_in_process", "lmcache_server", "mooncake_client", "mooncake_master")

@@ -19,7 +19,7 @@ load() { # the load generator in an environment of its own, not vLLM's; SIGINT a
 serve() { # MODEL MODE KV
   [ -f "$V/vllm-8000.pid" ] && bash "$LAB/stop_vllm.sh"
   if [ "${SERVER:-vllm}" = emulator ]; then
-    setsid "$PY" -m emulator --port 8000 --profile h200_qwen_72b_fp8 --time-scale 0.05 --model "${1#model-}" >/tmp/kv-emulator.log 2>&1 </dev/null & sleep 2; return
+    setsid "$PY" -m locust_kvcache.emulator --port 8000 --profile h200_qwen_72b_fp8 --time-scale 0.05 --model "${1#model-}" >/tmp/kv-emulator.log 2>&1 </dev/null & sleep 2; return
   fi
   MODEL=$1 MODE=$2 KV=$3 timeout 330 bash "$LAB/start_vllm.sh"; cp "$V/vllm-8000.log" /tmp/kv-results/"vllm-$1-$3-${LMCACHE_CHUNK_SIZE:-}.log"
 }

@@ -1,1 +1,0 @@
-"""An OpenAI-compatible server with a KV cache whose truth is known. See emulator/README.md."""

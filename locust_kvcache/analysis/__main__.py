@@ -1,0 +1,76 @@
+"""python -m analysis RUN_DIR [RUN_DIR2 ...]: checks and analyses runs, writes stats.json and the report, prints the tables."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from locust_kvcache.analysis.pipeline import analyse_folder
+from locust_kvcache.analysis.reading.stats_file import write_stats
+from locust_kvcache.analysis.report import ci
+from locust_kvcache.analysis.report.console import EXIT_NOT_COMPARABLE, gate, run_command, run_text
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.slo import parse_slo
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="folder of a run, e.g. results/NAME")
+    parser.add_argument("--no-report", action="store_true", help="write stats.json only")
+    parser.add_argument("--gate", action="store_true", help="exit 1 if a target fails, 2 if a run is incomplete")
+    parser.add_argument("--warmup-requests", type=int, default=0, metavar="N", help="label the first N requests of each round")
+    parser.add_argument(
+        "--slo",
+        nargs="+",
+        default=[],
+        metavar="NAME=MS",
+        help="limits for the goodput: ttft_ms=2000 tpot_ms=50 e2e_ms=... (default: the deployment's)",
+    )
+    ci.add_arguments(parser)
+    return parser.parse_args()
+
+
+def analyse_one(folder: Path, report: bool, warmup_requests: int, slo: dict[str, float]) -> dict:
+    """Write stats.json and the report of one run, print its tables, return its statistics."""
+    analysis = analyse_folder(folder, warmup_requests, slo)
+    files = [folder / "stats.json"]
+    try:
+        write_stats(files[0], analysis.stats)
+        if report:
+            from locust_kvcache.analysis.report.files import (
+                write_report,  # matplotlib takes a second to import: only where it draws
+            )
+
+            files += write_report(analysis, folder / "report", ("html", "markdown"), charts=True)
+    except OSError as error:
+        raise BadInput(
+            f"{error.filename or folder}: cannot be written: {error.strerror}. Check the folder's permissions."
+        ) from error
+    print(run_text(analysis.stats))
+    print("\nFiles\n" + "\n".join(f"  {path}" for path in files if path.suffix in (".json", ".html", ".md")), flush=True)
+    return analysis.stats
+
+
+def main() -> int:
+    args = parse_arguments()
+    all_stats = []
+    for number, folder in enumerate(args.runs):
+        if number:
+            print("\n" + "=" * 100 + "\n")
+        all_stats.append(analyse_one(folder, not args.no_report, args.warmup_requests, parse_slo(args.slo)))
+    code = gate(all_stats, [target for stats in all_stats for target in stats["targets"]])
+    if args.junit or args.json or args.summary:
+        if len(all_stats) > 1:
+            raise BadInput(
+                "--junit, --json and --summary describe one run; give one RUN_DIR, or compare runs with compare_results"
+            )
+        print("\n".join(f"  {path}" for path in ci.write_files(args, ci.run_outcome(all_stats[0], code))))
+    if args.gate:
+        return code
+    contradicts = any(stats["run"].get("complete") is True and not stats["complete"] for stats in all_stats)
+    return EXIT_NOT_COMPARABLE if contradicts else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,96 @@
+"""Two to eight analysed runs come in, a table of their conditions goes out: what is the same, what differs, what forbids comparing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from locust_kvcache.analysis.basics.problems import Problem
+
+SAME, DIFFERS, FORBIDS = "same", "differs", "differs: not comparable"
+TOKEN_TOLERANCE = 0.05
+# path in run.json -> (label, whether a difference forbids the comparison)
+CONDITIONS: dict[str, tuple[str, bool]] = {
+    "deployment.name": ("deployment", False),
+    "deployment.kind": ("kind of deployment", False),
+    "deployment.gpus": ("GPUs", False),
+    "model": ("model", True),
+    "scenarios": ("plan: scenarios", True),
+    "seed": ("plan: seed", True),
+    "rounds_planned": ("rounds", True),
+    "users": ("load: users", True),
+    "arrival": ("load: arrival", True),
+    "spawn_rate": ("load: spawn rate", False),
+    "workers": ("workers", False),
+    "server.version": ("server version", False),
+    "server.block_size_tokens": ("block size, tokens", False),
+    "server.api": ("API", False),
+    "versions": ("software of the load", False),
+}
+
+
+@dataclass(frozen=True)
+class Condition:
+    name: str
+    values: tuple[str, ...]
+    state: str
+
+
+def walk(value: Any, path: str) -> Any:
+    """The entry at a dotted path, None where the way ends."""
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def compare_conditions(runs: list[dict[str, Any]], requests: list[pd.DataFrame], accepted: frozenset[str]) -> list[Condition]:
+    """Each condition with its value per run (run.json), then the token counts as measured. `accepted` names allowed differences."""
+    found = []
+    for path, (label, forbids) in CONDITIONS.items():
+        values = [walk(run, path) for run in runs]
+        same = all(value == values[0] for value in values)
+        state = SAME if same else FORBIDS if forbids and path.split(".")[-1] not in accepted else DIFFERS
+        shown = _short(path, values, same)
+        found.append(Condition(label, tuple(shown), state))
+    return [*found, *_token_counts(requests, accepted)]
+
+
+def _short(path: str, values: list[Any], same: bool) -> list[str]:
+    if path == "scenarios":
+        names = [", ".join(str(entry.get("name")) for entry in value or []) for value in values]
+        return names if same or len(set(names)) > 1 else [_differing(value, values[0]) for value in values]
+    return ["–" if value is None else json.dumps(value) if isinstance(value, dict | list) else str(value) for value in values]
+
+
+def _differing(scenarios: list[dict[str, Any]], first: list[dict[str, Any]]) -> str:
+    """Only the keys in which equally named scenarios differ from those of the first run (for the first itself: all names)."""
+    parts = []
+    for mine, other in zip(scenarios or [], first or [], strict=False):
+        changed = {key: mine.get(key) for key in {**mine, **other} if mine.get(key) != other.get(key)}
+        parts.append(f"{mine.get('name')}{': ' + json.dumps(changed) if changed else ''}")
+    return ", ".join(parts)
+
+
+def _token_counts(requests: list[pd.DataFrame], accepted: frozenset[str]) -> list[Condition]:
+    """Mean prompt and output tokens per successful request; more than 5 % apart is other work."""
+    found = []
+    for column, label in (("prompt_tokens", "prompt tokens per request"), ("output_tokens", "output tokens per request")):
+        means = [float(frame.loc[frame["ok"], column].mean()) if len(frame) else float("nan") for frame in requests]
+        known = [mean for mean in means if mean == mean]
+        spread = max(known) / min(known) - 1 if known and min(known) > 0 else 0.0
+        state = SAME if spread == 0 else DIFFERS if spread <= TOKEN_TOLERANCE or column in accepted else FORBIDS
+        found.append(Condition(label, tuple("–" if mean != mean else f"{mean:,.1f}" for mean in means), state))
+    return found
+
+
+def condition_problems(conditions: list[Condition]) -> list[Problem]:
+    """An error per condition that forbids the comparison."""
+    return [
+        Problem("error", "not_comparable", f"Not comparable: {condition.name} differs ({' / '.join(condition.values)[:300]}).",
+                "Run both with the same value, or accept the difference with --accept.")
+        for condition in conditions
+        if condition.state == FORBIDS
+    ]  # fmt: skip

@@ -1,0 +1,135 @@
+"""Analyses of two to eight runs come in, a RunComparison goes out: conditions first, then effects against the first run, targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from locust_kvcache.analysis.across_runs import conditions
+from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
+from locust_kvcache.analysis.pipeline import Analysis
+from locust_kvcache.analysis.stats import comparison, targets
+
+MAX_RUNS = 8
+WINDOWS = ("cold", "hit")
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """`effects` has one row per contender, window (cold / hit by round), scenario, metric and statistic; baseline is the first run."""
+
+    runs: tuple[Analysis, ...]
+    names: tuple[str, ...]
+    conditions: tuple[conditions.Condition, ...]
+    effects: pd.DataFrame
+    targets: tuple[dict[str, Any], ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def comparable(self) -> bool:
+        return not any(problem.severity == "error" for problem in self.problems)
+
+
+def compare_runs(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -> RunComparison:
+    """All runs against the first; what is not comparable keeps its numbers and loses its verdicts."""
+    stats = [run.stats for run in runs]
+    found = conditions.compare_conditions([entry["run"] for entry in stats], [run.requests for run in runs], accepted)
+    names = run_names(runs)
+    problems = conditions.condition_problems(found)
+    for run, name in zip(runs, names, strict=True):
+        if not run.stats["complete"]:
+            first = run.stats["problems"][0]["text"] if run.stats["problems"] else ""
+            problems.append(Problem("error", "incomplete", f"{name} is incomplete. {first}", "Compare whole runs."))
+    effects = _effects(runs, names)
+    if problems:
+        effects = effects.assign(verdict=effects["verdict"].where(effects["verdict"].isna(), "not comparable"))
+    warnings = [
+        Problem(row["severity"], row["code"], f"{name}: {row['text']}", row["what_to_do"])
+        for run, name in zip(runs, names, strict=True)
+        for row in run.stats["problems"]
+        if row["severity"] == "warning"
+    ]
+    return RunComparison(tuple(runs), tuple(names), tuple(found), effects, tuple(_targets(runs, effects, names)),
+                         tuple(sorted_problems([*problems, *warnings])))  # fmt: skip
+
+
+def run_names(runs: list[Analysis]) -> list[str]:
+    """The deployment's name where that tells the runs apart, else the run's."""
+    deployments = [str((run.stats["run"].get("deployment") or {}).get("name")) for run in runs]
+    if len(set(deployments)) == len(runs):
+        return deployments
+    ids = [run.run_id for run in runs]
+    return ids if len(set(ids)) == len(ids) else [f"{name} ({i})" for i, name in enumerate(ids, 1)]
+
+
+def _effects(runs: list[Analysis], names: list[str]) -> pd.DataFrame:
+    """Every contender against the first run; p-values adjusted over all contenders, windows and metrics together."""
+    base, tables = runs[0], []
+    for run, name in zip(runs[1:], names[1:], strict=True):
+        closed = all((r.stats["run"].get("arrival") or {}).get("kind", "closed") == "closed" for r in (base, run))
+        for window in WINDOWS:
+            before, after = (r.requests[r.requests["round_window"].astype(str).eq(window)] for r in (base, run))
+            pairs = comparison.pair_runs(before, after)
+            rounds = (_rounds(base, window), _rounds(run, window))
+            parts = [
+                comparison.effects(pairs),
+                comparison.rate_effects(*rounds, pairs, closed),
+                _per_gpu(runs[0], run, rounds, pairs, closed),
+            ]
+            tables += [part.assign(contender_run=name, window=window) for part in parts if len(part)]
+    empty = pd.DataFrame(columns=[*comparison.COLUMNS, "contender_run", "window"])
+    return comparison.add_verdicts(pd.concat(tables, ignore_index=True) if tables else empty)
+
+
+def _rounds(run: Analysis, window: str) -> pd.DataFrame:
+    rounds = run.table("rounds").reindex(columns=["scenario", "round", "wall_s", *comparison.RATES])
+    return rounds[rounds["round"].eq(1) if window == "cold" else rounds["round"].gt(1)]
+
+
+def gpus(run: Analysis) -> int | None:
+    value = (run.stats["run"].get("deployment") or {}).get("gpus")
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def _per_gpu(
+    base: Analysis, run: Analysis, rounds: tuple[pd.DataFrame, pd.DataFrame], pairs: pd.DataFrame, closed: bool
+) -> pd.DataFrame:
+    """Throughput per GPU where both counts are known and differ: more GPUs must not pass for a better deployment."""
+    counts = (gpus(base), gpus(run))
+    if counts[0] is None or counts[1] is None or counts[0] == counts[1]:
+        return pd.DataFrame(columns=comparison.COLUMNS)
+    before, after = (_divided(table, count) for table, count in zip(rounds, counts, strict=True))
+    table = comparison.rate_effects(before, after, pairs, closed)
+    return table[table["metric"].eq("requests_per_s")].assign(metric="requests_per_s_per_gpu")
+
+
+def _divided(rounds: pd.DataFrame, count: int | None) -> pd.DataFrame:
+    return rounds.assign(**{name: rounds[name].astype("float64") / (count or 1) for name in comparison.RATES})
+
+
+def _targets(runs: list[Analysis], effects: pd.DataFrame, names: list[str]) -> list[dict[str, Any]]:
+    """Each run's own targets, then PD against single where exactly these two kinds stand side by side."""
+    kinds = [(run.stats["run"].get("deployment") or {}).get("kind") for run in runs]
+    pd_against_single = len(runs) == 2 and sorted(map(str, kinds)) == ["non_disagg", "pd_disagg"]
+    judged = []
+    for run, name, kind in zip(runs, names, kinds, strict=True):
+        if not pd_against_single or kind == "pd_disagg":  # the single server is the yardstick there, not the candidate
+            judged += [{**row, "run": name} for row in run.stats["targets"] if row["target"] in targets.RUN_TARGETS]
+    if not pd_against_single:
+        return judged
+    single, pd_run = runs[kinds.index("non_disagg")], runs[kinds.index("pd_disagg")]
+    pair_name = f"{names[kinds.index('pd_disagg')]} / {names[kinds.index('non_disagg')]}"
+    scenarios = list(dict.fromkeys(row["scenario"] for row in pd_run.stats["rounds"]))
+    tables = {"pd_tpot_increase_max": comparison.effects(comparison.pair_runs(single.requests, pd_run.requests)),
+              "pd_hit_ttft_ratio_max": comparison.effects(_hit_against_cold(single, pd_run))}  # fmt: skip
+    judged += [{**row, "run": pair_name} for row in targets.judge_pair(pd_run.stats["run"]["targets"], tables, scenarios)]
+    return judged
+
+
+def _hit_against_cold(single: Analysis, pd_run: Analysis) -> pd.DataFrame:
+    """The same planned request: cold on the single server (it computes the prompt), in the later rounds on PD."""
+    cold = single.requests[single.requests["round_window"].astype(str).eq("cold")]
+    hit = pd_run.requests[pd_run.requests["round_window"].astype(str).eq("hit")]
+    return comparison.pair_runs(cold, hit.assign(round=1))

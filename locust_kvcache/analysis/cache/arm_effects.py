@@ -1,0 +1,79 @@
+"""Rounds that are arms (cold, gpu_hit, store_hit) come in, each one's change against cold goes out: rounds 2..n are not alike here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from locust_kvcache.analysis.basics.problems import Problem
+from locust_kvcache.analysis.stats import comparison
+
+SPLIT = "arm"
+BELOW = ("store", "cpu", "below")
+RATE_COLUMNS = (
+    "scenario", "round", "tokens_per_request", "extra_ttft_ms", "tokens_per_s", "gb_per_s", "gb_per_s_low", "gb_per_s_high",
+    "limit_gb_per_s", "plausible",
+)  # fmt: skip
+
+
+def arms_of(info: dict[str, Any]) -> dict[int, str]:
+    """Round -> arm, empty for a run without arms."""
+    return {number: str(arm) for number, arm in enumerate(info.get("arms") or [], start=1)}
+
+
+def arm_effects(info: dict[str, Any], records: pd.DataFrame, rounds: pd.DataFrame, closed: bool) -> pd.DataFrame:
+    """As the effects of a hit, for each later round by itself: columns of `effects`, with `round`; split is arm."""
+    tables = []
+    for number in list(arms_of(info))[1:]:
+        pairs = comparison.pair_two_rounds(records, 1, number)
+        if pairs.empty:
+            continue
+        rates = comparison.rate_effects(rounds[rounds["round"] == 1], rounds[rounds["round"] == number], pairs, closed)
+        both = [table for table in (comparison.effects(pairs), rates) if len(table)]
+        tables.append(comparison.add_verdicts(pd.concat(both, ignore_index=True)).assign(split=SPLIT, round=number))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*comparison.COLUMNS, "split", "round"])
+
+
+def load_rates(
+    verdicts: pd.DataFrame, records: pd.DataFrame, kv_bytes_per_token: float | None, limit_gb_per_s: float
+) -> pd.DataFrame:
+    """What loading KV from below the GPU costs, against the same requests hit on the GPU (one row per such round).
+
+    rate = tokens from below per request / (mean TTFT of the arm - mean TTFT of the GPU hit), over the same planned requests, with
+    computing the rest of a chunk in it. A rate above `limit_gb_per_s` is not possible: one of the two arms was not what it was taken for.
+    """
+    rows = []
+    for scenario, group in verdicts.groupby("scenario", sort=False):
+        gpu = group.loc[group["tier"].eq("gpu"), "round"]
+        for row in group[group["tier"].isin(BELOW)].to_dict("records") if len(gpu) else []:
+            pairs = comparison.pair_two_rounds(records[records["scenario"].eq(scenario)], int(gpu.iloc[0]), int(row["round"]))
+            if pairs.empty:
+                continue
+            table = comparison.effects(pairs)
+            ttft = table[table["metric"].eq("ttft_ms") & table["statistic"].eq("mean")].iloc[0]
+            tokens = float(row["below_tokens"]) / len(pairs)
+            rates = [_rate(tokens, ttft[key]) for key in ("difference", "difference_high", "difference_low")]
+            gb = [rate * kv_bytes_per_token / 1e9 if rate and kv_bytes_per_token else None for rate in rates]
+            plausible = None if gb[0] is None else gb[0] <= limit_gb_per_s
+            rows.append((scenario, row["round"], tokens, ttft["difference"], rates[0], *gb, limit_gb_per_s, plausible))
+    return pd.DataFrame(rows, columns=RATE_COLUMNS)
+
+
+def _rate(tokens: float, extra_ms: float | None) -> float | None:
+    """Tokens per second; None where the load cost nothing that could be measured."""
+    return tokens / (extra_ms / 1000) if extra_ms is not None and extra_ms > 0 else None
+
+
+def implausible(rates: pd.DataFrame) -> list[Problem]:
+    """Load rates that no link carries: flagged, not reported as a fact."""
+    return [
+        Problem(
+            "warning",
+            "load_rate",
+            f"Round {row['round']} of {row['scenario']} seems to load {row['gb_per_s']:,.1f} GB/s; the link carries "
+            f"{row['limit_gb_per_s']:,.0f}.",
+            "The GPU-hit arm holds overhead that this one has not, or not all KV was moved: do not quote the rate.",
+        )
+        for row in rates[rates["plausible"].eq(False)].to_dict("records")
+    ]

@@ -1,0 +1,132 @@
+"""Records and scrapes come in, what caches of given sizes could have served beside what was served goes out, over time.
+
+cache_efficiency = tokens served from the cache / tokens that the ideal cache would have served. Ideal caches: one without limit (the
+plan's `planned_cached_tokens`), and least-recently-used ones of the size that each tier reported, in whole blocks.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from locust_kvcache.analysis.servers.server_counters import label
+
+BINS = 24
+MAX_TOUCHES = 4_000_000  # blocks over all requests; beyond it a simulation would take longer than the rest of the analysis
+ENDLESS = "endless"
+COLUMNS = [
+    "scenario",
+    "round",
+    "at_s",
+    "cache",
+    "capacity_tokens",
+    "prompt_tokens",
+    "ideal_tokens",
+    "evicted_tokens",
+    "served_tokens",
+]
+Key = tuple[str, int]  # scenario, request_index
+
+
+def capacities(scrapes: list[dict[str, Any]], kv_bytes_per_token: float | None, given: dict[str, float]) -> dict[str, int]:
+    """Tokens by tier: what the engines that prefill (together) and the store's master report, else what the deployment file says."""
+    found = {"gpu": given.get("gpu_tokens", 0.0)}
+    if kv_bytes_per_token:
+        found |= {tier: given.get(f"{tier}_gb", 0.0) * 1e9 / kv_bytes_per_token for tier in ("cpu", "store")}
+    engines: dict[tuple[Any, str], float] = {}
+    for scrape in scrapes:
+        samples = scrape.get("samples") or {}
+        for name in samples:
+            labels = name.partition("{")[2]
+            blocks, size = (label(labels, key) for key in ("num_gpu_blocks", "block_size"))
+            mine = name.startswith("vllm:cache_config_info{") and scrape.get("role") in ("prefiller", "server")
+            if mine and blocks.isdigit() and size.isdigit():
+                keeps = label(labels, "enable_prefix_caching") != "False"  # else blocks are freed with their request
+                engines[scrape.get("url"), label(labels, "engine")] = float(int(blocks) * int(size)) if keeps else 0.0
+        if samples.get("master_total_capacity_bytes") and kv_bytes_per_token:
+            found["store"] = samples["master_total_capacity_bytes"] / kv_bytes_per_token
+    if engines:
+        found["gpu"] = sum(engines.values())
+    return {tier: int(tokens) for tier, tokens in found.items() if tokens}
+
+
+def chains(records: pd.DataFrame, block: int) -> dict[Key, list[int]]:
+    """Each planned request's blocks, prompt and answer, as numbers: equal where the plan says that two prompts share them.
+
+    `shares_prefix_with` names the earlier request that shares most, so these links hold the whole tree of prefixes.
+    """
+    known = records[records["prompt_tokens"].notna()].sort_values(["scenario", "request_index", "round"])
+    first = known[known["round"].eq(1)].drop_duplicates(["scenario", "request_index"])
+    found: dict[Key, list[int]] = {}
+    fresh = 0
+    columns = ["scenario", "request_index", "shares_prefix_with", "planned_cached_tokens", "prompt_tokens", "output_tokens"]
+    for scenario, index, source, shared, prompt, output in first[columns].itertuples(index=False):
+        length = int(prompt + (output if output == output else 0) - 1) // block
+        parent = found.get((str(scenario), int(source)), []) if source == source else []
+        same = parent[: int(shared) // block if shared == shared else 0][:length]
+        found[str(scenario), int(index)] = [*same, *range(fresh, fresh + length - len(same))]
+        fresh += length - len(same)
+    return found
+
+
+def lru_tokens(records: pd.DataFrame, blocks: dict[Key, list[int]], capacity_tokens: int, block: int) -> pd.DataFrame:
+    """Columns ideal_tokens, what an LRU cache of this size holds of each prompt when it is sent, and evicted_tokens, what it drops for it.
+
+    In the order of `started_at_s`, as the index says. A prompt's last blocks go first, as in vLLM; its last token is never served.
+    """
+    cache: OrderedDict[int, None] = OrderedDict()
+    ordered = records[records["prompt_tokens"].notna()].sort_values("started_at_s", kind="stable")
+    found = []
+    for scenario, index, prompt in ordered[["scenario", "request_index", "prompt_tokens"]].itertuples(index=False):
+        mine = blocks.get((str(scenario), int(index)), [])
+        hit, most = 0, int(prompt - 1) // block
+        while hit < min(most, len(mine)) and mine[hit] in cache:
+            hit += 1
+        for number in reversed(mine):
+            cache[number] = None
+            cache.move_to_end(number)
+        evicted = max(0, len(cache) - capacity_tokens // block)
+        for _ in range(evicted):
+            cache.popitem(last=False)
+        found.append((float(hit * block), float(evicted * block)))
+    return pd.DataFrame(found, index=ordered.index, columns=["ideal_tokens", "evicted_tokens"])
+
+
+def over_time(records: pd.DataFrame, block: int, sizes: dict[str, int], arms: bool) -> tuple[pd.DataFrame, str | None]:
+    """COLUMNS: a row per scenario, round, time bin and ideal cache, over requests whose cached tokens were reported and believed.
+
+    Empty where nothing was reported. With it why there is no tier's cache, only the one without limit; None where tiers are there.
+    """
+    believed = ["reported_cached_tokens", "planned_cached_tokens", "prompt_tokens"]
+    told = records[records["ok"] & records[believed].notna().all(axis=1)]
+    if told.empty:
+        return pd.DataFrame(columns=COLUMNS), "no cached tokens were reported, or none that can be believed"
+    endless = pd.DataFrame({"ideal_tokens": told["planned_cached_tokens"], "evicted_tokens": 0.0})
+    tables = [_binned(told, ENDLESS, None, endless)]
+    if arms:
+        return tables[0], "--arms empties tiers on purpose, which no simulation follows"
+    if not sizes:
+        return tables[0], "no tier's size is known (`metrics` of the deployment file, or its `capacity`)"
+    blocks = chains(records, block)
+    touches = sum(len(mine) for mine in blocks.values()) * records["round"].nunique()
+    if touches > MAX_TOUCHES:
+        return tables[0], f"{touches:,} blocks would have to be followed; at most {MAX_TOUCHES:,} are"
+    tables += [_binned(told, tier, tokens, lru_tokens(records, blocks, tokens, block)) for tier, tokens in sizes.items()]
+    return pd.concat(tables, ignore_index=True), None
+
+
+def _binned(told: pd.DataFrame, name: str, capacity_tokens: int | None, ideal: pd.DataFrame) -> pd.DataFrame:
+    """Sums per bin; bins of equal length over each scenario, `at_s` from its first request to the bin's middle."""
+    begun = told.groupby("scenario", observed=True)["started_at_s"].transform("min")
+    since = told["started_at_s"] - begun
+    length = since.groupby(told["scenario"], observed=True).transform("max").clip(lower=1e-9) / BINS
+    place = np.minimum(since // length, BINS - 1)
+    frame = pd.DataFrame({
+        "scenario": told["scenario"].astype(str), "round": told["round"], "at_s": (place + 0.5) * length,
+        "prompt_tokens": told["prompt_tokens"], **ideal.reindex(told.index), "served_tokens": told["reported_cached_tokens"],
+    })  # fmt: skip
+    table = frame.groupby(["scenario", "round", "at_s"], sort=False).sum().reset_index().sort_values(["scenario", "at_s"])
+    return table.assign(cache=name, capacity_tokens=float("nan") if capacity_tokens is None else float(capacity_tokens))[COLUMNS]

@@ -1,0 +1,185 @@
+"""Rounds with their tokens and the servers' counters come in, one verdict per round goes out: was cold cold, which tier answered a hit?
+
+A round's name (cold, gpu_hit, store_hit) is an intention. Verdicts go by evidence: counters of the role that looks prompts up (prefiller,
+else server), else the cached tokens that answers reported and that were not rejected.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from locust_kvcache.analysis.basics.number_text import percent
+from locust_kvcache.analysis.basics.plain_values import rows_of
+from locust_kvcache.analysis.basics.problems import Problem
+from locust_kvcache.analysis.servers.kv_transfers import LOAD
+
+COLD, BY_NONCE, CONTAMINATED, UNKNOWN, NO_HIT = "cold proven", "cold by nonce", "contaminated", "unknown", "nothing hit"
+DOMINANT = 0.9  # share of the cached tokens that one tier must have served to give its name
+WANTED_TIER = {"gpu_hit": "gpu", "cpu_hit": "cpu", "store_hit": "store"}
+LOOKUP_ROLES = ("prefiller", "server")
+FULL = 0.9  # share of the planned cached tokens below which a hit is a partial one
+TOKENS = ("prompt_tokens", "cached_tokens", "allowed_tokens", "gpu_tokens", "below_tokens", "computed_tokens")
+COLUMNS = ("scenario", "round", "arm", "verdict", "tier", *TOKENS, "evidence", "text")
+Facts = dict[str, Any]
+
+
+def judge(rounds: pd.DataFrame, info: Facts, tiers: pd.DataFrame, traffic: pd.DataFrame, block: int) -> pd.DataFrame:
+    """One row per scenario and round (COLUMNS); tokens are sums over the round."""
+    entries = {(entry.get("scenario"), entry.get("round")): entry for entry in info["rounds"]}
+    rows = []
+    for row in rows_of(rounds):
+        entry = entries.get((row["scenario"], row["round"]), {})
+        rows.append(_judge_round(row, entry, _source(row, tiers), _read_from_store(row, traffic), block, _nonce_given(info)))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _nonce_given(info: Facts) -> bool:
+    """The nonce was named on the command line: the prompts may have been sent before."""
+    return any(str(word).startswith("--nonce") for word in info.get("command") or [])
+
+
+def _source(row: Facts, tiers: pd.DataFrame) -> Facts | None:
+    """Tokens by source of the role that looks prompts up; None without its counters."""
+    mine = tiers[tiers["scenario"].eq(row["scenario"]) & tiers["round"].eq(row["round"])]
+    for role in LOOKUP_ROLES:
+        found = mine[mine["role"].eq(role)]
+        if len(found):
+            return {key: float(found[key].sum()) for key in ("gpu", "external", "computed")} | {"role": role}
+    return None
+
+
+def _read_from_store(row: Facts, traffic: pd.DataFrame) -> bool:
+    mine = traffic[
+        traffic["scenario"].eq(row["scenario"]) & traffic["round"].eq(row["round"]) & traffic["via"].eq("Mooncake store")
+    ]
+    return bool((mine["kind"].eq(LOAD) & (mine["bytes"] > 0)).any())
+
+
+def _judge_round(row: Facts, entry: Facts, source: Facts | None, from_store: bool, block: int, nonce_given: bool) -> Facts:
+    arm = entry.get("arm") or ("cold" if row["round"] == 1 else None)
+    requests = row["succeeded"] or 0
+    allowed = row["planned_cached_tokens"]
+    found: Facts = {key: row[key] for key in ("scenario", "round", "prompt_tokens")} | {"arm": entry.get("arm"), "tier": None}
+    found |= dict.fromkeys(("gpu_tokens", "below_tokens", "computed_tokens"))
+    if source is not None:
+        cached = source["gpu"] + source["external"]
+        found |= {"gpu_tokens": source["gpu"], "below_tokens": source["external"], "computed_tokens": source["computed"]}
+        found |= {"evidence": f"counters of the {source['role']}"}
+    else:
+        cached = row["reported_cached_tokens"]
+        found |= {"evidence": "cached tokens reported with the answers" if _known(cached) else "none"}
+    found |= {"cached_tokens": cached if _known(cached) else None, "allowed_tokens": allowed}
+    slack = block * requests
+    if arm == "cold":
+        verdict, text = _cold(cached, allowed, slack, source, nonce_given)
+    else:
+        tier = _tier(cached, slack, source, from_store)
+        found["tier"] = tier
+        verdict, text = _hit(tier, cached, row["prompt_tokens"], source)
+        if verdict not in (UNKNOWN, NO_HIT) and _known(allowed) and cached + slack < FULL * allowed:
+            verdict, text = f"partial {verdict}", f"{text}; the plan allows {allowed:,.0f}"
+    found |= {"evidence": found["evidence"] + _canary_says(entry)}
+    return found | {"verdict": verdict, "text": text}
+
+
+def _canary_says(entry: Facts) -> str:
+    """What a canary that was stored before said when it was asked again after the caches were emptied."""
+    canary = entry.get("canary") or {}
+    sources = {
+        "the GPU cache": canary.get("gpu_tokens"),
+        "a tier below": canary.get("external_tokens"),
+        "computing": canary.get("computed_tokens"),
+    }
+    if not any(sources.values()):
+        return ""
+    return ", a canary answered by " + " and ".join(name for name, tokens in sources.items() if tokens)
+
+
+def _known(value: Any) -> bool:
+    return value is not None and not pd.isna(value)
+
+
+def _cold(cached: Any, allowed: Any, slack: float, source: Facts | None, nonce_given: bool) -> tuple[str, str]:
+    """Cold is proven when no more was cached than the plan's own sharing within the round, within a block per request."""
+    if not _known(cached) or not _known(allowed):
+        if nonce_given:
+            return UNKNOWN, "nothing tells what was cached, and the nonce was given: its prompts may have been sent before"
+        return BY_NONCE, "nothing tells what was cached; the prompts start with a nonce that is fresh for this run"
+    beyond = cached - allowed
+    if beyond <= slack:
+        shared = f"; {allowed:,.0f} are shared within the round, as planned" if allowed else ""
+        return COLD, f"{cached:,.0f} tokens came from a cache{shared}"
+    where = ""
+    if source is not None:
+        where = f": {source['gpu']:,.0f} from the GPU cache, {source['external']:,.0f} from below"
+    return CONTAMINATED, f"{beyond:,.0f} tokens more were cached than the round itself can explain{where}"
+
+
+def _tier(cached: Any, slack: float, source: Facts | None, from_store: bool) -> str | None:
+    """gpu, cpu, store, below (LMCache or a store, not told apart), mixed; None where nothing hit or nothing tells."""
+    if source is None or not _known(cached) or cached <= slack:
+        return None
+    below = ("store" if from_store else "below") if source["external"] > 0 else "below"
+    if source["gpu"] >= DOMINANT * cached:
+        return "gpu"
+    return below if source["external"] >= DOMINANT * cached else "mixed"
+
+
+def _hit(tier: str | None, cached: Any, prompt: Any, source: Facts | None) -> tuple[str, str]:
+    if not _known(cached):
+        return UNKNOWN, "nothing tells what was cached"
+    share = f"{percent(cached / prompt)} of the prompt tokens came from a cache" if prompt else "no prompt tokens are known"
+    if source is None:
+        return ("hit, tier unknown" if cached else NO_HIT), share
+    parts = f"{share}: {source['gpu']:,.0f} from the GPU cache, {source['external']:,.0f} from below, {source['computed']:,.0f} computed"
+    if tier is None:
+        return NO_HIT, parts
+    names = {"gpu": "GPU hit", "store": "store hit", "below": "hit below the GPU", "mixed": "hit from several tiers"}
+    return names[tier], parts
+
+
+def answered_by(records: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Adds each request's round `verdict`, and `answered_by`: computed, or the tier where one tier answered its round, else cache.
+
+    Missing where nothing tells whether this request hit.
+    """
+    keys = ["scenario", "round"]
+    joined = records[keys].astype({"scenario": str}).merge(verdicts[[*keys, "verdict", "tier"]], on=keys, how="left")
+    named = joined["tier"].where(joined["tier"].isin(("gpu", "cpu", "store", "below")), "cache")
+    tier = named.where(records["window"].isin(("hit", "partial")).to_numpy())
+    answered = tier.mask(records["window"].eq("cold").to_numpy(), "computed")
+    return records.assign(verdict=joined["verdict"].to_numpy(), answered_by=answered.to_numpy())
+
+
+def problems_of(verdicts: pd.DataFrame, tiers: pd.DataFrame) -> list[Problem]:
+    """What a verdict says against a round: contaminated cold, an arm that another tier answered, a hit round without hits."""
+    engines = int(tiers.loc[tiers["role"].ne("decoder"), "engines"].max()) if tiers["role"].ne("decoder").any() else 1
+    shared = f"{engines} engines share the requests: one that comes to another engine than its prefix is computed again. " * (
+        engines > 1
+    )
+    found = []
+    for row in rows_of(verdicts):
+        where = f"Round {row['round']} of {row['scenario']}"
+        if row["verdict"] == CONTAMINATED:
+            todo = "Was the nonce used before, or does other traffic share these servers? Run again with a fresh nonce."
+            found.append(Problem("warning", "contaminated", f"{where} was not cold: {row['text']}.", todo))
+        wanted = WANTED_TIER.get(row["arm"] or "")
+        if wanted and row["verdict"] == NO_HIT:
+            todo = "Is the tier connected, and were its puts done? Try --preflight-only."
+            found.append(
+                Problem("warning", "arm_not_hit", f"{where} was to be a {row['arm']}, and nothing hit: {row['text']}.", todo)
+            )
+        if row["verdict"].startswith("partial "):
+            todo = f"{shared}Evicted, put only in part, or not yet put? Compare by evidence; see the tiers and the store's page."
+            severity = "warning" if wanted else "note"
+            found.append(Problem(severity, "partial_hit", f"{where} hit less than planned: {row['text']}.", todo))
+        if wanted and row["tier"] and row["tier"] != wanted and not (row["tier"] == "below" and wanted != "gpu"):
+            todo = "Its figures are not those of the tier it is named after. See cache_actions in run.json: was a reset refused?"
+            found.append(
+                Problem(
+                    "warning", "wrong_tier", f"{where} was to be a {row['arm']}, but is a {row['verdict']}: {row['text']}.", todo
+                )
+            )
+    return found

@@ -1,0 +1,143 @@
+"""Records come in, the same records labelled with their window go out, by two independent rules: the round, and the evidence.
+
+Rule "round": round 1 is `cold`, rounds 2..n are `hit`, whatever the cache did. Rule "evidence": what the server says it took from
+its cache, against what the plan says could have been there; docs/metrics.md has the table.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from locust_kvcache.analysis.basics.problems import Problem
+from locust_kvcache.analysis.cache.prefixes import siblings
+
+EVIDENCE = ("cold", "partial", "hit", "racing", "unknown", "warmup", "failed")
+BLOCK_SIZE_TOKENS = 16  # vLLM's default, where the server says nothing
+RULES = {
+    "round": "by round: round 1 is cold, later rounds are hit, whatever the cache did",
+    "evidence": "by evidence: the cached tokens that the server reported, against what the plan says could have been cached",
+}
+LYING_SHARE = 0.8  # of requests that nothing can have been cached for
+
+
+def label_windows(records: pd.DataFrame, block_size_tokens: int | None, warmup_requests: int = 0) -> pd.DataFrame:
+    """Adds `round_window` and `window`; no row is ever dropped.
+
+    In order of precedence: failed; warmup (the first `warmup_requests` sent of each round); racing; then by cached tokens.
+    """
+    block = block_size_tokens or BLOCK_SIZE_TOKENS
+    label = by_cached_tokens(records, block)
+    label = label.mask(is_racing(records, label), "racing")
+    if warmup_requests:
+        sent = records.groupby(["scenario", "round"], observed=True)["started_at_s"].rank(method="first")
+        label = label.mask(sent.le(warmup_requests), "warmup")
+    label = label.mask(~records["ok"], "failed")
+    round_window = pd.Series("cold", index=records.index).mask(records["round"].gt(1), "hit").mask(~records["ok"], "failed")
+    return records.assign(
+        window=pd.Categorical(label, categories=EVIDENCE),
+        round_window=pd.Categorical(round_window, categories=("cold", "hit", "failed")),
+    )
+
+
+def by_cached_tokens(records: pd.DataFrame, block: int) -> pd.Series:
+    """cold: less than one block reported (a chat template's few tokens may be cached). hit: all that the plan allows, less at most
+    one block; or, where the plan allows nothing or is unknown, all of the prompt but its last block. partial: between the two.
+    """
+    reported, planned = records["reported_cached_tokens"], records["planned_cached_tokens"]
+    whole_prompt = (records["prompt_tokens"] - 1) // block * block
+    allowed = planned.where(planned >= block, whole_prompt)
+    label = pd.Series("partial", index=records.index, dtype=object)
+    label = label.mask(reported.ge(allowed - block) & allowed.notna(), "hit")
+    label = label.mask(reported.lt(block), "cold")
+    return label.mask(reported.isna(), "unknown")
+
+
+def is_racing(records: pd.DataFrame, label: pd.Series) -> pd.Series:
+    """Whether another request was still computing this one's prefix: it started earlier and had no first token when this one started.
+
+    The other shares the prefix directly, and it did compute: cold or partial by evidence, or, without evidence, in round 1. Which of
+    them comes first is taken from the clock, not from the plan: users overtake each other. Workers' wall clocks are compared here;
+    they order requests, they don't measure.
+    """
+    computed = label.isin(["cold", "partial"]) | (label.eq("unknown") & records["round"].eq(1))
+    first_token_at_s = records["started_at_s"] + records["ttft_ms"] / 1000
+    table = records[["scenario", "round", "started_at_s"]].assign(
+        prefix=siblings(records), busy_until_s=first_token_at_s.where(computed).fillna(-1.0)
+    )
+    table = table.sort_values("started_at_s", kind="stable")
+    by_prefix = table.groupby(["scenario", "round", "prefix"], observed=True)["busy_until_s"]
+    busy_before_s = (
+        by_prefix.cummax().groupby([table["scenario"], table["round"], table["prefix"]], observed=True).shift(fill_value=-1.0)
+    )
+    return (busy_before_s > table["started_at_s"]).reindex(records.index)
+
+
+def check_evidence(
+    records: pd.DataFrame, block_size_tokens: int | None, prefiller: pd.DataFrame | None = None
+) -> tuple[pd.DataFrame, list[Problem]]:
+    """The records, with `reported_cached_tokens` removed where it cannot be true, and what is wrong with the evidence.
+
+    Requests of round 1 that the plan shares with nobody start with this run's nonce: nothing of them can be cached. A server that
+    reports (nearly) all of such a prompt as cached counts loaded KV as cached, as vLLM's decoders do under PD (issues 43370, 47136),
+    or the same nonce was sent before. `prefiller` (columns scenario, round, cached_tokens) holds the prefiller's own count where there
+    is one: a decoder that loaded only a part of a prompt lies by that part, and only the counters show it.
+    """
+    block = block_size_tokens or BLOCK_SIZE_TOKENS
+    if (lie := _beyond_the_prefiller(records, block, prefiller)) is not None:
+        return records.assign(reported_cached_tokens=float("nan")), [lie]
+    ok = records[records["ok"]]
+    place = ok.groupby([ok["scenario"], ok["round"], siblings(ok)], observed=True)["started_at_s"].rank(method="first")
+    first = ok["round"].eq(1) & ok["planned_cached_tokens"].eq(0) & ~place.gt(1)  # the plan's first, and first in time
+    fresh = ok[first & ok["reported_cached_tokens"].notna()]
+    problems = _unreported(ok)
+    if fresh.empty:
+        return records, problems
+    near_all = fresh["reported_cached_tokens"] >= fresh["prompt_tokens"] - 1 - 2 * block
+    impossible = near_all & fresh["reported_cached_tokens"].ge(block)
+    if impossible.mean() >= LYING_SHARE:
+        text = (
+            f"{int(impossible.sum())} of {len(fresh)} requests with a never-seen prefix were reported as (nearly) wholly cached. The "
+            "reported cached tokens are rejected, and no request is labelled cold or hit by them."
+        )
+        way_out = (
+            "Under PD read the prefiller's counters (`metrics` in the deployment file); or was the run's --nonce sent before?"
+        )
+        return records.assign(reported_cached_tokens=float("nan")), [
+            *problems,
+            Problem("warning", "cached_tokens_lie", text, way_out),
+        ]
+    warm = int(fresh["reported_cached_tokens"].ge(block).sum())
+    if warm:
+        text = f"{warm} of {len(fresh)} requests with a never-seen prefix were served from a cache: round 1 is not wholly cold."
+        problems.append(Problem("warning", "not_cold", text, "Use a fresh nonce (the default), and compare by evidence."))
+    return records, problems
+
+
+def _beyond_the_prefiller(records: pd.DataFrame, block: int, prefiller: pd.DataFrame | None) -> Problem | None:
+    """In the cold round, where both are known: more reported as cached than the prefiller found, by over a block per request."""
+    ok = records[records["ok"] & records["round"].eq(1)]
+    if prefiller is None or prefiller.empty or ok.empty:
+        return None
+    told = (
+        ok.astype({"scenario": str}).groupby(["scenario", "round"])["reported_cached_tokens"].agg(["sum", "count"]).reset_index()
+    )
+    both = told.merge(prefiller, on=["scenario", "round"])
+    beyond = both[both["sum"] > both["cached_tokens"] + block * both["count"]]
+    if beyond.empty:
+        return None
+    row = beyond.iloc[0]
+    text = (
+        f"In round 1 of {row['scenario']} the answers reported {row['sum']:,.0f} cached tokens, and the prefiller found "
+        f"{row['cached_tokens']:,.0f}: the decoder counts the KV that it was handed as cached. The reported cached tokens are rejected, "
+        "and no request is labelled cold or hit by them."
+    )
+    return Problem("warning", "cached_tokens_lie", text, "Hit rates here are the prefiller's, by its counters (see the tiers).")
+
+
+def _unreported(ok: pd.DataFrame) -> list[Problem]:
+    missing = int(ok["reported_cached_tokens"].isna().sum())
+    if ok.empty or not missing:
+        return []
+    text = f"{missing} of {len(ok)} successful requests have no reported cached tokens: what they took from the cache is unknown."
+    way_out = "vLLM: --enable-prompt-tokens-details; SGLang: --enable-cache-report."
+    return [Problem("warning", "no_cached_tokens", text, way_out)]

@@ -1,0 +1,129 @@
+"""An Analysis comes in, its Charts go out: which table is drawn how, and what each chart says in words."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+from locust_kvcache.analysis.basics.number_text import change, number, percent
+from locust_kvcache.analysis.basics.plain_values import rows_of
+from locust_kvcache.analysis.charts import drawing as charts
+from locust_kvcache.analysis.charts import study_drawing as study_charts
+from locust_kvcache.analysis.charts.figures import Chart, draw
+from locust_kvcache.analysis.pipeline import Analysis
+from locust_kvcache.analysis.tables import run_tables as views
+from locust_kvcache.analysis.tables.ideal_cache_tables import rate_points
+
+
+def slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower() or "x"
+
+
+def answer_chart(analysis: Analysis) -> Chart | None:
+    """Mean TTFT cold and hit by round, a pair of bars per scenario, or per scenario and arm: the one chart beside the answer."""
+    stats = analysis.stats
+    split = "arm" if stats["run"].get("arms") else "round"
+    rows = [row for row in views.find(stats["effects"], split=split, metric="ttft_ms", statistic="mean") if row["ratio"]]
+    if not rows:
+        return None
+    arms = {(row["scenario"], row["round"]): row["arm"] for row in stats["verdicts"]}
+    names = [
+        f"{row['scenario']}: {arms.get((row['scenario'], row['round']))}" if split == "arm" else row["scenario"] for row in rows
+    ]
+    bars = pd.DataFrame(
+        [
+            (name, row["baseline"], row["contender"], change(row).replace("[no interval]", ""))
+            for name, row in zip(names, rows, strict=True)
+        ],
+        columns=["group", "baseline", "contender", "note"],
+    ).sort_values("group", key=lambda group: group.str.partition(":")[0].map(views.scenarios(stats).index), kind="stable")
+    text = "; ".join(f"{row['group']}: {number(row['baseline'])} to {number(row['contender'])} ms" for row in rows_of(bars))
+    labels = ("cold (round 1)", "the arm" if split == "arm" else "hit (later rounds)")
+    title = "Mean TTFT, cold against each arm" if split == "arm" else "Mean TTFT, cold against cache hit"
+    return draw("answer", title, text, lambda axes: charts.draw_pairs_of_bars(axes, bars, "mean TTFT (ms)", labels),
+                (7.6, 1.5 + 0.75 * len(bars)))  # fmt: skip
+
+
+def scenario_charts(analysis: Analysis, scenario: str) -> list[Chart]:
+    """Distribution, course over time, throughput, decode speed of one scenario."""
+    requests = analysis.requests[analysis.requests["scenario"].astype(str).eq(scenario)]
+    made = [
+        _ecdf(requests, scenario, "round_window", "by round"),
+        _ecdf(requests, scenario, "window", "by evidence"),
+        _over_time(requests, scenario),
+        _hit_rates(analysis, scenario),
+        _changes(analysis, scenario),
+        _throughput(analysis, scenario),
+        _decode(requests, scenario),
+    ]
+    return [chart for chart in made if chart is not None]
+
+
+def _ecdf(
+    requests: pd.DataFrame, scenario: str, column: str, rule: str, metric: str = "ttft_ms", name: str = "TTFT"
+) -> Chart | None:
+    rows = requests[requests["ok"] & requests[metric].notna()]
+    values = pd.DataFrame({"label": rows[column].astype(str), "value": rows[metric]})
+    values = values[values["value"] > 0]
+    if values.empty or (column == "window" and set(values["label"]) <= {"unknown"}):
+        return None
+    medians = values.groupby("label")["value"].median()
+    text = f"{name} medians: " + "; ".join(f"{label} {number(value)} ms" for label, value in medians.items())
+    return draw(slug(f"{metric}-ecdf-{rule}-{scenario}"), f"{name}: share of requests that took no longer, {rule}", text,
+                lambda axes: charts.draw_ecdf(axes, values, name))  # fmt: skip
+
+
+def _over_time(requests: pd.DataFrame, scenario: str) -> Chart | None:
+    rows = requests[requests["ttft_ms"].gt(0) & requests["started_at_s"].notna()]
+    if rows.empty:
+        return None
+    origin = rows["started_at_s"].min()
+    points = pd.DataFrame({"at_s": rows["started_at_s"] - origin, "value": rows["ttft_ms"], "label": rows["window"].astype(str)})
+    starts = rows.groupby("round")["started_at_s"].min() - origin
+    borders = [(float(at_s), f"round {number}") for number, at_s in starts.items()]
+    text = f"{len(points)} requests in {len(borders)} rounds"
+    return draw(slug(f"ttft-over-time-{scenario}"), "TTFT of each request over the run, marked by evidence", text,
+                lambda axes: charts.draw_over_time(axes, points, borders), (7.6, 3.8))  # fmt: skip
+
+
+def _hit_rates(analysis: Analysis, scenario: str) -> Chart | None:
+    points = rate_points(analysis.stats, scenario)
+    if points.empty:
+        return None
+    means = points.groupby("label", sort=False)["y"].mean()
+    text = "means over time: " + "; ".join(f"{label} {value:.1f} %" for label, value in means.items())
+    return draw(slug(f"hit-rate-over-time-{scenario}"), "Hit rate over the run, beside what ideal caches would have served", text,
+                lambda axes: study_charts.draw_hit_rates(axes, points), (7.6, 3.8))  # fmt: skip
+
+
+def _changes(analysis: Analysis, scenario: str) -> Chart | None:
+    wanted = [row for row in views.find(analysis.stats["effects"], split="round", scenario=scenario)
+              if row["statistic"] in ("mean", "rate") and row["metric"] in views.ANSWER_ROWS and row["ratio"]]  # fmt: skip
+    if not wanted:
+        return None
+    frame = pd.DataFrame(
+        [(views.metric_name(r["metric"]).rpartition(",")[0], r["ratio"] - 1,
+          *(None if r[k] is None else r[k] - 1 for k in ("ratio_low", "ratio_high"))) for r in wanted],
+        columns=["name", "change", "low", "high"],
+    )  # fmt: skip
+    text = "; ".join(
+        f"{row.name_} {percent(row.change, signed=True)}" for row in frame.rename(columns={"name": "name_"}).itertuples()
+    )
+    return draw(slug(f"changes-{scenario}"), "What a cache hit changes, by round, with 95 % intervals", text,
+                lambda axes: charts.draw_changes(axes, frame), (7.6, 1.0 + 0.42 * len(frame)))  # fmt: skip
+
+
+def _throughput(analysis: Analysis, scenario: str) -> Chart | None:
+    rounds = [row for row in views.find(analysis.stats["rounds"], scenario=scenario) if row["requests_per_s"]]
+    if not rounds:
+        return None
+    frame = pd.DataFrame([(f"round {row['round']}", "cold" if row["round"] == 1 else "hit", row["requests_per_s"]) for row in rounds],
+                         columns=["group", "label", "value"])  # fmt: skip
+    text = "; ".join(f"round {row['round']}: {number(row['requests_per_s'])} requests/s" for row in rounds)
+    return draw(slug(f"throughput-{scenario}"), "Request throughput by round", text,
+                lambda axes: charts.draw_columns(axes, frame, "successful requests/s"), (7.6, 2.8))  # fmt: skip
+
+
+def _decode(requests: pd.DataFrame, scenario: str) -> Chart | None:
+    return _ecdf(requests, scenario, "round_window", "by round", "tpot_ms", "TPOT")

@@ -1,0 +1,98 @@
+"""A finished table and an Axes come in, the drawing of a study goes out: lines that differ in dash and mark, limits and bands named."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from locust_kvcache.analysis.charts.drawing import LOOKS, legend_below, seconds_or_ms
+from locust_kvcache.analysis.charts.figures import COLOURS
+
+
+def draw_lines(axes: Axes, points: pd.DataFrame, x_name: str, y_name: str, x_log: bool = False) -> None:
+    """Columns label, x, y: a line per label, in the order in which they come. A y name that ends in (ms) may be given in s."""
+    labels = list(dict.fromkeys(points["label"]))
+    for label, style in zip(labels, [*LOOKS.values()] * (1 + len(labels) // len(LOOKS)), strict=False):
+        rows = points[points["label"].eq(label)].sort_values("x")
+        axes.plot(rows["x"], rows["y"], label=label, color=style["color"], linestyle=style["linestyle"], marker=style["marker"],
+                  linewidth=1.8, markersize=5)  # fmt: skip
+    if x_log:
+        axes.set_xscale("log")
+    axes.set_xlabel(x_name)
+    axes.set_ylim(bottom=0)
+    if y_name.endswith(" (ms)"):
+        seconds_or_ms(axes, "y", y_name.removesuffix(" (ms)"), float(points["y"].max()))
+    else:
+        axes.set_ylabel(y_name)
+
+
+def draw_dose(axes: Axes, points: pd.DataFrame) -> None:
+    """Columns label (prompt length), x (achieved hit share, %), y (median TTFT, ms)."""
+    draw_lines(axes, points, "cached share of the prompt, as reported (%)", "median TTFT (ms)")
+    legend_below(axes)
+
+
+def draw_working_set(axes: Axes, points: pd.DataFrame, limits: list[tuple[str, float]]) -> None:
+    """Columns label (tier), x (working set, tokens), y (hit rate, %); `limits` are what each tier is known to hold."""
+    draw_lines(axes, points, "working set (tokens)", "hit when sent again (%)", x_log=True)
+    for place, (name, tokens) in enumerate(limits):
+        axes.axvline(tokens, color=COLOURS["ink"], linestyle=("--", ":", "-.")[place % 3], linewidth=1, label=f"{name}: capacity")
+    axes.set_ylim(0, 105)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    legend_below(axes)
+
+
+def draw_capacity(
+    axes: Axes, points: pd.DataFrame, limit: float, name: str, unit: str, bands: list[tuple[str, float, float]]
+) -> None:
+    """Columns label (cold or hit), x (rate, or users), y (the percentile, ms), passed; a band per side from its low to its high end."""
+    for (label, rows), style in zip(points.groupby("label", sort=False), LOOKS.values(), strict=False):
+        for passed, fill in ((True, "none"), (False, style["color"])):
+            some = rows[rows["passed"].eq(passed)]
+            axes.scatter(some["x"], some["y"], marker=style["marker"], s=40, linewidths=1.6, facecolors=fill, edgecolors=style["color"],
+                         label=f"{label}: {'sustained' if passed else 'not sustained'}")  # fmt: skip
+    for (label, low, high), style in zip(bands, list(LOOKS.values()), strict=False):
+        axes.axvspan(low, high, facecolor=style["color"], alpha=0.3, hatch=style["hatch"], label=f"{label}: capacity")
+    axes.axhline(limit, color=COLOURS["ink"], linestyle="--", linewidth=1, label="objective")
+    axes.set_xlabel("users" if unit == "users" else f"offered rate ({unit})")
+    axes.set_xlim(left=0)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    seconds_or_ms(axes, "y", name, float(points["y"].max()))
+    legend_below(axes)
+
+
+def draw_oracle(axes: Axes, points: pd.DataFrame, ceiling: float, block_tokens: int) -> None:
+    """Columns label, x (blocks), y (hit rate, %); `ceiling` is the hit rate of a cache without limit, in %."""
+    draw_lines(axes, points, f"cache size (blocks of {block_tokens} tokens)", "hit rate, by tokens (%)", x_log=True)
+    axes.axhline(ceiling, color=COLOURS["ink"], linestyle="--", linewidth=1, label="no limit")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    legend_below(axes)
+
+
+def draw_hit_rates(axes: Axes, points: pd.DataFrame) -> None:
+    """Columns label, x (s), y (hit rate, %)."""
+    draw_lines(axes, points, "time since the scenario's first request (s)", "hit rate, by tokens (%)")
+    axes.set_ylim(0, 105)
+    legend_below(axes)
+
+
+def draw_repeats(axes: Axes, points: pd.DataFrame, names: list[str]) -> None:
+    """Columns place (of the deployment in `names`), round, value (ms): a point per run, rounds side by side and of different marks."""
+    rounds = sorted(points["round"].unique())
+    for step, (number, style) in enumerate(zip(rounds, [*LOOKS.values()] * len(rounds), strict=False)):
+        rows = points[points["round"].eq(number)]
+        aside = (step - (len(rounds) - 1) / 2) * 0.5 / max(1, len(rounds))
+        axes.scatter(rows["place"] + aside, rows["value"], marker=style["marker"], s=42, facecolors="none", linewidths=1.6,
+                     edgecolors=style["color"], label=f"round {number}{' (cold)' if number == 1 else ''}")  # fmt: skip
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    seconds_or_ms(axes, "y", "mean TTFT of a run", float(points["value"].max()))
+    legend_below(axes)

@@ -1,0 +1,203 @@
+"""python -m analysis.capacity RUN [RUN ...]: the runs of a --capacity search come in, the highest sustained rate of each side goes out.
+
+Every step is judged again from its records, by the rules of the search itself (contract/capacity_rule.py); --slo asks for other limits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from locust_kvcache.analysis.across_runs.capacity_steps import SIDES, Step, by_side, found_capacity, steps_of
+from locust_kvcache.analysis.basics.number_text import DASH, number, percent, plural
+from locust_kvcache.analysis.basics.problems import Problem
+from locust_kvcache.analysis.charts import study_drawing as study_charts
+from locust_kvcache.analysis.charts.figures import Chart, draw
+from locust_kvcache.analysis.report.console import run_command
+from locust_kvcache.analysis.report.pages import Page, section
+from locust_kvcache.analysis.report.publish import folder_beside, publish
+from locust_kvcache.analysis.tables.run_tables import Table
+from locust_kvcache.contract.capacity_rule import Capacity
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.slo import parse_slo
+
+SHORT_S = 5.0
+RULE = "a level is sustained when so many requests are within every limit, counted from their intended start, and the queue does not grow"
+
+
+def capacity_text(found: Capacity) -> str:
+    """4.10 [3.90, 4.30], or which side has no bound."""
+    if found.value is not None:
+        return f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
+    return f"at least {number(found.low)}" if found.low is not None else f"below {number(found.high)}"
+
+
+def objective_text(slo: Mapping[str, float], share: float) -> str:
+    return " and ".join(
+        f"{name.removesuffix('_ms').upper()} p{share * 100:g} under {number(limit / 1000)} s" for name, limit in slo.items()
+    )
+
+
+def unit_of(sides: Mapping[str, list[Step]]) -> str:
+    return next(step.unit for steps in sides.values() for step in steps)
+
+
+def sentence(scenario: str, sides: Mapping[str, list[Step]], slo: Mapping[str, float], share: float) -> str:
+    found = {side: found_capacity(steps) for side, steps in sides.items()}
+    at, unit = objective_text(slo, share), unit_of(sides)
+    if set(found) == set(SIDES) and all(one.value is not None for one in found.values()):
+        cold, hit = capacity_text(found["cold"]), capacity_text(found["hit"])
+        verb = "raises" if (found["hit"].value or 0) > (found["cold"].value or 0) else "does not raise"
+        return f"{scenario}: the cache {verb} capacity: {cold} cold, {hit} hit, {unit} at {at}"
+    return (
+        f"{scenario}: " + "; ".join(f"{side}: capacity {capacity_text(one)} {unit}" for side, one in found.items()) + f" at {at}"
+    )
+
+
+def answer_table(scenario: str, sides: Mapping[str, list[Step]]) -> Table:
+    """The capacities beside one another, per GPU as well, and the concurrency that belongs to each."""
+    rows = []
+    for side, steps in sides.items():
+        found, gpus = found_capacity(steps), steps[0].gpus
+        at_low = [step for step in steps if step.level == found.low]
+        in_flight = [step.in_flight for step in at_low if step.in_flight is not None]
+        per_gpu = number(found.value / gpus) if gpus and found.value is not None else DASH
+        rows.append((side, capacity_text(found), per_gpu, number(max(in_flight)) if in_flight else DASH, str(found.steps)))
+    header = ("search", f"capacity, {unit_of(sides)}", "per GPU", "requests in flight at its lower end", "steps")
+    return Table(f"{scenario}: capacity", header, tuple(rows), RULE)
+
+
+def step_table(scenario: str, side: str, steps: list[Step], slo: Mapping[str, float], share: float) -> Table:
+    names = [f"{name.removesuffix('_ms').upper()} p{share * 100:g}, ms" for name in slo]
+    header = (
+        steps[0].unit,
+        "verdict",
+        *names,
+        "queue grows, ms/s",
+        "goodput, requests/s",
+        "in flight",
+        "hit share",
+        "requests",
+        "why",
+    )
+    rows = tuple(
+        (number(step.level, 4), "sustained" if step.found.sustained else "not sustained",
+         *(number(step.found.percentiles[name]) for name in slo),
+         DASH if step.found.drift is None else number(1000 * step.found.drift), number(step.goodput_per_s), number(step.in_flight),
+         percent(step.hit_share), str(step.requests), "" if step.found.sustained else step.found.why)
+        for step in sorted(steps, key=lambda step: step.level)
+    )  # fmt: skip
+    return Table(f"{scenario}, {side}: steps", header, rows, RULE, texts=(1, len(header) - 1))
+
+
+def capacity_chart(scenario: str, sides: Mapping[str, list[Step]], slo: Mapping[str, float], share: float) -> Chart | None:
+    name, limit = next(iter(slo.items()))
+    rows = [
+        (side, step.level, step.found.percentiles[name], step.found.sustained) for side, steps in sides.items() for step in steps
+    ]
+    points = pd.DataFrame([row for row in rows if row[2] is not None], columns=["label", "x", "y", "passed"])
+    if points.empty:
+        return None
+    found = {side: found_capacity(steps) for side, steps in sides.items()}
+    bands = [(side, one.low, one.high) for side, one in found.items() if one.low is not None and one.high is not None]
+    said = ", ".join(f"{capacity_text(one)} {side}" for side, one in found.items())
+    title = f"{scenario}: capacity {said} {unit_of(sides)} at {objective_text(slo, share)}"
+    text = "; ".join(
+        f"{row[0]} {number(row[1])}/s: {number(row[2])} ms, {'sustained' if row[3] else 'not sustained'}" for row in rows
+    )
+    label = f"{name.removesuffix('_ms').upper()} p{share * 100:g}"
+    return draw(f"capacity-{scenario}".replace("_", "-"), title, text,
+                lambda axes: study_charts.draw_capacity(axes, points, limit, label, unit_of(sides), bands))  # fmt: skip
+
+
+def problems_of(scenario: str, side: str, steps: list[Step]) -> list[Problem]:
+    """What would make a capacity another thing than it says."""
+    found = []
+    if short := [step for step in steps if step.found.short_of_users]:
+        text = (
+            f"{scenario}, {side}: at {number(min(step.level for step in short))} {steps[0].unit} and above all users were busy."
+        )
+        found.append(
+            Problem("warning", "short_of_users", text, "The capacity may be the load generator's: give more users (-u).")
+        )
+    if few := [step for step in steps if step.found.drift is None]:
+        text = f"{scenario}, {side}: {plural(len(few), 'step')} had too few requests to see whether the queue grows."
+        found.append(Problem("warning", "not_steady_known", text, "Send more per step (--requests 200)."))
+    ends = {found_capacity(steps).low, found_capacity(steps).high}
+    if brief := [step.lasted_s for step in steps if step.level in ends and step.lasted_s < SHORT_S]:
+        text = f"{scenario}, {side}: the steps that enclose the capacity lasted {number(min(brief))} s."
+        found.append(
+            Problem(
+                "warning",
+                "short_steps",
+                text,
+                f"A queue needs time to show: send more per step, {SHORT_S:g} s at the least (--requests).",
+            )
+        )
+    hits = [step.hit_share for step in steps if step.hit_share is not None]
+    if steps[0].side == "hit" and hits and min(hits) < 0.5:
+        text = f"{scenario}, hit: only {percent(min(hits))} of the prompt tokens were cached in one step."
+        found.append(Problem("warning", "hit_is_not_hit", text, "The working set may exceed the cache: send fewer --requests."))
+    return found
+
+
+def capacity_page(folders: list[Path], slo: Mapping[str, float], share: float) -> Page:
+    steps: list[Step] = []
+    infos: list[dict[str, Any]] = []
+    for folder in folders:
+        some, info = steps_of(folder, slo, share)
+        steps, infos = steps + some, [*infos, info]
+    if not steps:
+        raise BadInput(f"{folders[0]}: no round of a --capacity search in these runs; give the folders that a search wrote")
+    if len({step.unit for step in steps}) > 1:
+        raise BadInput("some of these runs searched a rate, others users; give those of one kind")
+    if len({str(sorted(info["slo"].items())) for info in infos}) > 1 or len({info.get("model") for info in infos}) > 1:
+        raise BadInput("the runs have different models or objectives; give the runs of one search, or one --slo for all")
+    limits, info = infos[0]["slo"], infos[0]
+    sections, said, problems = [], [], []
+    for scenario in dict.fromkeys(step.scenario for step in steps):
+        sides = by_side(steps, scenario)
+        blocks: list[Any] = [answer_table(scenario, sides), capacity_chart(scenario, sides, limits, share)]
+        for side, mine in sides.items():
+            blocks.append(step_table(scenario, side, mine, limits, share))
+            problems += problems_of(scenario, side, mine)
+        sections.append(section(scenario, blocks))
+        said.append(sentence(scenario, sides, limits, share))
+    subtitle = (
+        f"most {steps[0].unit} at {objective_text(limits, share)}; {steps[0].arrivals} arrivals; {plural(len(steps), 'step')}"
+    )
+    return Page(
+        title=f"Capacity: {info.get('model')} on {', '.join(dict.fromkeys(step.deployment for step in steps))}",
+        subtitle=subtitle,
+        lead=". ".join(said) + ".",
+        details=(),
+        answer=(),
+        problems=tuple(problem.to_dict() for problem in problems),
+        sections=tuple(sections),
+        incomplete=not all(info.get("complete") for info in infos),
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m analysis.capacity", description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of the runs of a search")
+    parser.add_argument("--slo", nargs="+", default=[], metavar="NAME=MS", help="limits (default: those of the search)")
+    parser.add_argument(
+        "--share", type=float, default=0.9, metavar="Q", help="share of the requests within each limit (default: 0.9)"
+    )
+    parser.add_argument("--output-dir", type=Path, help="folder of the page (default: NAME_capacity beside the runs)")
+    args = parser.parse_args()
+    page = capacity_page(args.runs, parse_slo(args.slo), args.share)
+    base = re.sub(r"_(cold|hit)(_\w+)?$", "", args.runs[0].resolve().name)
+    publish(page, args.output_dir or folder_beside(args.runs[0], f"{base}_capacity"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

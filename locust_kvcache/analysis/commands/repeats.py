@@ -1,0 +1,162 @@
+"""python -m analysis.repeats RUN [RUN ...]: several runs of each deployment come in, what holds from one run to the next goes out.
+
+The first run's deployment is the baseline. Two runs of each are enough for an interval, three to five for one worth quoting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from locust_kvcache.analysis.across_runs import conditions, run_spread
+from locust_kvcache.analysis.basics.number_text import DASH, change, number, plural
+from locust_kvcache.analysis.basics.plain_values import plain, rows_of
+from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
+from locust_kvcache.analysis.charts import study_drawing as study_charts
+from locust_kvcache.analysis.charts.figures import Chart, draw
+from locust_kvcache.analysis.commands.compare_results import open_run
+from locust_kvcache.analysis.pipeline import Analysis
+from locust_kvcache.analysis.report.console import run_command
+from locust_kvcache.analysis.report.pages import Page, section
+from locust_kvcache.analysis.report.publish import folder_beside, publish
+from locust_kvcache.analysis.tables.run_tables import Table, metric_name
+from locust_kvcache.contract.errors import BadInput
+
+RULE = "one value per run (its mean, or its rate); geometric means; Student's 95 % intervals of the runs' logarithms"
+NAMES = {"requests_per_s_per_gpu": "Request throughput, requests/s and GPU"}
+
+
+def check(runs: list[Analysis]) -> list[Problem]:
+    """What stands against the runs as repetitions of one another; BadInput where they are not of one plan and load, or incomplete."""
+    names = [run.run_id for run in runs]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise BadInput(f"run {', '.join(sorted(twice))} is given more than once; expected each run once")
+    for run in runs:
+        if not run.stats["complete"]:
+            raise BadInput(
+                f"run {run.run_id} is incomplete: a part of a run is no repetition of it; leave it out, or --resume it"
+            )
+    found = conditions.compare_conditions([run.stats["run"] for run in runs], [run.requests for run in runs], frozenset())
+    for condition in found:
+        if condition.state == conditions.FORBIDS:
+            raise BadInput(f"{condition.name} differs between the runs: {' / '.join(dict.fromkeys(condition.values))[:300]}; "
+                           "expected the same plan and load in all")  # fmt: skip
+    by_name: dict[str, int] = {}
+    for run in runs:
+        by_name[run_spread.deployment_of(run)] = by_name.get(run_spread.deployment_of(run), 0) + 1
+    return [
+        Problem("warning", "one_run", f"There is one run of {name}: nothing here tells how another would differ.", "Repeat it.")
+        for name, count in by_name.items()
+        if count == 1
+    ]
+
+
+def _named(metric: str) -> str:
+    return NAMES.get(metric) or metric_name(metric)
+
+
+def spread_table(table: pd.DataFrame, scenario: str) -> Table:
+    rows = tuple(
+        (f"{row['deployment']}, round {row['round']}: {_named(row['metric'])}", str(row["runs"]), number(row["mean"]),
+         DASH if row["low"] is None else f"[{number(row['low'])}, {number(row['high'])}]",
+         f"{number(row['smallest'])} to {number(row['largest'])}")
+        for row in rows_of(table[table["scenario"].eq(scenario)])
+    )  # fmt: skip
+    return Table(f"{scenario}: from run to run", ("", "runs", "mean", "interval", "smallest to largest"), rows, RULE)
+
+
+def change_table(table: pd.DataFrame, scenario: str, title: str, header: tuple[str, str]) -> Table:
+    rows = tuple(
+        (f"{row['contender_run']}, round {row['round']}: {_named(row['metric'])}", number(row["baseline"]),
+         number(row["contender"]), change(row), str(row["pairs"]), str(row["verdict"]))
+        for row in rows_of(table[table["scenario"].eq(scenario)])
+    )  # fmt: skip
+    note = (
+        "Verdicts: p-values adjusted for all rows (Holm); "
+        "an interval without 0 beside `no evidence` can be chance among so many. More runs tell."
+    )
+    return Table(title, ("", *header, "change [interval]", "runs", "verdict"), rows, RULE, (note,))
+
+
+def _chart(values: pd.DataFrame, scenario: str) -> Chart:
+    """Every run's mean TTFT as a point, rounds apart."""
+    mine = values[values["scenario"].eq(scenario) & values["metric"].eq("ttft_ms")]
+    means = run_spread.spread(mine)
+    said = "; ".join(
+        f"{row['deployment']} round {row['round']}: {number(row['smallest'])} to {number(row['largest'])} ms"
+        for row in rows_of(means)
+    )
+    cold = means[means["round"].eq(1)].sort_values("mean")
+    title = f"{scenario}: mean TTFT of each run"
+    if len(cold):
+        best = cold.iloc[0]
+        title += f"; shortest when cold: {best['deployment']}, {number(best['mean'])} ms"
+    names = list(mine["deployment"].unique())
+    points = mine.assign(place=mine["deployment"].map(names.index))
+    return draw(f"repeats-{scenario}", title, said, lambda axes: study_charts.draw_repeats(axes, points, names))
+
+
+def repeats_page(runs: list[Analysis]) -> Page:
+    """A section for each scenario; the first run's deployment is the baseline."""
+    problems = check(runs)
+    values = run_spread.run_values(runs)
+    baseline = run_spread.deployment_of(runs[0])
+    tables = {"spread": run_spread.spread(values), "against_baseline": run_spread.between(values, baseline),
+              "against_round_1": run_spread.within(values)}  # fmt: skip
+    names = list(values["deployment"].unique())
+    sections = []
+    for scenario in values["scenario"].unique():
+        versus = f"{scenario}: against {baseline}, run by run"
+        blocks = [
+            change_table(tables["against_round_1"], scenario, f"{scenario}: later rounds against round 1", ("round 1", "later")),
+            change_table(tables["against_baseline"], scenario, versus, (baseline, "contender")),
+            spread_table(tables["spread"], scenario),
+        ]
+        sections.append(section(f"Scenario {scenario}", [_chart(values, scenario), *(block for block in blocks if block.rows)]))
+    return Page(
+        title=f"Repeated runs: {', '.join(names)}",
+        subtitle=f"{plural(len(runs), 'run')} of {plural(len(names), 'deployment')}; {baseline} is the baseline",
+        lead=_lead(tables, baseline),
+        details=(),
+        answer=(),
+        problems=tuple(plain(vars(problem)) for problem in sorted_problems(problems)),
+        sections=tuple(sections),
+        incomplete=False,
+    )
+
+
+def _lead(tables: dict[str, pd.DataFrame], baseline: str) -> str:
+    """A sentence per scenario and round: what the later round changed in each deployment, and what each gives per GPU."""
+    hits, others = tables["against_round_1"], tables["against_baseline"]
+    said = [
+        f"{scenario}, mean TTFT of round {number} against round 1: "
+        + ", ".join(f"{row['contender_run']} {change(row)}" for row in rows_of(rows))
+        for (scenario, number), rows in hits[hits["metric"].eq("ttft_ms")].groupby(["scenario", "round"], sort=False)
+    ]
+    said += [
+        f"{scenario}, requests/s and GPU in round {number} against {baseline}: "
+        + ", ".join(f"{row['contender_run']} {change(row)}, {row['verdict']}" for row in rows_of(rows))
+        for (scenario, number), rows in others[others["metric"].eq("requests_per_s_per_gpu")].groupby(["scenario", "round"])
+    ]
+    return ". ".join(said) + "." if said else ""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m analysis.repeats", description=__doc__)
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run; several of each deployment, the baseline's first"
+    )
+    parser.add_argument("--output-dir", type=Path, help="folder of the page (default: repeats beside the first run)")
+    args = parser.parse_args()
+    if len(args.runs) < 2:
+        raise BadInput(f"{len(args.runs)} run given; expected 2 or more: python -m analysis.repeats RUN RUN ...")
+    publish(repeats_page([open_run(path) for path in args.runs]), args.output_dir or folder_beside(args.runs[0], "repeats"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

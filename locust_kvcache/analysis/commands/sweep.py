@@ -1,0 +1,143 @@
+"""python -m analysis.sweep RUN [RUN ...]: runs that differ in their number of users come in, one table and chart per scenario go out.
+
+Makes the page of a `--concurrency 1 5 10` run: what cold and hit cost at each level, and where more users stop paying.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from locust_kvcache.analysis.basics.number_text import DASH, change, number, plural
+from locust_kvcache.analysis.charts import drawing as charts
+from locust_kvcache.analysis.charts.figures import Chart, draw
+from locust_kvcache.analysis.charts.run_charts import slug
+from locust_kvcache.analysis.commands.compare_results import open_run
+from locust_kvcache.analysis.report.console import run_command
+from locust_kvcache.analysis.report.files import write_page
+from locust_kvcache.analysis.report.pages import Page, section
+from locust_kvcache.analysis.tables import run_tables as views
+from locust_kvcache.analysis.tables import text_tables
+from locust_kvcache.analysis.tables.run_tables import Stats, Table
+from locust_kvcache.contract.errors import BadInput
+
+COLUMNS = (("TTFT, ms", "ttft_ms", "mean"), ("TPOT, ms", "tpot_ms", "mean"), ("requests/s", "requests_per_s", None))
+RULE = "cold is round 1, hit are the later rounds; means; each level is a run with a nonce of its own"
+SIDES = ("cold", "hit")
+
+
+def users_of(stats: Stats) -> int:
+    users = stats["run"].get("users")
+    if not isinstance(users, int):
+        raise BadInput(
+            f"{stats['run'].get('run_id')}: key 'users' is {users!r}; expected the number of users of a run of a sweep"
+        )
+    return users
+
+
+def by_users(runs: list[Stats]) -> dict[int, Stats]:
+    """Runs in the order of their users; BadInput for two of the same level, or of different models."""
+    found: dict[int, Stats] = {}
+    for stats in sorted(runs, key=users_of):
+        if users_of(stats) in found:
+            raise BadInput(f"two runs have {plural(users_of(stats), 'user')}; give one run per level, or use compare_results")
+        found[users_of(stats)] = stats
+    models = {stats["run"].get("model") for stats in runs}
+    if len(models) > 1:
+        raise BadInput(f"the runs are of different models: {', '.join(sorted(map(str, models)))}; a sweep is of one")
+    return found
+
+
+def effect(stats: Stats, scenario: str, metric: str, statistic: str | None) -> dict[str, Any]:
+    """Cold (baseline) and hit (contender) of one metric with their ratio's interval; empty where there is none."""
+    wanted = {"statistic": statistic} if statistic else {}
+    return next(iter(views.find(stats["effects"], split="round", scenario=scenario, metric=metric, **wanted)), {})
+
+
+def level_table(levels: dict[int, Stats], scenario: str) -> Table:
+    header = ["users", *(f"{name} {side}" for name, _, _ in COLUMNS for side in (*SIDES, "change")), "failed"]
+    rows = []
+    for users, stats in levels.items():
+        cells: list[str] = []
+        for _, metric, statistic in COLUMNS:
+            row = effect(stats, scenario, metric, statistic)
+            cells += [number(row.get("baseline")), number(row.get("contender")), change(row) if row else DASH]
+        failed = sum(row["failed"] for row in views.find(stats["rounds"], scenario=scenario))
+        rows.append((str(users), *cells, str(failed)))
+    return Table(f"{scenario}: cold and hit by concurrency", tuple(header), tuple(rows), RULE)
+
+
+def level_chart(levels: dict[int, Stats], scenario: str, metric: str, statistic: str | None, name: str) -> Chart | None:
+    """One line each for cold and hit, over the number of users."""
+    rows = [(users, effect(stats, scenario, metric, statistic)) for users, stats in levels.items()]
+    points = [(users, row["baseline"], row["contender"]) for users, row in rows if row]
+    if len(points) < 2:
+        return None
+    frame = pd.DataFrame(points, columns=["users", *SIDES])
+    said = "; ".join(f"{users} users: {number(cold)} cold, {number(hit)} hit" for users, cold, hit in points)
+    title = f"{scenario}: {name}, cold and hit, by concurrency"
+    return draw(slug(f"sweep-{metric}-{scenario}"), title, said, lambda axes: charts.draw_levels(axes, frame, name, metric))
+
+
+def sweep_page(levels: dict[int, Stats]) -> Page:
+    names = list(dict.fromkeys(name for stats in levels.values() for name in views.scenarios(stats)))
+    first = next(iter(levels.values()))
+    sections = []
+    for scenario in names:
+        made = (("ttft_ms", "mean", "mean TTFT"), ("requests_per_s", None, "requests/s"))
+        found = [level_chart(levels, scenario, *what) for what in made]
+        sections.append(section(scenario, [level_table(levels, scenario), *found]))
+    runs = Table("Runs", ("run", "users"), tuple((str(s["run"].get("run_id")), str(u)) for u, s in levels.items()))
+    return Page(
+        title=f"KV cache by concurrency: {first['run'].get('model')} on {first['run']['deployment'].get('name')}",
+        subtitle=f"{plural(len(levels), 'level')}: {', '.join(map(str, levels))} users",
+        lead="; ".join(sentence(levels, name) for name in names) + ".",
+        details=(),
+        answer=(),
+        problems=tuple({**row, "text": f"{users} users: {row['text']}"} for users, s in levels.items() for row in s["problems"]),
+        sections=(*sections, section("Runs", [runs])),
+        incomplete=not all(stats["complete"] for stats in levels.values()),
+    )
+
+
+def sentence(levels: dict[int, Stats], scenario: str) -> str:
+    """What a hit changes at each level, in words."""
+    parts = []
+    for users, stats in levels.items():
+        row = effect(stats, scenario, "ttft_ms", "mean")
+        parts.append(f"{change(row) if row else 'no comparison'} at {plural(users, 'user')}")
+    return f"{scenario}: a hit changes the mean TTFT by {', '.join(parts)}"
+
+
+def output_folder(runs: list[Path]) -> Path:
+    """Beside the runs, named as they are without their level: results/NAME_sweep."""
+    first = (runs[0] if runs[0].is_dir() else runs[0].parent).resolve()
+    base = re.sub(r"_c\d+$", "", first.name)
+    return first.parent / f"{base}_sweep"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m analysis.sweep", description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder or stats.json of each level's run")
+    parser.add_argument("--output-dir", type=Path, help="folder of the report (default: NAME_sweep beside the runs)")
+    args = parser.parse_args()
+    levels = by_users([open_run(path).stats for path in args.runs])
+    page = sweep_page(levels)
+    folder = args.output_dir or output_folder(args.runs)
+    try:
+        files = write_page(page, folder, ("html", "markdown"))
+    except OSError as error:
+        raise BadInput(f"--output-dir: {folder} cannot be written: {error.strerror}; choose another folder") from error
+    tables = [block for part in page.sections[:-1] for block in part.blocks if isinstance(block, Table)]
+    print("\n\n".join([*map(text_tables.console, tables), page.lead]))
+    print("\nFiles\n" + "\n".join(f"  {path}" for path in files if path.suffix in (".html", ".md")), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,245 @@
+"""The straight line, wired: a run's folder comes in, an Analysis (statistics and labelled requests) goes out.
+
+Statistics are a dict of tidy tables, exactly as they stand in stats.json, so that a report is the same from memory and from the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from locust_kvcache.analysis.basics.plain_values import plain
+from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
+from locust_kvcache.analysis.cache import arm_effects as arms
+from locust_kvcache.analysis.cache import hit_gains as gains
+from locust_kvcache.analysis.cache import ideal_caches as cache_efficiency
+from locust_kvcache.analysis.cache import lost_tokens as cache
+from locust_kvcache.analysis.cache import tier_verdicts as verdicts_
+from locust_kvcache.analysis.cache import windows
+from locust_kvcache.analysis.model import model_statistics as model_tables
+from locust_kvcache.analysis.model import ttft_model
+from locust_kvcache.analysis.reading.runs import Run, load_run
+from locust_kvcache.analysis.reading.stats_file import KIND, STATS_FORMAT, read_stats
+from locust_kvcache.analysis.servers import hidden_failures, ttft_parts
+from locust_kvcache.analysis.servers import kv_transfers as transfers
+from locust_kvcache.analysis.servers import server_counters as stages
+from locust_kvcache.analysis.stats import comparison, goodput, other_tools, steadiness, summary, targets
+from locust_kvcache.analysis.stats import figure_checks as doubts
+from locust_kvcache.analysis.stats.intervals import CONFIDENCE, RESAMPLES, SEED
+
+SAMPLED_REQUESTS = 2000  # per scenario and round, whole sessions
+SAMPLE_COLUMNS = (
+    "scenario round request_index session_id turn window round_window status ok started_at_s prompt_tokens output_tokens "
+    "planned_cached_tokens reported_cached_tokens ttft_ms tpot_ms itl_p50_ms icl_p50_ms e2e_ms prefill_estimate_ms"
+).split()
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """`stats` is the content of stats.json; `requests` has one row per request, labelled (a sample if the records are elsewhere)."""
+
+    source: Path
+    stats: dict[str, Any]
+    requests: pd.DataFrame
+    sampled: bool = False
+
+    @property
+    def run_id(self) -> str:
+        return str(self.stats["run"].get("run_id") or self.source.name)
+
+    def table(self, name: str) -> pd.DataFrame:
+        return pd.DataFrame(self.stats[name])
+
+
+def label_run(run: Run, warmup_requests: int = 0) -> tuple[pd.DataFrame, list[Problem]]:
+    """The records with their windows and estimates, and what is wrong with the evidence."""
+    block = block_size(run.info)
+    records, problems = windows.check_evidence(run.records, block, _prefillers_count(run))
+    return summary.add_estimates(windows.label_windows(records, block, warmup_requests)), problems
+
+
+def _prefillers_count(run: Run) -> pd.DataFrame | None:
+    """Cached tokens per scenario and round by the counters of a PD pair's prefiller; None without them."""
+    if run.info["deployment"].get("kind") != "pd_disagg" or not run.server_metrics:
+        return None
+    tiers = stages.tiers(stages.deltas(stages.series(run.server_metrics))[0])
+    mine = tiers[tiers["role"].eq("prefiller")]
+    return mine.assign(cached_tokens=mine["gpu"] + mine["external"])[["scenario", "round", "cached_tokens"]]
+
+
+def block_size(info: dict[str, Any]) -> int | None:
+    size = info["server"].get("block_size_tokens")
+    return int(size) if isinstance(size, int | float) and size > 0 else None
+
+
+def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[str, float] | None = None) -> Analysis:
+    """Everything that is said of a run, from its folder. `slo` takes the place of the deployment's own."""
+    run = load_run(folder)
+    records, evidence_problems = label_run(run, warmup_requests)
+    rounds = summary.round_table(records, run.counts)
+    client = doubts.beyond_certificate(summary.client_limited(records), run.info["rounds"])
+    steady = steadiness.steady_state(records)
+    servers, server_problems = server_tables(run, rounds)
+    problems = [*run.problems, *evidence_problems, *doubts.failures(records), *doubts.client_limited(client), *server_problems]
+    problems += steadiness.steadiness_problems(steady)
+    block = block_size(run.info) or windows.BLOCK_SIZE_TOKENS
+    distributions = _distributions(records)
+    states, state_problems = cache_states(run.info, records, rounds, servers, distributions, block)
+    problems += state_problems
+    objectives = dict(slo or run.info["deployment"].get("slo") or {})
+    effects = cold_against_hit(run, records, rounds)
+    over_time, over_time_note = _over_time(run, records, block)
+    scenarios = list(dict.fromkeys(rounds["scenario"]))
+    stats = {
+        "kind": KIND,
+        "format": STATS_FORMAT,
+        "complete": run.complete,
+        "confidence": CONFIDENCE,
+        "resamples": RESAMPLES,
+        "bootstrap_seed": SEED,
+        "warmup_requests": warmup_requests,
+        "block_size_tokens": block,
+        "split_rules": windows.RULES,
+        "run": run.info,
+        "problems": [problem.to_dict() for problem in sorted_problems(problems)],
+        "rounds": rounds.merge(client, on=["scenario", "round"], how="left"),
+        "windows": summary.totals(records, ["scenario", "window"]),
+        "windows_by_round": records.groupby(["scenario", "round", "window"], observed=True)
+        .size()
+        .rename("requests")
+        .reset_index(),
+        "distributions": distributions,
+        "failures": summary.failures(records),
+        **states,
+        "slo": objectives,
+        "goodput": goodput.goodput_table(records, objectives, rounds),
+        "effects": effects,
+        "targets": targets.judge_run(run.info["targets"], effects, scenarios),
+        "cache": cache.account(records, block),
+        "cache_over_time": over_time,
+        "cache_over_time_note": over_time_note,
+        "steady_state": steady,
+        "other_tools": other_tools.tool_table(records),
+        "outliers": steadiness.outliers(records),
+        **servers,
+        "ttft_model": _model(records, run.info),
+        "samples": _samples(records),
+    }
+    return Analysis(Path(folder), plain(stats), verdicts_.answered_by(records, states["verdicts"]))
+
+
+def cache_states(
+    info: dict[str, Any],
+    records: pd.DataFrame,
+    rounds: pd.DataFrame,
+    servers: dict[str, pd.DataFrame],
+    distributions: pd.DataFrame,
+    block: int,
+) -> tuple[dict[str, pd.DataFrame], list[Problem]]:
+    """Which tier answered each round, at what rate it loaded, what that gained, and where the TTFT went; and what stands against it."""
+    tiers, moved = servers["tiers"], servers["transfers"]
+    kv_bytes, link_gb_per_s = _kv_bytes(info), _link_gb_per_s(info)
+    verdicts = verdicts_.judge(rounds, info, tiers, moved, block)
+    rates = arms.load_rates(verdicts, records, kv_bytes, link_gb_per_s)
+    tables = {
+        "verdicts": verdicts,
+        "load_rates": rates,
+        "gains": gains.gains(verdicts, rounds, distributions, info, link_gb_per_s),
+        "ttft_parts": ttft_parts.ttft_parts(servers["stages"], moved, tiers, distributions, rounds),
+        "transfer_efficiency": transfers.efficiency(moved, tiers, kv_bytes),
+    }
+    hidden = hidden_failures.hidden_failures(rounds, tiers, moved, block)
+    return tables, [*verdicts_.problems_of(verdicts, tiers), *hidden, *arms.implausible(rates)]
+
+
+def _distributions(records: pd.DataFrame) -> pd.DataFrame:
+    """By round (each one), by round window (all hit rounds together) and by evidence, in one table: split, scenario, group, metric."""
+    tables = []
+    for split, column in (("round", "round"), ("round_window", "round_window"), ("evidence", "window")):
+        table = summary.distributions(records, ["scenario", column])
+        tables.append(table.rename(columns={column: "group"}).assign(split=split).astype({"group": str}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def cold_against_hit(run: Run, records: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
+    """Effects of a hit by both rules; throughput has one by round only, as windows by evidence lie inside each other in time."""
+    closed = (run.info.get("arrival") or {}).get("kind", "closed") == "closed"
+    pairs = comparison.pair_rounds(records)
+    rates = comparison.rate_effects(rounds[rounds["round"] == 1], rounds[rounds["round"] > 1], pairs, closed)
+    by_round = comparison.add_verdicts(_stack(comparison.effects(pairs), rates))
+    by_evidence = comparison.add_verdicts(comparison.effects(comparison.pair_windows(records)))
+    by_arm = arms.arm_effects(run.info, records, rounds, closed)
+    return _stack(by_round.assign(split="round"), by_evidence.assign(split="evidence"), by_arm)
+
+
+def server_tables(run: Run, rounds: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], list[Problem]]:
+    """What the servers' own metrics say of each round; empty tables where there are none."""
+    series = stages.series(run.server_metrics)
+    changed, problems = stages.deltas(series)
+    tiers = stages.tiers(changed)
+    checked = stages.check_client_counts(tiers, rounds)
+    moved, late = transfers.without_late(transfers.transfers(changed), changed, tiers)
+    tables = {"tiers": tiers, "stages": stages.stage_times(changed), "transfers": moved,
+              "server_counts": checked, "counters": stages.counters(changed), "gauges": stages.gauge_series(series)}  # fmt: skip
+    return tables, [*problems, *late, *doubts.disagreement(checked)]
+
+
+def _over_time(run: Run, records: pd.DataFrame, block: int) -> tuple[pd.DataFrame, str | None]:
+    """Served beside what ideal caches would have served, over the run, and why tiers are missing there."""
+    sizes = cache_efficiency.capacities(run.server_metrics, _kv_bytes(run.info), run.info["deployment"].get("capacity") or {})
+    return cache_efficiency.over_time(records, block, sizes, arms=bool(run.info.get("arms")))
+
+
+def _model(records: pd.DataFrame, info: dict[str, Any]) -> dict[str, Any]:
+    """One model per deployment, over all scenarios."""
+    points = ttft_model.fit_points(records)
+    fit = ttft_model.fit_ttft(points) if len(points) else None
+    return model_tables.model_stats(fit, _kv_bytes(info), points)
+
+
+def _kv_bytes(info: dict[str, Any]) -> float | None:
+    kv_bytes = (info.get("model_info") or {}).get("kv_bytes_per_token")
+    return float(kv_bytes) if isinstance(kv_bytes, int | float) else None
+
+
+def _link_gb_per_s(info: dict[str, Any]) -> float:
+    """The configured link's rate, else that of PCIe 5 x16 for each GPU: what no load can exceed."""
+    given = info["deployment"].get("link_gb_per_s")
+    return float(given) if given else model_tables.PCIE5_X16_GB_PER_S * float(info["deployment"].get("gpus") or 1)
+
+
+def _stack(*tables: pd.DataFrame) -> pd.DataFrame:
+    """concat that keeps the columns of an empty table and does not let it change the others' types."""
+    filled = [table for table in tables if len(table)]
+    return pd.concat(filled, ignore_index=True) if filled else tables[0]
+
+
+def _samples(records: pd.DataFrame) -> dict[str, list[Any]]:
+    """The requests as columns: all, or whole sessions drawn at random, the same ones in each round."""
+    parts = []
+    for _, group in records.groupby("scenario", observed=True):
+        sizes = group.loc[group["round"].eq(group["round"].min()), "session_id"].value_counts().sort_index()
+        drawn = sizes.sample(frac=1, random_state=SEED) if sizes.sum() > SAMPLED_REQUESTS else sizes
+        kept = drawn.index[drawn.cumsum() <= SAMPLED_REQUESTS] if sizes.sum() > SAMPLED_REQUESTS else drawn.index
+        parts.append(group[group["session_id"].isin(kept)])
+    sample = pd.concat(parts) if parts else records
+    rounded = sample[SAMPLE_COLUMNS].round(3)
+    return {column: [plain(value) for value in rounded[column].tolist()] for column in SAMPLE_COLUMNS}
+
+
+def open_stats(path: str | Path) -> Analysis:
+    """An Analysis from stats.json; its requests from the records beside it where they are, else the sample inside it."""
+    file = Path(path) / "stats.json" if Path(path).is_dir() else Path(path)
+    stats = read_stats(file)
+    if (file.parent / "records.jsonl").is_file() and (file.parent / "run.json").is_file():
+        requests, _ = label_run(load_run(file.parent), int(stats.get("warmup_requests") or 0))
+        return Analysis(file.parent, stats, requests)
+    sample = pd.DataFrame(stats["samples"], columns=SAMPLE_COLUMNS)
+    numbers = [name for name in SAMPLE_COLUMNS if name.endswith(("_ms", "_s", "_tokens"))]
+    sample = sample.astype(dict.fromkeys(numbers, np.float64)).astype({"ok": bool})
+    return Analysis(file.parent, stats, sample, sampled=True)

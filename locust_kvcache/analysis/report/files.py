@@ -1,0 +1,106 @@
+"""A Page comes in, report files go out: one self-contained HTML file, Markdown, and the charts as SVG and PNG files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from locust_kvcache.analysis.charts.figures import COLOURS, Chart
+from locust_kvcache.analysis.pipeline import Analysis
+from locust_kvcache.analysis.report.pages import Page, run_page
+from locust_kvcache.analysis.tables import text_tables
+from locust_kvcache.analysis.tables.run_tables import Table
+
+FORMATS = ("html", "markdown")
+
+
+def write_report(analysis: Analysis, output_dir: Path, formats: Iterable[str], charts: bool) -> list[Path]:
+    """Write one run's report; the files written, the readable ones first."""
+    return write_page(run_page(analysis, charts), output_dir, formats)
+
+
+def write_page(page: Page, output_dir: Path, formats: Iterable[str], name: str = "report") -> list[Path]:
+    """HTML holds its charts; Markdown points at the files beside it."""
+    output_dir.mkdir(parents=True, exist_ok=True)
+    written = []
+    if "html" in formats:
+        written.append(output_dir / f"{name}.html")
+        written[-1].write_text(render_html(page), encoding="utf-8")
+    if "markdown" in formats:
+        written.append(output_dir / f"{name}.md")
+        written[-1].write_text(render_markdown(page), encoding="utf-8")
+    return written + write_charts(page.charts, output_dir / "charts")
+
+
+def write_charts(charts: list[Chart], folder: Path) -> list[Path]:
+    """Every chart as SVG and as PNG."""
+    if charts:
+        folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for chart in charts:
+        written += [folder / f"{chart.name}.png", folder / f"{chart.name}.svg"]
+        written[-2].write_bytes(chart.png)
+        written[-1].write_text(chart.svg, encoding="utf-8")
+    return written
+
+
+def render_html(page: Page) -> str:
+    """Everything that servers or people wrote is escaped by the template; only our own SVG is passed as it is."""
+    template = _template("report.html.j2")
+    resources = files("locust_kvcache.analysis.report") / "templates"
+    return template.render(
+        page=page,
+        colours=COLOURS,
+        css=Markup((resources / "report.css").read_text(encoding="utf-8")),
+        script=Markup((resources / "sort.js").read_text(encoding="utf-8")),
+        is_table=lambda block: isinstance(block, Table),
+        is_chart=lambda block: isinstance(block, Chart),
+        mood=_mood,
+        svg=lambda chart: Markup(chart.inline_svg),
+    )
+
+
+def _mood(cell: str) -> str:
+    """The class of a cell that holds a verdict; the word itself says the same without colour."""
+    if cell == "better" or cell.startswith("PASS"):
+        return "good"
+    return "bad" if cell.startswith(("FAIL", "worse", "client-limited", "differs: not")) else ""
+
+
+def _template(name: str) -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string((files("locust_kvcache.analysis.report") / "templates" / name).read_text(encoding="utf-8"))
+
+
+def render_markdown(page: Page) -> str:
+    """The same page as Markdown, without HTML."""
+    escape = text_tables.escape_markdown
+    lines = [f"# {escape(page.title)}", "", escape(page.subtitle), ""]
+    if page.incomplete:
+        lines += ["**This run is incomplete: its figures are those of a part.**", ""]
+    lines += [f"**{escape(page.lead)}**", "", *(f"- {escape(text)}" for text in page.details), ""]
+    lines += [line for block in page.answer for line in _markdown_block(block)]
+    if page.problems:
+        lines += ["## What stands against these figures", "", *map(_problem, page.problems), ""]
+    for section in page.sections:
+        lines += [f"## {escape(section.heading)}", ""]
+        lines += [line for block in section.blocks for line in _markdown_block(block)]
+    return "\n".join(lines)
+
+
+def _problem(row: dict[str, Any]) -> str:
+    return f"- **{row['severity']}**: {text_tables.escape_markdown((row['text'] + ' ' + row['what_to_do']).strip())}"
+
+
+def _markdown_block(block: Any) -> list[str]:
+    if isinstance(block, Table):
+        return [text_tables.markdown(block), ""]
+    if isinstance(block, Chart):
+        alt = text_tables.escape_markdown(f"{block.title}. {block.text}")
+        return [f"![{alt}](charts/{block.name}.png)", ""]
+    return [text_tables.escape_markdown(block), ""]

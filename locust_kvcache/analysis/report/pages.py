@@ -1,0 +1,213 @@
+"""What a report consists of: sections of tables, charts and paragraphs; one run's Analysis comes in, its Page goes out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from locust_kvcache.analysis.basics.number_text import DASH, percent, plural
+from locust_kvcache.analysis.charts import detail_charts, run_charts
+from locust_kvcache.analysis.charts.figures import Chart
+from locust_kvcache.analysis.pipeline import Analysis
+from locust_kvcache.analysis.tables import arm_tables as arm_views
+from locust_kvcache.analysis.tables import detail_tables as detail_views
+from locust_kvcache.analysis.tables import ideal_cache_tables as efficiency_views
+from locust_kvcache.analysis.tables import run_tables as views
+from locust_kvcache.analysis.tables import stage_tables as stage_views
+from locust_kvcache.analysis.tables.run_tables import Table
+
+Block = Table | Chart | str
+
+
+@dataclass(frozen=True)
+class Section:
+    heading: str
+    blocks: tuple[Block, ...]
+
+    @property
+    def anchor(self) -> str:
+        return re.sub(r"[^a-z0-9]+", "-", self.heading.lower()).strip("-")
+
+
+@dataclass(frozen=True)
+class Page:
+    """`lead` answers the question, `details` say it per scenario; `problems` are rows of stats.json."""
+
+    title: str
+    subtitle: str
+    lead: str
+    details: tuple[str, ...]
+    answer: tuple[Block, ...]
+    problems: tuple[dict[str, Any], ...]
+    sections: tuple[Section, ...]
+    incomplete: bool
+
+    @property
+    def charts(self) -> list[Chart]:
+        blocks = [*self.answer, *(block for section in self.sections for block in section.blocks)]
+        return [block for block in blocks if isinstance(block, Chart)]
+
+
+def section(heading: str, blocks: Iterable[Block | None]) -> Section:
+    """A section without the blocks that have nothing to show."""
+    return Section(heading, tuple(b for b in blocks if b is not None and not (isinstance(b, Table) and not b.rows) and b != ""))
+
+
+def run_page(analysis: Analysis, charts: bool) -> Page:
+    """The report of one run: the answer, what stands against it, each scenario, conditions and how to repeat."""
+    stats = analysis.stats
+    names = views.scenarios(stats)
+    answer: list[Block | None] = [arm_views.verdict_table(stats)]
+    has_arms = bool(stats["run"].get("arms"))
+    for name in names:
+        answer += (
+            [arm_views.arm_table(stats, name), arm_views.rate_table(stats, name)]
+            if has_arms
+            else [views.answer_table(stats, name)]
+        )
+    answer += [
+        run_charts.answer_chart(analysis) if charts else None,
+        views.targets_table(stats),
+        detail_views.goodput_table(stats),
+    ]
+    sections = [section("Can these figures be believed?", validity_blocks(analysis))]
+    sections += [section(f"Scenario {name}", scenario_blocks(analysis, name, charts)) for name in names]
+    sections += [
+        section("What explains the TTFT", model_blocks(analysis, charts)),
+        section("The servers over the run", detail_charts.gauge_charts(analysis) if charts else []),
+        section("Failures", [detail_views.failures_table(stats) or "No request failed."]),
+        section("Conditions, and how to repeat", [conditions_table(stats["run"]), repeat_text(stats["run"])]),
+        section("How the figures are made", [method_text(analysis), detail_views.tools_table(stats)]),
+    ]
+    return Page(
+        title=f"KV cache report: {stats['run'].get('run_id')}",
+        subtitle=views.run_line(stats),
+        lead=arm_views.headline(stats) if has_arms else views.headline(stats),
+        details=() if has_arms else tuple(views.details(stats)),
+        answer=section("", answer).blocks,
+        problems=tuple(stats["problems"]),
+        sections=tuple(part for part in sections if part.blocks),
+        incomplete=not stats["complete"],
+    )
+
+
+def scenario_blocks(analysis: Analysis, name: str, charts: bool) -> list[Block | None]:
+    """One scenario: rounds, times, windows, what a hit changes, where cached tokens went, what the servers say."""
+    stats = analysis.stats
+    drawn = (
+        {chart.name.removesuffix("-" + run_charts.slug(name)): chart for chart in run_charts.scenario_charts(analysis, name)}
+        if charts
+        else {}
+    )
+    blocks: list[Block | None] = [views.round_table(stats, name), drawn.get("throughput")]
+    for row in views.find(stats["rounds"], scenario=name):
+        title = f"Round {row['round']} ({'cold' if row['round'] == 1 else 'hit'}): times of the successful requests"
+        blocks.append(views.distribution_table(stats, name, "round", str(row["round"]), title))
+    blocks += [drawn.get("ttft-ms-ecdf-by-round"), drawn.get("changes"), views.window_table(stats, name)]
+    blocks += [views.answer_table(stats, name, "evidence"), drawn.get("ttft-ms-ecdf-by-evidence"), drawn.get("ttft-over-time")]
+    blocks += [drawn.get("tpot-ms-ecdf-by-round"), detail_views.cache_table(stats, name)]
+    blocks += [
+        efficiency_views.ideal_table(stats, name) or efficiency_views.why_no_tiers(stats),
+        drawn.get("hit-rate-over-time"),
+        detail_views.tier_table(stats, name),
+    ]
+    blocks += [detail_charts.tier_chart(analysis, name) if charts else None, detail_views.server_count_table(stats, name)]
+    blocks += [
+        stage_views.gain_table(stats, name),
+        stage_views.parts_table(stats, name),
+        stage_chart(analysis, name) if charts else None,
+    ]
+    blocks += [
+        view(stats, name)
+        for view in (stage_views.stage_table, stage_views.transfer_table, stage_views.efficiency_table, stage_views.counter_table)
+    ]
+    return [*blocks, detail_views.effects_table(stats, name, "round"), detail_views.effects_table(stats, name, "evidence")]
+
+
+def stage_chart(analysis: Analysis, name: str) -> Chart | None:
+    return detail_charts.stage_chart(detail_charts.stage_parts(analysis, name), name)
+
+
+def model_blocks(analysis: Analysis, charts: bool) -> list[Block | None]:
+    """The fit with its charts, or why there is none."""
+    model = analysis.stats["ttft_model"]
+    if model["why_not"]:
+        return [f"No model was fitted: {model['why_not']}."]
+    drawn = detail_charts.model_charts(analysis) if charts else []
+    return [detail_views.model_table(analysis.stats), *drawn, detail_views.expected_table(analysis.stats)]
+
+
+def validity_blocks(analysis: Analysis) -> list[Block | None]:
+    """Is cold cold, is the client to be believed, what is missing."""
+    stats = analysis.stats
+    rows = []
+    for row in stats["rounds"]:
+        windows = views.find(stats["windows_by_round"], scenario=row["scenario"], round=row["round"])
+        listed = ", ".join(f"{entry['requests']} {entry['window']}" for entry in windows)
+        lag = DASH if row["loop_lag_p90_ms"] is None else f"{row['loop_lag_p90_ms']:.2f} ms"
+        share = percent(row["lag_over_ttft"])
+        verdict = {True: "client-limited", False: "yes"}.get(row["client_limited"], DASH)
+        count = f"{row['requests']} of {row['planned_requests'] or 0:.0f}"
+        kernel = percent(row["kernel_clock_share"])
+        rows.append((f"{row['scenario']}, round {row['round']}", count, listed, lag, share, kernel, verdict))
+    header = ("round", "records of planned", "windows by evidence", "event-loop lag, P90", "of the median TTFT",
+              "stamped by the kernel", "client believable")  # fmt: skip
+    title = "Is cold cold, and was the client in time?"
+    table = Table(title, header, tuple(rows), stats["split_rules"]["evidence"], texts=(2,))
+    told = stats["run"].get("warnings") or []
+    warnings = Table("What the load run itself had to say", ("warning",), tuple((str(text),) for text in told))
+    return [table, detail_views.steady_table(stats), detail_views.outlier_table(stats), warnings]
+
+
+CONDITIONS = (
+    ("deployment", "deployment.name"), ("kind", "deployment.kind"), ("endpoint", "deployment.endpoint"), ("GPUs", "deployment.gpus"),
+    ("model", "model"), ("server version", "server.version"), ("models served", "server.models"),
+    ("block size, tokens", "server.block_size_tokens"), ("API", "server.api"),
+    ("server reports cached tokens", "server.reports_cached_tokens"), ("users", "users"), ("workers", "workers"),
+    ("spawn rate, users/s", "spawn_rate"), ("arrival", "arrival"), ("rounds per scenario", "rounds_planned"), ("seed", "seed"),
+    ("nonce", "nonce"), ("started", "started_at"), ("ended", "ended_at"), ("calibration", "calibration"), ("versions", "versions"),
+)  # fmt: skip
+
+
+def conditions_table(run: dict[str, Any]) -> Table:
+    rows = [(label, _text(_walk(run, path))) for label, path in CONDITIONS]
+    rows += [(f"scenario {entry.get('name')}", _text(entry)) for entry in run["scenarios"]]
+    return Table("Conditions", ("", "value"), tuple(row for row in rows if row[1] != DASH), texts=(1,))
+
+
+def _walk(value: Any, path: str) -> Any:
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return DASH
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_text(entry)}" for key, entry in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def repeat_text(run: dict[str, Any]) -> str:
+    command = run.get("command")
+    if not isinstance(command, list) or not command:
+        return ""
+    words = " ".join(word if re.fullmatch(r"[\w./:=,@%+-]+", word) else json.dumps(word) for word in map(str, command))
+    return (
+        f"To run the same plan again with a fresh nonce (cold again): {words}. With --nonce {run.get('nonce')} --seed {run.get('seed')} "
+        "the prompts are the same word for word, and whatever a cache still holds of them is hit."
+    )
+
+
+def method_text(analysis: Analysis) -> str:
+    stats = analysis.stats
+    source = "a sample inside stats.json" if analysis.sampled else plural(len(analysis.requests), "record")
+    return (
+        f"Intervals: {stats['confidence']:.0%}, bootstrap with {stats['resamples']:,} resamples (seed {stats['bootstrap_seed']}), whole "
+        "sessions drawn, expanded for few sessions. Percentiles: P90 from 20 samples, P95 from 40, P99 from 100, else a dash. Verdicts: on "
+        f"means and rates, p-values adjusted for the number of metrics (Holm). Charts from {source}. Every definition: docs/metrics.md."
+    )

@@ -1,0 +1,31 @@
+"""What the commands of studies share: a Page comes in, its files and the console's text go out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from locust_kvcache.analysis.report.console import problems_text
+from locust_kvcache.analysis.report.files import write_page
+from locust_kvcache.analysis.report.pages import Page
+from locust_kvcache.analysis.tables import text_tables
+from locust_kvcache.analysis.tables.run_tables import Table
+from locust_kvcache.contract.errors import BadInput
+
+
+def publish(page: Page, folder: Path) -> None:
+    """Write the page and its charts, print its tables, what stands against them, the answer and where the files are."""
+    try:
+        files = write_page(page, folder, ("html", "markdown"))
+    except OSError as error:
+        raise BadInput(f"--output-dir: {folder} cannot be written: {error.strerror}; choose another folder") from error
+    blocks = [*page.answer, *(block for part in page.sections for block in part.blocks)]
+    tables = [text_tables.console(block) for block in blocks if isinstance(block, Table)]
+    against = problems_text({"problems": page.problems})
+    print("\n\n".join([*tables, *([against] if against else []), page.lead]))
+    print("\nFiles\n" + "\n".join(f"  {path}" for path in files if path.suffix in (".html", ".md")), flush=True)
+
+
+def folder_beside(run: Path, name: str) -> Path:
+    """Beside the first run of a study."""
+    first = (run if run.is_dir() else run.parent).resolve()
+    return first.parent / name

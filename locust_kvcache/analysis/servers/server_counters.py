@@ -1,0 +1,158 @@
+"""Scrapes of the servers' metrics around each round come in, deltas, cache tiers, stage times and a time series go out.
+
+Counters are subtracted (after - before) per scenario, round, role and address; samples that differ only in labels are added up.
+Names are vLLM's, LMCache's and Mooncake's; a server that has none of them gives empty tables.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pandas as pd
+
+from locust_kvcache.analysis.basics.problems import Problem
+
+_SAMPLE = re.compile(r"^(?P<metric>[^{]+)(?:\{(?P<labels>.*)\})?$")
+SOURCES = {"local_cache_hit": "gpu", "external_kv_transfer": "external", "local_compute": "computed"}
+STAGES = ("queue", "prefill", "decode")
+GAUGES = (
+    "vllm:kv_cache_usage_perc", "vllm:num_requests_running", "vllm:num_requests_waiting", "master_allocated_bytes",
+    "master_key_count", "lmcache_mp_l1_usage_ratio", "lmcache:local_cache_usage", "DCGM_FI_DEV_GPU_UTIL",
+)  # fmt: skip
+COUNTERS = re.compile(
+    r"prefix_cache_(?:hits|queries)_total|preemptions_total|evict|:prompt_tokens_(?:total|by_source_total)|generation_tokens_total"
+    r"|:request_(?:queue|prefill|decode)_time_seconds_(?:sum|count)|:time_to_first_token_seconds_(?:sum|count)|mooncake_|nixl_"
+    r"|lmcache_mp_(?:lookup|l1_(?:read|write))|master_put_start_(?:requests|failures)|lmcache:num_(?:hit|requested|stored)_tokens"
+)
+KEYS = ["scenario", "round", "role", "url"]
+
+
+def series(scrapes: list[dict[str, Any]]) -> pd.DataFrame:
+    """Tidy: one row per scrape and sample, with the labels apart from the name."""
+    rows = []
+    for scrape in scrapes:
+        head = {key: scrape.get(key) for key in ("at_s", "scenario", "round", "when", "role", "url")}
+        for name, value in (scrape.get("samples") or {}).items():
+            match = _SAMPLE.match(name)
+            if match and isinstance(value, int | float):
+                rows.append({**head, "metric": match["metric"], "labels": match["labels"] or "", "value": float(value)})
+    return pd.DataFrame(rows, columns=["at_s", "scenario", "round", "when", "role", "url", "metric", "labels", "value"])
+
+
+def label(labels: str, name: str) -> str:
+    """The value of one label; empty where there is none."""
+    match = re.search(rf'(?:^|,){name}="([^"]*)"', labels)
+    return match[1] if match else ""
+
+
+def deltas(table: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
+    """after - before of every sample. One that fell is a counter of a server that was started again: its round is left out."""
+    by = [*KEYS, "metric", "labels"]
+    wide = table[table["when"].isin(["before", "after"])].pivot_table(index=by, columns="when", values="value", aggfunc="last")
+    path = {role: place for place, role in enumerate(table["role"].unique())}  # as the deployment file lists them
+    wide = wide.reindex(columns=["before", "after"]).reset_index()
+    wide = wide.sort_values(["scenario", "round"], kind="stable").sort_values("role", key=lambda r: r.map(path), kind="stable")
+    wide["before"] = wide["before"].fillna(0.0).where(wide["after"].notna())  # a labelled counter appears with its first event
+    wide["delta"] = wide["after"] - wide["before"]
+    counter = wide["metric"].str.endswith(("_total", "_sum", "_count"))
+    only_grows = wide["metric"].str.startswith("vllm:") | (
+        wide["metric"].str.endswith("_total") & wide["metric"].str.match("lmcache|master")
+    )
+    fell = wide[counter & (wide["delta"] < 0) & only_grows]
+    problems = []
+    for key in fell.groupby(KEYS, sort=False).size().index:
+        text = f"A counter of {key[2]} ({key[3]}) fell during round {key[1]} of {key[0]}: the server was started again."
+        problems.append(Problem("warning", "counter_reset", text, "Its counters of that round were left out."))
+    restarted = pd.MultiIndex.from_frame(wide[KEYS]).isin(pd.MultiIndex.from_frame(fell[KEYS]))
+    return wide[counter & wide["delta"].notna() & ~restarted].drop(columns=["before", "after"]), problems
+
+
+def counters(table: pd.DataFrame) -> pd.DataFrame:
+    """What grew, per scenario, round and role: tokens by source, hits, queries, stage sums, transfers, evictions, preemptions.
+
+    Added up over engines and other labels, except for those that say what was counted (`of`: a source or an operation).
+    """
+    mine = table[table["metric"].str.contains(COUNTERS) & table["delta"].ne(0)]
+    of = mine["labels"].map(lambda text: label(text, "source") or label(text, "operation"))
+    keys = ["scenario", "round", "role", "metric", "of"]
+    return mine.assign(of=of).groupby(keys, sort=False)["delta"].sum().reset_index()
+
+
+def tiers(table: pd.DataFrame) -> pd.DataFrame:
+    """Prompt tokens by where they came from, per scenario, round and role: gpu (prefix cache), external (LMCache, Mooncake), computed.
+
+    `engines`: how many share the role's requests, by pages and vLLM's `engine` label (data-parallel replicas).
+    vLLM's prompt_tokens_by_source where it is there; else hits of the two prefix caches, and the rest of the prompt tokens.
+    """
+    key: Any
+    rows = []
+    for key, group in table.groupby(["scenario", "round", "role"], sort=False):
+        by_source = group[group["metric"].eq("vllm:prompt_tokens_by_source_total")]
+        source = by_source["labels"].map(lambda text: SOURCES.get(label(text, "source"), "other"))
+        tokens: dict[str, float] = dict(by_source.groupby(source)["delta"].sum()) if len(by_source) else _from_caches(group)
+        if sum(tokens.values()) > 0:
+            prompt = group[group["metric"].str.startswith("vllm:prompt_tokens_")]
+            engines = (prompt["url"].astype(str) + " " + prompt["labels"].map(lambda text: label(text, "engine"))).nunique()
+            rows.append({**dict(zip(["scenario", "round", "role"], key, strict=True)), **tokens, "engines": max(1, engines)})
+    return pd.DataFrame(rows, columns=["scenario", "round", "role", "gpu", "external", "computed", "engines"]).fillna(
+        {"gpu": 0.0, "external": 0.0, "computed": 0.0}
+    )
+
+
+def delta_sum(group: pd.DataFrame, metric: str) -> float:
+    return float(group.loc[group["metric"].eq(metric), "delta"].sum())
+
+
+def _from_caches(group: pd.DataFrame) -> dict[str, float]:
+    prompt = delta_sum(group, "vllm:prompt_tokens_total")
+    gpu, external = (delta_sum(group, f"vllm:{kind}prefix_cache_hits_total") for kind in ("", "external_"))
+    return {"gpu": gpu, "external": external, "computed": max(0.0, prompt - gpu - external)} if prompt else {}
+
+
+def stage_times(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean time per request and stage by each role's own histograms: sum's delta / count's delta, in ms.
+
+    A KV load that the engine does in the background is booked as queue time (vLLM's connectors that load asynchronously).
+    """
+    key: Any
+    rows = []
+    for key, group in table.groupby(["scenario", "round", "role"], sort=False):
+        times = {stage: _mean_ms(group, f"vllm:request_{stage}_time_seconds") for stage in STAGES}
+        times["server_ttft"] = _mean_ms(group, "vllm:time_to_first_token_seconds")
+        if any(value is not None for value in times.values()):
+            count = delta_sum(group, "vllm:time_to_first_token_seconds_count") or delta_sum(
+                group, "vllm:request_prefill_time_seconds_count"
+            )
+            named = {f"{name}_ms": value for name, value in times.items()}
+            rows.append({**dict(zip(["scenario", "round", "role"], key, strict=True)), "requests": count, **named})
+    columns = ["scenario", "round", "role", "requests", *(f"{stage}_ms" for stage in STAGES), "server_ttft_ms"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _mean_ms(group: pd.DataFrame, name: str) -> float | None:
+    count = delta_sum(group, f"{name}_count")
+    return 1000 * delta_sum(group, f"{name}_sum") / count if count > 0 else None
+
+
+def gauge_series(table: pd.DataFrame) -> pd.DataFrame:
+    """The gauges worth a look over time, added up over labels: at_s, role, metric, value."""
+    chosen = table[table["metric"].isin(GAUGES)]
+    return chosen.groupby(["at_s", "role", "metric"], sort=True)["value"].sum().reset_index()
+
+
+def check_client_counts(tier_table: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
+    """The servers' cached tokens beside those that the client was told, per round. Under PD the prefiller's count is the true one."""
+    key: Any
+    rows = []
+    for key, group in tier_table.groupby(["scenario", "round"], sort=False):
+        role = next((r for r in ("prefiller", "server") if group["role"].eq(r).any()), group["role"].iloc[0])
+        mine = group[group["role"].eq(role)]
+        told = rounds[rounds["scenario"].eq(key[0]) & rounds["round"].eq(key[1])]
+        client = told["reported_cached_tokens"].iloc[0] if len(told) else None
+        counted = float(mine[["gpu", "external"]].sum().sum())
+        prompt = float(mine[["gpu", "external", "computed"]].sum().sum())
+        rows.append((key[0], key[1], role, counted, client, counted / prompt if prompt else None))
+    return pd.DataFrame(
+        rows, columns=["scenario", "round", "role", "server_cached_tokens", "client_cached_tokens", "server_hit_rate"]
+    )

@@ -1,0 +1,114 @@
+"""Labelled records come in, two tables go out: whether each round was steady (drift, warm-up), and its outliers, named, not dropped."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from locust_kvcache.analysis.basics.problems import Problem
+
+MIN_REQUESTS = 12
+LARGE = 0.2  # a change of the TTFT of 20 % is worth a warning
+ALPHA = 0.01  # many rounds are looked at
+OUTLIER = 5.0  # robust standard deviations of the log
+STEADY_COLUMNS = ["scenario", "round", "window", "requests", "drift", "drift_p", "warmup_ratio", "warmup_p", "steady"]
+
+
+def work_adjusted(group: pd.DataFrame) -> pd.Series:
+    """The TTFT as if all requests of a window had the same size: divided by its least-squares line over prompt and uncached tokens.
+
+    Plans send requests of different sizes in some order; without this a long prompt would look like drift, or like an outlier.
+    """
+    ttft, prompt, cached = group["ttft_ms"], group["prompt_tokens"], group["reported_cached_tokens"].fillna(0.0)
+    if len(group) < MIN_REQUESTS or prompt.isna().any() or prompt.max() - prompt.min() <= 0.02 * prompt.max():
+        return ttft
+    design = np.stack([np.ones(len(group)), prompt, prompt - cached], axis=1)
+    line = design @ np.linalg.lstsq(design, ttft.to_numpy(), rcond=None)[0]
+    return ttft / line * ttft.median() if line.min() > 0.1 * ttft.min() else ttft
+
+
+def steady_state(records: pd.DataFrame) -> pd.DataFrame:
+    """Per scenario, round and evidence window, as a cold round gets faster by itself once its prefixes are cached.
+
+    drift: relative change of the TTFT (adjusted for the request's size) from the first to the last request, by the Theil-Sen slope over
+    the order of sending; p by Kendall's tau. warmup_ratio: median of the first tenth (at least 3) over the median of the rest; p by
+    Mann-Whitney.
+    """
+    usable = records[records["ok"] & records["ttft_ms"].gt(0) & records["started_at_s"].notna()]
+    rows = []
+    key: Any
+    for key, group in usable.groupby(["scenario", "round", "window"], observed=True, sort=False):
+        if len(group) >= MIN_REQUESTS and (key[1] > 1 or key[2] == "cold"):  # a hit in round 1 waits behind what is computed
+            values = work_adjusted(group.sort_values("started_at_s", kind="stable")).to_numpy()
+            rows.append({"scenario": str(key[0]), "round": int(key[1]), "window": str(key[2]), **_steady(_thinned(values))})
+    return pd.DataFrame(rows, columns=STEADY_COLUMNS)
+
+
+def _thinned(values: np.ndarray, limit: int = 1500) -> np.ndarray:
+    """Theil-Sen looks at all pairs: evenly spaced values are enough."""
+    return values if len(values) <= limit else values[np.linspace(0, len(values) - 1, limit).astype(int)]
+
+
+def _steady(values: np.ndarray) -> dict[str, Any]:
+    order = np.arange(len(values))
+    slope, _, _, _ = stats.theilslopes(values, order)
+    drift = float(slope * (len(values) - 1) / np.median(values))
+    drift_p = float(stats.kendalltau(order, values).pvalue)
+    first = max(3, len(values) // 10)
+    ratio = float(np.median(values[:first]) / np.median(values[first:]))
+    warmup_p = float(stats.mannwhitneyu(values[:first], values[first:]).pvalue)
+    drifts = _clear(drift_p) and abs(drift) > LARGE
+    warms = _clear(warmup_p) and abs(ratio - 1) > LARGE
+    return {
+        "requests": len(values),
+        "drift": drift,
+        "drift_p": drift_p,
+        "warmup_ratio": ratio,
+        "warmup_p": warmup_p,
+        "steady": not (drifts or warms),
+    }
+
+
+def _clear(p: float) -> bool:
+    return math.isfinite(p) and p < ALPHA
+
+
+def outliers(records: pd.DataFrame, limit: int = 20) -> pd.DataFrame:
+    """Requests whose TTFT is more than 5 robust standard deviations of the log (1.4826 MAD, at least 2 %) above or below its window's
+    median, adjusted for the request's size; the farthest first."""
+    usable = records[records["ok"] & records["ttft_ms"].gt(0)].astype({"scenario": str})
+    by = ["scenario", "round", "window"]
+    parts = [np.log(work_adjusted(group)) for _, group in usable.groupby(by, observed=True)]
+    log = pd.concat(parts).reindex(usable.index) if parts else usable["ttft_ms"]
+    groups = usable.assign(log=log).groupby(by, observed=True)["log"]
+    centre = groups.transform("median")
+    spread = (log - centre).abs().groupby([usable[name] for name in by], observed=True).transform("median") * 1.4826
+    distance = (log - centre) / spread.clip(lower=0.02)
+    big = groups.transform("size").ge(MIN_REQUESTS) & distance.abs().gt(OUTLIER)
+    table = usable.loc[big, [*by, "request_index", "session_id", "worker", "prompt_tokens", "ttft_ms"]]
+    table = table.assign(times_the_median=np.exp(log - centre)[big], deviations=distance[big])
+    table = table.astype({"window": str, "worker": object})
+    return table.reindex(table["deviations"].abs().sort_values(ascending=False).index).head(limit).assign(of=int(big.sum()))
+
+
+def steadiness_problems(table: pd.DataFrame) -> list[Problem]:
+    """A warning per window that drifts or warms up."""
+    problems = []
+    for row in table[~table["steady"].astype(bool)].to_dict("records"):
+        name = f"Round {row['round']} of {row['scenario']} ({row['window']})"
+        if _clear(row["drift_p"]) and abs(row["drift"]) > LARGE:
+            text = f"{name} is not steady: its TTFT changes by {row['drift']:+.0%} from its first to its last request."
+            problems.append(
+                Problem("warning", "drift", text, "A queue that grows, or a clock that throttles: look at TTFT over time.")
+            )
+        elif row["warmup_ratio"] < 1:
+            text = f"{name} ramps up: its first requests take {row['warmup_ratio']:.2f} times as long as the rest, as nothing queues yet."
+            problems.append(Problem("note", "ramp_up", text, "More requests per round make it matter less."))
+        else:
+            text = f"{name}: its first requests take {row['warmup_ratio']:.2f} times as long as the rest."
+            problems.append(Problem("warning", "warmup", text, "Label them: python -m analysis RUN --warmup-requests N."))
+    return problems

@@ -1,0 +1,187 @@
+"""Labelled records come in, tidy tables go out: counts, tokens and throughput per round or window, and a distribution per metric."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from locust_kvcache.analysis.basics.plain_values import rows_of
+from locust_kvcache.analysis.stats.intervals import MIN_CLUSTERS, carried_quantile, quantile_interval
+
+# column -> (name in tables, unit)
+METRICS = {
+    "ttft_ms": ("TTFT", "ms"),
+    "ttfvt_ms": ("TTFT visible", "ms"),
+    "tpot_ms": ("TPOT", "ms"),
+    "itl_p50_ms": ("ITL (each request's median)", "ms"),
+    "itl_p99_ms": ("ITL (each request's P99)", "ms"),
+    "icl_p50_ms": ("Inter-chunk latency (each request's median)", "ms"),
+    "e2e_ms": ("E2E latency", "ms"),
+    "prefill_estimate_ms": ("Prefill (estimate: TTFT - TPOT)", "ms"),
+    "schedule_lag_ms": ("Schedule lag", "ms"),
+    "ttft_from_intended_ms": ("TTFT from the intended time", "ms"),
+    "e2e_from_intended_ms": ("E2E latency from the intended time", "ms"),
+}
+TOTALS = (
+    "requests succeeded failed failed_by_status sessions prompt_tokens output_tokens reported_cached_tokens planned_cached_tokens "
+    "hit_rate planned_hit_rate cache_efficiency loop_lag_max_ms"
+).split()
+QUANTILES = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+
+
+def add_estimates(records: pd.DataFrame) -> pd.DataFrame:
+    """What follows from two columns of a record.
+
+    prefill_estimate_ms = ttft_ms - tpot_ms: TTFT less one decode step, the first token's own.
+
+    Queueing, KV transfer and the network stay in it: only the servers' own metrics can tell them apart. Missing without TPOT.
+    *_from_intended_ms = schedule_lag_ms + *_ms: what a client that does not wait for a free user would have seen (open loop).
+    """
+    estimate = records["ttft_ms"] - records["tpot_ms"]
+    from_intended = {f"{name}_from_intended_ms": records["schedule_lag_ms"] + records[f"{name}_ms"] for name in ("ttft", "e2e")}
+    return records.assign(prefill_estimate_ms=estimate.where(estimate >= 0), **from_intended)
+
+
+def distributions(records: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """One row per group and metric: n, mean, sd, median, P90 ... over the successful requests, None where the sample is too small.
+
+    median_low and median_high are the median's distribution-free 95 % interval (order statistics).
+    """
+    rows = []
+    for key, group in records[records["ok"]].groupby(by, observed=True, sort=False):
+        for metric, (_, unit) in METRICS.items():
+            values = group[metric].dropna().to_numpy()
+            if len(values):
+                rows.append({**dict(zip(by, key, strict=True)), "metric": metric, "unit": unit, **describe(values)})
+    return pd.DataFrame(rows, columns=[*by, "metric", "unit", *describe(np.array([0.0]))])
+
+
+def describe(values: np.ndarray) -> dict[str, float | int | None]:
+    """Count, mean, standard deviation (n - 1), extremes, and the percentiles that the sample carries."""
+    interval = quantile_interval(values, 0.5)
+    return {
+        "n": len(values),
+        "mean": float(values.mean()),
+        "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
+        "min": float(values.min()),
+        "max": float(values.max()),
+        **{name: carried_quantile(values, q) for name, q in QUANTILES.items()},
+        "median_low": interval[0] if interval else None,
+        "median_high": interval[1] if interval else None,
+    }
+
+
+def totals(records: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """One row per group: requests by outcome, tokens, hit rate = cached / prompt tokens (summed), cache efficiency = reported / planned.
+
+    A sum over requests of which some lack the value is missing, not smaller; the rates are over the requests that have both values.
+    """
+    rows = []
+    for key, group in records.groupby(by, observed=True, sort=False):
+        ok = group[group["ok"]]
+        failures = group.loc[~group["ok"], "status"].astype(str).value_counts().sort_index()
+        rows.append(
+            {
+                **dict(zip(by, key, strict=True)),
+                "requests": len(group),
+                "succeeded": len(ok),
+                "failed": len(group) - len(ok),
+                "failed_by_status": {str(status): int(count) for status, count in failures.items()},
+                "sessions": int(group["session_id"].nunique()),
+                "prompt_tokens": total(ok["prompt_tokens"]),
+                "output_tokens": total(ok["output_tokens"]),
+                "reported_cached_tokens": total(ok["reported_cached_tokens"]),
+                "planned_cached_tokens": total(ok["planned_cached_tokens"]),
+                "hit_rate": ratio(ok["reported_cached_tokens"], ok["prompt_tokens"]),
+                "planned_hit_rate": ratio(ok["planned_cached_tokens"], ok["prompt_tokens"]),
+                "cache_efficiency": ratio(ok["reported_cached_tokens"], ok["planned_cached_tokens"]),
+                "loop_lag_max_ms": float(group["loop_lag_ms"].max()) if group["loop_lag_ms"].notna().any() else None,
+            }
+        )
+    return pd.DataFrame(rows, columns=[*by, *TOTALS])
+
+
+def total(values: pd.Series) -> float | None:
+    """The sum, or None if any value is missing or there is none."""
+    return float(values.sum()) if len(values) and values.notna().all() else None
+
+
+def ratio(numerator: pd.Series, denominator: pd.Series) -> float | None:
+    """Sum over sum where both are known; None if there is nothing to divide by."""
+    both = numerator.notna() & denominator.notna()
+    below = float(denominator[both].sum())
+    return float(numerator[both].sum()) / below if below > 0 else None
+
+
+def round_table(records: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
+    """`totals` per scenario and round, with wall time and throughput: successful requests, and their tokens, over the wall time.
+
+    The wall time is the load's own (monotonic clock, first send to last end); without it, it is taken from the records' wall
+    clocks, and `wall_from` says so.
+    """
+    summed = totals(records.astype({"scenario": str}), ["scenario", "round"])
+    table = counts[["scenario", "round", "planned_requests", "wall_s"]].merge(summed, on=["scenario", "round"], how="left")
+    spans = {key: _wall_from_records(group) for key, group in records.groupby(["scenario", "round"], observed=True)}
+    spanned = pd.Series(
+        [spans.get((row["scenario"], row["round"])) for row in rows_of(table[["scenario", "round"]])],
+        index=table.index,
+        dtype="float64",
+    )
+    known = table["wall_s"].notna() & table["wall_s"].gt(0)
+    for column in ("requests", "succeeded", "failed"):
+        table[column] = table[column].fillna(0).astype("int64")
+    wall_s = table["wall_s"].where(known, spanned)
+    tokens = table["prompt_tokens"].astype("float64") + table["output_tokens"].astype("float64")
+    return table.assign(
+        wall_s=wall_s,
+        wall_from=np.where(known, "run.json", np.where(spanned.notna(), "records", "unknown")),
+        requests_per_s=table["succeeded"] / wall_s,
+        total_tokens_per_s=tokens / wall_s,
+        output_tokens_per_s=table["output_tokens"].astype("float64") / wall_s,
+    )
+
+
+def _wall_from_records(group: pd.DataFrame) -> float | None:
+    ends = group["started_at_s"] + group["e2e_ms"] / 1000
+    span = ends.max() - group["started_at_s"].min()
+    return float(span) if pd.notna(span) and span > 0 else None
+
+
+LIMITED_SHARE = 0.1
+
+
+def client_limited(records: pd.DataFrame) -> pd.DataFrame:
+    """Per scenario and round: the event loop's lag beside the TTFT. `client_limited` if more than 10 % of the requests are marked so
+    (contract.record.client_was_limited knows who stamped them); of records without that mark, if the P90 of the lag exceeds 10 %
+    of the median TTFT.
+    """
+    rows = []
+    keys: Any
+    for keys, group in records[records["ok"]].groupby(["scenario", "round"], observed=True, sort=False):
+        lag = group["loop_lag_ms"].dropna()
+        ttft, tpot = group["ttft_ms"].median(), group["tpot_ms"].median()
+        p90 = float(lag.quantile(0.9)) if len(lag) >= MIN_CLUSTERS else None
+        marked = group["client_limited"].dropna()
+        late = bool(p90 is not None and ttft > 0 and p90 > LIMITED_SHARE * ttft)
+        rows.append(
+            {
+                "scenario": str(keys[0]),
+                "round": int(keys[1]),
+                "loop_lag_p90_ms": p90,
+                "lag_over_ttft": p90 / ttft if p90 is not None and ttft > 0 else None,
+                "lag_over_tpot": p90 / tpot if p90 is not None and tpot > 0 else None,
+                "kernel_clock_share": float(group["clock"].eq("kernel").mean()),
+                "client_limited": bool(marked.mean() > LIMITED_SHARE) if len(marked) else late,
+            }
+        )
+    return pd.DataFrame(rows, columns=["scenario", "round", "loop_lag_p90_ms", "lag_over_ttft", "lag_over_tpot",
+                                       "kernel_clock_share", "client_limited"])  # fmt: skip
+
+
+def failures(records: pd.DataFrame, limit: int = 50) -> pd.DataFrame:
+    """Failed requests by scenario, round, class, HTTP status and message, the most frequent first."""
+    by = ["scenario", "round", "status", "http_status", "error"]
+    failed = records.loc[~records["ok"], by].astype({"scenario": str, "status": str, "error": object})
+    return failed.groupby(by, dropna=False).size().rename("requests").reset_index().nlargest(limit, "requests")

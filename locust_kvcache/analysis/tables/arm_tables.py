@@ -1,0 +1,84 @@
+"""Statistics come in, the tables of cache states go out: each round's verdict, and each arm against cold."""
+
+from __future__ import annotations
+
+from locust_kvcache.analysis.basics.number_text import DASH, change, percent, whole
+from locust_kvcache.analysis.tables.run_tables import Stats, Table, find, number
+
+RULE = "by the tier that answered: the servers' counters where there are any, else what the answers reported"
+
+
+def verdict_table(stats: Stats) -> Table:
+    """Was cold cold, and which tier answered each later round?"""
+    rows = []
+    for row in stats["verdicts"]:
+        prompt = row["prompt_tokens"]
+        shares = [
+            percent(row[key] / prompt) if prompt and row[key] is not None else DASH for key in ("gpu_tokens", "below_tokens")
+        ]
+        meant = row["arm"] or ("cold" if row["round"] == 1 else "hit")
+        rows.append(
+            (f"{row['scenario']}, round {row['round']}", meant, row["verdict"], whole(row["cached_tokens"]), *shares, row["text"])
+        )
+    header = ("", "meant as", "verdict", "cached tokens", "from the GPU", "from below", "why")
+    return Table("Verdict of each round", header, tuple(rows), RULE, texts=(1, 2, 6))
+
+
+def arm_table(stats: Stats, scenario: str) -> Table:
+    """One row per arm: TTFT, its change against cold, throughput, named by what answered."""
+    rows = []
+    for row in find(stats["verdicts"], scenario=scenario):
+        if row["arm"] is None:
+            continue
+        times = find(stats["distributions"], scenario=scenario, split="round", group=str(row["round"]), metric="ttft_ms")
+        cells = [number(times[0][name]) if times else DASH for name in ("mean", "median", "p90")]
+        effects = find(stats["effects"], split="arm", scenario=scenario, round=row["round"])
+        ttft = find(effects, metric="ttft_ms", statistic="mean")
+        rate = find(effects, metric="requests_per_s")
+        rates = find(stats["rounds"], scenario=scenario, round=row["round"])
+        rows.append(
+            (
+                f"{row['arm']} (round {row['round']})",
+                row["verdict"],
+                *cells,
+                change(ttft[0]) if ttft else DASH,
+                number(rates[0]["requests_per_s"]) if rates else DASH,
+                change(rate[0]) if rate else DASH,
+                (ttft[0]["verdict"] or DASH) if ttft else DASH,
+            )
+        )
+    header = ("arm", "answered", "TTFT mean, ms", "median", "P90", "change against cold", "requests/s", "change", "TTFT verdict")
+    return Table(f"{scenario}: each arm against cold", header, tuple(rows), RULE, texts=(1, 8))
+
+
+def rate_table(stats: Stats, scenario: str) -> Table:
+    """What loading from below the GPU costs and how fast it was, from the difference between two arms."""
+    rows = []
+    for row in find(stats["load_rates"], scenario=scenario):
+        gb = number(row["gb_per_s"])
+        if row["gb_per_s_low"] is not None:
+            gb += f" [{number(row['gb_per_s_low'])}, {number(row['gb_per_s_high'])}]"
+        gb += " NOT POSSIBLE" if row["plausible"] is False else ""
+        cells = (
+            whole(row["tokens_per_request"]),
+            number(row["extra_ttft_ms"]),
+            whole(row["tokens_per_s"]),
+            gb,
+            number(row["limit_gb_per_s"]),
+        )
+        rows.append((f"round {row['round']}", *cells))
+    header = ("", "tokens loaded per request", "TTFT over the GPU hit, ms", "tokens/s", "GB/s [interval]", "link, GB/s")
+    return Table(f"{scenario}: loading KV, from the difference to the GPU hit", header, tuple(rows), RULE)
+
+
+def headline(stats: Stats) -> str:
+    """Each arm's change of the mean TTFT against cold, in a sentence per scenario."""
+    texts = []
+    for scenario in dict.fromkeys(row["scenario"] for row in stats["verdicts"]):
+        rows = find(stats["verdicts"], scenario=scenario)
+        parts = []
+        for row in rows[1:]:
+            ttft = find(stats["effects"], split="arm", scenario=scenario, round=row["round"], metric="ttft_ms", statistic="mean")
+            parts.append(f"{row['verdict']} ({row['arm']}) {change(ttft[0]) if ttft else 'not comparable'}")
+        texts.append(f"{scenario}: mean TTFT against the first arm ({rows[0]['verdict']}): {', '.join(parts)}.")
+    return " ".join(texts)

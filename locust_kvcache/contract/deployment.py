@@ -1,0 +1,179 @@
+"""A deployment's YAML and the model list come in, a frozen Deployment goes out: where to send, and what is known about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from locust_kvcache.contract.cache_tiers import CacheAction, parse_caches
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.schema import Section, load_yaml
+from locust_kvcache.contract.shipped import shipped
+
+CONFIGS = shipped("configs")
+OBJECTIVES = ("ttft_ms", "tpot_ms", "e2e_ms")
+CAPACITIES = ("gpu_tokens", "cpu_gb", "store_gb")  # GB: 10^9 bytes
+KINDS = ("pd_disagg", "non_disagg", "other")
+DEFAULT_TARGETS = {
+    "hit_ttft_reduction_min": 0.60,
+    "hit_throughput_gain_min": 1.50,
+    "pd_tpot_increase_max": 0.20,
+    "pd_hit_ttft_ratio_max": 2.5,
+}
+
+
+@dataclass(frozen=True)
+class Transport:
+    """How connections to a deployment are made; files are read on every worker."""
+
+    ca_file: str | None = None  # certificates to trust instead of the system's
+    client_cert: str | None = None
+    client_key: str | None = None
+    verify: bool = True
+    proxy: str | None = None  # http://host:port, for http and https endpoints
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A deployment under test. `metrics` are (role, URL) pairs of the servers' own metrics pages."""
+
+    name: str
+    kind: str
+    endpoint: str
+    api_key_env: str = "OPENAI_API_KEY"
+    model_key: str | None = None
+    gpus: int | None = None
+    metrics: tuple[tuple[str, str], ...] = ()
+    transport: Transport = Transport()
+    caches: tuple[CacheAction, ...] = ()  # how each tier is emptied
+    link_gb_per_s: float | None = None  # of the slowest link between the GPU and the KV store, GB (10^9 bytes) per second
+    targets: dict[str, float] = field(default_factory=dict)
+    slo: dict[str, float] = field(
+        default_factory=dict
+    )  # of OBJECTIVES: limits in ms that a request must keep to count as goodput
+    capacity: dict[str, float] = field(default_factory=dict)  # of CAPACITIES: what each cache tier holds
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "metrics": [{"role": role, "url": url} for role, url in self.metrics]}
+
+
+def check_url(url: str, where: str) -> str:
+    """The URL without a trailing slash; BadInput if it is not http(s)://host."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadInput(f"{where} is {url!r}; expected http://host:port or https://host:port, with an optional base path")
+    return url.rstrip("/").removesuffix("/v1")  # clients of other tools write http://host:port/v1
+
+
+def _targets(section: Section) -> dict[str, float]:
+    chosen = {name: section.take(name, float, None) for name in DEFAULT_TARGETS}
+    section.done()
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _amounts(section: Section, names: tuple[str, ...]) -> dict[str, float]:
+    chosen = {name: section.take(name, float, None, low=0.001) for name in names}
+    section.done()
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _metrics(top: Section, source: str) -> tuple[tuple[str, str], ...]:
+    entries = top.raw("metrics") or []
+    if not isinstance(entries, list):
+        raise BadInput(f"{top.name('metrics')} is {entries!r}; expected a list of {{role, url}}")
+    pairs = []
+    for number, entry in enumerate(entries):
+        section = Section(entry, source, f"metrics[{number}].")
+        pairs.append((section.take("role", str), check_url(section.take("url", str), section.name("url"))))
+        section.done()
+    return tuple(pairs)
+
+
+def _transport(top: Section) -> Transport:
+    tls = top.section("tls")
+    proxy = top.take("proxy", str, None)
+    transport = Transport(
+        **{key: tls.take(key, str, None) for key in ("ca_file", "client_cert", "client_key")},
+        verify=tls.take("verify", bool, True),
+        proxy=check_url(proxy, top.name("proxy")) if proxy else None,
+    )
+    tls.done()
+    for key in ("ca_file", "client_cert", "client_key"):
+        file = getattr(transport, key)
+        if file and not Path(file).is_file():
+            raise BadInput(f"{tls.name(key)} is {file!r}; there is no such file")
+    if transport.client_key and not transport.client_cert:
+        raise BadInput(f"{tls.name('client_key')} needs 'client_cert' beside it")
+    return transport
+
+
+def load_deployment(path: Path) -> Deployment:
+    """The deployment described in a YAML file (see configs/pd_disagg.yaml for every key)."""
+    source = str(path)
+    top = Section(load_yaml(path), source)
+    targets = top.section("targets")
+    deployment = Deployment(
+        name=top.take("name", str, path.stem),
+        kind=top.take("kind", str, choices=KINDS),
+        endpoint=check_url(top.take("endpoint", str), top.name("endpoint")),
+        api_key_env=top.take("api_key_env", str, "OPENAI_API_KEY"),
+        model_key=top.take("model", str, None),
+        gpus=top.take("gpus", int, None, low=1),
+        metrics=_metrics(top, source),
+        transport=_transport(top),
+        caches=parse_caches(top.raw("caches") or [], source),
+        link_gb_per_s=top.take("link_gb_per_s", float, None, low=1e-6),
+        targets=_targets(targets),
+        slo=_amounts(top.section("slo"), OBJECTIVES),
+        capacity=_amounts(top.section("capacity"), CAPACITIES),
+    )
+    top.done()
+    return deployment
+
+
+def host_deployment(host: str) -> Deployment:
+    """What is known when only --host is given: any OpenAI-compatible server, its metrics page tried at /metrics."""
+    endpoint = check_url(host, "--host")
+    return Deployment(_slug(urlsplit(endpoint).netloc), "other", endpoint, metrics=(("server", f"{endpoint}/metrics"),))
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """One entry of configs/models.yaml: what the served name stands for, and its targets."""
+
+    key: str
+    served_name: str
+    kv_bytes_per_token: int | None
+    values: dict[str, Any]
+    targets: dict[str, float]
+
+
+def load_models(path: Path = CONFIGS / "models.yaml") -> tuple[str, dict[str, ModelInfo]]:
+    """(key of the active model, all models by key)."""
+    source = str(path)
+    top = Section(load_yaml(path), source)
+    active, entries = top.take("active", str), top.take("models", dict)
+    top.done()
+    models = {}
+    for key, values in entries.items():
+        section = Section(values, source, f"models.{key}.")
+        for name in ("active_parameters", "attention_flop_per_token2"):
+            section.take(name, int, None, low=1)
+        models[key] = ModelInfo(
+            key,
+            section.take("served_name", str),
+            section.take("kv_bytes_per_token", int, None, low=1),
+            {name: value for name, value in values.items() if name != "targets"},
+            _targets(section.section("targets")),
+        )
+    if active not in models:
+        raise BadInput(f"{source}: key 'active' is {active!r}; allowed: {', '.join(models)}")
+    return active, models

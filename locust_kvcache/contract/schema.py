@@ -1,0 +1,81 @@
+"""Checks on parsed YAML: a mapping and the keys it may hold come in, typed values go out or BadInput names file and key."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from locust_kvcache.contract.errors import BadInput
+
+_MISSING: Any = object()
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; BadInput if it is absent, not YAML or not a mapping."""
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}. Check the path.") from error
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path}: is not valid YAML: {error}") from error
+    if not isinstance(loaded, dict):
+        raise BadInput(f"{path}: expected a mapping of keys, found {type(loaded).__name__}")
+    return loaded
+
+
+class Section:
+    """One mapping of a YAML file. `take` reads a key with its type and bounds; `done` rejects keys nobody took."""
+
+    def __init__(self, values: Any, source: str, prefix: str = "") -> None:
+        if not isinstance(values, Mapping):
+            raise BadInput(f"{source}: {prefix or 'the file'}: expected a mapping of keys, found {values!r}")
+        self._values = dict(values)
+        self._source = source
+        self._prefix = prefix
+        self._taken: set[str] = set()
+
+    def name(self, key: str) -> str:
+        return f"{self._source}: key {self._prefix}{key!r}"
+
+    def section(self, key: str) -> Section:
+        """A nested mapping; an absent one is empty, so that its own defaults apply."""
+        self._taken.add(key)
+        return Section(self._values.get(key) or {}, self._source, f"{self._prefix}{key}.")
+
+    def take(
+        self, key: str, kind: type[Any], default: Any = _MISSING, *, choices: Iterable[Any] = (), low: float | None = None
+    ) -> Any:
+        """The value of a key: required without a default; int is accepted for float; bounds and choices are checked."""
+        self._taken.add(key)
+        if key not in self._values:
+            if default is _MISSING:
+                raise BadInput(f"{self.name(key)} is missing; add it ({kind.__name__})")
+            return default
+        value: Any = self._values[key]
+        if value is None and default is None:
+            return None
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+            raise BadInput(f"{self.name(key)} is {value!r}; expected {kind.__name__}")
+        if choices and value not in choices:
+            raise BadInput(f"{self.name(key)} is {value!r}; allowed: {', '.join(map(str, choices))}")
+        if low is not None and value < low:
+            raise BadInput(f"{self.name(key)} is {value!r}; expected at least {low}")
+        return value
+
+    def raw(self, key: str, default: Any = None) -> Any:
+        self._taken.add(key)
+        return self._values.get(key, default)
+
+    def done(self) -> None:
+        """BadInput for the first key that nothing reads, with the nearest key that something does."""
+        for key in self._values:
+            if key not in self._taken:
+                near = difflib.get_close_matches(str(key), self._taken, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(sorted(self._taken))}"
+                raise BadInput(f"{self.name(str(key))} is unknown; {hint}")

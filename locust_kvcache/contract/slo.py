@@ -1,0 +1,29 @@
+"""Words like ttft_ms=2000 come in, named limits in ms go out: service-level objectives, and the times that a dry run expects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from locust_kvcache.contract.deployment import OBJECTIVES
+from locust_kvcache.contract.errors import BadInput
+
+EXPECTED = ("cold_ttft_ms", "hit_ttft_ms", "tpot_ms")
+
+
+def parse_times(option: str, words: Sequence[str], allowed: Sequence[str]) -> dict[str, float]:
+    """NAME=MS words as a mapping; BadInput names the option, the word and what is allowed."""
+    found = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            found[name] = -1.0
+        if name not in allowed or not found[name] > 0:
+            raise BadInput(f"{option} is {word!r}; expected NAME=MS with one of {', '.join(allowed)}, e.g. {allowed[0]}=2000")
+    return found
+
+
+def parse_slo(words: Sequence[str]) -> dict[str, float]:
+    """ttft_ms=2000 tpot_ms=50 -> limits in ms; BadInput names the word and what is allowed."""
+    return parse_times("--slo", words, OBJECTIVES)

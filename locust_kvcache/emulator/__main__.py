@@ -1,0 +1,112 @@
+"""python -m locust_kvcache.emulator: options come in, one process of the emulator serves until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Callable
+
+from locust_kvcache.emulator.api import Api
+from locust_kvcache.emulator.deployment import Deployment
+from locust_kvcache.emulator.faults import Faults
+from locust_kvcache.emulator.listener import Handler, Listener, run, until_stopped
+from locust_kvcache.emulator.mooncake import MasterPages
+from locust_kvcache.emulator.options import parse_arguments
+from locust_kvcache.emulator.proxy import Proxy
+from locust_kvcache.emulator.realtime import RealTime
+from locust_kvcache.emulator.remote import RemoteStore
+from locust_kvcache.emulator.simulation import Simulation
+from locust_kvcache.emulator.spec import Profile, load_profile
+from locust_kvcache.emulator.tiers import Tier, TierSpec
+from locust_kvcache.emulator.truth import TruthLog
+
+
+def store_spec(profile: Profile) -> TierSpec:
+    """The shared store of a profile's servers; ValueError if it has none."""
+    for server in profile.servers.values():
+        if server.store:
+            return server.store
+    raise ValueError(f"profile {profile.name!r} has no store")
+
+
+def make_deployment(options: argparse.Namespace, profile: Profile) -> Deployment:
+    store: Tier | None = None
+    if options.store:
+        store = RemoteStore(options.store, store_spec(profile), profile.kv_bytes_per_token, options.time_scale)
+    return Deployment(profile, options.role, Simulation(), options.time_scale, options.proxy, store)
+
+
+def make_handler(
+    options: argparse.Namespace, profile: Profile, refuse: Callable[[float], None]
+) -> tuple[Handler, TruthLog | None, Tier | None]:
+    """(what answers requests, the truth if there is one, the store if it is here)."""
+    model = options.model or profile.served_name
+    if options.role == "store":
+        store = Tier("store", store_spec(profile), profile.kv_bytes_per_token, options.time_scale)
+        return MasterPages(store).handle, None, store
+    if options.role == "proxy":
+        name = f"emulator ({profile.name}, proxy, time scale {options.time_scale:g})"
+        return Proxy(options.prefiller, options.decoder, options.proxy, options.bare_proxy, name).handle, None, None
+    deployment = make_deployment(options, profile)
+    key = os.environ.get(options.api_key_env) if options.api_key_env else None
+    clock = RealTime(deployment.simulation, asyncio.get_running_loop())
+    api = Api(deployment, clock, model, key, Faults(options.rules, deployment.lies), refuse)
+    return api.handle, api.log, deployment.store
+
+
+async def serve(options: argparse.Namespace, profile: Profile, listening: socket.socket) -> None:
+    tasks: set[asyncio.Task[None]] = set()
+
+    def refuse(seconds: float) -> None:
+        task = asyncio.get_running_loop().create_task(listener.refuse(seconds))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    handler, log, store = make_handler(options, profile, refuse)
+    listener = Listener(listening, handler)
+    await listener.open()
+    if options.mooncake_port is not None and store is not None:
+        await Listener(socket.create_server((options.host, options.mooncake_port)), MasterPages(store).handle).open()
+    for rule in options.rules:
+        if rule.name == "refuse_connections":
+            refuse(rule.value or 0.0)
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    where = f"http://{host}:{listening.getsockname()[1]}"
+    model = options.model or profile.served_name
+    print(f"emulator: {model}, {options.role}, time scale {options.time_scale:g}, at {where}", flush=True)
+    await until_stopped()
+    if log:
+        lateness = log.lateness()
+        late = lateness["late_us"]
+        words = f"p50 {late['p50']:.0f}, p99 {late['p99']:.0f}, max {late['max']:.0f} us"
+        print(f"emulator: {lateness['chunks']} tokens sent; later than due: {words}", flush=True)
+
+
+def check(options: argparse.Namespace, profile: Profile) -> None:
+    """ValueError if the profile has not what the role needs."""
+    needed = {"pd": ("prefiller", "decoder"), "proxy": (), "store": ()}.get(options.role, (options.role,))
+    for name in needed:
+        profile.server(name)
+    if options.store or options.role == "store":
+        store_spec(profile)
+
+
+def main() -> int:
+    options = parse_arguments()
+    try:
+        profile = load_profile(options.profile)
+        check(options, profile)
+        listening = socket.create_server((options.host, options.port), backlog=4096)
+    except (ValueError, OSError) as error:
+        where = f" ({options.host}:{options.port})" if isinstance(error, OSError) else ""
+        print(f"error: {error}{where}", file=sys.stderr)
+        return 2
+    run(lambda: serve(options, profile, listening))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

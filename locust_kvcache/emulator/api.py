@@ -1,0 +1,179 @@
+"""HTTP requests come in, OpenAI-compatible answers go out, as from vLLM; beside them the truth, and switches for faults."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+import traceback
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from locust_kvcache.emulator import tokenizer
+from locust_kvcache.emulator.admin import Admin, Refused, json_body
+from locust_kvcache.emulator.answer import Answer
+from locust_kvcache.emulator.blocks import block_hashes
+from locust_kvcache.emulator.deployment import Deployment, Job
+from locust_kvcache.emulator.faults import Faults
+from locust_kvcache.emulator.realtime import RealTime
+from locust_kvcache.emulator.recorder import Recorder
+from locust_kvcache.emulator.remote import RemoteStore
+from locust_kvcache.emulator.truth import Passage, TruthLog
+from locust_kvcache.emulator.wire import Connection, HttpRequest
+from locust_kvcache.emulator.wording import Shape, request_id
+
+KNOWN_STATUS = {429: "RateLimitError", 500: "InternalServerError", 503: "ServiceUnavailableError"}
+
+
+@dataclass
+class Api:
+    deployment: Deployment
+    clock: RealTime
+    model: str
+    api_key: str | None
+    faults: Faults
+    refuse_connections: Callable[[float], None]
+    log: TruthLog = field(default_factory=TruthLog)
+
+    def __post_init__(self) -> None:
+        self.recorders: dict[str, Recorder] = {}
+        for name, server in self.deployment.servers.items():
+            self.recorders[name] = Recorder()
+            server.observers.append(self.recorders[name])
+        self.client_view = Recorder()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.routes = {
+            ("POST", "/v1/chat/completions"): lambda request, connection: self._complete(request, connection, True),
+            ("POST", "/v1/completions"): lambda request, connection: self._complete(request, connection, False),
+            **Admin(self).routes(),
+        }
+
+    # -- one request
+
+    def handle(self, request: HttpRequest, connection: Connection) -> None:
+        self.clock.sync()
+        try:
+            self._route(request, connection)
+        except Refused as error:
+            connection.answer_json(request, self._error(error.status, error.kind, str(error)), error.status)
+        except Exception as error:  # a bug here must not look like a server that hangs
+            traceback.print_exc()
+            connection.answer_json(request, self._error(500, "InternalServerError", repr(error)), 500)
+
+    def _route(self, request: HttpRequest, connection: Connection) -> None:
+        path = request.path
+        if self.api_key and path.startswith("/v1"):  # vLLM's --api-key guards only these
+            sent = request.headers.get("authorization", "")
+            if not secrets.compare_digest(sent.encode(), f"Bearer {self.api_key}".encode()):
+                connection.answer_json(request, {"error": "Unauthorized"}, 401)
+                return
+        method = "GET" if request.method == "HEAD" else request.method
+        handler = self.routes.get((method, path))
+        if handler is None:
+            known = any(path == other for _, other in self.routes)
+            raise Refused(405 if known else 404, "NotFoundError", "Method Not Allowed" if known else "Not Found")
+        handler(request, connection)
+
+    @staticmethod
+    def _error(status: int, kind: str, message: str) -> dict[str, Any]:
+        return {"error": {"message": message, "type": kind, "param": None, "code": status}}
+
+    # -- completions
+
+    def _prompt_ids(self, body: dict[str, Any], chat: bool) -> list[int]:
+        if chat:
+            messages = body.get("messages")
+            if (
+                not isinstance(messages, list)
+                or not messages
+                or not all(isinstance(one, dict) and "role" in one for one in messages)
+            ):
+                raise Refused(400, "BadRequestError", "'messages' must be a non-empty list of messages with a role")
+            return tokenizer.encode(tokenizer.chat_text(messages))
+        prompt = body.get("prompt")
+        ids = tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+        if not isinstance(ids, list) or not ids or not all(isinstance(token, int) and 0 <= token < 2**32 for token in ids):
+            raise Refused(400, "BadRequestError", "'prompt' must be text or a non-empty list of token ids")
+        return ids
+
+    def _complete(self, request: HttpRequest, connection: Connection, chat: bool) -> None:
+        try:
+            faults = self.faults.strike(request.headers.get("x-fault"))
+        except ValueError as error:
+            raise Refused(400, "BadRequestError", str(error)) from error
+        if status := int(faults.get("status") or 0):
+            answer = self._error(status, KNOWN_STATUS.get(status, "Error"), f"asked for by the fault status={status}")
+            connection.answer_json(request, answer, status, **({"retry-after": "1"} if status in (429, 503) else {}))
+            return
+        body = json_body(request, self.model)
+        ids = self._prompt_ids(body, chat)
+        wanted = body.get("max_completion_tokens") or body.get("max_tokens") or 16
+        limit = self.deployment.largest_request_tokens()
+        if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
+            raise Refused(400, "BadRequestError", f"max_tokens must be at least 1, got {wanted!r}")
+        if len(ids) + wanted > limit:
+            raise Refused(400, "BadRequestError", f"maximum context length is {limit} tokens, got {len(ids)} + {wanted}")
+        shape = self._shape(body, chat, request.headers.get("x-truth") == "1")
+        job = Job(ids, wanted, lambda job, due_s: None, str(body.get("cache_salt") or "").encode())
+        passage = Passage(request_id(chat, request.headers.get("x-request-id")), request.arrived_ns, job, faults, shape.stream)
+        transfer = body.get("kv_transfer_params")
+        if isinstance(transfer, dict):
+            job.remote_tokens = int(transfer.get("remote_num_tokens") or 0)
+            job.remote_cached_tokens = transfer.get("remote_prefill_cached_tokens")
+        self._start(Answer(request, connection, shape, passage, job, self.log, self.clock, self.deployment.cancel))
+
+    def _shape(self, body: dict[str, Any], chat: bool, truth: bool) -> Shape:
+        options = body.get("stream_options") or {}
+        interval = body.get("stream_interval")
+        return Shape(
+            model=self.model,
+            chat=chat,
+            stream=bool(body.get("stream")),
+            include_usage=bool(options.get("include_usage")),
+            continuous_usage=bool(options.get("continuous_usage_stats")),
+            stream_interval=interval if isinstance(interval, int) and interval > 0 else 1,
+            truth=truth,
+            token_ids=bool(body.get("return_token_ids")),
+        )
+
+    def _start(self, answer: Answer) -> None:
+        job, started_s = answer.job, self.clock.simulation.now_s
+        histograms = self.client_view.histograms
+
+        def token(job: Job, due_s: float) -> None:
+            if job.emitted == 1:
+                histograms["time_to_first_token_seconds"].observe(due_s - started_s)
+            if job.emitted == job.output_tokens:
+                histograms["e2e_request_latency_seconds"].observe(due_s - started_s)
+            answer.token(job, due_s)
+
+        job.on_token = token
+        answer.connection.on_lost = lambda: self._lost(answer)
+        self.log.add(answer.passage)
+        answer.begin()
+        if isinstance(self.deployment.store, RemoteStore):
+            self._in_background(self._ask_store_and_submit(answer, self.deployment.store))
+        elif not answer.over:
+            self.deployment.submit(job)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _ask_store_and_submit(self, answer: Answer, store: RemoteStore) -> None:
+        job, size = answer.job, self.deployment.profile.block_size
+        ratio = store.spec.chunk_tokens // size
+        try:
+            job.external_hint = await store.lookup_tokens(block_hashes(job.prompt_ids, size, job.salt)[ratio - 1 :: ratio])
+        except (OSError, ValueError, TimeoutError) as error:
+            print(f"emulator: the store at {store.url} does not answer ({error}); taken as empty", file=sys.stderr)
+            job.external_hint = 0
+        self.clock.sync()
+        if not answer.over:
+            self.deployment.submit(job)
+
+    def _lost(self, answer: Answer) -> None:
+        self.clock.sync()
+        answer.lost()

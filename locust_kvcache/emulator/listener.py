@@ -1,0 +1,56 @@
+"""A listening socket that can refuse for a while, and the process around it: until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+import socket
+from collections.abc import Callable
+
+import uvloop
+
+from locust_kvcache.emulator.wire import Connection, HttpRequest
+
+Handler = Callable[[HttpRequest, Connection], None]
+BACKLOG = 4096
+
+
+class Listener:
+    def __init__(self, listening: socket.socket, handle: Handler) -> None:
+        self._address, self._family = listening.getsockname(), listening.family
+        self._socket: socket.socket | None = listening
+        self._handle = handle
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._socket is None:
+            self._socket = socket.socket(self._family)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.bind(self._address)
+        self._server = await loop.create_server(lambda: Connection(self._handle), sock=self._socket, backlog=BACKLOG)
+
+    async def refuse(self, seconds: float) -> None:
+        """New connections are refused for so long; open ones go on."""
+        assert self._server
+        self._server.close()
+        self._socket = None
+        await asyncio.sleep(seconds)
+        await self.open()
+
+
+async def until_stopped() -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+def run(main: Callable[[], object]) -> None:
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays: collections look at young objects only
+    gc.set_threshold(50_000, 20, 100)
+    with contextlib.suppress(KeyboardInterrupt):
+        uvloop.run(main())  # type: ignore[arg-type]

@@ -1,0 +1,29 @@
+"""What a server counts, and who is told what happens in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from locust_kvcache.emulator.work import Work
+
+
+@dataclass
+class Counters:
+    queries_tokens: int = 0
+    hits_tokens: int = 0
+    external_queries_tokens: int = 0
+    external_hits_tokens: int = 0
+    prompt_tokens: int = 0
+    computed_tokens: int = 0
+    external_tokens: int = 0
+    generation_tokens: int = 0
+    preemptions: int = 0
+    finished: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("stop", "length", "abort", "error", "repetition"), 0))
+
+
+class Observer:
+    """Wants to know what happens in a server, for its metrics page."""
+
+    def step(self, tokens: int) -> None: ...
+    def token(self, work: Work, due_s: float) -> None: ...
+    def finished(self, work: Work) -> None: ...

@@ -1,0 +1,92 @@
+"""The command line, and what --help teaches."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from locust_kvcache.emulator import faults
+from locust_kvcache.emulator.deployment import PROXIES
+from locust_kvcache.emulator.spec import ROLES, available_profiles
+
+DESCRIPTION = "An OpenAI-compatible server whose KV cache really decides the time to the first token, and whose truth is known."
+EPILOG = f"""examples:
+  python -m locust_kvcache.emulator --port 8000 --time-scale 0.02       a single 72B server, 50 times faster than the reference
+  python -m locust_kvcache.emulator --port 9000 --role pd               prefill and decode apart, behind one address
+  python -m locust_kvcache.emulator --profile deepseek_671b --role pd
+  python -m locust_kvcache.emulator --role store --port 9004            four processes, as on a cluster: the store,
+  python -m locust_kvcache.emulator --role prefiller --port 8100 --store http://127.0.0.1:9004
+  python -m locust_kvcache.emulator --role decoder --port 8200 --store http://127.0.0.1:9004
+  python -m locust_kvcache.emulator --role proxy --port 9000 --prefiller http://127.0.0.1:8100 --decoder http://127.0.0.1:8200
+  python -m locust_kvcache.emulator --fault no_done@0.1 --fault stall=3@0.05      one stream in ten without [DONE], one in twenty stalls
+
+what happened:
+  GET /truth         one JSON line per request: arrival, queue, prefill, loads and cached tokens per tier, each token due and sent,
+                     in ns of the monotonic clock; the first line says how late the emulator itself was
+  x-truth: 1         a request with this header gets its own line in its last chunk
+  POST /faults       {{"faults": [{{"name": "cut", "value": 3, "share": 0.1, "seed": 1, "times": 5}}]}}; GET lists, DELETE ends them
+  x-fault: cut=3     for this request only
+
+proxies (--proxy), what lies between the client and the two servers of role pd:
+{chr(10).join(f"  {name:<14} {text}" for name, text in PROXIES.items())}
+
+{faults.help_text()}
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m locust_kvcache.emulator",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    add("--port", type=int, default=8000, help="port to listen on (default: 8000)")
+    add(
+        "--role",
+        choices=ROLES,
+        default="single",
+        help="single server, prefill/decode-disaggregated, or one part of that (default: single)",
+    )
+    add("--profile", default="qwen_72b", help=f"timing: {', '.join(available_profiles())}, or a YAML file (default: qwen_72b)")
+    add("--time-scale", type=float, default=1.0, help="a simulated second takes this many real ones (default: 1)")
+    add("--model", help="served model name (default: the profile's)")
+    add("--api-key-env", metavar="VAR", help="environment variable with the key that clients must send (default: no key)")
+    add(
+        "--proxy", choices=list(PROXIES), default="wait_store", help="roles pd and proxy: the proxy's order (default: wait_store)"
+    )
+    add(
+        "--bare-proxy",
+        action="store_true",
+        help="role proxy: as the real examples, only /healthcheck, no client headers, SSE as JSON",
+    )
+    add("--prefiller", action="append", default=[], metavar="URL", help="role proxy: a prefiller, repeatable (taken in turn)")
+    add("--decoder", action="append", default=[], metavar="URL", help="role proxy: a decoder, repeatable")
+    add(
+        "--store",
+        metavar="URL",
+        help="roles single, prefiller, decoder: the shared store's process (default: a store of its own)",
+    )
+    add("--mooncake-port", type=int, help="also serve the store's mooncake_master metrics page on this port (real default: 9003)")
+    add("--fault", action="append", default=[], metavar="NAME[=VALUE][@SHARE]", help="a fault or lie, repeatable; listed below")
+    options = parser.parse_args()
+    _check(parser, options)
+    return options
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Says what is wrong and ends; leaves the faults parsed as `rules`."""
+    if not options.time_scale > 0:
+        parser.error(f"--time-scale is {options.time_scale:g}; expected more than 0")
+    if options.api_key_env and not os.environ.get(options.api_key_env):
+        parser.error(f"--api-key-env: the environment variable {options.api_key_env} is not set")
+    if options.role == "proxy" and not (options.prefiller and options.decoder):
+        parser.error("--role proxy needs --prefiller URL and --decoder URL")
+    if options.role == "proxy" and options.proxy == "prefill_token":
+        parser.error("--proxy prefill_token is there in one process only: --role pd")
+    try:
+        options.rules = [faults.parse_rule(text) for text in options.fault]
+    except ValueError as error:
+        parser.error(f"--fault: {error}")

@@ -1,0 +1,247 @@
+"""One HTTP/1.1 exchange over a gevent socket: request bytes go out, time-stamped pieces of the response body come back.
+
+While a response streams, nothing happens but receive, stamp, frame (llhttp, in C) and append: no JSON, no logging, no Locust.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket as std_socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import httptools
+from gevent import socket
+
+from locust_kvcache.contract.deployment import Transport
+from locust_kvcache.loadgen.client.poller import RECEIVE_BYTES, SO_TIMESTAMPNS, poller
+
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+FOLD_BYTES = 32 * 1024  # about 130 chunks of a usual stream: shorter ones are parsed after their end only
+MAX_IDLE_S = 3.0  # below uvicorn's keep-alive of 5 s: a connection about to be closed is not reused
+
+
+class ResponseTooLarge(Exception):
+    """More than MAX_RESPONSE_BYTES of one response: it is ended, so that one stream cannot take the worker's memory."""
+
+
+def tls_context(transport: Transport) -> ssl.SSLContext:
+    """Verification on unless the deployment says otherwise; OSError or ssl.SSLError if a file cannot be used."""
+    context = ssl.create_default_context(cafile=transport.ca_file)
+    if transport.client_cert:
+        context.load_cert_chain(transport.client_cert, transport.client_key)
+    if not transport.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where requests go: parsed once, so that nothing is parsed per request."""
+
+    host: str
+    port: int
+    base_path: str
+    tls: ssl.SSLContext | None
+    proxy: tuple[str, int] | None = None
+
+    @classmethod
+    def from_url(cls, url: str, transport: Transport | None = None) -> Target:
+        transport = transport or Transport()
+        parts = urlsplit(url)
+        tls = tls_context(transport) if parts.scheme == "https" else None
+        via = urlsplit(transport.proxy) if transport.proxy else None
+        proxy = (via.hostname or "", via.port or 80) if via else None
+        return cls(parts.hostname or "", parts.port or (443 if tls else 80), parts.path.rstrip("/"), tls, proxy)
+
+    @property
+    def host_header(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+    def request_head(self, path: str, body_bytes: int, api_key: str | None) -> bytes:
+        """The head of a POST of JSON; gzip is refused, since compressed events cannot be stamped one by one."""
+        origin = f"http://{self.host_header}" if self.proxy and not self.tls else ""  # a plain proxy wants the whole address
+        lines = [
+            f"POST {origin}{self.base_path}{path} HTTP/1.1",
+            f"Host: {self.host_header}",
+            "Content-Type: application/json",
+            "Accept: text/event-stream",
+            "Accept-Encoding: identity",
+            "User-Agent: locust-kvcache",
+            f"Content-Length: {body_bytes}",
+        ]
+        if api_key:
+            lines.append(f"Authorization: Bearer {api_key}")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+@dataclass
+class Response:
+    """What has arrived so far of one response. Stamps are monotonic seconds."""
+
+    sent_at_s: float = 0.0
+    first_byte_at_s: float | None = None
+    http_status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    segments: list[tuple[float, bytes]] = field(default_factory=list)  # body pieces in order, HTTP framing removed
+    complete: bool = False  # ended by its own framing
+    received_bytes: int = 0
+    body_bytes: int = 0
+    fold: Callable[[list[tuple[float, bytes]]], None] | None = None  # takes what has arrived when it has grown to FOLD_BYTES
+    kernel_stamps: bool = False
+    connect_ms: float | None = None
+
+
+class _Framing:
+    """Callbacks of the llhttp parser; `stamp_s` is the receive time of the bytes fed last (before any: when waiting began)."""
+
+    def __init__(self, response: Response) -> None:
+        self.response = response
+        self.parser = httptools.HttpResponseParser(self)
+        self.stamp_s = time.monotonic()
+        self.keep_alive = False
+        self.pending_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.response.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self.response.http_status = self.parser.get_status_code()
+
+    def on_body(self, data: bytes) -> None:
+        response = self.response
+        response.segments.append((self.stamp_s, data))
+        response.body_bytes += len(data)
+        self.pending_bytes += len(data)
+        if self.pending_bytes > FOLD_BYTES and response.fold is not None and response.http_status == 200:
+            response.fold(response.segments)
+            response.segments.clear()
+            self.pending_bytes = 0
+
+    def on_message_complete(self) -> None:
+        if (self.response.http_status or 0) >= 200:  # a 1xx is followed by the real response
+            self.response.complete = True
+            self.keep_alive = self.parser.should_keep_alive()  # answers False once the message is over
+
+    def take(self, stamp_s: float, data: bytes) -> bool:
+        """Feed one received piece; True when the response is over, by its framing or because the peer has closed."""
+        response = self.response
+        if not data:
+            response.complete = self.ended_by_close()
+            return True
+        if response.first_byte_at_s is None:
+            response.first_byte_at_s = stamp_s
+        self.stamp_s = stamp_s
+        response.received_bytes += len(data)
+        if response.received_bytes > MAX_RESPONSE_BYTES:
+            raise ResponseTooLarge
+        self.parser.feed_data(data)
+        return response.complete
+
+    def end(self) -> None:
+        """Let go of the parser, which holds this object's methods: the cycle would wait for a collection, and those stall streams."""
+        del self.parser
+
+    def ended_by_close(self) -> bool:
+        """A body without Content-Length or chunking ends where the connection does."""
+        headers = self.response.headers
+        framed = "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()
+        return self.response.http_status is not None and not framed
+
+
+def _tunnel(raw: socket.socket, target: Target) -> None:
+    """Ask a proxy for a way through to a TLS server."""
+    address = f"{target.host}:{target.port}"
+    raw.sendall(f"CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode("latin-1"))
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        more = raw.recv(4096)
+        if not more:
+            raise ConnectionError("the proxy closed the connection")
+        answer += more
+    status = answer.split(b"\r\n", 1)[0].decode("latin-1")
+    if " 200" not in status:
+        raise ConnectionError(f"the proxy refused a tunnel to {address}: {status}")
+
+
+class Connection:
+    """A keep-alive connection of one user. Not shared: a user has one request open at a time."""
+
+    def __init__(self, target: Target, idle_timeout_s: float | None = None, connect_timeout_s: float = 10.0) -> None:
+        """`idle_timeout_s`: a response that receives nothing for so long is given up with TimeoutError."""
+        self._target = target
+        self._idle_timeout_s = idle_timeout_s
+        self._connect_timeout_s = connect_timeout_s
+        self._socket: socket.socket | None = None
+        self._kernel_stamps = False
+        self._idle_since_s = 0.0
+
+    def close(self) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.close()
+            self._socket = None
+
+    def _usable(self) -> bool:
+        """Kept, idle for a moment only, and not readable: readable while idle means that the peer has closed it."""
+        if self._socket is None or time.monotonic() - self._idle_since_s > MAX_IDLE_S:
+            return False
+        return not select.select([self._socket.fileno()], [], [], 0)[0]
+
+    def ensure_open(self) -> float | None:
+        """Connect unless a kept connection can be used; the time it took in ms, None if there was nothing to do."""
+        if self._usable():
+            return None
+        self.close()
+        started = time.monotonic()
+        target = self._target
+        raw = socket.create_connection(target.proxy or (target.host, target.port), self._connect_timeout_s)
+        raw.setsockopt(std_socket.IPPROTO_TCP, std_socket.TCP_NODELAY, 1)
+        self._kernel_stamps = False
+        if target.tls is not None:
+            if target.proxy:
+                _tunnel(raw, target)
+            raw = target.tls.wrap_socket(raw, server_hostname=target.host)
+        else:
+            with contextlib.suppress(OSError):
+                raw.setsockopt(std_socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+                self._kernel_stamps = True
+        raw.settimeout(self._idle_timeout_s)  # the total timeout of a request is its caller's gevent.Timeout
+        self._socket = raw
+        return (time.monotonic() - started) * 1000
+
+    def exchange(self, request: bytes, response: Response) -> None:
+        """Send `request` once and fill `response` while it arrives; OSError or HttpParserError as they come.
+
+        The caller keeps what `response` holds if this raises. A request is never sent a second time.
+        """
+        assert self._socket is not None, "ensure_open first"
+        framing = _Framing(response)
+        response.kernel_stamps = self._kernel_stamps
+        keep = False
+        try:
+            response.sent_at_s = time.monotonic()
+            self._socket.sendall(request)
+            self._receive(framing)
+            keep = framing.keep_alive
+        finally:
+            framing.end()
+            self._idle_since_s = time.monotonic()
+            if not keep:
+                self.close()
+
+    def _receive(self, framing: _Framing) -> None:
+        """Take the response as it arrives: without TLS from the process's poller, with it from the socket itself."""
+        if self._kernel_stamps:
+            poller().wait(self._socket, framing, self._idle_timeout_s)
+        else:
+            while not framing.response.complete:
+                data = self._socket.recv(RECEIVE_BYTES)  # type: ignore[union-attr]
+                if framing.take(time.monotonic(), data):
+                    return

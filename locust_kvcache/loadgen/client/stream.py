@@ -1,0 +1,126 @@
+"""A streamed completion: request bytes in, a StreamOutcome out, parsed from the server-sent events after the stream has ended."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+
+import gevent
+import httptools
+
+from locust_kvcache.contract.record import OutputChunk
+from locust_kvcache.loadgen.client.connection import MAX_RESPONSE_BYTES, Connection, Response, ResponseTooLarge
+from locust_kvcache.loadgen.client.sse import EventReader
+
+
+class StreamStopped(gevent.GreenletExit):
+    """Thrown into a user's greenlet to end its open stream when the test stops."""
+
+
+@dataclass
+class StreamOutcome:
+    """One request as it went. `status` is `ok` or an error class of locust_kvcache/contract/record.py."""
+
+    status: str = "ok"
+    error: str | None = None
+    response: Response = field(default_factory=Response)
+    reader: EventReader = field(default_factory=EventReader)
+
+    @property
+    def chunks(self) -> list[OutputChunk]:
+        return self.reader.log.chunks()
+
+    @property
+    def reply(self) -> str:
+        return self.reader.reply
+
+    def fail(self, status: str, error: str) -> None:
+        """The first failure is the cause; what follows from it is not reported."""
+        if self.status == "ok":
+            self.status, self.error = status, error[:500]
+
+
+def parse_stream(outcome: StreamOutcome) -> None:
+    """Fill the outcome from its response's segments, and judge whether the stream was whole.
+
+    Whole: a finish_reason came and the body ended by its own framing. `[DONE]` is optional, some servers never send it.
+    """
+    encoding = outcome.response.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        outcome.fail(
+            "malformed", f"Content-Encoding {encoding!r} although only identity was accepted; compressed events cannot be timed"
+        )
+        return
+    reader = outcome.reader
+    reader.feed(outcome.response.segments)
+    reader.finish(outcome.response.complete)
+    if reader.failure is not None:
+        outcome.fail(*reader.failure)
+    if not outcome.response.complete:
+        outcome.fail("cut", "the connection closed before the response was complete")
+    elif not reader.log:
+        outcome.fail("no_output", "the stream ended without any generated output")
+    elif reader.finish_reason is None:
+        outcome.fail("cut", "the stream ended without a finish_reason")
+
+
+def _http_failure(outcome: StreamOutcome) -> None:
+    response = outcome.response
+    body = b"".join(data for _, data in response.segments)[:400].decode("utf-8", "replace")
+    status = response.http_status or 0
+    if 300 <= status < 400:
+        body = f"redirect to {response.headers.get('location')!r} refused; put the final address into the endpoint"
+    outcome.fail("http_error", f"HTTP {status}: {body}")
+
+
+def stream_request(connection: Connection, request: bytes, timeout_s: float, outcome: StreamOutcome) -> None:
+    """Send one request and fill `outcome` from its stream. Every way it can end is a status; only GreenletExit is raised on."""
+    timeout = gevent.Timeout(timeout_s)
+    timeout.start()
+    try:
+        outcome.response.fold = outcome.reader.feed
+        outcome.response.connect_ms = connection.ensure_open()
+        connection.exchange(request, outcome.response)
+    except gevent.Timeout as caught:
+        if caught is not timeout:
+            raise
+        outcome.fail("timeout", f"no complete response within {timeout_s:g} s")
+    except StreamStopped:
+        outcome.fail("stopped", "the test was stopped while the request was open")
+    except gevent.GreenletExit:
+        outcome.fail("stopped", "the user was stopped while its request was open")
+        raise
+    except (OSError, httptools.HttpParserError, ResponseTooLarge) as error:
+        _transport_failure(outcome, error)
+    finally:
+        timeout.close()
+        if outcome.status != "ok":
+            connection.close()
+        finish_outcome(outcome)
+
+
+def _transport_failure(outcome: StreamOutcome, error: Exception) -> None:
+    what = f"{type(error).__name__}: {error}"
+    if isinstance(error, ResponseTooLarge):
+        outcome.fail("too_large", f"more than {MAX_RESPONSE_BYTES} bytes in one response")
+    elif isinstance(error, TimeoutError) and outcome.response.sent_at_s:
+        outcome.fail("timeout", str(error))
+    elif isinstance(error, ConnectionRefusedError):
+        outcome.fail("refused", what)
+    elif isinstance(error, ssl.SSLError):
+        outcome.fail("tls", what)
+    elif isinstance(error, httptools.HttpParserError):
+        outcome.fail("malformed", f"not HTTP: {what}")
+    else:
+        outcome.fail("reset" if outcome.response.sent_at_s else "connect", what)
+
+
+def finish_outcome(outcome: StreamOutcome) -> None:
+    """Parse what arrived; also of a failed request, since what it measured until then was real."""
+    if outcome.response.http_status is None:
+        if outcome.response.sent_at_s:
+            outcome.fail("reset", "the connection closed before any response")
+    elif outcome.response.http_status == 200:
+        parse_stream(outcome)
+    else:
+        _http_failure(outcome)

@@ -1,0 +1,215 @@
+"""One round on the master: sessions are dealt and released, lost workers are replaced, and the barrier opens when every record is there."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from gevent.event import Event
+
+from locust_kvcache.loadgen.master.dealing import deal
+from locust_kvcache.loadgen.master.ledger import Book
+from locust_kvcache.loadgen.master.workers import Workers
+from locust_kvcache.loadgen.protocol.arrivals import Arrival
+from locust_kvcache.loadgen.run.state import Run, RunIncomplete
+from locust_kvcache.workload.spec import Scenario
+
+log = logging.getLogger("kvcache")
+PROGRESS_INTERVAL_S = 2.0
+LOST_AFTER_S = 15.0  # a worker that is missing for so long is given up; until then it may come back and go on
+DONE_TIMEOUT_S = 5.0
+
+
+class RoundOnMaster:
+    """Guards one round's book. `users` tells how many users each connected worker has now."""
+
+    def __init__(
+        self,
+        run: Run,
+        scenario: Scenario,
+        number: int,
+        workers: Workers,
+        users: Callable[[], dict[str, int]],
+        timeout_s: float | None,
+        arrival: Arrival | None = None,
+    ) -> None:
+        """`arrival` takes the place of the run's own in this round."""
+        self._run = run
+        self._scenario = scenario
+        self._number = number
+        self._workers = workers
+        self._users = users
+        self._timeout_s = timeout_s
+        self._arrival = asdict(arrival) if arrival else None
+        self._news = Event()
+        self._deals = 0
+        self._ready: dict[str, tuple[int, int]] = {}  # worker -> (deal it has prepared, sessions it wants at once)
+        self._dealt: dict[str, int] = {}  # worker -> its last deal
+        self._done: dict[str, dict[str, Any]] = {}
+        self._missing_since_s: dict[str, float] = {}
+        self._gone: set[str] = set()
+        self._handed_back: list[int] = []
+        self._started = False
+        self._refused: str | None = None  # why a worker cannot take part
+        self._book = Book(run.plan(scenario.name), {})
+
+    # -- messages; run in the loop that answers heartbeats, so nothing here blocks
+
+    def on_message(self, kind: str, worker: str, data: dict[str, Any]) -> None:
+        if kind == "kv_flushed":
+            self._handed_back += self._book.hand_back(worker, data["unsent"])
+        elif (data.get("scenario", self._scenario.name), data.get("round", self._number)) != (self._scenario.name, self._number):
+            return
+        elif kind == "kv_refused":
+            self._refused = f"worker {self._workers.name(worker)} cannot prepare its requests: {data['reason']}"
+        elif kind == "kv_ready":
+            self._ready[worker] = (data["deal"], data["want"])
+        elif kind == "kv_want":
+            self._release("kv_release", worker, data["have"], data["count"])
+        elif kind == "kv_done":
+            self._done[worker] = data
+        self._news.set()
+
+    def _send(self, kind: str, worker: str, **data: Any) -> None:
+        run_id = self._run.config.run_id
+        self._workers.send(kind, worker, {"run_id": run_id, "scenario": self._scenario.name, "round": self._number, **data})
+
+    def _release(self, kind: str, worker: str, have: int, count: int) -> None:
+        sessions, rest = self._book.release(worker, have, count)
+        self._send(kind, worker, start=have, sessions=sessions, rest=rest)
+
+    # -- the round
+
+    def run(self) -> None:
+        """Deal, wait until all is prepared, go, wait until every planned request has its record."""
+        run, name, number = self._run, self._scenario.name, self._number
+        users = self._users()
+        run.note_load(users)
+        self._deal(list(range(run.sessions(name))), users)
+        self._wait(self._all_ready)
+        run.metrics.border(name, number, "before")
+        log.info("%s: round %d starts, %s", name, number, run.planned_text(self._scenario))
+        run.begin_round(name, number)
+        self._started = True
+        for worker, (_, want) in list(self._ready.items()):
+            self._release("kv_go", worker, 0, want)
+        self._wait(self._all_recorded)
+        answers = self._collect_answers()
+        run.metrics.border(name, number, "after")
+        run.end_round(name, number, answers)
+        log.info("%s: round %d done, %s", name, number, run.round_text(name, number))
+
+    def _deal(self, sessions: list[int], users: dict[str, int]) -> None:
+        """Give sessions to workers in proportion to their users; in mid-round, to those that are in the round."""
+        able = {worker: count for worker, count in users.items() if worker not in self._gone}
+        if self._started:
+            able = {worker: count for worker, count in able.items() if worker in self._book.workers}
+        if not any(able.values()):
+            raise RunIncomplete(f"no worker with users is left in round {self._number} of {self._scenario.name}")
+        self._deals += 1
+        for worker, share in deal(len(sessions), able).items():
+            if self._started and not share:
+                continue
+            ids = [sessions[position] for position in share]
+            self._book.add(worker, ids)
+            self._dealt[worker] = self._deals
+            told = {**self._run.config.to_message(), "clock_offset_s": self._workers.clock_offset_s(worker)}
+            self._workers.send("kv_run", worker, told)
+            self._send("kv_deal", worker, sessions=ids, deal=self._deals, arrival=self._arrival)
+
+    def _all_ready(self) -> bool:
+        return all(self._ready.get(worker, (0, 0))[0] >= number for worker, number in self._dealt.items())
+
+    def _all_recorded(self) -> bool:
+        return len(self._run.collector.seen(self._scenario.name, self._number)) >= self._scenario.requests
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        """Until `condition`; meanwhile lost workers are replaced, progress is told, and a time limit is kept."""
+        begun_s = told_s = time.monotonic()
+        told = ""
+        while not condition():
+            self._news.wait(0.2)
+            self._news.clear()
+            self._run.check_collector()
+            if self._refused is not None:
+                raise RunIncomplete(self._refused)
+            self._check_workers()
+            now_s = time.monotonic()
+            if self._timeout_s is not None and now_s - begun_s > self._timeout_s and not condition():
+                raise RunIncomplete(self._stragglers())
+            if self._started and now_s - told_s >= PROGRESS_INTERVAL_S:
+                told_s, text = now_s, self._run.progress_text(self._scenario.name, self._number)
+                if text != told:
+                    log.info("%s: round %d, %s", self._scenario.name, self._number, text)
+                told = text
+
+    def _collect_answers(self) -> list[dict[str, Any]]:
+        """How the round went on each worker that had work; one that does not say so in time is left out."""
+        asked = {worker for worker in self._book.workers - self._gone if self._book.released_count(worker)}
+        for worker in self._book.workers - self._gone:
+            self._send("kv_end", worker)
+        deadline_s = time.monotonic() + DONE_TIMEOUT_S
+        while asked & set(self._workers.connected()) - self._done.keys() and time.monotonic() < deadline_s:
+            self._news.wait(0.1)
+            self._news.clear()
+        return [self._done[worker] for worker in asked if worker in self._done]
+
+    # -- loss
+
+    def _check_workers(self) -> None:
+        """Deal again what a silent worker was not given yet; after LOST_AFTER_S count what it was given as possibly sent."""
+        connected, now_s = set(self._workers.connected()), time.monotonic()
+        for worker in self._book.workers - self._gone:
+            if worker in connected:
+                if self._missing_since_s.pop(worker, None) is not None:
+                    self._run.warn(
+                        f"worker {self._workers.name(worker)} is back in {self._where()}; its times of that while are suspect"
+                    )
+                continue
+            if worker not in self._missing_since_s:
+                self._missing_since_s[worker] = now_s
+                self._replace(worker)
+            has_left = worker not in self._workers.known()
+            if has_left or now_s - self._missing_since_s[worker] > LOST_AFTER_S:
+                self._give_up(worker)
+        if self._handed_back:
+            sessions, self._handed_back = self._handed_back, []
+            self._deal(sessions, self._users())
+
+    def _where(self) -> str:
+        return f"round {self._number} of {self._scenario.name}"
+
+    def _seen(self) -> set[int]:
+        return self._run.collector.seen(self._scenario.name, self._number)
+
+    def _replace(self, worker: str) -> None:
+        sessions = self._book.withdraw(worker)
+        self._dealt.pop(worker, None)
+        open_turns = len(self._book.open_turns(worker, self._seen()))
+        self._run.warn(
+            f"worker {self._workers.name(worker)} was lost in {self._where()}: {len(sessions)} sessions that it had not begun are dealt "
+            f"again, {open_turns} requests may have been sent by it"
+        )
+        if sessions:
+            self._deal(sessions, self._users())
+
+    def _give_up(self, worker: str) -> None:
+        self._gone.add(worker)
+        self._workers.give_up(worker)
+        turns = self._book.open_turns(worker, self._seen())
+        self._run.record_lost(self._scenario.name, self._number, turns, self._workers.name(worker))
+        self._news.set()
+
+    def _stragglers(self) -> str:
+        """Who keeps the barrier shut, and with what."""
+        if not self._all_ready():
+            late = [worker for worker, number in self._dealt.items() if self._ready.get(worker, (0, 0))[0] < number]
+            text = ", ".join(self._workers.name(worker) for worker in late) + " did not prepare its requests"
+        else:
+            seen = self._seen()
+            has = {worker: self._book.still_has(worker, seen) for worker in sorted(self._book.workers)}
+            text = ", ".join(f"{self._workers.name(worker)} still has {count} requests" for worker, count in has.items() if count)
+        return f"{self._where()} was not done within --round-timeout {self._timeout_s:g} s: {text}"

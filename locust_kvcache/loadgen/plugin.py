@@ -1,0 +1,104 @@
+"""Locust's events come in, calls to the coordinator (master) and the agent (whoever runs users) go out; importing it registers both."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from locust import events
+from locust.env import Environment
+from locust.event import EventHook
+from locust.runners import LocalRunner, MasterRunner, WorkerRunner
+
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.loadgen.dry_run import dry_run_text
+from locust_kvcache.loadgen.interrupt import interrupt_main_only
+from locust_kvcache.loadgen.master.coordinator import Coordinator
+from locust_kvcache.loadgen.master.dispatcher import ScenarioDispatcher, scenario_of
+from locust_kvcache.loadgen.master.run_driver import EXIT_BAD_INPUT
+from locust_kvcache.loadgen.options.run_options import read_options
+from locust_kvcache.loadgen.run.folder import check_writable
+from locust_kvcache.loadgen.run.prepare import check_caches, find_deployment, load_scenarios
+from locust_kvcache.loadgen.web.kvcache_tab import attach as attach_tab
+from locust_kvcache.loadgen.web.prometheus import attach as attach_metrics
+from locust_kvcache.loadgen.worker.agent import Agent
+
+
+def _refuse_bad_options(environment: Environment) -> None:
+    """Headless runs end here if something a person wrote is wrong: before workers are waited for, before any user exists."""
+    options = read_options(environment.parsed_options)  # type: ignore[arg-type]
+    load_scenarios(options, [scenario_of(cls) for cls in environment.user_classes])
+    check_caches(options, find_deployment(options, environment.host))
+    check_writable(options.output_dir)
+
+
+def _dry_run(environment: Environment) -> None:
+    """Say what a run would send, and end, headless or not; no worker is waited for."""
+    options = read_options(environment.parsed_options)  # type: ignore[arg-type]
+    scenarios = load_scenarios(options, [scenario_of(cls) for cls in environment.user_classes])
+    known = options.deployment is not None or environment.host
+    users = int(environment.parsed_options.num_users or 1)  # type: ignore[union-attr]
+    print(dry_run_text(options, scenarios, find_deployment(options, environment.host) if known else None, users), flush=True)
+    sys.exit(0)
+
+
+def _refused(step: Callable[[Environment], None], environment: Environment) -> None:
+    """BadInput is one line and an exit code, never a traceback."""
+    try:
+        step(environment)
+    except BadInput as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(EXIT_BAD_INPUT)
+
+
+@events.init.add_listener
+def _on_init(environment: Environment, runner: Any, **_: Any) -> None:
+    hooks: Any = environment.events
+    hooks.record_finished = EventHook()  # fired where the request ran, with environment and record
+    hooks.between_rounds = (
+        EventHook()
+    )  # fired on the master before each round but the first, with environment, scenario, next_round
+    if isinstance(runner, WorkerRunner | LocalRunner):
+        _attach_agent(environment)
+    if isinstance(runner, MasterRunner | LocalRunner):
+        if environment.parsed_options is not None and environment.parsed_options.dry_run:
+            _refused(_dry_run, environment)
+        if environment.parsed_options is not None and environment.parsed_options.headless:
+            _refused(_refuse_bad_options, environment)
+        _attach_coordinator(environment)
+    interrupt_main_only(environment)
+
+
+def _attach_agent(environment: Environment) -> None:
+    agent = Agent(environment)
+    environment.kv_agent = agent  # type: ignore[attr-defined]
+    environment.events.test_start.add_listener(lambda **_: agent.resume())
+    if isinstance(environment.runner, WorkerRunner):
+        # a worker that is stopped on its own (Ctrl-C reaches every process) hands its records over before it leaves
+        environment.events.test_stopping.add_listener(lambda **_: agent.halt(environment.stop_timeout or 0.0))
+        environment.events.quitting.add_listener(lambda **_: agent.halt(environment.stop_timeout or 0.0))
+
+
+def _attach_coordinator(environment: Environment) -> None:
+    coordinator = Coordinator(environment)
+    stage = coordinator.stage
+    attach_tab(environment, stage)
+    _refused(lambda env: attach_metrics(env, stage), environment)
+    environment.dispatcher_class = functools.partial(  # type: ignore[assignment]
+        ScenarioDispatcher, wanted=stage.spawning.wanted_classes, settled=lambda: stage.round is None
+    )
+    hooks = environment.events
+    hooks.test_start.add_listener(lambda **_: coordinator.on_test_start())
+    hooks.spawning_complete.add_listener(lambda **_: coordinator.on_spawning_complete())
+    hooks.test_stopping.add_listener(lambda **_: coordinator.on_stopping())
+    hooks.test_stop.add_listener(lambda **_: coordinator.on_stopped())
+
+    def stop_first(**_: Any) -> None:
+        """Ctrl-C: Locust would kill the open streams unseen; stopping first gives each its record, and the run its report."""
+        if stage.running:
+            environment.runner.stop()  # type: ignore[union-attr]
+
+    hooks.quitting.add_listener(stop_first)
+    hooks.quit.add_listener(lambda **_: print(stage.summary, flush=True) if stage.summary else None)

@@ -1,0 +1,74 @@
+"""Batches of records come in from the workers, lines go to records.jsonl at once; which planned requests have theirs is counted."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TextIO
+
+from locust_kvcache.contract.record import Record
+
+RoundKey = tuple[str, int]  # scenario, round
+
+
+class Collector:
+    def __init__(self, path: Path, earlier: Iterable[list[Any]] | None = None) -> None:
+        """`earlier` are the keys of the records that the file holds already, where a run is resumed."""
+        self._file: TextIO | None = path.open("x" if earlier is None else "a", encoding="utf-8")
+        self._seen: dict[RoundKey, set[int]] = defaultdict(set)
+        self._statuses: dict[RoundKey, Counter[str]] = defaultdict(Counter)
+        self._lost: dict[RoundKey, set[int]] = defaultdict(set)
+        self.duplicates = 0
+        self.late_records = 0  # of requests that were given up as lost before; not written
+        self.error: OSError | None = None  # the first failed write: what was written before stays
+
+        self._count(earlier or ())
+
+    def _count(self, keys: Iterable[list[Any]]) -> None:
+        for scenario, number, index, status in keys:
+            seen = self._seen[scenario, number]
+            self.duplicates += index in seen
+            seen.add(index)
+            self._statuses[scenario, number][status] += 1
+
+    def add(self, lines: list[str], keys: Iterable[list[Any]]) -> None:
+        """Write a batch; `keys` are (scenario, round, request_index, status), so that no line is parsed here."""
+        if self._file is None or self.error is not None:
+            return
+        keys = list(keys)
+        if any(index in self._lost.get((scenario, number), ()) for scenario, number, index, _ in keys):
+            kept = [i for i, (scenario, number, index, _) in enumerate(keys) if index not in self._lost[scenario, number]]
+            self.late_records += len(keys) - len(kept)
+            lines, keys = [lines[i] for i in kept], [keys[i] for i in kept]
+        if not lines:
+            return
+        try:
+            self._file.write("\n".join(lines) + "\n")
+            self._file.flush()
+        except OSError as error:
+            self.error = error
+            return
+        self._count(keys)
+
+    def add_lost(self, record: Record) -> None:
+        """The master's own record of a request whose worker is lost; the worker's, should it come yet, is refused."""
+        self.add([record.to_json()], [[record.scenario, record.round, record.request_index, record.status]])
+        self._lost[record.scenario, record.round].add(record.request_index)
+
+    def seen(self, scenario: str, number: int) -> set[int]:
+        return self._seen[scenario, number]
+
+    def statuses(self, scenario: str, number: int) -> Counter[str]:
+        return self._statuses[scenario, number]
+
+    @property
+    def records(self) -> int:
+        return sum(len(seen) for seen in self._seen.values())
+
+    def close(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # a full disk: what could not be written was said when it happened
+                self._file.close()
+            self._file = None

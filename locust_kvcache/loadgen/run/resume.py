@@ -1,0 +1,104 @@
+"""A run that was cut comes in, what is left of it goes out; rounds that were not complete are set aside, never mixed with new ones."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.loadgen.run.folder import RUN_FORMAT
+from locust_kvcache.workload.plan import Calibration
+
+ANEW = "Start a new run instead"
+SAME = ("model", "seed", "scenarios", "rounds_planned", "arrival", "deployment", "arms")  # keys of run.json that must not differ
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The part of a run that stays."""
+
+    folder: Path
+    facts: dict[str, Any]  # run.json as it was
+    rounds: tuple[dict[str, Any], ...]  # complete ones, in order
+
+    @property
+    def nonce(self) -> str:
+        return str(self.facts["nonce"])
+
+    @property
+    def calibration(self) -> Calibration:
+        return Calibration(**self.facts["calibration"])
+
+    def done(self, scenario: str, number: int) -> bool:
+        return any((entry["scenario"], entry["round"]) == (scenario, number) for entry in self.rounds)
+
+    def check_same(self, facts: dict[str, Any]) -> None:
+        """BadInput if the new command would send something else, or elsewhere."""
+        new = json.loads(json.dumps(facts))
+        for key in SAME:
+            if new.get(key) != self.facts.get(key):
+                raise BadInput(f"--resume {self.folder}: {key} is {new.get(key)!r}, the run had {self.facts.get(key)!r}. {ANEW}")
+
+    def set_aside(self) -> int:
+        """Keep the complete rounds in the run's files; move lines of others to *.cut-N.jsonl. The number of records moved."""
+        moved = 0
+        for name in ("records", "server_metrics"):
+            path = self.folder / f"{name}.jsonl"
+            if path.exists():
+                cut = self._split(path)
+                moved = cut if name == "records" else moved
+        return moved
+
+    def _split(self, path: Path) -> int:
+        stay: list[str] = []
+        cut: list[str] = []
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            (stay if self._belongs(line) else cut).append(line)
+        if cut:
+            number = 1 + len(list(path.parent.glob(f"{path.stem}.cut-*.jsonl")))
+            aside = path.with_name(f"{path.stem}.cut-{number}.jsonl")
+            aside.write_text("".join(f"{line}\n" for line in cut), encoding="utf-8")
+            partial = path.with_suffix(".partial")
+            partial.write_text("".join(f"{line}\n" for line in stay), encoding="utf-8")
+            partial.replace(path)
+        return len(cut)
+
+    def _belongs(self, line: str) -> bool:
+        try:
+            value = json.loads(line)
+        except ValueError:
+            return False
+        return isinstance(value, dict) and ("round" not in value or self.done(str(value.get("scenario")), value["round"]))
+
+
+def load_resumed(folder: Path) -> Resumed:
+    """What --resume names; BadInput if it is no run, needs nothing more, or was cut where its prompts are no longer cold."""
+    path = folder / "run.json"
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"--resume {folder}: {path} cannot be read ({error}); expected the folder of a run") from error
+    if facts.get("format") != RUN_FORMAT:
+        raise BadInput(f"--resume {folder}: format {facts.get('format')!r}; this version resumes {RUN_FORMAT}. {ANEW}")
+    begun = {(entry["scenario"], entry["round"]): entry for entry in facts["rounds"]}
+    rounds = []
+    for scenario, planned in facts["rounds_planned"].items():
+        for number in range(1, planned + 1):
+            entry = begun.get((scenario, number))
+            if entry is not None and entry["complete"]:
+                rounds.append(entry)
+            elif entry is not None and number == 1:
+                raise BadInput(f"--resume {folder}: round 1 of {scenario} was cut: its prompts may be cached. {ANEW}")
+            else:
+                return Resumed(folder, facts, tuple(rounds))
+    raise BadInput(f"--resume {folder}: all rounds of this run are complete; nothing is left to do")
+
+
+def recorded_keys(path: Path) -> list[list[Any]]:
+    """(scenario, round, request_index, status) of the records that a file holds."""
+    if not path.exists():
+        return []
+    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return [[row["scenario"], row["round"], row["request_index"], row["status"]] for row in rows]

@@ -1,0 +1,60 @@
+"""A run's decisions come in, run.json as it stands at the run's beginning goes out (docs/files.md)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from locust.env import Environment
+
+from locust_kvcache.contract.deployment import DEFAULT_TARGETS, Deployment, ModelInfo
+from locust_kvcache.loadgen.options.run_options import Options
+from locust_kvcache.loadgen.protocol.run_config import RunConfig
+from locust_kvcache.loadgen.run.folder import RUN_FORMAT, command_line, now_iso, versions
+from locust_kvcache.loadgen.server.preflight import Server
+
+
+def first_facts(
+    environment: Environment,
+    config: RunConfig,
+    deployment: Deployment,
+    model_info: ModelInfo | None,
+    server: Server,
+    options: Options,
+) -> dict[str, Any]:
+    """What is known before the first round; the rest is None, and the run not complete."""
+    targets = {**DEFAULT_TARGETS} if deployment.kind != "other" else {}
+    targets |= (model_info.targets if model_info else {}) | deployment.targets
+    parsed: Any = environment.parsed_options
+    return {
+        "format": RUN_FORMAT,
+        "run_id": config.run_id,
+        "complete": False,
+        "incomplete_reason": "the run has not ended",
+        "started_at": now_iso(),
+        "ended_at": None,
+        "deployment": deployment.to_dict(),
+        "model": config.model,
+        "model_info": {"key": model_info.key, **model_info.values} if model_info else None,
+        "targets": targets,
+        "server": server.to_dict(),
+        "seed": config.seed,
+        "nonce": config.nonce,
+        "users": None,
+        "spawn_rate": parsed.spawn_rate,
+        "workers": None,
+        "clock_offsets_s": {},
+        "arrival": {
+            "kind": config.arrival.kind,
+            "request_rate_per_s": config.arrival.request_rate_per_s,
+            "burstiness": config.arrival.burstiness,
+        },
+        "scenarios": [scenario.to_dict() for scenario in config.scenarios],
+        "arms": list(options.arms) or None,
+        "rounds_planned": {s.name: len(options.arms) or options.rounds or s.rounds for s in config.scenarios},
+        "request_timeout_s": config.request_timeout_s,
+        "idle_timeout_s": config.idle_timeout_s,
+        "calibration": config.calibration.to_dict(),
+        "versions": versions(),
+        "command": command_line(),
+        "warnings": list(server.warnings),
+    }

@@ -1,0 +1,276 @@
+"""One run's state on the master: its config, folder, collector and rounds come in, run.json goes out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from locust.env import Environment
+
+from locust_kvcache.contract.deployment import Deployment, ModelInfo
+from locust_kvcache.contract.record import LOST, OK, Record
+from locust_kvcache.loadgen.options.run_options import Options
+from locust_kvcache.loadgen.protocol.client_certificate import limits_of_round
+from locust_kvcache.loadgen.protocol.run_config import RunConfig
+from locust_kvcache.loadgen.run.folder import now_iso, write_json
+from locust_kvcache.loadgen.run.late_sessions import Lateness
+from locust_kvcache.loadgen.run.records_file import Collector
+from locust_kvcache.loadgen.run.resume import Resumed, recorded_keys
+from locust_kvcache.loadgen.run.run_json import first_facts
+from locust_kvcache.loadgen.server.arms import warnings_of
+from locust_kvcache.loadgen.server.metrics_pages import MetricsFile
+from locust_kvcache.loadgen.server.preflight import Server
+from locust_kvcache.workload.plan import Plan, Turn
+from locust_kvcache.workload.spec import Scenario
+
+log = logging.getLogger("kvcache")
+LARGE_OFFSET_S = 0.5
+
+
+class RunIncomplete(Exception):
+    """The run cannot go on, but what it measured stays; the message is its incomplete_reason."""
+
+
+class Run:
+    def __init__(
+        self,
+        environment: Environment,
+        folder: Path,
+        config: RunConfig,
+        deployment: Deployment,
+        model_info: ModelInfo | None,
+        server: Server,
+        options: Options,
+        resumed: Resumed | None = None,
+    ) -> None:
+        self._environment = environment
+        self.folder = folder
+        self.config = config
+        self.deployment = deployment
+        self.server = server
+        self._round_facts: dict[str, Any] = {}  # what was done to the caches before the next round
+        self.finished = False
+        self.metrics = MetricsFile(folder / "server_metrics.jsonl", deployment.metrics, options.metrics_interval_s)
+        self.lateness = Lateness()
+        self.lost_requests = 0
+        self._write_error: OSError | None = None
+        self._plans = {scenario.name: config.plan(scenario.name) for scenario in config.scenarios}
+        self._resumed = resumed
+        self._rounds: list[dict[str, Any]] = list(resumed.rounds) if resumed else []
+        self._current: dict[str, Any] | None = None
+        self._round_started_s = 0.0
+        self._facts = first_facts(environment, config, deployment, model_info, server, options)
+        self._facts["rounds"] = self._rounds
+        if resumed is not None:
+            self._take_over(resumed)
+        records = folder / "records.jsonl"
+        self.collector = Collector(records, recorded_keys(records) if resumed else None)
+        self._write()
+
+    def _take_over(self, resumed: Resumed) -> None:
+        """Go on in a cut run's folder: its complete rounds stay, the rest is set aside."""
+        resumed.check_same(self._facts)
+        moved = resumed.set_aside()
+        self._facts["started_at"] = resumed.facts["started_at"]
+        self._facts["warnings"] = list(dict.fromkeys([*resumed.facts["warnings"], *self._facts["warnings"]]))
+        self.warn(
+            f"resumed at {now_iso()} after {len(resumed.rounds)} complete rounds; {moved} records of a cut round were set aside. "
+            "What the server's caches held meanwhile is unknown"
+        )
+
+    def is_done(self, scenario: str, number: int) -> bool:
+        """A round that a resumed run has behind it."""
+        return self._resumed is not None and self._resumed.done(scenario, number)
+
+    def _write(self) -> None:
+        """A disk that is full must not keep the run from ending: the file stays as it was, which says that the run has not ended."""
+        try:
+            write_json(self.folder / "run.json", self._facts)
+        except OSError as error:
+            self._write_error = error
+            log.error("%s cannot be written: %s", self.folder / "run.json", error)
+
+    def plan(self, scenario: str) -> Plan:
+        return self._plans[scenario]
+
+    def rounds_planned(self, scenario: Scenario) -> int:
+        rounds: int = self._facts["rounds_planned"][scenario.name]
+        return rounds
+
+    def requests_by_round(self) -> dict[tuple[str, int], int]:
+        """Planned requests of each (scenario, round)."""
+        return {(s.name, n): s.requests for s in self.config.scenarios for n in range(1, self.rounds_planned(s) + 1)}
+
+    def plan_rounds(self, scenario: str, rounds: int) -> None:
+        """A study decides on its rounds one by one."""
+        self._facts["rounds_planned"][scenario] = rounds
+
+    def note_study(self, facts: dict[str, Any]) -> None:
+        """What a study wants to be known of this run."""
+        self._facts["study"] = facts
+
+    @property
+    def last_wall_s(self) -> float:
+        """Wall time of the last round."""
+        return float(self._rounds[-1]["wall_s"])
+
+    @property
+    def warnings(self) -> list[str]:
+        warnings: list[str] = self._facts["warnings"]
+        return warnings
+
+    @property
+    def incomplete_reason(self) -> str | None:
+        """Why the run is not complete; None once it is."""
+        reason: str | None = self._facts["incomplete_reason"]
+        return reason
+
+    def sessions(self, scenario: str) -> int:
+        return len(self._plans[scenario].sessions)
+
+    def planned_text(self, scenario: Scenario) -> str:
+        tokens = sum(turn.prompt_tokens for turn in self._plans[scenario.name].turns)
+        return f"{scenario.requests} requests in {self.sessions(scenario.name)} sessions, {tokens:,} prompt tokens"
+
+    def note_load(self, users_by_worker: dict[str, int]) -> None:
+        self._facts["users"] = sum(users_by_worker.values())
+        self._facts["workers"] = len(users_by_worker)
+
+    def note_clocks(self, offsets_s: dict[str, float]) -> None:
+        """How far each worker's wall clock is ahead of the master's; their records are given in the master's."""
+        self._facts["clock_offsets_s"] = offsets_s
+        for worker, offset_s in offsets_s.items():
+            if abs(offset_s) > LARGE_OFFSET_S:
+                self.warn(
+                    f"the clock of worker {worker} is {offset_s:+.2f} s from the master's: start times are corrected for it, durations "
+                    "do not depend on it; set the hosts' clocks by NTP"
+                )
+
+    @property
+    def users(self) -> int | None:
+        """Users of the round under way, or of the last one."""
+        users: int | None = self._facts["users"]
+        return users
+
+    def warn(self, text: str) -> None:
+        """Say it now, and keep it with the run; once."""
+        if text not in self._facts["warnings"]:
+            self._facts["warnings"].append(text)
+            log.warning("%s", text)
+
+    # -- rounds
+
+    def note_caches(self, facts: dict[str, Any]) -> None:
+        """What was done to the caches, and seen in them, before the round that comes."""
+        self._round_facts = facts
+        for text in warnings_of(facts):
+            self.warn(text)
+
+    def note_round(self, facts: dict[str, Any]) -> None:
+        """What is to stand in the entry of the round that comes."""
+        self._round_facts = {**self._round_facts, **facts}
+
+    def begin_round(self, scenario: str, number: int) -> None:
+        self._round_started_s = time.monotonic()
+        self._current = {
+            "scenario": scenario,
+            "round": number,
+            "planned_requests": self.config.scenario(scenario).requests,
+            "records": 0,
+            "wall_s": None,
+            "started_at_s": time.time(),
+            "complete": False,
+            **self._round_facts,
+        }
+        self._round_facts = {}
+        self._rounds.append(self._current)
+        self._write()  # should the master die now, it is known that these prompts are no longer cold
+        self.metrics.start_sampling()
+
+    def end_round(self, scenario: str, number: int, answers: list[dict[str, Any]]) -> None:
+        """Close a round when every worker is done: the count must match, else the run ends here."""
+        assert self._current is not None
+        self.metrics.end_sampling(scenario, number)
+        planned, seen = self._current["planned_requests"], self.collector.seen(scenario, number)
+        self._current |= {
+            "records": len(seen),
+            "wall_s": max((answer["wall_s"] for answer in answers), default=time.monotonic() - self._round_started_s),
+            "started_at_s": min((answer["started_at_s"] for answer in answers), default=self._current["started_at_s"]),
+            "complete": len(seen) == planned and not self.collector.duplicates,
+            "lost_requests": self.collector.statuses(scenario, number)[LOST],
+            "starved_s": max((answer["starved_s"] for answer in answers), default=0.0),
+        }
+        facts, warning = limits_of_round(answers)
+        self._current |= facts
+        if warning:
+            self._facts["warnings"].append(f"{scenario}, round {number}: {warning}")
+            log.warning("%s, round %d: %s", scenario, number, warning)
+        if not self._current["complete"]:
+            raise RunIncomplete(
+                f"round {number} of {scenario} has {len(seen)} of {planned} records, {self.collector.duplicates} twice"
+            )
+        if late := self.lateness.text(scenario, number, self.sessions(scenario)):
+            self.warn(late)
+        self._current = None
+        self._write()
+
+    def record_lost(self, scenario: str, number: int, turns: list[Turn], worker: str) -> None:
+        """Give requests that a lost worker may have sent their record: never cold and never hit, as nobody knows."""
+        for turn in turns:
+            record = Record(
+                run_id=self.config.run_id,
+                deployment=self.config.deployment,
+                model=self.config.model,
+                scenario=scenario,
+                round=number,
+                request_index=turn.request_index,
+                session_id=turn.session_id,
+                turn=turn.number,
+                worker=worker,
+                status=LOST,
+                error=f"worker {worker} was lost; it may have sent this request",
+                planned_prompt_tokens=turn.prompt_tokens,
+                shares_prefix_with=turn.shares_prefix_with,
+            )
+            self.collector.add_lost(record)
+        self.lost_requests += len(turns)
+        log.warning("worker %s is given up: %d requests that it may have sent are marked lost", worker, len(turns))
+
+    def check_collector(self) -> None:
+        if self.collector.error is not None:
+            raise RunIncomplete(f"records cannot be written: {self.collector.error}; what was written before is kept")
+        if self._write_error is not None:
+            raise RunIncomplete(f"run.json cannot be written: {self._write_error}; what was written before is kept")
+
+    def progress_text(self, scenario: str, number: int) -> str:
+        statuses = self.collector.statuses(scenario, number)
+        failed = statuses.total() - statuses[OK]
+        done = f"{statuses.total()}/{self.config.scenario(scenario).requests}"
+        return f"{done} ({failed} failed)" if failed else done
+
+    def round_text(self, scenario: str, number: int) -> str:
+        wall_s = self._rounds[-1]["wall_s"]
+        return f"{self.progress_text(scenario, number)} in {wall_s:.2f} s"
+
+    # -- the end
+
+    def stopped_reason(self) -> str:
+        if self._current is None:
+            return "stopped between rounds"
+        name, number = self._current["scenario"], self._current["round"]
+        return f"stopped in round {number} of {name} ({self.progress_text(name, number)})"
+
+    def finish(self, incomplete_reason: str | None) -> None:
+        self.finished = True
+        if self._current is not None:
+            self.metrics.end_sampling(self._current["scenario"], self._current["round"])
+        if self.collector.late_records:
+            self.warn(f"{self.collector.late_records} records came after their worker was given up; they stay marked lost")
+        self.collector.close()
+        if self._current is not None:
+            seen = self.collector.seen(self._current["scenario"], self._current["round"])
+            self._current |= {"records": len(seen), "wall_s": time.monotonic() - self._round_started_s}
+        self._facts |= {"complete": incomplete_reason is None, "incomplete_reason": incomplete_reason, "ended_at": now_iso()}
+        self._write()

@@ -1,0 +1,118 @@
+"""Which arm a round is (cold, gpu_hit, cpu_hit, store_hit) comes in; the caches are brought to that state, and what was seen goes out.
+
+An arm is an intention. Which tier answered is for the counters to say: the facts made here stand in run.json beside each round.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import gevent
+
+from locust_kvcache.contract.cache_tiers import CacheAction, actions_before
+from locust_kvcache.contract.deployment import Deployment
+from locust_kvcache.loadgen.server.cache_actions import carry_out
+from locust_kvcache.loadgen.server.canary import Canary
+from locust_kvcache.loadgen.server.metrics_pages import scrape
+
+log = logging.getLogger("kvcache")
+SETTLE_S = 2.0  # a store whose keys do not change for so long has taken all puts
+SETTLE_TIMEOUT_S = 60.0
+
+
+def settle(deployment: Deployment) -> float:
+    """Wait until the store has what was put into it: seconds waited. A reset before that is refused, and a read finds a part."""
+    pages = [target for target in deployment.metrics if "mooncake" in target[0]]
+    begun_s = changed_s = time.monotonic()
+    last: Any = None
+    while pages and time.monotonic() - changed_s < SETTLE_S and time.monotonic() - begun_s < SETTLE_TIMEOUT_S:
+        seen = [_store_state(row["samples"]) for row in scrape(pages)]
+        if seen != last:
+            last, changed_s = seen, time.monotonic()
+        gevent.sleep(0.2)
+    return round(time.monotonic() - begun_s, 3) if pages else 0.0
+
+
+def _store_state(samples: dict[str, float]) -> list[tuple[str, float]]:
+    return sorted(
+        (name, value) for name, value in samples.items() if name.startswith(("master_key_count", "master_allocated_bytes"))
+    )
+
+
+class Arms:
+    """Prepares each round of a scenario. Without arms and without --empty-caches it does nothing."""
+
+    def __init__(self, deployment: Deployment, arms: tuple[str, ...], empty_first: bool, canary: Canary) -> None:
+        self._deployment = deployment
+        self._arms = arms
+        self._empty_first = empty_first
+        self._canary = canary
+        self._stored = False
+
+    def before(self, number: int) -> dict[str, Any]:
+        """What is to be known of a round's caches, for its entry in run.json; empty where nothing was done."""
+        arm = self._arms[number - 1] if self._arms else None
+        actions: tuple[CacheAction, ...] = ()
+        if number == 1 and self._empty_first:
+            actions = self._deployment.caches
+        elif arm is not None and number > 1:
+            actions = actions_before(arm, self._deployment.caches)
+        if arm is None and not actions:
+            return {}
+        facts: dict[str, Any] = {"arm": arm, "cache_actions": [], "canary": None, "settled_s": 0.0}
+        if number == 1:
+            self._canary.store()
+            self._stored = True
+        if actions or number > 1:
+            facts["settled_s"] = settle(self._deployment)
+        if actions:
+            facts["cache_actions"] = [result.to_dict() for result in carry_out(actions)]
+        if self._stored and (actions or number > 1):
+            facts["canary"] = self._canary.ask()
+        for line in describe(facts):
+            log.info("%s", line)
+        return facts
+
+    def close(self) -> None:
+        self._canary.close()
+
+
+def describe(facts: dict[str, Any]) -> list[str]:
+    """The console's lines: what was done, and what the canary says of it."""
+    lines = [
+        f"{result['tier']} cache, {result['kind']}: {'done' if result['ok'] else 'FAILED'} ({result['detail']})"
+        for result in facts["cache_actions"]
+    ]
+    if canary := facts["canary"]:
+        parts = [
+            f"{canary[key]:.0f} {key.removesuffix('_tokens')}"
+            for key in ("gpu_tokens", "external_tokens", "computed_tokens")
+            if canary[key] is not None
+        ]
+        told = ", ".join(parts) or f"cached tokens reported: {canary['cached_tokens']}"
+        lines.append(f"canary of {canary['prompt_tokens']} tokens, asked again: {told}; TTFT {canary['ttft_ms']} ms")
+    return lines
+
+
+def warnings_of(facts: dict[str, Any]) -> list[str]:
+    """What the run should keep as warnings: an arm whose caches are not in the state that it needs."""
+    texts = [
+        f"the {result['tier']} cache could not be emptied by {result['kind']} ({result['detail']}): the round measures what is left in it"
+        for result in facts.get("cache_actions", ())
+        if not result["ok"]
+    ]
+    emptied = {result["tier"] for result in facts.get("cache_actions", ())}
+    canary = facts.get("canary")
+    if canary and "gpu" in emptied and (canary["gpu_tokens"] or 0) > 0:
+        texts.append(
+            f"the gpu cache was emptied, as it seems, and still served {canary['gpu_tokens']:.0f} of a canary's "
+            f"{canary['prompt_tokens']} tokens: the reset does not reset"
+        )
+    if canary and facts.get("arm") in ("cpu_hit", "store_hit") and canary["external_tokens"] == 0:
+        texts.append(
+            f"no tier below the GPU knew the canary: the {facts['arm']} arm will be as cold as the first. Is the store connected "
+            "(keys of its config file), and are its puts done?"
+        )
+    return texts

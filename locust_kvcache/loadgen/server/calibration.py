@@ -1,0 +1,99 @@
+"""Ways to count tokens on the server come in, a Calibration goes out: what our words, pieces of text and its chat template cost.
+
+The texts counted here are made with a nonce of their own and are never measured.
+"""
+
+from __future__ import annotations
+
+import collections
+import secrets
+from collections.abc import Callable, Iterable
+
+import gevent.pool
+
+from locust_kvcache.workload.plan import Calibration, Message, header
+from locust_kvcache.workload.spec import Scenario
+from locust_kvcache.workload.text import piece_cost, sample_text, vocabulary
+
+CountMessages = Callable[[list[Message]], int | None]
+CountText = Callable[[str], int | None]
+SAMPLE_PIECES = {"code": (30, 240)}
+DEFAULT_SAMPLE_PIECES = (150, 1200)
+ASSUMED_PER_PIECE = {"document": 1.25, "dialogue": 1.25, "question": 1.2, "instruction": 1.2, "code": 12.0}
+WORD_REPEATS = 8
+PARALLEL_COUNTS = 8
+
+
+def kinds_of(scenarios: Iterable[Scenario]) -> set[str]:
+    """The kinds of text that these scenarios send."""
+    kinds = set()
+    for scenario in scenarios:
+        kinds |= {scenario.prefix_text, scenario.turn_text}
+        if scenario.turns > 1:
+            kinds.add("dialogue")
+    return kinds
+
+
+def _word_tokens(count_text: CountText) -> dict[str, float] | None:
+    """Tokens of each word in running text, from its repetition after another word; None if the server does not tell."""
+    base = count_text("the")
+    words = vocabulary()
+    if base is None or count_text("the river") is None:
+        return None
+    pool = gevent.pool.Pool(PARALLEL_COUNTS)
+    counts = pool.map(lambda word: count_text("the" + f" {word}" * WORD_REPEATS), words)
+    if any(count is None for count in counts):
+        return None
+    return {word: (count - base) / WORD_REPEATS for word, count in zip(words, counts, strict=True)}
+
+
+def _sample(kind: str, pieces: int) -> tuple[list[Message], list[str]]:
+    nonce = secrets.token_hex(4)
+    text, taken = sample_text(kind, pieces, f"{nonce}/{kind}")
+    return [{"role": "system", "content": header(nonce, "calibration", 0)}, {"role": "user", "content": text}], taken
+
+
+def _fit_kind(count: CountMessages, kind: str, words: dict[str, float]) -> tuple[float, float] | None:
+    """(tokens per piece beside its words, tokens of an empty prompt) from two lengths of a kind's text; None if not counted."""
+    cost = piece_cost(0.0, words, 0.0)
+    rest = []
+    sizes = SAMPLE_PIECES.get(kind, DEFAULT_SAMPLE_PIECES)
+    for size in sizes:
+        messages, taken = _sample(kind, size)
+        counted = count(messages)
+        if counted is None:
+            return None
+        rest.append(counted - sum(map(cost, taken)))
+    per_piece = (rest[1] - rest[0]) / (sizes[1] - sizes[0])
+    return per_piece, max(0.0, rest[0] - per_piece * sizes[0])
+
+
+def _exchange_tokens(count: CountMessages) -> float:
+    """What an assistant and a user message cost beyond their text: one long message against the same text in three."""
+    messages, taken = _sample("dialogue", 90)
+    parts = [" ".join(taken[start : start + 30]) for start in (0, 30, 60)]
+    split = [messages[0]] + [
+        {"role": role, "content": part} for role, part in zip(("user", "assistant", "user"), parts, strict=True)
+    ]
+    together, apart = count(messages), count(split)
+    return float(max(0, apart - together)) if together is not None and apart is not None else 0.0
+
+
+def calibrate(count: CountMessages, count_text: CountText | None, source: str, scenarios: Iterable[Scenario]) -> Calibration:
+    """Learn how the server counts; with one that does not say, assume what common tokenizers do, and say so in `source`."""
+    scenarios = list(scenarios)
+    words = (_word_tokens(count_text) if count_text else None) or {}
+    fits = {kind: _fit_kind(count, kind, words) for kind in sorted(kinds_of(scenarios))}
+    known = {kind: fit for kind, fit in fits.items() if fit is not None}
+    if len(known) < len(fits):
+        return Calibration(dict(ASSUMED_PER_PIECE), {}, 0.0, 20.0, 8.0, "assumed")
+    usual = collections.Counter(words.values()).most_common(1)[0][0] if words else 0.0
+    conversations = any(scenario.turns > 1 or scenario.corpus is not None for scenario in scenarios)
+    return Calibration(
+        tokens_per_piece={kind: fit[0] for kind, fit in known.items()},
+        word_tokens={word: tokens for word, tokens in words.items() if tokens != usual},
+        other_word_tokens=usual,
+        template_tokens=min(fit[1] for fit in known.values()),
+        exchange_tokens=_exchange_tokens(count) if conversations else 0.0,
+        source=source,
+    )

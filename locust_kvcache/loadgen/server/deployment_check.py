@@ -1,0 +1,127 @@
+"""--preflight-only: a deployment comes in, Findings go out; what can be tried is tried, with canaries that no plan contains."""
+
+from __future__ import annotations
+
+import requests
+
+from locust_kvcache.contract.cache_tiers import TIERS, CacheAction
+from locust_kvcache.contract.deployment import Deployment
+from locust_kvcache.loadgen.server.arms import settle
+from locust_kvcache.loadgen.server.cache_actions import carry_out
+from locust_kvcache.loadgen.server.canary import Canary
+from locust_kvcache.loadgen.server.findings import (
+    ERROR,
+    NOTE,
+    OK,
+    WARNING,
+    Finding,
+    Rows,
+    after_reset,
+    limit_findings,
+    looks_below,
+    metrics_findings,
+    store_findings,
+    working_set_findings,
+)
+from locust_kvcache.loadgen.server.metrics_pages import scrape
+from locust_kvcache.loadgen.server.preflight import Server
+
+GET_TIMEOUT_S = 5.0
+
+
+def server_findings(deployment: Deployment, server: Server) -> list[Finding]:
+    """What the preflight has seen already: it would have ended with an error otherwise."""
+    version = f", version {server.version}" if server.version else ""
+    block = f"{server.block_size_tokens} tokens" + ("" if server.block_size_known else " (assumed: no metrics page tells)")
+    found = [
+        Finding(OK, f"{deployment.endpoint} streams answers of {server.model}{version}"),
+        Finding(OK, f"block size {block}; prompt sizes calibrated by {server.calibration.source}"),
+    ]
+    if server.reports_cached_tokens:
+        found.append(Finding(OK, "cached tokens are reported with each request"))
+    return found + [Finding(WARNING, text) for text in server.warnings]
+
+
+def passive_findings(rows: Rows, tokens: int, kv_bytes_per_token: int | None, store_arm: bool) -> list[Finding]:
+    """What costs nothing but a look at the metrics pages; before every run."""
+    return [*metrics_findings(rows), *store_findings(rows), *working_set_findings(tokens, rows, kv_bytes_per_token, store_arm)]
+
+
+def active_findings(deployment: Deployment, canary: Canary, kv_bytes_per_token: int | None) -> list[Finding]:
+    """Store a canary and ask again; then empty tier by tier from above, and ask after each which tier is left to answer."""
+    first = canary.store()
+    findings = limit_findings(first, kv_bytes_per_token, deployment.link_gb_per_s)
+    if not deployment.caches:
+        return [*findings, _reset_exists(deployment)]
+    roles = [role for role, _ in deployment.metrics]
+    canary.ask()
+    settle(deployment)
+    above: list[CacheAction] = []
+    for tier in TIERS:
+        own = [action for action in deployment.caches if action.tier == tier]
+        if not own:
+            continue
+        carry_out(above)  # the canary was asked meanwhile, and lies in them again
+        if _try(own, findings):
+            return findings
+        above += own
+        has_lower = any(action not in above for action in deployment.caches) or _has_store(roles, tier)
+        answer = canary.ask()
+        findings += after_reset(answer, tier, has_lower, tier != "store" and looks_below(scrape(deployment.metrics)))
+    return findings
+
+
+def _has_store(roles: list[str], tier: str) -> bool:
+    """A store is below this tier, by the metrics pages that the deployment names."""
+    return tier != "store" and any("mooncake" in role or (tier == "gpu" and "lmcache" in role) for role in roles)
+
+
+def _try(actions: list[CacheAction], findings: list[Finding]) -> int:
+    """Carry actions out and note what came of each: the number that failed."""
+    results = carry_out(actions)
+    for result in results:
+        what = f"{result.tier} cache, {result.kind} at {result.target}: {result.detail}"
+        if result.ok:
+            findings.append(Finding(OK, what))
+        else:
+            findings.append(
+                Finding(ERROR, what, "This tier cannot be emptied.", "Correct the action under `caches`, or remove it.")
+            )
+    return sum(not result.ok for result in results)
+
+
+def _reset_exists(deployment: Deployment) -> Finding:
+    """Whether vLLM's reset is there: a GET is answered by 405 (wrong method) where it is, and empties nothing."""
+    try:
+        status = requests.get(f"{deployment.endpoint}/reset_prefix_cache", timeout=GET_TIMEOUT_S).status_code
+    except requests.RequestException:
+        status = 0
+    if status == 405:
+        return Finding(
+            NOTE,
+            "the server can reset its prefix cache (development mode), and the deployment file does not use it",
+            todo="For --arms add `caches: [{tier: gpu, kind: vllm_reset, target: URL}]`.",
+        )
+    return Finding(
+        NOTE,
+        "no way to empty a cache is known",
+        "Round 1 is cold by its fresh nonce; a store cannot be told from the GPU cache.",
+        "vLLM: start it with VLLM_SERVER_DEV_MODE=1 and add `caches` to the deployment file.",
+    )
+
+
+def check(deployment: Deployment, server: Server, canary: Canary, tokens: int, kv_bytes_per_token: int | None) -> list[Finding]:
+    """Everything, in the order in which a person would ask."""
+    rows = scrape(deployment.metrics)
+    return [
+        *server_findings(deployment, server),
+        *passive_findings(rows, tokens, kv_bytes_per_token, store_arm=True),
+        *active_findings(deployment, canary, kv_bytes_per_token),
+    ]
+
+
+def report(findings: list[Finding]) -> str:
+    """For the console; the worst last word."""
+    counts = {level: sum(finding.level == level for finding in findings) for level in (ERROR, WARNING, NOTE, OK)}
+    last = ", ".join(f"{count} {level}" for level, count in counts.items() if count)
+    return "\n".join([*(finding.text() for finding in findings), f"Preflight: {last}."])

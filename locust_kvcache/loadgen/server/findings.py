@@ -1,0 +1,232 @@
+"""What the servers' metrics pages and a plan say comes in, Findings go out: what was found, why it matters, what to do about it.
+
+Pure: nothing here sends a request. `_check.py` asks the servers, and tries what can be tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from locust_kvcache.loadgen.server.metrics_pages import label_value
+
+OK, NOTE, WARNING, ERROR = "ok", "note", "warning", "error"
+DEGRADED_TTFT_MS = 2900.0  # LMCache that failed to start makes each lookup wait 3 s
+Rows = Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    level: str
+    what: str
+    why: str = ""
+    todo: str = ""
+
+    def text(self) -> str:
+        """One paragraph for the console."""
+        more = " ".join(part for part in (self.why, self.todo) if part)
+        return f"{self.level.upper():8}{self.what}" + (f"\n        {more}" if more else "")
+
+
+def metrics_findings(rows: Rows) -> list[Finding]:
+    """Each metrics page: readable or not."""
+    if not rows:
+        return [
+            Finding(
+                NOTE,
+                "no metrics pages are named",
+                "Which tier answered cannot be proven.",
+                "Add `metrics` to the deployment file.",
+            )
+        ]
+    return [
+        Finding(OK, f"metrics of {row['role']}: {len(row['samples'])} samples at {row['url']}")
+        if row["ok"]
+        else Finding(
+            WARNING,
+            f"metrics of {row['role']} at {row['url']} cannot be read: {row['error']}",
+            "Its share of the TTFT and its cache hits will be missing.",
+            "Check `metrics` in the deployment file, and the port.",
+        )
+        for row in rows
+    ]
+
+
+def gpu_capacity_tokens(rows: Rows) -> dict[str, int]:
+    """By role: tokens that its engines' KV caches hold together (vllm:cache_config_info: num_gpu_blocks x block_size of each)."""
+    found: dict[str, int] = {}
+    for row in rows:
+        for name in row["samples"]:
+            values = [label_value({name: 1.0}, "vllm:cache_config_info", key) for key in ("num_gpu_blocks", "block_size")]
+            if all(value and value.isdigit() for value in values):
+                found[row["role"]] = found.get(row["role"], 0) + int(values[0] or 0) * int(values[1] or 0)
+    return found
+
+
+def no_hit(rows: Rows) -> str:
+    """Why a prompt that was sent twice hit nothing the second time, as far as the engines' pages tell."""
+    what = "a prompt sent twice hit nothing"
+    configs = [
+        name for row in rows if row["role"] != "decoder" for name in row["samples"] if name.startswith("vllm:cache_config_info")
+    ]
+    if len(configs) > 1 and not any('enable_prefix_caching="False"' in name for name in configs):
+        return (
+            f"{what}: {len(configs)} engines share the requests, and the second came to another engine than the first. A later round "
+            "hits only in part, unless a router sends each request to the engine that holds its prefix"
+        )
+    return f"{what}: prefix caching seems to be off, so later rounds may be as cold as round 1"
+
+
+def total(rows: Rows, metric: str) -> float | None:
+    """A metric added up over pages and labels; None where no page has it."""
+    found = [value for row in rows for name, value in row["samples"].items() if name.split("{")[0] == metric]
+    return sum(found) if found else None
+
+
+def store_findings(rows: Rows) -> list[Finding]:
+    """The Mooncake store by its master's page."""
+    keys, capacity = total(rows, "master_key_count"), total(rows, "master_total_capacity_bytes")
+    if keys is None:
+        return []
+    if not capacity:
+        return [
+            Finding(
+                ERROR,
+                "the Mooncake store has no segment: its capacity is 0",
+                "Every put fails, and the servers look healthy.",
+                "Check the clients' master address and global_segment_size (old keys are ignored in silence).",
+            )
+        ]
+    return [Finding(OK, f"Mooncake store: {keys:,.0f} keys, capacity {capacity / 1e9:,.1f} GB")]
+
+
+def working_set_findings(tokens: int, rows: Rows, kv_bytes_per_token: int | None, store_arm: bool) -> list[Finding]:
+    """The plan's working set against what each tier holds."""
+    findings = []
+    capacities = gpu_capacity_tokens(rows)
+    store_bytes = total(rows, "master_total_capacity_bytes")
+    role = next((name for name in ("prefiller", "server") if name in capacities), None)
+    if role is not None:
+        held = capacities[role]
+        what = f"working set of a round: {tokens:,} tokens; GPU KV cache of {role}: {held:,} tokens"
+        if tokens > held and not store_bytes:
+            findings.append(
+                Finding(
+                    WARNING,
+                    what,
+                    "It cannot fit: the oldest prompts are gone before they are sent again; later rounds are partly cold.",
+                    "Send less (--requests), or read the hit rate before the TTFT.",
+                )
+            )
+        elif tokens <= held and store_bytes and not store_arm:
+            findings.append(
+                Finding(
+                    WARNING,
+                    what,
+                    "Round 2 can only measure the GPU's prefix cache, never the store: all of it stays on the GPU.",
+                    "Use --arms cold gpu_hit store_hit, or a working set beyond the GPU cache.",
+                )
+            )
+        else:
+            findings.append(Finding(OK, what))
+    if store_bytes and kv_bytes_per_token:
+        need = tokens * kv_bytes_per_token
+        what = f"working set in the store: {need / 1e9:,.1f} GB of {store_bytes / 1e9:,.1f} GB"
+        if need > store_bytes:
+            findings.append(
+                Finding(
+                    WARNING, what, "It cannot fit in the store.", "Send less (--requests), or give the store larger segments."
+                )
+            )
+        else:
+            findings.append(Finding(OK, what))
+    return findings
+
+
+def limit_findings(canary: dict[str, Any], kv_bytes_per_token: int | None, link_gb_per_s: float | None) -> list[Finding]:
+    """What a hit can gain at best: loading pays above B = kv bytes per token x prefill rate; 1 - B / link is the ceiling.
+
+    The prefill rate is that of one small canary, so it is an estimate, and a low one (a fixed share of its TTFT is no prefill).
+    """
+    prompt, ttft_ms = canary.get("prompt_tokens"), canary.get("ttft_ms")
+    if not kv_bytes_per_token or not prompt or not ttft_ms:
+        return []
+    rate = prompt / (ttft_ms / 1000)
+    need = rate * kv_bytes_per_token / 1e9
+    what = f"break-even of loading KV against computing it: about {need:.2g} GB/s (estimate: {rate:,.0f} tokens/s by one canary)"
+    if link_gb_per_s is None:
+        return [Finding(NOTE, what, todo="Give `link_gb_per_s` in the deployment file to have it compared with the link.")]
+    if link_gb_per_s <= need:
+        return [
+            Finding(
+                WARNING,
+                f"{what}; the link carries {link_gb_per_s:g} GB/s",
+                "A hit from the store will be slower than computing anew.",
+                "Use RDMA or a faster link, or quantised KV.",
+            )
+        ]
+    return [
+        Finding(
+            OK, f"{what}; the link carries {link_gb_per_s:g} GB/s: a full hit cuts TTFT by {1 - need / link_gb_per_s:.0%} at best"
+        )
+    ]
+
+
+def canary_source(canary: dict[str, Any]) -> tuple[float, float, bool]:
+    """(tokens from the GPU cache, from tiers below, whether counters say so); without counters all reported ones count as GPU."""
+    if canary["gpu_tokens"] is None:
+        return float(canary["cached_tokens"] or 0), 0.0, False
+    return canary["gpu_tokens"], canary["external_tokens"] or 0.0, True
+
+
+def looks_below(rows: Rows) -> bool:
+    """The role that looks prompts up asked a connector for tokens that were not on the GPU: something is meant to be below."""
+    roles = {row["role"]: row for row in rows}
+    role = roles.get("prefiller") or roles.get("server")
+    return bool(role and total([role], "vllm:external_prefix_cache_queries_total"))
+
+
+def _dead_cache(canary: dict[str, Any], tier: str, named: bool) -> Finding:
+    """`named`: the deployment file names a tier below; else the engine was only seen to look for one, as for a direct hand-off too."""
+    slow = " Its TTFT was over 3 s, as in LMCache's degraded mode." if (canary["ttft_ms"] or 0) > DEGRADED_TTFT_MS else ""
+    what = f"no tier below {tier} knew the canary: a dead cache.{slow}"
+    if not named:
+        what = f"the engine looks for KV below {tier}, and nothing there knew the canary: a dead cache, unless it only hands KV over.{slow}"
+    return Finding(
+        ERROR if named else WARNING,
+        what,
+        "The server looks healthy, and every hit there will be a miss.",
+        "Check the keys of its config (python -m analysis.check_configs), its log (LMCache: degraded mode), and the master's key count.",
+    )
+
+
+def after_reset(canary: dict[str, Any], tier: str, has_lower_tier: bool, looks_lower: bool = False) -> list[Finding]:
+    """A canary was stored, this tier and those above it were emptied, and it was asked again."""
+    gpu, below, counted = canary_source(canary)
+    prompt, by = canary["prompt_tokens"] or 0, "by the servers' counters" if counted else "by cached_tokens alone"
+    if gpu > 0 and counted:
+        return [
+            Finding(
+                ERROR,
+                f"the gpu cache was emptied and still served {gpu:.0f} of a canary's {prompt} tokens ({by})",
+                "The reset answers success and resets nothing: a store_hit arm would measure the GPU cache.",
+                "Restart the engine between arms, or leave store arms out.",
+            )
+        ]
+    if gpu + below > 0 and (has_lower_tier or looks_lower):
+        return [
+            Finding(OK, f"the {tier} cache can be emptied; a tier below it answers: {gpu + below:.0f} of {prompt} tokens ({by})")
+        ]
+    if gpu + below > 0:
+        return [
+            Finding(
+                WARNING,
+                f"after all `caches` actions {gpu + below:.0f} tokens of a canary were still served from a cache ({by})",
+                "These actions do not make a warm prompt cold; a fresh nonce still does.",
+                "See which tier is left, and add an action for it.",
+            )
+        ]
+    if (has_lower_tier or looks_lower) and counted:
+        return [_dead_cache(canary, tier, has_lower_tier)]
+    return [Finding(OK, f"the {tier} cache can be emptied: a stored canary was computed anew afterwards ({by})")]

@@ -1,0 +1,114 @@
+"""A server under preflight: small streamed requests, token counts and pages, over the same proxy and certificates as the load.
+
+Nothing that is asked here contains a text that is measured later.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import requests
+
+from locust_kvcache.contract.deployment import Deployment, Transport
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.loadgen.client.connection import Connection, Target
+from locust_kvcache.loadgen.client.request_bodies import PATHS, body_tail, chat_body, completion_body, encode_message
+from locust_kvcache.loadgen.client.stream import StreamOutcome, stream_request
+from locust_kvcache.workload.plan import Message
+
+GET_TIMEOUT_S = 10.0
+PARAMETERS: dict[str, Any] = {
+    "stream": True,
+    "stream_options": {"include_usage": True},
+    "max_tokens": 2,
+    "temperature": 0.0,
+    "ignore_eos": True,
+}
+
+
+def _without(values: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in keys}
+
+
+def parameter_variants() -> list[dict[str, Any]]:
+    """Request parameters to try, the fullest first: not every server knows ignore_eos, stream_options or max_tokens."""
+    newer = {**_without(PARAMETERS, "ignore_eos", "max_tokens"), "max_completion_tokens": 2}
+    return [
+        PARAMETERS,
+        _without(PARAMETERS, "ignore_eos"),
+        newer,
+        _without(newer, "temperature"),
+        _without(PARAMETERS, "ignore_eos", "stream_options"),
+    ]
+
+
+def _session(transport: Transport) -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = (transport.ca_file or True) if transport.verify else False
+    if transport.client_cert:
+        session.cert = (transport.client_cert, transport.client_key) if transport.client_key else transport.client_cert
+    if transport.proxy:
+        session.proxies = {"http": transport.proxy, "https": transport.proxy}
+    return session
+
+
+class Probe:
+    """Asks one server; `model` and `parameters` are set as the preflight learns them."""
+
+    def __init__(self, deployment: Deployment, timeout_s: float) -> None:
+        self.endpoint = deployment.endpoint
+        self.api_key = os.environ.get(deployment.api_key_env) or None
+        self.model = ""
+        self.parameters: dict[str, Any] = dict(PARAMETERS)
+        self._timeout_s = timeout_s
+        try:
+            self._target = Target.from_url(deployment.endpoint, deployment.transport)
+        except OSError as error:  # ssl.SSLError is one
+            raise BadInput(
+                f"tls of deployment {deployment.name!r}: {error}; check its ca_file, client_cert and client_key"
+            ) from error
+        self._connection = Connection(self._target)
+        self._session = _session(deployment.transport)
+        self._headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+
+    def close(self) -> None:
+        self._connection.close()
+        self._session.close()
+
+    def get(self, path: str) -> requests.Response:
+        return self._session.get(self.endpoint + path, headers=self._headers, timeout=GET_TIMEOUT_S)
+
+    def get_json(self, path: str) -> dict[str, Any]:
+        """A page that need not be there: empty if it is not, or is not a JSON object."""
+        try:
+            answer = self.get(path)
+            found = answer.json() if answer.ok else {}
+        except (requests.RequestException, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def stream(self, messages: list[Message], api: str, max_tokens: int = 2) -> StreamOutcome:
+        """One small request, as the measured ones will be."""
+        parameters = {key: max_tokens if key.startswith("max_") else value for key, value in self.parameters.items()}
+        tail = body_tail(parameters)
+        if api == "chat":
+            body = chat_body(self.model, [encode_message(m["role"], m["content"]) for m in messages], tail)
+        else:
+            body = completion_body(self.model, "\n\n".join(m["content"] for m in messages), tail)
+        outcome = StreamOutcome()
+        head = self._target.request_head(PATHS[api], len(body), self.api_key)
+        stream_request(self._connection, head + body, self._timeout_s, outcome)
+        return outcome
+
+    def tokenize(self, **question: Any) -> int | None:
+        """Tokens of `prompt` or `messages` by the server's /tokenize; None where there is none that counts them."""
+        try:
+            answer = self._session.post(
+                self.endpoint + "/tokenize", json={"model": self.model, **question}, headers=self._headers, timeout=GET_TIMEOUT_S
+            )
+            count = answer.json().get("count") if answer.ok else None
+        except (requests.RequestException, ValueError, AttributeError):
+            return None
+        return count if isinstance(count, int) else None

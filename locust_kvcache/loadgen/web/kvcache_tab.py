@@ -1,0 +1,132 @@
+"""Locust's own page gets a "KV cache" tab and a start form that refuses bad input with its reason; the report is served when it is made.
+
+Uses what Locust's page offers: extended tabs and tables by `template_args`, their rows by the answer to /stats/requests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from flask import Response, abort, jsonify, request, send_from_directory
+from locust.env import Environment
+
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.loadgen.master.dispatcher import scenario_of
+from locust_kvcache.loadgen.options.run_options import read_options
+from locust_kvcache.loadgen.run.prepare import check_caches, find_deployment, load_scenarios
+from locust_kvcache.loadgen.web.live_page import attach as attach_page
+from locust_kvcache.loadgen.web.live_page import report_url
+from locust_kvcache.loadgen.web.login import attach as attach_login
+
+KEY = "kv-cache"
+COLUMNS = {
+    "scenario": "Scenario",
+    "round": "Round",
+    "planned": "Planned",
+    "done": "Done",
+    "failed": "Failed",
+    "ttft_p50_ms": "TTFT P50 (ms)",
+    "ttft_p90_ms": "TTFT P90 (ms)",
+    "ttft_p99_ms": "TTFT P99 (ms)",
+    "tpot_p50_ms": "TPOT P50 (ms)",
+    "tpot_p90_ms": "TPOT P90 (ms)",
+    "tpot_p99_ms": "TPOT P99 (ms)",
+    "hit_percent": "Hit rate, reported (% of tokens)",
+    "ttft_reduction_percent": "TTFT P50 below round 1 (%)",
+    "client_limited": "Client-limited requests",
+    "note": "Note",
+}
+DASH = "-"
+
+
+def table_rows(stage: Any, base: str = "") -> list[dict[str, Any]]:
+    """One row per scenario and round of the run under way or the last one; a dash for what is not known yet.
+
+    `base`: the path below which Locust's page is served (`--web-base-path`).
+    """
+    live, run = stage.live, stage.run
+    if live is None or run is None:
+        return []
+    rows = []
+    for index, row in enumerate(live.rows()):
+        rows.append(
+            {key: _cell(row[key]) for key in COLUMNS if key != "note"}
+            | {"note": _note(row), "name": f"{index:04d}"}  # Locust's page sorts by it
+        )
+    if rows:
+        report = [f"report: {url}"] if (url := report_url(run.folder, base)) else []
+        rows[-1]["note"] = "; ".join(text for text in (rows[-1]["note"], *run.warnings, *report) if text)
+    return rows
+
+
+def _note(row: dict[str, Any]) -> str:
+    texts = []
+    if row["client_limited"]:
+        texts.append(f"{row['client_limited']} requests may be mistimed: more workers (--processes)")
+    if row["hit_unreported"] and row["hit_percent"] is not None:
+        texts.append(f"{row['hit_unreported']} requests without cached tokens are not in the hit rate")
+    return "; ".join(texts)
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return DASH
+    return round(value, 1) if isinstance(value, float) else value
+
+
+def refused(environment: Environment) -> str | None:
+    """Why the form cannot be started, or None: the same checks as a headless start, before any user exists."""
+    parsed = vars(environment.parsed_options)
+    given = {
+        key: (value == "true" if isinstance(parsed[key], bool) else value) for key, value in request.form.items() if key in parsed
+    }
+    try:
+        options = read_options(argparse.Namespace(**{**parsed, **given}))
+        load_scenarios(options, [scenario_of(cls) for cls in environment.user_classes])
+        check_caches(options, find_deployment(options, request.form.get("host") or environment.host))
+    except BadInput as error:
+        return str(error)
+    return None
+
+
+def attach(environment: Environment, stage: Any) -> None:
+    """Only where there is a web UI; nothing here runs while the page is not open."""
+    web_ui: Any = environment.web_ui
+    if web_ui is None:
+        return
+    base = (getattr(environment.parsed_options, "web_base_path", None) or "").rstrip("/")
+    attach_login(environment, base)
+    attach_page(environment, stage, COLUMNS, base)
+    structure = [{"key": key, "title": title} for key, title in COLUMNS.items()]
+    web_ui.template_args |= {
+        "extended_tabs": [{"title": "KV cache", "key": KEY}],
+        "extended_tables": [{"key": KEY, "structure": structure}],
+        "extended_csv_files": [],
+    }
+
+    @web_ui.app.before_request
+    def check_form() -> Any:
+        if request.path != f"{base}/swarm" or request.method != "POST":
+            return None
+        if (turned_away := web_ui.auth_required_if_enabled(lambda: None)()) is not None:
+            return turned_away  # nothing of the form is read, and nothing said of it, before the login
+        if why := refused(environment):
+            return jsonify({"success": False, "message": why, "host": environment.host})
+        return None
+
+    @web_ui.app.after_request
+    def add_rows(response: Response) -> Response:
+        if request.path.endswith("/stats/requests") and response.status_code == 200 and response.is_json:
+            extended = [{"key": KEY, "data": table_rows(stage, base)}]
+            response.set_data(json.dumps({**response.get_json(), "extended_stats": extended}))
+        return response
+
+    @web_ui.app.route(f"{base}/kvcache/report/<path:name>")
+    @web_ui.auth_required_if_enabled
+    def report(name: str) -> Response:
+        """Files of the last run's report, and of no other folder."""
+        if stage.run is None:
+            abort(404)
+        return send_from_directory((stage.run.folder / "report").resolve(), name)

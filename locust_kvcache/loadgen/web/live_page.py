@@ -1,0 +1,74 @@
+"""A page beside Locust's own: a stage's live state comes in, a page with table and chart goes out, and its data as JSON.
+
+The page draws by itself from /kvcache/data; it needs nothing from elsewhere, and puts whatever a server said on the page as text.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from flask import Response, jsonify, request
+from locust.env import Environment
+
+PAGE = Path(__file__).with_name("live_page.html")
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'self'"
+WAY_IN = (
+    '<a id="kvcache-link" href="{base}/kvcache" style="position:fixed;left:24px;bottom:16px;z-index:2000;padding:8px 16px;'
+    'border-radius:4px;background:#15803d;color:#fff;font:14px Roboto,Arial,sans-serif;text-decoration:none">'
+    "KV cache: live chart and report</a>"
+)
+
+
+def page_data(stage: Any, columns: dict[str, str], base: str) -> dict[str, Any]:
+    """All that the page shows; `state` is idle, running, done or incomplete. None in a row: not known, or not carried by the sample."""
+    live, run = stage.live, stage.run
+    if live is None or run is None:
+        return {
+            "state": "idle",
+            "run": None,
+            "reason": None,
+            "warnings": [],
+            "columns": list(columns.items()),
+            "rows": [],
+            "lines": [],
+            "report": None,
+        }
+    reason = run.incomplete_reason if run.finished else None
+    return {
+        "state": ("incomplete" if reason else "done") if run.finished else "running",
+        "run": run.folder.name,
+        "reason": reason,
+        "warnings": list(run.warnings),
+        "columns": list(columns.items()),
+        "rows": live.rows(),
+        "lines": live.points.lines(),
+        "report": report_url(run.folder, base),
+    }
+
+
+def report_url(folder: Path, base: str) -> str | None:
+    """Where the run's report is served; None until it is written."""
+    return f"{base}/kvcache/report/report.html" if (folder / "report" / "report.html").is_file() else None
+
+
+def attach(environment: Environment, stage: Any, columns: dict[str, str], base: str) -> None:
+    """Serve the page behind Locust's login, and put a link to it on Locust's own page."""
+    web_ui: Any = environment.web_ui
+
+    @web_ui.app.route(f"{base}/kvcache")
+    @web_ui.auth_required_if_enabled
+    def kvcache_page() -> Response:
+        html = PAGE.read_text(encoding="utf-8").replace("{base}", base)
+        return Response(html, mimetype="text/html", headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-store"})
+
+    @web_ui.app.route(f"{base}/kvcache/data")
+    @web_ui.auth_required_if_enabled
+    def kvcache_data() -> Response:
+        return jsonify(page_data(stage, columns, base))
+
+    @web_ui.app.after_request
+    def add_way_in(response: Response) -> Response:
+        if request.endpoint == "locust.index" and response.status_code == 200 and response.mimetype == "text/html":
+            response.set_data(response.get_data(as_text=True).replace("</body>", WAY_IN.format(base=base) + "</body>", 1))
+        return response

@@ -1,0 +1,67 @@
+"""Records of this process come in, batches to the master go out, and each batch is first appended to a spool file of this process."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gevent
+
+from locust_kvcache.contract.record import Record
+
+log = logging.getLogger("kvcache")
+SHIP_RECORDS = 200  # about 1 ms of a worker's loop; larger batches delay open streams
+
+
+class Spool:
+    """A worker's own copy of its records, for the case that the master dies; deleted when the master has closed the run."""
+
+    def __init__(self, run_id: str) -> None:
+        folder = Path(os.environ.get("KV_SPOOL_DIR") or Path(tempfile.gettempdir()) / "kvcache-spool")
+        self.path = folder / run_id / f"{socket.gethostname()}-{os.getpid()}.jsonl"
+        self._failed = False
+
+    def append(self, lines: list[str]) -> None:
+        """Never in the way of the run: a spool that cannot be written is said once and given up."""
+        if self._failed:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write("\n".join(lines) + "\n")
+        except OSError as error:
+            self._failed = True
+            log.warning("no spool at %s: %s; records still go to the master. KV_SPOOL_DIR names another folder", self.path, error)
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another worker's spool is still there, or it was quicker
+            self.path.parent.rmdir()
+
+
+class Shipper:
+    def __init__(self, send: Callable[..., None], spool: Spool | None) -> None:
+        self._send = send
+        self.spool = spool
+        self._lines: list[str] = []
+        self._keys: list[list[Any]] = []
+
+    def add(self, record: Record) -> None:
+        self._lines.append(record.to_json())
+        self._keys.append([record.scenario, record.round, record.request_index, record.status])
+
+    def ship(self, **more: Any) -> None:
+        """Send all there is, `more` with each batch."""
+        while self._lines:
+            lines, keys = self._lines[:SHIP_RECORDS], self._keys[:SHIP_RECORDS]
+            del self._lines[:SHIP_RECORDS], self._keys[:SHIP_RECORDS]
+            if self.spool is not None:
+                self.spool.append(lines)
+            self._send("kv_records", lines=lines, keys=keys, **more)
+            gevent.sleep(0)

@@ -1,0 +1,88 @@
+"""A Plan and the times to expect come in, what a round will take goes out: requests, tokens, seconds; nothing is sent for it.
+
+Durations are estimates from the times of a former run, or from a person; where nothing is known they are None, never 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from locust_kvcache.workload.plan import Calibration, Plan, Session, make_plan, planned_cached_tokens
+from locust_kvcache.workload.spec import Scenario
+
+DEFAULT_BLOCK_TOKENS = 16  # vLLM's default; a dry run asks no server for its own
+UNCALIBRATED = Calibration({}, {}, 1.0, 0.0, 0.0, "assumed")  # sizes of a plan do not depend on it, only its texts do
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Times of single requests at the load that is planned; None where nothing tells."""
+
+    cold_ttft_ms: float | None = None
+    hit_ttft_ms: float | None = None
+    tpot_ms: float | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class RoundBudget:
+    """What one round sends, what an infinite cache would hold of it, and how long it should take."""
+
+    scenario: str
+    round: int
+    requests: int
+    prompt_tokens: int
+    planned_cached_tokens: int
+    output_tokens: int
+    duration_s: float | None
+
+
+def dry_plan(scenario: Scenario, seed: int) -> Plan:
+    """The sizes of a scenario's plan; its texts are not those of a run."""
+    return make_plan(scenario, UNCALIBRATED, "", seed)
+
+
+def session_s(plan: Plan, session: Session, number: int, block_tokens: int, expected: Expectation) -> float | None:
+    """One session, turn after turn. A partly cached prompt's TTFT lies between cold and hit, in proportion to its cached tokens."""
+    scenario = plan.scenario
+    if expected.cold_ttft_ms is None or (expected.tpot_ms is None and scenario.output_tokens > 1):
+        return None
+    hit_ms = expected.cold_ttft_ms if expected.hit_ttft_ms is None else expected.hit_ttft_ms
+    total_ms = 1000 * scenario.think_time_s * (len(session.turns) - 1)
+    for turn in session.turns:
+        share = planned_cached_tokens(turn, number, None, block_tokens) / turn.prompt_tokens
+        total_ms += expected.cold_ttft_ms + (hit_ms - expected.cold_ttft_ms) * share
+        total_ms += (plan.output_tokens(turn) - 1) * (expected.tpot_ms or 0.0)
+    return total_ms / 1000
+
+
+def round_duration_s(
+    plan: Plan, number: int, users: int, rate_per_s: float | None, expected: Expectation, block_tokens: int
+) -> float | None:
+    """Closed loop: all sessions' time shared among the users, at least the longest one. Open loop: the last start, and that session."""
+    times = [session_s(plan, session, number, block_tokens, expected) for session in plan.sessions]
+    known = [time for time in times if time is not None]
+    if plan.due_s:
+        return plan.due_s[-1] + (known[-1] if known else 0.0)
+    if rate_per_s is not None:
+        return (len(plan.sessions) - 1) / rate_per_s + (known[-1] if known else 0.0)
+    return max(sum(known) / min(users, len(known)), max(known)) if known else None
+
+
+def round_budget(
+    plan: Plan, number: int, users: int, rate_per_s: float | None, expected: Expectation, block_tokens: int = DEFAULT_BLOCK_TOKENS
+) -> RoundBudget:
+    return RoundBudget(
+        plan.scenario.name,
+        number,
+        plan.requests,
+        sum(turn.prompt_tokens for turn in plan.turns),
+        sum(planned_cached_tokens(turn, number, None, block_tokens) for turn in plan.turns),
+        sum(map(plan.output_tokens, plan.turns)),
+        round_duration_s(plan, number, users, rate_per_s, expected, block_tokens),
+    )
+
+
+def cost(duration_s: float, gpus: int, price_per_gpu_hour: float) -> float:
+    """In the currency of the price."""
+    return duration_s / 3600 * gpus * price_per_gpu_hour

@@ -1,0 +1,23 @@
+"""A Plan comes in, the KV cache that it fills goes out: tokens that are different from one another, and how they compare with a tier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from locust_kvcache.workload.plan import Plan
+
+
+def working_set_tokens(plan: Plan) -> int:
+    """Different prompt tokens of one round: each prefix once, and what each session adds to it (its last turn carries all before)."""
+    if plan.scenario.trace is not None:
+        return sum(turn.prompt_tokens - turn.shared_tokens for turn in plan.turns)
+    if plan.corpus is not None:
+        return sum(session.turns[-1].prompt_tokens - session.turns[0].shared_tokens for session in plan.sessions)
+    prefixes = {session.prefix_id for session in plan.sessions}
+    prefix_tokens = plan.scenario.prefix_tokens
+    return len(prefixes) * prefix_tokens + sum(session.turns[-1].prompt_tokens - prefix_tokens for session in plan.sessions)
+
+
+def largest_working_set_tokens(plans: Iterable[Plan]) -> int:
+    """Of scenarios that run one after another: a later round only needs what its own scenario stored."""
+    return max((working_set_tokens(plan) for plan in plans), default=0)

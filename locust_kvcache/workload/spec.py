@@ -1,0 +1,242 @@
+"""A scenario's YAML comes in, a frozen Scenario goes out; unknown or missing keys are errors that name file and key."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.schema import Section, load_yaml
+from locust_kvcache.contract.shipped import shipped
+from locust_kvcache.workload.corpus import CorpusSource, estimated_tokens, load_corpus, parse_conversations, parse_documents
+from locust_kvcache.workload.dose_response import Doses, parse_doses
+from locust_kvcache.workload.lengths import Lengths, parse_lengths
+from locust_kvcache.workload.text import KINDS
+from locust_kvcache.workload.trace import TraceSource
+
+FOLDER = shipped("scenarios")
+APIS = ("chat", "completions")
+REPLIES = ("planned", "server")
+ORDERS = ("interleaved", "grouped")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is sent. Token counts are by the server's own tokenizer, chat template included."""
+
+    name: str
+    summary: str
+    api: str
+    requests: int  # planned requests per round
+    rounds: int
+    prefix_text: str
+    prefix_tokens: int
+    prefix_shared_by: int  # sessions that share one prefix; 0: all of them
+    turns: int  # turns per session
+    turn_text: str
+    turn_tokens: tuple[int, int]  # inclusive range, drawn per turn
+    reply: str
+    think_time_s: float
+    output_tokens: int
+    ignore_eos: bool
+    temperature: float
+    order: str
+    doses: Doses | None = None  # sizes turns instead of turn_tokens
+    trace: TraceSource | None = None  # gives every request, by token ids
+    turn_lengths: Lengths | None = None  # instead of an even draw from turn_tokens, which are its bounds then
+    output_lengths: Lengths | None = None  # output_tokens is the longest then
+    documents: int = 0  # different prefixes, one drawn per session by Zipf's law; 0: prefix_shared_by says who shares
+    zipf: float = 0.0  # its exponent; 0: all are equally popular
+    corpus: CorpusSource | None = None  # gives prefixes, or whole conversations, from a user's own files
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Scenario:
+        """The inverse of to_dict, also after a trip through JSON or msgpack (tuples become lists there)."""
+        low, high = values["turn_tokens"]
+        return cls(
+            **{
+                **values,
+                "turn_tokens": (low, high),
+                "doses": Doses.from_dict(values.get("doses")),
+                "trace": TraceSource.from_dict(values.get("trace")),
+                "turn_lengths": Lengths.from_dict(values.get("turn_lengths")),
+                "output_lengths": Lengths.from_dict(values.get("output_lengths")),
+                "corpus": CorpusSource.from_dict(values.get("corpus")),
+            }
+        )
+
+    @property
+    def converses(self) -> bool:
+        """Whether all turns are those of a file."""
+        return self.corpus is not None and self.corpus.kind == "conversations"
+
+    def with_requests(self, requests: int) -> Scenario:
+        """A trace has only so many, and so has a file of conversations."""
+        if self.trace is not None or self.converses:
+            requests = min(requests, self.requests)
+        return dataclasses.replace(self, requests=requests, doses=self.doses.covering(requests) if self.doses else None)
+
+
+def _range(section: Section, key: str) -> tuple[int, int]:
+    value = section.raw(key)
+    low, high = value if isinstance(value, list) and len(value) == 2 else (value, value)
+    whole = all(isinstance(v, int) and not isinstance(v, bool) for v in (low, high))
+    if not whole or not 1 <= low <= high:
+        raise BadInput(f"{section.name(key)} is {value!r}; expected a whole number of tokens, [low, high], or a distribution")
+    return low, high
+
+
+def _lengths(section: Section, key: str) -> Lengths | None:
+    return parse_lengths(section, key) if isinstance(section.raw(key), dict) else None
+
+
+def _bounds(turns: Section, lengths: Lengths | None) -> tuple[int, int]:
+    return (lengths.low, lengths.high) if lengths else _range(turns, "tokens")
+
+
+def _popularity(prefix: Section, files: int) -> tuple[int, float]:
+    """Documents and Zipf's exponent; (0, 0) where the scenario does not speak of popularity. With `files` they are the documents."""
+    if prefix.raw("popularity") is None:
+        return files, 0.0
+    given = prefix.section("popularity")
+    found = files or given.take("documents", int, low=1), given.take("zipf", float, low=0)
+    given.done()
+    if prefix.raw("shared_by") is not None:
+        raise BadInput(f"{prefix.name('popularity')} and 'shared_by' both say who shares a prefix; leave one out")
+    return found
+
+
+def _shared_by(prefix: Section) -> int:
+    """0: all of them."""
+    shared_by = prefix.raw("shared_by", 1)
+    if shared_by != "all" and (not isinstance(shared_by, int) or isinstance(shared_by, bool) or shared_by < 1):
+        raise BadInput(f"{prefix.name('shared_by')} is {shared_by!r}; expected a number of sessions (1: unique) or all")
+    return 0 if shared_by == "all" else shared_by
+
+
+def _prefix(prefix: Section, source: str) -> dict[str, Any]:
+    """What the sessions start with: made-up text, or the user's own documents."""
+    if prefix.raw("files") is None:
+        documents, zipf = _popularity(prefix, 0)
+        return {
+            "prefix_text": prefix.take("text", str, choices=KINDS),
+            "prefix_tokens": prefix.take("tokens", int, low=32),
+            "prefix_shared_by": _shared_by(prefix),
+            "documents": documents,
+            "zipf": zipf,
+        }
+    corpus = parse_documents(prefix, Path(source).parent)
+    texts = load_corpus(corpus).documents
+    if prefix.raw("shared_by") is not None:
+        raise BadInput(
+            f"{prefix.name('shared_by')} stands beside 'files'; sessions take the documents in turn, or by 'popularity'"
+        )
+    documents, zipf = _popularity(prefix, len(texts))
+    longest = max(map(estimated_tokens, texts))
+    shape = {"prefix_text": "document", "prefix_tokens": longest, "prefix_shared_by": 0}
+    return {**shape, "documents": documents, "zipf": zipf, "corpus": corpus}
+
+
+def _output(output: Section) -> dict[str, Any]:
+    lengths = _lengths(output, "tokens")
+    return {
+        "output_tokens": lengths.high if lengths else output.take("tokens", int, low=1),
+        "ignore_eos": output.take("ignore_eos", bool, True),
+        "temperature": output.take("temperature", float, 0.0, low=0),
+        "output_lengths": lengths,
+    }
+
+
+def _conversations(values: dict[str, Any], source: str) -> Scenario:
+    """A scenario whose turns are those of a file; without `requests`, all of them."""
+    top = Section(values, source)
+    given, output = top.section("conversations"), top.section("output")
+    corpus = parse_conversations(given, Path(source).parent)
+    found = load_corpus(corpus)
+    held = sum(len(one.users) for one in found.conversations)
+    requests = top.take("requests", int, held, low=1)
+    if requests > held:
+        raise BadInput(f"{top.name('requests')} is {requests}; the file holds {held} user turns")
+    scenario = Scenario(
+        name=top.take("name", str),
+        summary=top.take("summary", str),
+        api=top.take("api", str, "chat", choices=("chat",)),
+        requests=requests,
+        rounds=top.take("rounds", int, 2, low=1),
+        prefix_text="document",
+        prefix_tokens=0,
+        prefix_shared_by=1,
+        turns=max(len(one.users) for one in found.conversations),
+        turn_text="question",
+        turn_tokens=(1, 1),
+        reply="server" if corpus.history == "generated" else "planned",
+        think_time_s=given.take("think_time_s", float, 0.0, low=0),
+        order=top.take("order", str, "interleaved", choices=ORDERS),
+        corpus=dataclasses.replace(corpus, skipped=found.skipped),
+        **_output(output),
+    )
+    for section in (top, given, output):
+        section.done()
+    return scenario
+
+
+def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
+    """A Scenario from the parsed YAML `values`; `source` names the file in errors, and its folder is where a user's files are."""
+    if "conversations" in values:
+        return _conversations(values, source)
+    top = Section(values, source)
+    prefix, turns, output = top.section("prefix"), top.section("turns"), top.section("output")
+    doses = None
+    if "doses" in values:
+        doses = parse_doses(top.section("doses"), prefix.take("tokens", int, low=32), output.take("tokens", int, low=1))
+    turn_lengths = _lengths(turns, "tokens")
+    scenario = Scenario(
+        name=top.take("name", str),
+        summary=top.take("summary", str),
+        api=top.take("api", str, "chat", choices=APIS),
+        requests=doses.requests if doses else top.take("requests", int, low=1),
+        rounds=top.take("rounds", int, 2, low=1),
+        turns=2 if doses else turns.take("count", int, 1, low=1),
+        turn_text=turns.take("text", str, choices=KINDS),
+        turn_tokens=(1, max(doses.prompt_tokens)) if doses else _bounds(turns, turn_lengths),
+        reply=turns.take("reply", str, "planned", choices=REPLIES),
+        think_time_s=turns.take("think_time_s", float, 0.0, low=0),
+        order=top.take("order", str, "interleaved", choices=ORDERS),
+        doses=doses,
+        turn_lengths=turn_lengths,
+        **_prefix(prefix, source),
+        **_output(output),
+    )
+    for section in (top, prefix, turns, output):
+        section.done()
+    if doses and (scenario.prefix_shared_by != 1 or scenario.corpus):
+        raise BadInput(
+            f"{prefix.name('shared_by')} is {prefix.raw('shared_by')!r}; with `doses` expected 1: "
+            "a shared prefix would be hit from the start"
+        )
+    if scenario.api == "completions" and scenario.turns > 1:
+        raise BadInput(f"{source}: key 'api' is 'completions' with turns.count {scenario.turns}; conversations need 'chat'")
+    return scenario
+
+
+def available_scenarios(folder: Path = FOLDER) -> list[str]:
+    """Names of the scenarios that a folder holds, one YAML file each."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def load_scenario(name_or_path: str, folder: Path = FOLDER) -> Scenario:
+    """The scenario of that name in `folder`, or of that YAML file; BadInput lists what there is."""
+    path = Path(name_or_path) if name_or_path.endswith((".yaml", ".yml")) else folder / f"{name_or_path}.yaml"
+    if not path.is_file():
+        raise BadInput(
+            f"scenario {name_or_path!r} is unknown; available: {', '.join(available_scenarios(folder))}, or the path of a YAML file"
+        )
+    scenario = parse_scenario(load_yaml(path), str(path))
+    if scenario.name != path.stem:
+        raise BadInput(f"{path}: key 'name' is {scenario.name!r}; expected {path.stem!r}, the file's own name")
+    return scenario

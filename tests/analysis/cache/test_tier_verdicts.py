@@ -1,0 +1,171 @@
+"""Verdicts by hand-made counters: cold, contaminated, which tier answered, and what no client can see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from locust_kvcache.analysis.cache import arm_effects as arms
+from locust_kvcache.analysis.cache import tier_verdicts as verdicts
+from locust_kvcache.analysis.servers import hidden_failures
+from locust_kvcache.analysis.servers.kv_transfers import COLUMNS
+
+BLOCK = 16
+INFO: dict[str, Any] = {"rounds": [], "command": ["locust"]}
+TRAFFIC = pd.DataFrame(columns=COLUMNS)
+
+
+def rounds(*numbers: int, reported: float | None = None, planned: float = 0.0, **more: Any) -> pd.DataFrame:
+    rows = [
+        {"scenario": "s", "round": n, "succeeded": 10, "prompt_tokens": 40_000.0, "reported_cached_tokens": reported,
+         "planned_cached_tokens": planned, "failed_by_status": {}, **more}
+        for n in numbers
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def tiers(*rows: tuple[int, str, float, float, float], engines: int = 1) -> pd.DataFrame:
+    columns = ["scenario", "round", "role", "gpu", "external", "computed"]
+    return pd.DataFrame([("s", *row) for row in rows], columns=columns).assign(engines=engines)
+
+
+def traffic(operation: str, moved: float, failed: float = 0.0, number: int = 1) -> pd.DataFrame:
+    kind = {"load_get": "load", "save_put": "save"}[operation]
+    row = ("s", number, "server", "Mooncake store", operation, kind, moved, 1.0, None, failed, False)
+    return pd.DataFrame([row], columns=COLUMNS)
+
+
+def one(table: pd.DataFrame, info: dict[str, Any] = INFO, tier_rows: Any = (), moves: pd.DataFrame = TRAFFIC) -> dict[str, Any]:
+    return dict(verdicts.judge(table, info, tiers(*tier_rows), moves, BLOCK).iloc[-1])
+
+
+@pytest.mark.parametrize(
+    ("cached", "planned", "wanted"),
+    [
+        (0.0, 0.0, verdicts.COLD),
+        (160.0, 0.0, verdicts.COLD),  # a block for each of the 10 requests may be cached
+        (161.0, 0.0, verdicts.CONTAMINATED),
+        (30_000.0, 30_000.0, verdicts.COLD),  # shared within the round, as planned
+        (30_161.0, 30_000.0, verdicts.CONTAMINATED),
+    ],
+)
+def test_cold_by_counters(cached: float, planned: float, wanted: str) -> None:
+    found = one(rounds(1, planned=planned), tier_rows=[(1, "server", cached, 0.0, 40_000.0 - cached)])
+    assert found["verdict"] == wanted
+    assert found["evidence"] == "counters of the server"
+
+
+def test_contamination_says_how_much_and_from_where() -> None:
+    table = rounds(1)
+    judged = verdicts.judge(table, INFO, tiers((1, "server", 1_000.0, 7_000.0, 32_000.0)), TRAFFIC, BLOCK)
+    assert judged["text"].iloc[0] == (
+        "8,000 tokens more were cached than the round itself can explain: 1,000 from the GPU cache, 7,000 from below"
+    )
+    assert [problem.code for problem in verdicts.problems_of(judged, tiers())] == ["contaminated"]
+
+
+def test_without_evidence_cold_is_by_nonce_and_a_given_nonce_proves_nothing() -> None:
+    assert one(rounds(1))["verdict"] == verdicts.BY_NONCE
+    assert one(rounds(1), {"rounds": [], "command": ["locust", "--nonce", "ab"]})["verdict"] == verdicts.UNKNOWN
+
+
+def test_reported_tokens_are_evidence_where_there_are_no_counters() -> None:
+    assert one(rounds(1, reported=0.0))["verdict"] == verdicts.COLD
+    assert one(rounds(1, reported=30_000.0))["verdict"] == verdicts.CONTAMINATED
+    assert one(rounds(2, reported=30_000.0))["verdict"] == "hit, tier unknown"
+    assert one(rounds(2))["verdict"] == verdicts.UNKNOWN
+
+
+def test_under_pd_the_prefiller_counts_and_not_the_decoder() -> None:
+    rows = [(1, "decoder", 0.0, 39_990.0, 10.0), (1, "prefiller", 0.0, 0.0, 40_000.0)]
+    assert one(rounds(1, reported=39_990.0), tier_rows=rows)["verdict"] == verdicts.COLD
+
+
+@pytest.mark.parametrize(
+    ("gpu", "below", "moves", "verdict", "tier"),
+    [
+        (36_000.0, 0.0, TRAFFIC, "GPU hit", "gpu"),
+        (0.0, 36_000.0, traffic("load_get", 1e9, number=2), "store hit", "store"),
+        (0.0, 36_000.0, TRAFFIC, "hit below the GPU", "below"),
+        (18_000.0, 18_000.0, TRAFFIC, "hit from several tiers", "mixed"),
+        (100.0, 0.0, TRAFFIC, verdicts.NO_HIT, None),
+    ],
+)
+def test_a_hit_is_named_by_the_tier_that_answered(
+    gpu: float, below: float, moves: pd.DataFrame, verdict: str, tier: str | None
+) -> None:
+    found = one(rounds(2), tier_rows=[(2, "server", gpu, below, 40_000.0 - gpu - below)], moves=moves)
+    assert (found["verdict"], found["tier"]) == (verdict, tier)
+
+
+def test_a_store_arm_that_the_gpu_answered_is_a_warning() -> None:
+    info = {**INFO, "rounds": [{"scenario": "s", "round": 3, "arm": "store_hit"}]}
+    judged = verdicts.judge(rounds(3), info, tiers((3, "server", 36_000.0, 0.0, 4_000.0)), TRAFFIC, BLOCK)
+    (problem,) = verdicts.problems_of(judged, tiers())
+    assert problem.code == "wrong_tier"
+    assert "was to be a store_hit, but is a GPU hit" in problem.text
+    judged = verdicts.judge(rounds(3), info, tiers((3, "server", 0.0, 0.0, 40_000.0)), TRAFFIC, BLOCK)
+    assert [problem.code for problem in verdicts.problems_of(judged, tiers())] == ["arm_not_hit"]
+
+
+@pytest.mark.parametrize(("cached", "verdict"), [(32_400.0, "GPU hit"), (32_240.0, "GPU hit"), (32_239.0, "partial GPU hit")])
+def test_a_hit_well_below_the_plan_is_partial(cached: float, verdict: str) -> None:
+    """90 % of the planned 36,000 tokens, less a block for each of the 10 requests: 32,240."""
+    info = {**INFO, "rounds": [{"scenario": "s", "round": 2, "arm": "gpu_hit"}]}
+    judged = verdicts.judge(
+        rounds(2, planned=36_000.0), info, tiers((2, "server", cached, 0.0, 40_000.0 - cached)), TRAFFIC, BLOCK
+    )
+    assert judged["verdict"].iloc[0] == verdict
+    assert [problem.code for problem in verdicts.problems_of(judged, tiers())] == ["partial_hit"] * (verdict != "GPU hit")
+
+
+@pytest.mark.parametrize("engines", [1, 2])
+def test_a_partial_hit_names_the_engines_that_share_the_requests(engines: int) -> None:
+    found = tiers((2, "server", 20_000.0, 0.0, 20_000.0), engines=engines)
+    (problem,) = verdicts.problems_of(verdicts.judge(rounds(2, planned=36_000.0), INFO, found, TRAFFIC, BLOCK), found)
+    assert problem.what_to_do.startswith("2 engines share the requests: ") == (engines == 2)
+
+
+def test_the_canary_is_part_of_the_evidence() -> None:
+    canary = {"prompt_tokens": 800, "gpu_tokens": 0.0, "external_tokens": 784.0, "computed_tokens": 16.0}
+    info = {**INFO, "rounds": [{"scenario": "s", "round": 3, "arm": "store_hit", "canary": canary}]}
+    found = one(rounds(3), info, tier_rows=[(3, "server", 0.0, 36_000.0, 4_000.0)])
+    assert found["evidence"] == "counters of the server, a canary answered by a tier below and computing"
+
+
+def test_failures_that_no_client_sees() -> None:
+    rows = tiers((1, "prefiller", 0.0, 0.0, 40_000.0), (1, "decoder", 0.0, 36_000.0, 2_560.0))
+    assert hidden_failures.hidden_failures(rounds(1), rows, TRAFFIC, BLOCK) == []  # 256 tokens per request: the rest of a chunk
+    rows = tiers((1, "prefiller", 0.0, 0.0, 40_000.0), (1, "decoder", 0.0, 0.0, 40_000.0))
+    table = rounds(1, failed_by_status={"no_output": 2})
+    found = hidden_failures.hidden_failures(table, rows, traffic("save_put", 1e9, failed=2_301.0), BLOCK)
+    assert [problem.code for problem in found] == ["no_hand_off", "store_failures", "empty_streams"]
+    assert "4,000 per request" in found[0].text
+    assert "2,301 transfers or keys failed in save_put (Mooncake store)" in found[1].text
+
+
+def records() -> pd.DataFrame:
+    """10 requests: 20 ms on a GPU hit (round 2), 120 ms on a store hit (round 3), with a little spread."""
+    rows = [
+        {"scenario": "s", "round": number, "request_index": i, "session_id": i, "ok": True, "ttft_ms": ttft_ms + i % 3,
+         "prefill_estimate_ms": 1.0, "e2e_ms": 1.0, "tpot_ms": 1.0, "itl_p50_ms": 1.0}
+        for number, ttft_ms in ((2, 20.0), (3, 120.0))
+        for i in range(10)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_the_load_rate_is_the_difference_between_two_arms() -> None:
+    """4,000 tokens in 100 ms more: 40,000 tokens/s; at 327,680 bytes each 13.1 GB/s."""
+    judged = verdicts.judge(
+        rounds(2, 3), INFO, tiers((2, "server", 40_000.0, 0.0, 0.0), (3, "server", 0.0, 40_000.0, 0.0)), TRAFFIC, BLOCK
+    )
+    (row,) = arms.load_rates(judged, records(), 327_680.0, 63.0).to_dict("records")
+    assert row["tokens_per_s"] == pytest.approx(40_000)
+    assert row["gb_per_s"] == pytest.approx(13.1072)
+    assert row["plausible"]
+    impossible = arms.load_rates(judged, records(), 327_680.0, 12.5)
+    (problem,) = arms.implausible(impossible)
+    assert "13.1 GB/s; the link carries 12" in problem.text

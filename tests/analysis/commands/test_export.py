@@ -1,0 +1,64 @@
+"""Exports, CI files, and the code of docs/analysis.md, which must run as it stands."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+
+from tests.analysis.synthetic import Truth, synthetic_run
+
+TRUTH = Truth(sessions=6, turns=5, noise=0.05, spread_tokens=300)
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_tables_as_csv_and_parquet(command, tmp_path: Path) -> None:
+    folder = synthetic_run(tmp_path / "run", TRUTH)
+    scrape = {"at_s": 1.0, "role": "server", "url": "u", "scenario": "s", "round": 1, "when": "before", "ok": True, "error": None}
+    rows = [{**scrape, "at_s": at, "samples": {'vllm:kv_cache_usage_perc{engine="0"}': at / 10}} for at in (1.0, 2.0)]
+    (folder / "server_metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = command("analysis.export", folder, "--output-dir", tmp_path / "out", "--format", "both", "--charts")
+    assert done.returncode == 0, done.stderr
+    csv, parquet = pd.read_csv(tmp_path / "out" / "records.csv"), pd.read_parquet(tmp_path / "out" / "records.parquet")
+    assert len(csv) == len(parquet) == 60
+    assert csv["ttft_ms"].to_numpy() == pytest.approx(parquet["ttft_ms"].to_numpy())
+    assert {"window", "round_window", "prefill_estimate_ms"} <= set(csv)
+    metrics = pd.read_csv(tmp_path / "out" / "server_metrics.csv")
+    assert metrics[["metric", "labels", "value"]].to_numpy().tolist()[1] == ["vllm:kv_cache_usage_perc", 'engine="0"', 0.2]
+    assert (tmp_path / "out" / "charts" / "gauge-vllm-kv-cache-usage-perc.png").is_file()
+    for name in ("rounds", "windows", "distributions", "effects", "targets", "cache"):
+        assert len(pd.read_parquet(tmp_path / "out" / f"{name}.parquet")) > 0
+
+
+def test_files_for_ci(command, tmp_path: Path) -> None:
+    targets = {"hit_ttft_reduction_min": 0.5, "hit_throughput_gain_min": 9.0, "pd_tpot_increase_max": 0.2}
+    folder = synthetic_run(tmp_path / "run", TRUTH, targets=targets)
+    files = [tmp_path / "ci" / name for name in ("junit.xml", "gate.json", "summary.md")]
+    done = command("analysis", folder, "--no-report", "--gate", "--junit", files[0], "--json", files[1], "--summary", files[2])
+    assert done.returncode == 1
+    suite = ElementTree.fromstring(files[0].read_text())
+    assert {key: suite.get(key) for key in ("tests", "failures", "errors", "skipped")} == {
+        "tests": "3", "failures": "1", "errors": "0", "skipped": "1"}  # fmt: skip
+    outcome = json.loads(files[1].read_text())
+    assert (outcome["exit_code"], outcome["outcome"]) == (1, "gate failed")
+    assert {row["verdict"] for row in outcome["targets"]} == {"pass", "fail", "not judged"}
+    assert files[2].read_text().startswith("### KV cache: synthetic: gate failed")
+    compared = command("analysis.compare_results", folder, synthetic_run(tmp_path / "other", TRUTH, users=3), "--junit", files[0])
+    assert compared.returncode == 0
+    assert 'errors="1"' in files[0].read_text()
+    assert command("analysis", folder, folder, "--no-report", "--json", files[1]).returncode == 3
+
+
+def test_the_code_in_the_documentation_runs(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "analysis.md").read_text(), flags=re.S)
+    assert len(blocks) == 2
+    names: dict = {"RUN": synthetic_run(tmp_path, TRUTH)}
+    for block in blocks:
+        exec(block, names)
+    assert names["by_round"].index.tolist() == [1, 2]
+    assert len(names["ttft"]) == 1
+    assert names["fit"] is not None

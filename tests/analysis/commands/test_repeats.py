@@ -1,0 +1,94 @@
+"""Repeated runs: intervals by hand, a known truth found again, runs that are no repetitions refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from locust_kvcache.analysis.across_runs import run_spread
+from tests.analysis.synthetic import Truth, synthetic_run
+
+
+def values(**runs: list[float]) -> pd.DataFrame:
+    """A deployment's mean TTFTs, one per run, in round 1."""
+    rows = [(name, "s", 1, "ttft_ms", f"{name}{i}", value) for name, given in runs.items() for i, value in enumerate(given)]
+    return pd.DataFrame(rows, columns=[*run_spread.KEYS, "run", "value"])
+
+
+def test_welchs_interval_by_hand() -> None:
+    """ln 1.1 = 0.09531 between the two runs of each: variance ln(1.1)^2 / 2, error of the difference ln(1.1) / sqrt 2, 2 degrees of
+    freedom, t = 4.30265: 2 x exp(-+0.28997)."""
+    (row,) = run_spread.between(values(a=[100.0, 110.0], b=[200.0, 220.0]), "a").to_dict("records")
+    half = 4.30265 * math.log(1.1) / math.sqrt(2)
+    assert (row["ratio"], row["ratio_low"], row["ratio_high"]) == pytest.approx(
+        (2.0, 2 * math.exp(-half), 2 * math.exp(half)), rel=1e-5
+    )
+    assert row["p_value"] == pytest.approx(
+        2 * (0.5 - 0.5 * 10.284 / math.sqrt(10.284**2 + 2)), rel=1e-3
+    )  # t with 2 degrees, closed form
+    assert (row["pairs"], row["verdict"]) == (2, "worse")
+
+
+def test_the_spread_of_one_deployment_by_hand() -> None:
+    """Geometric mean of 100 and 121 is 110; half width t(1 degree) = 12.7062 x ln(1.1)."""
+    (row,) = run_spread.spread(values(a=[100.0, 121.0])).to_dict("records")
+    assert row["mean"] == pytest.approx(110.0)
+    assert row["low"] == pytest.approx(110 * math.exp(-12.7062 * math.log(1.1)), rel=1e-4)
+    assert (row["smallest"], row["largest"], row["runs"]) == (100.0, 121.0, 2)
+
+
+def test_one_run_gives_a_ratio_without_an_interval_or_a_verdict() -> None:
+    (row,) = run_spread.between(values(a=[100.0, 110.0], b=[200.0]), "a").to_dict("records")
+    assert row["ratio"] == pytest.approx(200 / math.sqrt(11_000))
+    assert pd.isna(row["ratio_low"])
+    assert row["verdict"] == "no evidence"
+
+
+def test_later_rounds_are_paired_with_round_1_of_the_same_run() -> None:
+    """Runs differ by a factor of 3, hits cost half and 0.55 of each: the pairing takes the factor out."""
+    cold, hit = values(a=[100.0, 300.0]), values(a=[50.0, 165.0]).assign(round=2)
+    (row,) = run_spread.within(pd.concat([cold, hit], ignore_index=True)).to_dict("records")
+    half = 12.7062 * math.log(1.1) / 2
+    assert row["ratio"] == pytest.approx(math.sqrt(0.5 * 0.55))
+    assert row["ratio_low"] == pytest.approx(row["ratio"] * math.exp(-half), rel=1e-4)
+
+
+def folder(tmp_path: Path, deployment: str, number: int, **more: object) -> Path:
+    info = {"deployment": {"name": deployment, "kind": "non_disagg", "endpoint": "http://x", "gpus": 1 + (deployment == "b")}}
+    truth = Truth(run_id=f"{deployment}{number}", noise=0.03, seed=number, prefill_tokens_per_s=8000.0 if deployment == "a" else 4000.0,
+                  info={**info, **more})  # fmt: skip
+    return synthetic_run(tmp_path / f"{deployment}{number}", truth)
+
+
+def repeats(*options: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "analysis.repeats", *options], capture_output=True, text=True, timeout=120)
+
+
+def test_a_known_difference_is_found_and_its_page_written(tmp_path: Path) -> None:
+    """b computes half as fast: 4,000 cold tokens take 1,040 ms against 540, and it has twice the GPUs."""
+    runs = [folder(tmp_path, name, number) for name in "ab" for number in (1, 2, 3)]
+    done = repeats(*runs, "--output-dir", tmp_path / "page")
+    assert done.returncode == 0, done.stderr
+    (line,) = [
+        line for line in done.stdout.splitlines() if line.strip().startswith("b, round 1: TTFT") and "[" in line and "%" in line
+    ]
+    assert line.endswith("worse")
+    assert (tmp_path / "page" / "report.html").is_file()
+    assert "requests/s and GPU in round 1 against a: b" in (tmp_path / "page" / "report.md").read_text()
+
+
+def test_runs_that_are_no_repetitions_are_refused(tmp_path: Path) -> None:
+    first, other = folder(tmp_path, "a", 1), folder(tmp_path, "a", 2, users=9)
+    done = repeats(first, other)
+    assert (done.returncode, "load: users differs between the runs: 1 / 9" in done.stderr) == (3, True)
+    assert "is given more than once" in repeats(first, first).stderr
+    assert "expected 2 or more" in repeats(first).stderr
+    info = json.loads((first / "run.json").read_text())
+    (first / "run.json").write_text(json.dumps({**info, "complete": False, "incomplete_reason": "interrupted"}))
+    assert "run a1 is incomplete" in repeats(first, folder(tmp_path, "a", 3)).stderr

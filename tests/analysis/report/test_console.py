@@ -1,0 +1,190 @@
+"""The commands as users call them: what they print, write and return."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from tests.analysis.synthetic import Truth, make_records, synthetic_run, write_run
+
+TRUTH = Truth(sessions=6, turns=5, noise=0.05, spread_tokens=200)
+TARGETS = {"hit_ttft_reduction_min": 0.5, "pd_tpot_increase_max": 0.2, "pd_hit_ttft_ratio_max": 2.5}
+PD = {"name": "pd", "kind": "pd_disagg", "gpus": 16}
+SINGLE = {"name": "single", "kind": "non_disagg", "gpus": 8}
+ROOT = Path(__file__).resolve().parents[3]
+EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)> & `|*'
+
+
+class Elements(HTMLParser):
+    """The tags of a page, and every address that a browser would follow or fetch."""
+
+    links: ClassVar[list[str]] = []
+
+    @classmethod
+    def of(cls, page: str) -> set[str]:
+        cls.links, parser = [], cls()
+        parser.tags = set()  # type: ignore[attr-defined]
+        parser.feed(page)
+        cls.links += re.findall(r"(?:url\(|@import )[\"']?(?!#)", page)
+        return parser.tags  # type: ignore[attr-defined]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)  # type: ignore[attr-defined]
+        fetched = {"src", "href", "xlink:href", "action", "data", "srcset", "poster"}
+        self.links.extend(value or "" for name, value in attrs if name in fetched and not (value or "").startswith("#"))
+
+
+def test_as_a_process_of_its_own(tmp_path: Path) -> None:
+    folder = synthetic_run(tmp_path / "run", TRUTH)
+    done = subprocess.run(
+        [sys.executable, "-m", "analysis", str(folder), "--no-report"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "complete, 60 of 60 records" in done.stdout
+    done = subprocess.run(
+        [sys.executable, "-m", "analysis", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+
+
+def test_analysis_of_a_run(command, tmp_path: Path) -> None:
+    folder = synthetic_run(tmp_path / "run", TRUTH)
+    done = command("analysis", folder)
+    assert done.returncode == 0, done.stderr
+    assert "complete, 60 of 60 records" in done.stdout
+    for words in ("TTFT, ms", "cold against hit", "Targets", "PASS", "FAIL", "P99", "by evidence", "report.html", "stats.json"):
+        assert words in done.stdout
+    page = (folder / "report" / "report.html").read_text()
+    assert page.count("<svg") >= 5
+    assert (folder / "report" / "report.md").is_file()
+    assert (folder / "report" / "charts" / "answer.png").stat().st_size > 1000
+
+
+def test_no_report_and_several_runs(command, tmp_path: Path) -> None:
+    folders = [synthetic_run(tmp_path / name, TRUTH.but(run_id=name)) for name in ("a", "b")]
+    done = command("analysis", *folders, "--no-report")
+    assert done.returncode == 0
+    assert done.stdout.count("Files") == 2
+    assert not (folders[0] / "report").exists()
+    assert json.loads((folders[0] / "stats.json").read_text())["kind"] == "kvcache-stats"
+
+
+@pytest.mark.parametrize(
+    ("info", "code"),
+    [
+        ({"targets": {"hit_ttft_reduction_min": 0.5}}, 0),
+        ({"targets": {"hit_ttft_reduction_min": 0.99}}, 1),
+        ({"targets": {}, "complete": False, "incomplete_reason": "stopped"}, 2),
+        ({"format": 9}, 3),
+    ],
+)
+def test_gate(command, tmp_path: Path, info: dict, code: int) -> None:
+    done = command("analysis", synthetic_run(tmp_path, TRUTH, **info), "--no-report", "--gate")
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_records_that_contradict_run_json_are_never_passed_over(command, tmp_path: Path) -> None:
+    folder = write_run(tmp_path, make_records(TRUTH)[:-1], TRUTH, rounds=[
+        {"scenario": TRUTH.scenario, "round": n, "planned_requests": 30, "records": 30, "wall_s": 1.0, "complete": True} for n in (1, 2)
+    ])  # fmt: skip
+    done = command("analysis", folder, "--no-report")
+    assert done.returncode == 2
+    assert done.stdout.index("29 usable records of 30 planned") < done.stdout.index("TTFT")
+    command("analysis.generate_report", "--stats", folder / "stats.json", "--output-dir", tmp_path / "report", "--format", "html")
+    assert "Incomplete." in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_a_report_from_stats_json_alone_and_with_its_records(command, tmp_path: Path) -> None:
+    folder = synthetic_run(tmp_path / "run", TRUTH)
+    command("analysis", folder, "--no-report")
+    shutil.copy(folder / "stats.json", tmp_path / "alone.json")
+    report = ["analysis.generate_report", "--format", "both", "--output-dir"]
+    done = command(*report, tmp_path / "alone", "--stats", tmp_path / "alone.json", "--generate-charts")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "alone" / "charts").glob("*.png"))) >= 5
+    command(*report, tmp_path / "beside", "--stats", folder / "stats.json")
+    pages = [(tmp_path / name / "report.md").read_text() for name in ("alone", "beside")]
+    assert "a sample inside stats.json" in pages[0]
+    assert "60 records" in pages[1]
+    command("analysis.generate_report", "--stats", folder / "stats.json", "--output-dir", tmp_path / "md", "--format", "markdown")
+    assert [path.name for path in (tmp_path / "md").iterdir()] == ["report.md"]
+
+
+def test_comparison_of_pd_and_single(command, tmp_path: Path) -> None:
+    single = synthetic_run(tmp_path / "single", TRUTH.but(run_id="s"), deployment=SINGLE)
+    pd_run = synthetic_run(tmp_path / "pd", TRUTH.but(run_id="p", fixed_ms=60, seed=2), deployment=PD, targets=TARGETS)
+    command("analysis", single, pd_run, "--no-report")
+    done = command("analysis.compare_results", "--pd-stats", pd_run / "stats.json", "--non-pd-stats", single / "stats.json",
+                   "--output", tmp_path / "comparison.html", "--gate")  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    for words in ("single cold", "pd hit", "against single", "and GPU", "TPOT of PD", "cold TTFT", "PASS"):
+        assert words in done.stdout
+    assert (tmp_path / "comparison.html").read_text().count("<svg") == 2
+    three = command("analysis.compare_results", single, pd_run, single, "--output", tmp_path / "three.md")
+    assert three.returncode == 0
+    assert (tmp_path / "three.md").read_text().startswith("# KV cache comparison")
+
+
+def test_runs_under_other_conditions_are_not_compared(command, tmp_path: Path) -> None:
+    first = synthetic_run(tmp_path / "a", TRUTH.but(run_id="a"))
+    second = synthetic_run(tmp_path / "b", TRUTH.but(run_id="b"), users=10)
+    done = command("analysis.compare_results", first, second, "--gate")
+    assert done.returncode == 2
+    assert "not comparable" in done.stdout
+    assert "load: users differs (1 / 10)" in done.stdout
+    accepted = command("analysis.compare_results", first, second, "--accept", "users")
+    assert "no evidence" in accepted.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "words"),
+    [
+        ("analysis", ["{tmp}/nowhere"], ["{tmp}/nowhere", "does not exist"]),
+        ("analysis", ["{tmp}"], ["is not a run", "run.json"]),
+        (
+            "analysis.generate_report",
+            ["--stats", "{tmp}/other.json", "--output-dir", "{tmp}/x"],
+            ["'kind'", "'else'", "kvcache-stats"],
+        ),
+        ("analysis.generate_report", ["--stats", "{tmp}/none.json", "--output-dir", "{tmp}/x"], ["cannot be read"]),
+        ("analysis.compare_results", ["{tmp}/other.json"], ["1 runs given", "2 to 8"]),
+        ("analysis.compare_results", ["--pd-stats", "{tmp}/other.json"], ["together"]),
+        ("analysis.compare_results", ["{tmp}/a", "{tmp}/b", "--output", "x.pdf"], ["'.pdf'", ".html, .md"]),
+    ],
+)
+def test_bad_input(command, tmp_path: Path, module: str, arguments: list[str], words: list[str]) -> None:
+    (tmp_path / "other.json").write_text('{"kind": "else", "format": 1}')
+    done = command(module, *[argument.replace("{tmp}", str(tmp_path)) for argument in arguments])
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: ")
+    assert all(word.replace("{tmp}", str(tmp_path)) in done.stderr for word in words), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_servers_say_is_escaped_and_nothing_is_fetched(command, tmp_path: Path) -> None:
+    records = [
+        dataclasses.replace(record, status="http_error", error=EVIL) if record.request_index == 3 else record
+        for record in make_records(TRUTH)
+    ]
+    folder = write_run(tmp_path, records, TRUTH, model=EVIL, warnings=[EVIL], server={"models": [EVIL], "block_size_tokens": 16})
+    done = command("analysis", folder)
+    assert done.returncode == 0, done.stderr
+    page, text = ((folder / "report" / name).read_text() for name in ("report.html", "report.md"))
+    assert "<script>alert" not in page
+    assert "<img" not in page
+    assert "<script>" not in text
+    assert "script" in Elements.of(page)
+    assert "mathdefault" not in page
+    assert Elements.links == []
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))

@@ -1,0 +1,55 @@
+"""Drift, warm-up and outliers that were put in are found; nothing is found where nothing was put in."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from locust_kvcache.analysis.pipeline import analyse_folder
+from tests.analysis.synthetic import Truth, make_records, write_run
+
+TRUTH = Truth(sessions=10, turns=6, noise=0.05)
+
+
+def scaled(factors: list[float]) -> list:
+    records = make_records(TRUTH)
+    return [dataclasses.replace(r, ttft_ms=r.ttft_ms * factors[r.request_index] if r.round == 2 else r.ttft_ms) for r in records]
+
+
+def codes(tmp_path: Path, records: list, truth: Truth = TRUTH) -> list[str]:
+    return [problem["code"] for problem in analyse_folder(write_run(tmp_path, records, truth)).stats["problems"]]
+
+
+def test_a_steady_run(tmp_path: Path) -> None:
+    assert codes(tmp_path, make_records(TRUTH)) == []
+
+
+def test_drift(tmp_path: Path) -> None:
+    analysis = analyse_folder(write_run(tmp_path, scaled([1 + i / 60 for i in range(60)]), TRUTH))
+    assert [problem["code"] for problem in analysis.stats["problems"]] == ["drift"]
+    [row] = [row for row in analysis.stats["steady_state"] if row["round"] == 2]
+    assert row["drift"] == pytest.approx(0.98 / 1.5, rel=0.15)  # from 1 to 1.98 around a median of 1.5
+
+
+def test_warm_up(tmp_path: Path) -> None:
+    assert codes(tmp_path, scaled([3.0] * 6 + [1.0] * 54)) == ["warmup"]
+
+
+def test_sizes_are_no_drift_and_no_outliers(tmp_path: Path) -> None:
+    truth = TRUTH.but(spread_tokens=2000)
+    analysis = analyse_folder(write_run(tmp_path, make_records(truth), truth))
+    assert [problem["code"] for problem in analysis.stats["problems"]] == []
+    assert analysis.stats["outliers"] == []
+
+
+def test_outliers_are_named_and_stay(tmp_path: Path) -> None:
+    records = make_records(TRUTH)
+    records[77] = dataclasses.replace(records[77], ttft_ms=records[77].ttft_ms * 5)
+    analysis = analyse_folder(write_run(tmp_path, records, TRUTH))
+    [row] = analysis.stats["outliers"]
+    assert (row["round"], row["request_index"], row["of"]) == (2, 17, 1)
+    assert row["times_the_median"] == pytest.approx(5, rel=0.2)
+    [ttft] = [r for r in analysis.stats["distributions"] if (r["split"], r["group"], r["metric"]) == ("round", "2", "ttft_ms")]
+    assert ttft["max"] == pytest.approx(records[77].ttft_ms)

@@ -1,0 +1,48 @@
+"""Deployment and model files: the shipped ones load, and what is wrong in one is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from locust_kvcache.contract.deployment import CONFIGS, host_deployment, load_deployment, load_models
+from locust_kvcache.contract.errors import BadInput
+
+
+@pytest.mark.parametrize("name", ["pd_disagg", "non_disagg", "emulator_single", "emulator_pd"])
+def test_shipped_deployments_load(name: str) -> None:
+    deployment = load_deployment(CONFIGS / f"{name}.yaml")
+    assert deployment.name == name
+    assert deployment.model_key in load_models()[1]
+
+
+def test_kv_bytes_per_token_are_those_of_the_architecture() -> None:
+    _, models = load_models()
+    assert models["qwen_72b"].kv_bytes_per_token == 80 * 2 * 8 * 128 * 2
+    assert models["deepseek_671b"].kv_bytes_per_token == 61 * (512 + 64) * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("kind: pd\nendpoint: http://h:1", "key 'kind' is 'pd'; allowed: pd_disagg, non_disagg, other"),
+        ("kind: other\nendpoint: h:1", "expected http://host:port"),
+        ("kind: other\nendpoint: http://h:1\nendpont: 3", "key 'endpont' is unknown; did you mean 'endpoint'?"),
+        ("kind: other\nendpoint: http://h:1\nmetrics: [{role: x}]", "metrics[0].'url' is missing"),
+        ("kind: [", "not valid YAML"),
+        ("- a", "expected a mapping"),
+    ],
+)
+def test_a_wrong_deployment_is_named(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(BadInput, match=r"mine\.yaml") as caught:
+        load_deployment(path)
+    assert says in str(caught.value)
+
+
+def test_a_host_alone_is_enough_and_v1_is_forgiven() -> None:
+    deployment = host_deployment("http://localhost:8000/v1/")
+    assert deployment.endpoint == "http://localhost:8000"
+    assert deployment.kind == "other"

@@ -1,0 +1,78 @@
+"""The client's certificate: read by the worker, compared with the load of each round; and the lag rule of a record."""
+
+from __future__ import annotations
+
+import locust  # noqa: F401  isort: skip  (patches the standard library before anything else uses it)
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from locust_kvcache.contract.record import client_was_limited
+from locust_kvcache.loadgen.protocol.client_certificate import certified_chunks_per_s, limits_of_round
+from locust_kvcache.loadgen.worker.loop_lag import LagMonitor
+from tests.conftest import ROOT
+
+
+def test_only_a_certificate_of_this_host_counts(tmp_path: Path) -> None:
+    path = tmp_path / "certificate.json"
+    assert certified_chunks_per_s(path) is None
+    for host, expected in ((socket.gethostname(), 9000.0), ("elsewhere", None)):
+        path.write_text(json.dumps({"format": 1, "host": host, "certified_chunks_per_s": 9000}))
+        assert certified_chunks_per_s(path) == expected
+    path.write_text("{")
+    assert certified_chunks_per_s(path) is None
+
+
+def answer(rate: float, limit: float | None) -> dict[str, float | None]:
+    return {"chunks_per_s": rate, "certified_chunks_per_s": limit}
+
+
+def test_a_round_beyond_a_certificate_is_client_limited() -> None:
+    facts, warning = limits_of_round([answer(100, 9000), answer(12_000, 9000)])
+    assert facts["client_limited"] is True
+    assert "12,000 chunks/s, its certificate stands for 9,000; use more workers (--processes)" in (warning or "")
+    assert limits_of_round([answer(100, 9000)])[0]["client_limited"] is False
+    assert limits_of_round([answer(100, 9000), answer(100, None)])[0]["client_limited"] is None  # not known is not fine
+
+
+@pytest.mark.parametrize(
+    ("clock", "lag_ms", "ttft_ms", "icl_ms", "expected"),
+    [
+        ("kernel", 12.0, 50.0, 20.0, False),  # the kernel stamped in time, whenever the loop came
+        ("kernel", 25.0, 50.0, 20.0, True),  # two chunks may have waited together
+        ("process", 12.0, 50.0, 20.0, True),  # 12 ms in a TTFT of 50
+        ("process", 12.0, 500.0, 20.0, False),
+        ("process", 0.9, 5.0, 1.0, False),
+        ("process", None, 5.0, 1.0, None),
+        ("kernel", 5.0, None, None, None),
+    ],
+)
+def test_when_a_late_loop_moves_a_record(
+    clock: str, lag_ms: float | None, ttft_ms: float | None, icl_ms: float | None, expected: bool | None
+) -> None:
+    assert client_was_limited(clock, lag_ms, ttft_ms, icl_ms) is expected
+
+
+def test_the_lag_monitor_remembers_the_worst_since_any_moment() -> None:
+    lag = LagMonitor()
+    for at_s, lag_ms in ((1, 5.0), (2, 30.0), (3, 10.0), (4, 1.0)):
+        lag.add(at_s, lag_ms)
+    assert [lag.worst_since_ms(at) for at in (0, 2, 2.5, 3.5, 4.5)] == [30.0, 30.0, 10.0, 1.0, None]
+
+
+def test_the_certificate_command_measures_and_saves(tmp_path: Path) -> None:
+    """A level so small that any machine passes it: the figures must be there, small, and of this client and the baseline."""
+    output = tmp_path / "certificate.json"
+    command = [sys.executable, "-m", "benchmarks.client_certificate", "--streams", "4", "--repeats", "1", "--output", str(output)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    levels = json.loads(output.read_text())["levels"]
+    assert {one["reader"] for one in levels} == {"this client", "FastHttpUser readline"}
+    assert all(one["chunks"] == 800 and one["lost_chunks"] == 0 for one in levels)
+    assert all(-0.5 < one["ttft_error_p50_ms"] < 50 for one in levels)  # a sign or unit error would be far outside
+    assert "| 4 | this client |" in done.stdout

@@ -1,0 +1,85 @@
+"""--resume: a cut run goes on after its last complete round, with the same prompts, or says why it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import LocustProcesses, RunFiles, Stub, start_stub, wait_for
+from tests.loadgen.master.test_coordinator import assert_each_once_per_round
+
+BASE = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "4", "-r", "100", "--requests", "8", "--rounds", "3")
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> Iterator[Stub]:
+    """About a second for a request."""
+    server = start_stub(tmp_path, "0.2", "0.02")
+    yield server
+    server.process.kill()
+    server.process.wait()
+
+
+def cut(locust: LocustProcesses, stub: Stub, records: int, how: signal.Signals) -> RunFiles:
+    process = locust.start(*BASE, "--host", stub.url)
+    wait_for(lambda: locust.runs() and len(locust.runs()[0].records) >= records, what=f"{records} records")
+    os.killpg(process.pid, how)
+    process.communicate(timeout=30)
+    return locust.runs()[0]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "killed"])
+def test_it_goes_on_after_the_last_complete_round(locust: LocustProcesses, stub: Stub, how: signal.Signals) -> None:
+    run = cut(locust, stub, 10, how)  # in round 2
+    sent = stub.times_sent(run.facts["nonce"])
+    nonce = run.facts["nonce"]
+    code, output = locust.run(*BASE, "--host", stub.url, "--resume", str(run.folder))
+    assert code == 0, output
+    assert len(locust.runs()) == 1
+    assert run.facts["nonce"] == nonce
+    again = sum(stub.times_sent(nonce).values()) - sum(sent.values())
+    assert again == 16  # rounds 2 and 3, each whole
+    assert len(set(stub.times_sent(nonce))) == 8
+    assert [(entry["round"], entry["complete"]) for entry in run.facts["rounds"]] == [(1, True), (2, True), (3, True)]
+    assert len(run.records) == 24
+    assert run.facts["complete"]
+    aside = (run.folder / "records.cut-1.jsonl").read_text().splitlines()
+    assert {json.loads(line)["round"] for line in aside} == {2}
+    assert any("resumed at" in text for text in run.facts["warnings"])
+    code, output = locust.run(*BASE, "--host", stub.url, "--resume", str(run.folder))
+    assert code == 3
+    assert "all rounds of this run are complete" in output
+
+
+def test_a_cut_cold_round_cannot_be_cold_again(locust: LocustProcesses, stub: Stub) -> None:
+    run = cut(locust, stub, 2, signal.SIGKILL)
+    code, output = locust.run(*BASE, "--host", stub.url, "--resume", str(run.folder))
+    assert code == 3
+    assert "round 1 of cold_start was cut: its prompts may be cached" in output
+
+
+def test_another_plan_is_refused_and_nothing_is_touched(locust: LocustProcesses, stub: Stub) -> None:
+    run = cut(locust, stub, 10, signal.SIGINT)
+    before = (run.folder / "records.jsonl").read_text(), (run.folder / "run.json").read_text()
+    code, output = locust.run(*BASE, "--host", stub.url, "--resume", str(run.folder), "--seed", "2")
+    assert code == 3
+    assert "seed is 2, the run had 1" in output
+    assert ((run.folder / "records.jsonl").read_text(), (run.folder / "run.json").read_text()) == before
+
+
+def test_no_run(locust: LocustProcesses, stub: Stub, tmp_path: Path) -> None:
+    code, output = locust.run(*BASE, "--host", stub.url, "--resume", str(tmp_path / "nothing"))
+    assert code == 3
+    assert "expected the folder of a run" in output
+
+
+def test_each_once_without_resume(locust: LocustProcesses, stub: Stub) -> None:
+    """The same command as above, uncut: what the tests compare with."""
+    code, output = locust.run(*BASE, "--host", stub.url)
+    assert code == 0, output
+    assert_each_once_per_round(locust.runs()[0], stub, rounds=3)

@@ -1,0 +1,34 @@
+"""A load host whose wall clock is 2 s ahead: its records are put in order with the others', and its durations are what they are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import LocustProcesses, Stub, free_port
+from tests.loadgen.master.test_coordinator import assert_barrier, headless
+
+SKEW_S = 2.0
+
+
+def test_a_skewed_clock_changes_no_order(locust: LocustProcesses, stub: Stub, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(f"import time\nreal = time.time\ntime.time = lambda: real() + {SKEW_S}\n")
+    port = str(free_port())
+    worker = ("-f", "locustfiles/long_context_high_reuse.py", "--worker", "--master-port", port)
+    locust.start(*worker)
+    locust.start(*worker, PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    master = ("--master", "--master-bind-port", port, "--expect-workers", "2", "--expect-workers-max-wait", "20")
+    code, output = locust.run(*headless(stub, *master))
+    assert code == 0, output
+    (run,) = locust.runs()
+    facts = run.facts
+    assert_barrier(run)
+    assert sorted(facts["clock_offsets_s"].values()) == [pytest.approx(0, abs=0.1), pytest.approx(SKEW_S, abs=0.1)]
+    assert any("2.00 s from the master's" in text for text in facts["warnings"])
+    for entry in facts["rounds"]:
+        began = [r["started_at_s"] - entry["started_at_s"] for r in run.records if r["round"] == entry["round"]]
+        assert -0.1 < min(began) <= max(began) < entry["wall_s"] + 0.1  # both hosts' requests lie inside the round
+    assert len({r["worker"] for r in run.records}) == 2
+    assert all(r["e2e_ms"] < 1000 * SKEW_S for r in run.records)

@@ -1,0 +1,200 @@
+"""Workers that are killed, stall, come late, and a master that dies: nothing is sent twice, nothing that was measured is gone."""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, LocustProcesses, RunFiles, Stub, free_port, start_stub, wait_for
+from tests.loadgen.master.test_coordinator import assert_each_once_per_round
+
+FILE = "locustfiles/cold_start.py"
+
+
+class Cluster:
+    """A master and workers against a stub; killed worker by worker."""
+
+    def __init__(self, locust: LocustProcesses, stub: Stub, spool: Path) -> None:
+        self.locust, self.stub, self.port, self.spool = locust, stub, str(free_port()), spool
+
+    def worker(self) -> subprocess.Popen[str]:
+        return self.locust.start("-f", FILE, "--worker", "--master-port", self.port, KV_SPOOL_DIR=str(self.spool))
+
+    def master(self, workers: int, *more: str, users: int = 6, requests: int = 60) -> subprocess.Popen[str]:
+        load = (
+            "--headless",
+            "-u",
+            str(users),
+            "-r",
+            "100",
+            "--host",
+            self.stub.url,
+            "--requests",
+            str(requests),
+            "--rounds",
+            "2",
+        )
+        wait = ("--expect-workers", str(workers), "--expect-workers-max-wait", "20")
+        return self.locust.start("-f", FILE, *load, "--master", "--master-bind-port", self.port, *wait, *more)
+
+    def run(self, records: int = 1) -> RunFiles:
+        """The run, once it has that many records."""
+        wait_for(lambda: self.locust.runs() and len(self.locust.runs()[0].records) >= records, 40, "records")
+        return self.locust.runs()[0]
+
+
+@pytest.fixture
+def cluster(locust: LocustProcesses, tmp_path: Path) -> Iterator[Cluster]:
+    """Against a server that takes about a second for a request."""
+    server = start_stub(tmp_path, "0.2", "0.02")
+    yield Cluster(locust, server, tmp_path / "spool")
+    server.process.kill()
+    server.process.wait()
+
+
+def sent_by_round(run: RunFiles, stub: Stub) -> collections.Counter[int]:
+    """How often the server got each planned request."""
+    return collections.Counter(stub.times_sent(run.facts["nonce"]).values())
+
+
+@pytest.mark.parametrize("allowed", [False, True], ids=["exit 2", "--allow-loss"])
+def test_a_killed_worker_in_a_cold_round(cluster: Cluster, allowed: bool) -> None:
+    workers = [cluster.worker() for _ in range(3)]
+    master = cluster.master(3, *(["--allow-loss"] if allowed else []))
+    cluster.run(records=4)
+    os.killpg(workers[0].pid, signal.SIGKILL)
+    output, _ = master.communicate(timeout=120)
+    assert master.returncode == (0 if allowed else 2), output
+    (run,) = cluster.locust.runs()
+    facts = run.facts
+    assert facts["complete"], facts["incomplete_reason"]
+    first = [r for r in run.records if r["round"] == 1]
+    lost = [r for r in first if r["status"] == "lost"]
+    assert len(first) == 60
+    assert len({r["request_index"] for r in first}) == 60
+    assert 2 <= len(lost) <= 10  # what was open, and a window at most; the worker's share was 20
+    assert {r["status"] for r in first} == {"ok", "lost"}
+    assert all(r["ttft_ms"] is None and r["planned_cached_tokens"] is None for r in lost)
+    assert facts["rounds"][0]["lost_requests"] == len(lost)
+    assert any("was lost in round 1 of cold_start" in text for text in facts["warnings"])
+    # by the server's own log no request of the cold round came twice: those in round 1 that came twice would be 3 in all
+    counts = sent_by_round(run, cluster.stub)
+    assert set(counts) <= {1, 2}
+    assert counts[2] >= 60 - len(lost)
+    second = [r for r in run.records if r["round"] == 2]
+    assert [r["status"] for r in second] == ["ok"] * 60
+    assert facts["users"] == 6  # all users are back for round 2, on the workers that are left
+    assert len({r["worker"] for r in second}) == 2
+
+
+def test_a_stall_of_eight_seconds_loses_nothing(cluster: Cluster) -> None:
+    workers = [cluster.worker() for _ in range(2)]
+    master = cluster.master(2)
+    cluster.run(records=4)
+    os.kill(workers[0].pid, signal.SIGSTOP)
+    time.sleep(8)
+    os.kill(workers[0].pid, signal.SIGCONT)
+    output, _ = master.communicate(timeout=120)
+    assert master.returncode in (0, 1), output  # 1: an open stream may break
+    (run,) = cluster.locust.runs()
+    assert not any(r["status"] == "lost" for r in run.records)
+    assert len(run.records) == 120
+    assert sent_by_round(run, cluster.stub) == {2: 60}
+    assert any("is back in round 1" in text for text in run.facts["warnings"])
+    assert len({r["worker"] for r in run.records if r["round"] == 2}) == 2
+
+
+def test_a_worker_that_comes_late_is_used_from_the_next_round_on(cluster: Cluster) -> None:
+    cluster.worker()
+    master = cluster.master(1, requests=30)
+    cluster.run(records=2)
+    cluster.worker()
+    output, _ = master.communicate(timeout=120)
+    assert master.returncode == 0, output
+    (run,) = cluster.locust.runs()
+    assert_each_once_per_round(run, cluster.stub)
+    by_round = {number: {r["worker"] for r in run.records if r["round"] == number} for number in (1, 2)}
+    assert [len(by_round[number]) for number in (1, 2)] == [1, 2]
+    assert run.facts["users"] == 6
+
+
+def test_a_killed_master_leaves_spools(cluster: Cluster) -> None:
+    worker = cluster.worker()
+    master = cluster.master(1)
+    run = cluster.run(records=8)
+    os.killpg(master.pid, signal.SIGKILL)
+    master.wait()
+    written = {r["request_index"] for r in run.records}
+    time.sleep(4)  # the worker goes on with what was released to it, and no further
+    (spool,) = cluster.spool.rglob("*.jsonl")
+    spooled = {json.loads(line)["request_index"] for line in spool.read_text().splitlines()}
+    assert spooled >= written
+    assert len(spooled) > len(written)
+    sent = sum(cluster.stub.times_sent(run.facts["nonce"]).values())
+    time.sleep(2)
+    assert sum(cluster.stub.times_sent(run.facts["nonce"]).values()) == sent < 60
+    assert worker.poll() is None  # Locust's own 60 s until it leaves
+    with (run.folder / "records.jsonl").open("a") as file:
+        file.write('{"run_id": "torn')
+    merge = [sys.executable, "-m", "analysis.merge_spool", str(run.folder), str(cluster.spool)]
+    done = subprocess.run(merge, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"{len(spooled) - len(written)} records added" in done.stdout
+    assert sorted(r["request_index"] for r in run.records) == sorted(spooled)
+    assert not run.facts["complete"]
+    assert "the master died" in run.facts["incomplete_reason"]
+    assert subprocess.run(merge, cwd=ROOT, capture_output=True, text=True, check=True).stdout.startswith("0 records")
+    code = subprocess.run(
+        [sys.executable, "-m", "analysis", str(run.folder), "--no-report"], cwd=ROOT, capture_output=True, check=False
+    )
+    assert code.returncode == 0
+
+
+def test_spools_go_when_the_run_is_closed(cluster: Cluster) -> None:
+    worker = cluster.worker()
+    master = cluster.master(1, requests=6)
+    output, _ = master.communicate(timeout=60)
+    assert master.returncode == 0, output
+    worker.wait(20)
+    assert not list(cluster.spool.rglob("*.jsonl"))
+
+
+def test_a_worker_that_leaves_hands_back_what_it_had_not_begun(cluster: Cluster) -> None:
+    workers = [cluster.worker() for _ in range(2)]
+    master = cluster.master(2, "-s", "10", requests=30)
+    cluster.run(records=2)
+    workers[0].terminate()
+    output, _ = master.communicate(timeout=90)
+    assert master.returncode == 0, output
+    (run,) = cluster.locust.runs()
+    assert_each_once_per_round(run, cluster.stub)
+    assert any("was lost in round 1" in text for text in run.facts["warnings"])
+
+
+@pytest.mark.parametrize("room", ["for run.json", "for nothing"])
+def test_a_full_disk_ends_the_run_and_loses_nothing_that_was_written(
+    locust: LocustProcesses, cluster: Cluster, room: str
+) -> None:
+    process = locust.start("-f", FILE, "--headless", "-u", "6", "-r", "100", "--host", cluster.stub.url, "--requests", "60")
+    run = cluster.run(records=2)
+    used = (run.folder / "records.jsonl").stat().st_size
+    limit = used + 4000 + ((run.folder / "run.json").stat().st_size if room == "for run.json" else 0)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2, output
+    assert "cannot be written" in output
+    assert not run.facts["complete"]
+    if room == "for run.json":
+        assert "records cannot be written" in run.facts["incomplete_reason"]
+    lines = (run.folder / "records.jsonl").read_text().splitlines()
+    assert len(lines) >= 3
+    assert all(json.loads(line)["status"] == "ok" for line in lines[:-1])  # the last one may be torn

@@ -1,0 +1,107 @@
+"""A trace against the emulator: each row once, prompts of exactly its tokens, shared exactly where its ids are, sent at its times."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, LocustProcesses, Stub, free_port
+from tests.loadgen.server.test_arms import Start, emulator
+
+__all__ = ["emulator"]
+
+CUT = "tests/fixtures/conversation_trace_120.jsonl"
+REPLAY = ("-f", "locustfiles/trace_replay.py", "--headless", "-u", "40", "-r", "40")
+
+
+def test_each_row_once_with_exactly_its_blocks(locust: LocustProcesses, emulator: Start) -> None:
+    code, output = locust.run(
+        *REPLAY, "--processes", "2", "--host", emulator(), "--trace", str(ROOT / CUT), "--trace-window", "0:30", "--trace-speed", "10",
+        "--trace-block-tokens", "32",
+    )  # fmt: skip
+    assert code == 0, output
+    (run,) = locust.runs()
+    records = run.records
+    planned = run.facts["scenarios"][0]["requests"]
+    assert Counter(record["request_index"] for record in records) == Counter(range(planned))
+    assert all(record["prompt_tokens"] == record["planned_prompt_tokens"] for record in records)
+    reported = sum(record["reported_cached_tokens"] for record in records)
+    assert reported > 0
+    # whole blocks of 16 that an earlier row has sent; two rows at the same moment may both compute
+    assert reported == pytest.approx(sum(record["planned_cached_tokens"] for record in records), rel=0.1)
+    assert len({record["output_tokens"] for record in records}) > 3
+    assert run.facts["arrival"]["kind"] == "trace"
+    starts = sorted(record["started_at_s"] for record in records)
+    assert starts[-1] - starts[0] > 2.0  # 30 s of the trace at ten times its speed, not all at once
+
+
+def test_a_worker_without_the_file_ends_the_run_with_that_reason(locust: LocustProcesses, stub: Stub, tmp_path: Path) -> None:
+    """The master stands where the path leads to the file, the worker elsewhere."""
+    port = str(free_port())
+    master = locust.start(
+        *REPLAY, "--master", "--master-bind-port", port, "--expect-workers", "1", "--host", stub.url, "--trace", CUT
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "locust",
+        "-f",
+        str(ROOT / "locustfiles" / "trace_replay.py"),
+        "--worker",
+        "--master-port",
+        port,
+    ]
+    worker = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    locust.processes.append(worker)  # type: ignore[arg-type]
+    output, _ = master.communicate(timeout=60)
+    assert master.returncode == 2, output
+    assert f"cannot prepare its requests: {CUT}: cannot be read" in output
+    (run,) = locust.runs()
+    assert not run.facts["complete"]
+    assert not [body for body in stub.bodies() if isinstance(body.get("prompt"), list)]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "trace_replay needs --trace FILE"),
+        (("--trace", "nowhere.jsonl"), "nowhere.jsonl: cannot be read"),
+        (("--trace", CUT, "--trace-window", "5"), "--trace-window is '5'; expected START:STOP in seconds"),
+        (("--trace", CUT, "--trace-sample", "2"), "--trace-sample is 2; expected a share from 0 to 1"),
+    ],
+)
+def test_bad_input_is_refused_before_any_user(locust: LocustProcesses, options: tuple[str, ...], said: str) -> None:
+    code, output = locust.run(*REPLAY, "--host", "http://127.0.0.1:9", *options)
+    assert code not in (0, 1)
+    assert said in output
+
+
+def test_a_dry_run_says_that_the_traces_times_decide(locust: LocustProcesses) -> None:
+    code, output = locust.run("-f", "locustfiles/trace_replay.py", "--headless", "-u", "5", "--dry-run", "--trace", CUT)
+    assert code == 0, output
+    assert "the trace's own times, 5 users at most in flight:" in output
+    assert "120" in output
+    code, output = locust.run("-f", "locustfiles", "--headless", "-u", "5", "--dry-run", "--requests", "5")
+    assert code == 0, output  # all locustfiles together: the replay is left out without a trace
+    assert "trace_replay" not in output
+
+
+def test_a_step_of_a_search_needs_samples_for_its_percentile(locust: LocustProcesses, stub: Stub) -> None:
+    code, output = locust.run(
+        "-f", "locustfiles/cold_start.py", "--headless", "--host", stub.url, "--capacity", "cold", "--slo", "ttft_ms=100",
+        "--requests", "12",
+    )  # fmt: skip
+    assert code == 3
+    assert "--requests is 12; a step of --capacity needs at least 20 for its percentile" in output
