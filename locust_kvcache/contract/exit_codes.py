@@ -1,0 +1,88 @@
+"""What a command's exit code says: one table for the load and the analysis (docs/exit-codes.md is made of it).
+
+Code 2 stands for every reason for which figures cannot be judged; the outcome's `cause` (--json) and the console tell them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+BOTH, LOAD, NOBODY = "load and analysis", "load", "no"
+
+
+class Exit(IntEnum):
+    """The exit codes. 0 to 3 mean what they always meant."""
+
+    OK = 0
+    TARGET_MISSED = 1
+    NOT_JUDGED = 2
+    BAD_INPUT = 3
+    FAILURES = 4
+    NOTHING_HIT = 5
+    CLIENT_LATE = 6
+    ABORTED = 7
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One reason to end. `without_gate`: who ends with its code also where no --gate was asked for: both, the load, or nobody."""
+
+    name: str
+    code: Exit
+    text: str
+    without_gate: str = NOBODY
+
+
+OK = Cause("ok", Exit.OK, "the command did what it was asked to; with --gate every target that was judged is met", BOTH)
+TARGET_MISSED = Cause("target missed", Exit.TARGET_MISSED, "a target that could be judged is missed")
+PREFLIGHT = Cause("preflight", Exit.TARGET_MISSED, "--preflight-only: the preflight found something to warn of")
+INCOMPLETE = Cause(
+    "incomplete",
+    Exit.NOT_JUDGED,
+    "requests or rounds of the plan have no record: stopped, cut off, a worker lost (--allow-loss: 0)",
+    LOAD,
+)
+NOT_COMPARABLE = Cause("not comparable", Exit.NOT_JUDGED, "rounds at different loads, or runs under different conditions")
+NOTHING_JUDGED = Cause(
+    "nothing could be judged", Exit.NOT_JUDGED, "targets are set, and the figures for none of them exist or can be relied on"
+)
+BAD_INPUT = Cause(
+    "bad input", Exit.BAD_INPUT, "an option, a file or a folder is not usable; one line says which and the way out", BOTH
+)
+FAILURES = Cause("failures", Exit.FAILURES, "more requests failed than --max-failures allows (default: none)", LOAD)
+NOTHING_HIT = Cause(
+    "nothing hit",
+    Exit.NOTHING_HIT,
+    "the later rounds were not served from the cache, or less than the plan allows: no target on hits can be judged",
+    gate_only=True,
+)
+CLIENT_LATE = Cause("load generator late", Exit.CLIENT_LATE, "the load generator was late: its times are not valid")
+ABORTED = Cause(
+    "aborted by a limit", Exit.ABORTED, "a limit ended the run: --round-timeout, or workers that did not come in time", LOAD
+)
+CAUSES = (
+    OK, TARGET_MISSED, PREFLIGHT, INCOMPLETE, NOT_COMPARABLE, NOTHING_JUDGED, BAD_INPUT, FAILURES, NOTHING_HIT, CLIENT_LATE, ABORTED,
+)  # fmt: skip
+# Of several causes the first of these decides: what makes figures worthless before what they say.
+SEVERITY = (BAD_INPUT, ABORTED, CLIENT_LATE, INCOMPLETE, FAILURES, NOT_COMPARABLE, NOTHING_HIT, NOTHING_JUDGED, TARGET_MISSED, OK)
+
+
+def worst(causes: Iterable[Cause]) -> Cause:
+    """The cause that decides; OK where there is none."""
+    return min(causes, key=SEVERITY.index, default=OK)
+
+
+def cause_named(name: str) -> Cause:
+    return next(cause for cause in CAUSES if cause.name == name)
+
+
+def help_text() -> str:
+    """For the end of a --help."""
+    lines = [
+        f"  {cause.code:d}  {cause.name}: {cause.text}{' (with --gate)' if cause.without_gate == NOBODY else ''}"
+        for cause in CAUSES
+    ]
+    return "\n".join(["exit codes:", *lines])
