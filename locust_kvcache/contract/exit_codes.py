@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
-
 BOTH, LOAD, NOBODY = "load and analysis", "load", "no"
 
 
@@ -57,7 +56,6 @@ NOTHING_HIT = Cause(
     "nothing hit",
     Exit.NOTHING_HIT,
     "the later rounds were not served from the cache, or less than the plan allows: no target on hits can be judged",
-    gate_only=True,
 )
 CLIENT_LATE = Cause("load generator late", Exit.CLIENT_LATE, "the load generator was late: its times are not valid")
 ABORTED = Cause(
