@@ -31,6 +31,7 @@ from locust_kvcache.analysis.servers import server_counters as stages
 from locust_kvcache.analysis.stats import comparison, goodput, other_tools, steadiness, summary, targets
 from locust_kvcache.analysis.stats import figure_checks as doubts
 from locust_kvcache.analysis.stats.intervals import CONFIDENCE, RESAMPLES, SEED
+from locust_kvcache.contract.tier_capacity import tier_capacities
 
 SAMPLED_REQUESTS = 2000  # per scenario and round, whole sessions
 SAMPLE_COLUMNS = (
@@ -191,7 +192,7 @@ def server_tables(run: Run, rounds: pd.DataFrame) -> tuple[dict[str, pd.DataFram
 
 def _over_time(run: Run, records: pd.DataFrame, block: int) -> tuple[pd.DataFrame, str | None]:
     """Served beside what ideal caches would have served, over the run, and why tiers are missing there."""
-    sizes = cache_efficiency.capacities(run.server_metrics, _kv_bytes(run.info), run.info["deployment"].get("capacity") or {})
+    sizes = tier_capacities(run.server_metrics, _kv_bytes(run.info), run.info["deployment"].get("capacity") or {})
     return cache_efficiency.over_time(records, block, sizes, arms=bool(run.info.get("arms")))
 
 

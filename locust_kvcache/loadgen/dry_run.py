@@ -12,6 +12,7 @@ from typing import Any
 
 from locust_kvcache.contract.deployment import Deployment
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.tier_capacity import tier_capacities
 from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.loadgen.run.prepare import find_model
 from locust_kvcache.workload.budget import DEFAULT_BLOCK_TOKENS, Expectation, RoundBudget, cost, dry_plan, round_budget
@@ -161,23 +162,13 @@ def cost_line(seconds: float | None, gpus: int | None, price: float | None) -> s
     return f"Cost: {gpus} GPUs x {seconds / 3600:.3f} h x {price:g} per GPU-hour = {cost(seconds, gpus, price):.2f}"
 
 
-def _file_capacities(deployment: Deployment | None, kv_bytes: int | None) -> dict[str, float]:
-    """Tokens per tier by the deployment file alone."""
-    known = deployment.capacity if deployment else {}
-    found = {"gpu": known["gpu_tokens"]} if "gpu_tokens" in known else {}
-    for tier in ("cpu", "store"):
-        if kv_bytes and f"{tier}_gb" in known:
-            found[tier] = known[f"{tier}_gb"] * 1e9 / kv_bytes
-    return found
-
-
 def studied(
     options: Options, scenarios: list[Scenario], deployment: Deployment | None, kv_bytes: int | None
 ) -> tuple[list[Scenario], list[str]]:
     """What a study sends: every size of a sweep; of a search one step, as the rest depends on what is seen."""
     study = options.study
     if study.sweeps_working_set:
-        sizes = study.working_set or sweep_sizes(_file_capacities(deployment, kv_bytes))
+        sizes = study.working_set or sweep_sizes(tier_capacities((), kv_bytes, deployment.capacity if deployment else {}))
         found = [dataclasses.replace(filling(s, size, options.seed)[0], rounds=2) for s in scenarios for size in sizes]
         return found, [f"--working-set: {len(sizes)} sizes from {sizes[0]:,} to {sizes[-1]:,} tokens, two rounds each"]
     if study.capacity:

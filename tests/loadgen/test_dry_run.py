@@ -56,10 +56,10 @@ def test_a_dry_run_from_the_start_form_is_refused_before_it_could_send(locust: L
 
 
 def test_a_sweep_is_reckoned_size_by_size(locust: LocustProcesses, stub: Stub, tmp_path: Path) -> None:
-    """`auto` asks no server here: 30,000 tokens on the GPU, and 1 GB / 4,096 bytes = 244,141 in the store."""
+    """`auto` asks no server here: 30,000 tokens on the GPU, and 1 GB / 4,096 bytes = 244,140 in the store."""
     code, output = dry(locust, stub, tmp_path, "--working-set", "auto", "--expect", "cold_ttft_ms=1000", "tpot_ms=10")
     assert code == 0, output
-    assert "14 sizes from 15,000 to 488,281 tokens, two rounds each" in output
+    assert "14 sizes from 15,000 to 488,280 tokens, two rounds each" in output
     rows = [line.split() for line in output.splitlines() if line.strip().startswith("multi_turn_conversation  ")]
     assert [row[1] for row in rows] == ["1", "2"] * 14
     tokens = int(output.split("working set of a round: ")[1].split()[0].replace(",", ""))

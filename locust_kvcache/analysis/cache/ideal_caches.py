@@ -7,12 +7,9 @@ plan's `planned_cached_tokens`), and least-recently-used ones of the size that e
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
 
 import numpy as np
 import pandas as pd
-
-from locust_kvcache.analysis.servers.server_counters import label
 
 BINS = 24
 MAX_TOUCHES = 4_000_000  # blocks over all requests; beyond it a simulation would take longer than the rest of the analysis
@@ -29,28 +26,6 @@ COLUMNS = [
     "served_tokens",
 ]
 Key = tuple[str, int]  # scenario, request_index
-
-
-def capacities(scrapes: list[dict[str, Any]], kv_bytes_per_token: float | None, given: dict[str, float]) -> dict[str, int]:
-    """Tokens by tier: what the engines that prefill (together) and the store's master report, else what the deployment file says."""
-    found = {"gpu": given.get("gpu_tokens", 0.0)}
-    if kv_bytes_per_token:
-        found |= {tier: given.get(f"{tier}_gb", 0.0) * 1e9 / kv_bytes_per_token for tier in ("cpu", "store")}
-    engines: dict[tuple[Any, str], float] = {}
-    for scrape in scrapes:
-        samples = scrape.get("samples") or {}
-        for name in samples:
-            labels = name.partition("{")[2]
-            blocks, size = (label(labels, key) for key in ("num_gpu_blocks", "block_size"))
-            mine = name.startswith("vllm:cache_config_info{") and scrape.get("role") in ("prefiller", "server")
-            if mine and blocks.isdigit() and size.isdigit():
-                keeps = label(labels, "enable_prefix_caching") != "False"  # else blocks are freed with their request
-                engines[scrape.get("url"), label(labels, "engine")] = float(int(blocks) * int(size)) if keeps else 0.0
-        if samples.get("master_total_capacity_bytes") and kv_bytes_per_token:
-            found["store"] = samples["master_total_capacity_bytes"] / kv_bytes_per_token
-    if engines:
-        found["gpu"] = sum(engines.values())
-    return {tier: int(tokens) for tier, tokens in found.items() if tokens}
 
 
 def chains(records: pd.DataFrame, block: int) -> dict[Key, list[int]]:

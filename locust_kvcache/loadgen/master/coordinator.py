@@ -15,6 +15,7 @@ from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner
 
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.finding import ERROR, WARNING
 from locust_kvcache.loadgen.master.dispatcher import scenario_of
 from locust_kvcache.loadgen.master.run_driver import EXIT_BAD_INPUT, EXIT_GATE, EXIT_INCOMPLETE, MasterStage
 from locust_kvcache.loadgen.options.run_options import Options, read_options
@@ -22,7 +23,6 @@ from locust_kvcache.loadgen.run.folder import summarise
 from locust_kvcache.loadgen.run.prepare import load_scenarios, preflight_only
 from locust_kvcache.loadgen.run.state import RunIncomplete
 from locust_kvcache.loadgen.server.deployment_check import report
-from locust_kvcache.loadgen.server.findings import ERROR, WARNING
 from locust_kvcache.loadgen.studies.catalogue import study_of
 from locust_kvcache.workload.spec import Scenario
 
@@ -120,7 +120,7 @@ class Coordinator:
     def _check_only(self, options: Options) -> None:
         findings = preflight_only(self._environment, options, self._scenarios)
         self.stage.summary = report(findings)
-        if options.gate and any(finding.level in (WARNING, ERROR) for finding in findings):
+        if options.gate and any(finding.severity in (WARNING, ERROR) for finding in findings):
             self._environment.process_exit_code = EXIT_GATE
         if not self._environment.parsed_options.headless:  # type: ignore[union-attr]
             print(self.stage.summary, flush=True)

@@ -13,6 +13,7 @@ from locust.env import Environment
 from locust_kvcache.contract.cache_tiers import check_arms
 from locust_kvcache.contract.deployment import Deployment, ModelInfo, host_deployment, load_deployment, load_models
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.finding import ERROR, WARNING, Finding
 from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.loadgen.protocol.arrivals import Arrival
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
@@ -22,7 +23,6 @@ from locust_kvcache.loadgen.run.state import Run
 from locust_kvcache.loadgen.server.arms import Arms
 from locust_kvcache.loadgen.server.canary import Canary
 from locust_kvcache.loadgen.server.deployment_check import check, passive_findings
-from locust_kvcache.loadgen.server.findings import ERROR, WARNING, Finding
 from locust_kvcache.loadgen.server.metrics_pages import scrape
 from locust_kvcache.loadgen.server.preflight import Preflight, Server
 from locust_kvcache.loadgen.server.probe import Probe
@@ -159,8 +159,8 @@ def prepare_run(
     check_writable(options.output_dir)
     deployment, info, server = looked or look_at_server(environment, options, scenarios)
     tokens, kv_bytes = working_set(scenarios, server, options.seed), info.kv_bytes_per_token if info else None
-    found = passive_findings(scrape(deployment.metrics), tokens, kv_bytes, store_arm="store_hit" in options.arms)
-    warnings = [f"{f.what}. {f.why} {f.todo}" for f in found if f.level in (WARNING, ERROR)]
+    found = passive_findings(deployment, scrape(deployment.metrics), tokens, kv_bytes, store_arm="store_hit" in options.arms)
+    warnings = [f"{f.text}. {f.why} {f.what_to_do}" for f in found if f.severity in (WARNING, ERROR)]
     server = dataclasses.replace(server, warnings=list(dict.fromkeys([*server.warnings, *warnings])))
     for warning in server.warnings:
         log.warning("%s", warning)

@@ -6,15 +6,11 @@ import requests
 
 from locust_kvcache.contract.cache_tiers import TIERS, CacheAction
 from locust_kvcache.contract.deployment import Deployment
+from locust_kvcache.contract.finding import ERROR, NOTE, OK, SEVERITIES, WARNING, Finding
 from locust_kvcache.loadgen.server.arms import settle
 from locust_kvcache.loadgen.server.cache_actions import carry_out
 from locust_kvcache.loadgen.server.canary import Canary
 from locust_kvcache.loadgen.server.findings import (
-    ERROR,
-    NOTE,
-    OK,
-    WARNING,
-    Finding,
     Rows,
     after_reset,
     limit_findings,
@@ -34,17 +30,20 @@ def server_findings(deployment: Deployment, server: Server) -> list[Finding]:
     version = f", version {server.version}" if server.version else ""
     block = f"{server.block_size_tokens} tokens" + ("" if server.block_size_known else " (assumed: no metrics page tells)")
     found = [
-        Finding(OK, f"{deployment.endpoint} streams answers of {server.model}{version}"),
-        Finding(OK, f"block size {block}; prompt sizes calibrated by {server.calibration.source}"),
+        Finding(OK, "streams", f"{deployment.endpoint} streams answers of {server.model}{version}"),
+        Finding(OK, "block_size", f"block size {block}; prompt sizes calibrated by {server.calibration.source}"),
     ]
     if server.reports_cached_tokens:
-        found.append(Finding(OK, "cached tokens are reported with each request"))
-    return found + [Finding(WARNING, text) for text in server.warnings]
+        found.append(Finding(OK, "cached_tokens_reported", "cached tokens are reported with each request"))
+    return found + [Finding(WARNING, "preflight", text) for text in server.warnings]
 
 
-def passive_findings(rows: Rows, tokens: int, kv_bytes_per_token: int | None, store_arm: bool) -> list[Finding]:
+def passive_findings(
+    deployment: Deployment, rows: Rows, tokens: int, kv_bytes_per_token: int | None, store_arm: bool
+) -> list[Finding]:
     """What costs nothing but a look at the metrics pages; before every run."""
-    return [*metrics_findings(rows), *store_findings(rows), *working_set_findings(tokens, rows, kv_bytes_per_token, store_arm)]
+    fits = working_set_findings(tokens, rows, kv_bytes_per_token, store_arm, deployment.capacity)
+    return [*metrics_findings(rows), *store_findings(rows), *fits]
 
 
 def active_findings(deployment: Deployment, canary: Canary, kv_bytes_per_token: int | None) -> list[Finding]:
@@ -82,10 +81,12 @@ def _try(actions: list[CacheAction], findings: list[Finding]) -> int:
     for result in results:
         what = f"{result.tier} cache, {result.kind} at {result.target}: {result.detail}"
         if result.ok:
-            findings.append(Finding(OK, what))
+            findings.append(Finding(OK, "emptied", what))
         else:
             findings.append(
-                Finding(ERROR, what, "This tier cannot be emptied.", "Correct the action under `caches`, or remove it.")
+                Finding(
+                    ERROR, "not_emptied", what, "Correct the action under `caches`, or remove it.", "This tier cannot be emptied."
+                )
             )
     return sum(not result.ok for result in results)
 
@@ -99,14 +100,16 @@ def _reset_exists(deployment: Deployment) -> Finding:
     if status == 405:
         return Finding(
             NOTE,
+            "reset_unused",
             "the server can reset its prefix cache (development mode), and the deployment file does not use it",
-            todo="For --arms add `caches: [{tier: gpu, kind: vllm_reset, target: URL}]`.",
+            "For --arms add `caches: [{tier: gpu, kind: vllm_reset, target: URL}]`.",
         )
     return Finding(
         NOTE,
+        "no_reset",
         "no way to empty a cache is known",
-        "Round 1 is cold by its fresh nonce; a store cannot be told from the GPU cache.",
         "vLLM: start it with VLLM_SERVER_DEV_MODE=1 and add `caches` to the deployment file.",
+        "Round 1 is cold by its fresh nonce; a store cannot be told from the GPU cache.",
     )
 
 
@@ -115,13 +118,18 @@ def check(deployment: Deployment, server: Server, canary: Canary, tokens: int, k
     rows = scrape(deployment.metrics)
     return [
         *server_findings(deployment, server),
-        *passive_findings(rows, tokens, kv_bytes_per_token, store_arm=True),
+        *passive_findings(deployment, rows, tokens, kv_bytes_per_token, store_arm=True),
         *active_findings(deployment, canary, kv_bytes_per_token),
     ]
 
 
 def report(findings: list[Finding]) -> str:
-    """For the console; the worst last word."""
-    counts = {level: sum(finding.level == level for finding in findings) for level in (ERROR, WARNING, NOTE, OK)}
-    last = ", ".join(f"{count} {level}" for level, count in counts.items() if count)
-    return "\n".join([*(finding.text() for finding in findings), f"Preflight: {last}."])
+    """For the console: a paragraph for each finding, and how many there are of each severity."""
+    counts = {severity: sum(finding.severity == severity for finding in findings) for severity in SEVERITIES}
+    last = ", ".join(f"{count} {severity}" for severity, count in counts.items() if count)
+    return "\n".join([*map(_paragraph, findings), f"Preflight: {last}."])
+
+
+def _paragraph(finding: Finding) -> str:
+    more = " ".join(part for part in (finding.why, finding.what_to_do) if part)
+    return f"{finding.severity.upper():8}{finding.text}" + (f"\n        {more}" if more else "")

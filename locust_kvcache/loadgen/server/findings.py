@@ -1,32 +1,18 @@
 """What the servers' metrics pages and a plan say comes in, Findings go out: what was found, why it matters, what to do about it.
 
-Pure: nothing here sends a request. `_check.py` asks the servers, and tries what can be tried.
+Pure: nothing here sends a request. `deployment_check` asks the servers, and tries what can be tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from locust_kvcache.loadgen.server.metrics_pages import label_value
+from locust_kvcache.contract.finding import ERROR, NOTE, OK, WARNING, Finding
+from locust_kvcache.contract.tier_capacity import store_bytes, tier_capacities
 
-OK, NOTE, WARNING, ERROR = "ok", "note", "warning", "error"
 DEGRADED_TTFT_MS = 2900.0  # LMCache that failed to start makes each lookup wait 3 s
 Rows = Sequence[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Finding:
-    level: str
-    what: str
-    why: str = ""
-    todo: str = ""
-
-    def text(self) -> str:
-        """One paragraph for the console."""
-        more = " ".join(part for part in (self.why, self.todo) if part)
-        return f"{self.level.upper():8}{self.what}" + (f"\n        {more}" if more else "")
 
 
 def metrics_findings(rows: Rows) -> list[Finding]:
@@ -35,33 +21,24 @@ def metrics_findings(rows: Rows) -> list[Finding]:
         return [
             Finding(
                 NOTE,
+                "no_metrics",
                 "no metrics pages are named",
-                "Which tier answered cannot be proven.",
                 "Add `metrics` to the deployment file.",
+                "Which tier answered cannot be proven.",
             )
         ]
     return [
-        Finding(OK, f"metrics of {row['role']}: {len(row['samples'])} samples at {row['url']}")
+        Finding(OK, "metrics_page", f"metrics of {row['role']}: {len(row['samples'])} samples at {row['url']}")
         if row["ok"]
         else Finding(
             WARNING,
+            "metrics_unreadable",
             f"metrics of {row['role']} at {row['url']} cannot be read: {row['error']}",
-            "Its share of the TTFT and its cache hits will be missing.",
             "Check `metrics` in the deployment file, and the port.",
+            "Its share of the TTFT and its cache hits will be missing.",
         )
         for row in rows
     ]
-
-
-def gpu_capacity_tokens(rows: Rows) -> dict[str, int]:
-    """By role: tokens that its engines' KV caches hold together (vllm:cache_config_info: num_gpu_blocks x block_size of each)."""
-    found: dict[str, int] = {}
-    for row in rows:
-        for name in row["samples"]:
-            values = [label_value({name: 1.0}, "vllm:cache_config_info", key) for key in ("num_gpu_blocks", "block_size")]
-            if all(value and value.isdigit() for value in values):
-                found[row["role"]] = found.get(row["role"], 0) + int(values[0] or 0) * int(values[1] or 0)
-    return found
 
 
 def no_hit(rows: Rows) -> str:
@@ -86,62 +63,60 @@ def total(rows: Rows, metric: str) -> float | None:
 
 def store_findings(rows: Rows) -> list[Finding]:
     """The Mooncake store by its master's page."""
-    keys, capacity = total(rows, "master_key_count"), total(rows, "master_total_capacity_bytes")
+    keys, capacity = total(rows, "master_key_count"), store_bytes(rows)
     if keys is None:
         return []
     if not capacity:
         return [
             Finding(
                 ERROR,
+                "store_empty",
                 "the Mooncake store has no segment: its capacity is 0",
-                "Every put fails, and the servers look healthy.",
                 "Check the clients' master address and global_segment_size (old keys are ignored in silence).",
+                "Every put fails, and the servers look healthy.",
             )
         ]
-    return [Finding(OK, f"Mooncake store: {keys:,.0f} keys, capacity {capacity / 1e9:,.1f} GB")]
+    return [Finding(OK, "store", f"Mooncake store: {keys:,.0f} keys, capacity {capacity / 1e9:,.1f} GB")]
 
 
-def working_set_findings(tokens: int, rows: Rows, kv_bytes_per_token: int | None, store_arm: bool) -> list[Finding]:
-    """The plan's working set against what each tier holds."""
-    findings = []
-    capacities = gpu_capacity_tokens(rows)
-    store_bytes = total(rows, "master_total_capacity_bytes")
-    role = next((name for name in ("prefiller", "server") if name in capacities), None)
-    if role is not None:
-        held = capacities[role]
-        what = f"working set of a round: {tokens:,} tokens; GPU KV cache of {role}: {held:,} tokens"
-        if tokens > held and not store_bytes:
-            findings.append(
-                Finding(
-                    WARNING,
-                    what,
-                    "It cannot fit: the oldest prompts are gone before they are sent again; later rounds are partly cold.",
-                    "Send less (--requests), or read the hit rate before the TTFT.",
-                )
-            )
-        elif tokens <= held and store_bytes and not store_arm:
-            findings.append(
-                Finding(
-                    WARNING,
-                    what,
-                    "Round 2 can only measure the GPU's prefix cache, never the store: all of it stays on the GPU.",
-                    "Use --arms cold gpu_hit store_hit, or a working set beyond the GPU cache.",
-                )
-            )
+def working_set_findings(
+    tokens: int, rows: Rows, kv_bytes_per_token: int | None, store_arm: bool, given: Mapping[str, float]
+) -> list[Finding]:
+    """The plan's working set against what each tier holds; `given` is `capacity` of the deployment file."""
+    held, findings = tier_capacities(rows, kv_bytes_per_token, given), []
+    has_store = bool(store_bytes(rows) or given.get("store_gb"))
+    if "gpu" in held:
+        what = f"working set of a round: {tokens:,} tokens; GPU KV cache: {held['gpu']:,} tokens"
+        findings.append(_gpu_finding(what, tokens <= held["gpu"], has_store, store_arm))
+    if "store" in held and kv_bytes_per_token:
+        need_gb, has_gb = (count * kv_bytes_per_token / 1e9 for count in (tokens, held["store"]))
+        what = f"working set in the store: {need_gb:,.1f} GB of {has_gb:,.1f} GB"
+        if tokens > held["store"]:
+            way_out = "Send less (--requests), or give the store larger segments."
+            findings.append(Finding(WARNING, "beyond_the_store", what, way_out, "It cannot fit in the store."))
         else:
-            findings.append(Finding(OK, what))
-    if store_bytes and kv_bytes_per_token:
-        need = tokens * kv_bytes_per_token
-        what = f"working set in the store: {need / 1e9:,.1f} GB of {store_bytes / 1e9:,.1f} GB"
-        if need > store_bytes:
-            findings.append(
-                Finding(
-                    WARNING, what, "It cannot fit in the store.", "Send less (--requests), or give the store larger segments."
-                )
-            )
-        else:
-            findings.append(Finding(OK, what))
+            findings.append(Finding(OK, "fits_the_store", what))
     return findings
+
+
+def _gpu_finding(what: str, fits: bool, has_store: bool, store_arm: bool) -> Finding:
+    if not fits and not has_store:
+        return Finding(
+            WARNING,
+            "beyond_the_gpu",
+            what,
+            "Send less (--requests), or read the hit rate before the TTFT.",
+            "It cannot fit: the oldest prompts are gone before they are sent again; later rounds are partly cold.",
+        )
+    if fits and has_store and not store_arm:
+        return Finding(
+            WARNING,
+            "all_on_the_gpu",
+            what,
+            "Use --arms cold gpu_hit store_hit, or a working set beyond the GPU cache.",
+            "Round 2 can only measure the GPU's prefix cache, never the store: all of it stays on the GPU.",
+        )
+    return Finding(OK, "working_set", what)
 
 
 def limit_findings(canary: dict[str, Any], kv_bytes_per_token: int | None, link_gb_per_s: float | None) -> list[Finding]:
@@ -156,19 +131,24 @@ def limit_findings(canary: dict[str, Any], kv_bytes_per_token: int | None, link_
     need = rate * kv_bytes_per_token / 1e9
     what = f"break-even of loading KV against computing it: about {need:.2g} GB/s (estimate: {rate:,.0f} tokens/s by one canary)"
     if link_gb_per_s is None:
-        return [Finding(NOTE, what, todo="Give `link_gb_per_s` in the deployment file to have it compared with the link.")]
+        return [
+            Finding(NOTE, "break_even", what, "Give `link_gb_per_s` in the deployment file to have it compared with the link.")
+        ]
     if link_gb_per_s <= need:
         return [
             Finding(
                 WARNING,
+                "link_too_slow",
                 f"{what}; the link carries {link_gb_per_s:g} GB/s",
-                "A hit from the store will be slower than computing anew.",
                 "Use RDMA or a faster link, or quantised KV.",
+                "A hit from the store will be slower than computing anew.",
             )
         ]
     return [
         Finding(
-            OK, f"{what}; the link carries {link_gb_per_s:g} GB/s: a full hit cuts TTFT by {1 - need / link_gb_per_s:.0%} at best"
+            OK,
+            "break_even",
+            f"{what}; the link carries {link_gb_per_s:g} GB/s: a full hit cuts TTFT by {1 - need / link_gb_per_s:.0%} at best",
         )
     ]
 
@@ -195,9 +175,10 @@ def _dead_cache(canary: dict[str, Any], tier: str, named: bool) -> Finding:
         what = f"the engine looks for KV below {tier}, and nothing there knew the canary: a dead cache, unless it only hands KV over.{slow}"
     return Finding(
         ERROR if named else WARNING,
+        "dead_cache",
         what,
-        "The server looks healthy, and every hit there will be a miss.",
         "Check the keys of its config (python -m analysis.check_configs), its log (LMCache: degraded mode), and the master's key count.",
+        "The server looks healthy, and every hit there will be a miss.",
     )
 
 
@@ -209,24 +190,32 @@ def after_reset(canary: dict[str, Any], tier: str, has_lower_tier: bool, looks_l
         return [
             Finding(
                 ERROR,
+                "reset_resets_nothing",
                 f"the gpu cache was emptied and still served {gpu:.0f} of a canary's {prompt} tokens ({by})",
-                "The reset answers success and resets nothing: a store_hit arm would measure the GPU cache.",
                 "Restart the engine between arms, or leave store arms out.",
+                "The reset answers success and resets nothing: a store_hit arm would measure the GPU cache.",
             )
         ]
     if gpu + below > 0 and (has_lower_tier or looks_lower):
         return [
-            Finding(OK, f"the {tier} cache can be emptied; a tier below it answers: {gpu + below:.0f} of {prompt} tokens ({by})")
+            Finding(
+                OK,
+                "tier_below",
+                f"the {tier} cache can be emptied; a tier below it answers: {gpu + below:.0f} of {prompt} tokens ({by})",
+            )
         ]
     if gpu + below > 0:
         return [
             Finding(
                 WARNING,
+                "still_cached",
                 f"after all `caches` actions {gpu + below:.0f} tokens of a canary were still served from a cache ({by})",
-                "These actions do not make a warm prompt cold; a fresh nonce still does.",
                 "See which tier is left, and add an action for it.",
+                "These actions do not make a warm prompt cold; a fresh nonce still does.",
             )
         ]
     if (has_lower_tier or looks_lower) and counted:
         return [_dead_cache(canary, tier, has_lower_tier)]
-    return [Finding(OK, f"the {tier} cache can be emptied: a stored canary was computed anew afterwards ({by})")]
+    return [
+        Finding(OK, "can_be_emptied", f"the {tier} cache can be emptied: a stored canary was computed anew afterwards ({by})")
+    ]

@@ -8,35 +8,20 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from locust_kvcache.contract.deployment import Deployment
+from locust_kvcache.contract.tier_capacity import tier_capacities
 from locust_kvcache.loadgen.options.run_options import Options
-from locust_kvcache.loadgen.server.findings import gpu_capacity_tokens, total
 from locust_kvcache.loadgen.server.metrics_pages import scrape
 from locust_kvcache.loadgen.studies.study import CLOSED, Stage
 from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.working_set import filling, sweep_sizes
 
 log = logging.getLogger("kvcache")
-TIERS = ("gpu", "cpu", "store")
-
-
-def tier_capacities(deployment: Deployment, kv_bytes_per_token: int | None) -> dict[str, float]:
-    """Tokens that each tier holds: the deployment file's `capacity`, else what the metrics pages report."""
-    rows = scrape(deployment.metrics)
-    reported = gpu_capacity_tokens(rows)
-    gpu = deployment.capacity.get("gpu_tokens") or next((reported[r] for r in ("prefiller", "server") if r in reported), None)
-    store_bytes = deployment.capacity.get("store_gb", 0) * 1e9 or total(rows, "master_total_capacity_bytes")
-    cpu_bytes = deployment.capacity.get("cpu_gb", 0) * 1e9
-    found = {"gpu": float(gpu) if gpu else None}
-    for tier, held in (("cpu", cpu_bytes), ("store", store_bytes)):
-        found[tier] = held / kv_bytes_per_token if held and kv_bytes_per_token else None
-    return {tier: tokens for tier in TIERS if (tokens := found[tier])}
 
 
 def sweep_working_set(stage: Stage, options: Options, scenarios: list[Scenario]) -> list[Path]:
     """From the smallest size up; what a smaller size left behind is the least recently used."""
     deployment, info, _ = stage.look(options, scenarios)
-    capacities = tier_capacities(deployment, info.kv_bytes_per_token if info else None)
+    capacities = tier_capacities(scrape(deployment.metrics), info.kv_bytes_per_token if info else None, deployment.capacity)
     sizes = options.study.working_set or sweep_sizes(capacities)
     log.info(
         "working sets of %s tokens; tiers hold %s",

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from locust_kvcache.analysis.cache import ideal_caches as cache_efficiency
-from locust_kvcache.analysis.cache.ideal_caches import ENDLESS, capacities, chains, lru_tokens, over_time
+from locust_kvcache.analysis.cache.ideal_caches import ENDLESS, chains, lru_tokens, over_time
 from locust_kvcache.analysis.tables.ideal_cache_tables import ideal_table, rate_points, why_no_tiers
 from tests.analysis.test_emulator_truth import BLOCK, Truth, run
 
@@ -55,30 +55,6 @@ def test_the_last_token_is_never_served() -> None:
 def test_order_is_that_of_time_not_of_the_file() -> None:
     records = frame([{"started_at_s": 5.0}, {**SHARES_20, "started_at_s": 1.0}])
     assert lru_tokens(records, chains(records, 10), 1000, 10)["ideal_tokens"].to_dict() == {1: 0, 0: 20}
-
-
-def test_sizes_come_from_the_servers_before_the_file() -> None:
-    config = 'vllm:cache_config_info{block_size="16",engine="0",num_gpu_blocks="100"}'
-    scrapes = [
-        {"role": "prefiller", "samples": {config: 1.0}},
-        {"role": "decoder", "samples": {config.replace("100", "7"): 1.0}},
-        {"role": "store", "samples": {"master_total_capacity_bytes": 5e6}},
-    ]
-    assert capacities(scrapes, 1000.0, {"gpu_tokens": 9, "cpu_gb": 0.002, "store_gb": 1}) == {
-        "gpu": 1600,
-        "cpu": 2000,
-        "store": 5000,
-    }
-    off = config.replace("engine", 'enable_prefix_caching="False",engine')
-    assert (
-        capacities([{"role": "server", "samples": {off: 1.0}}], None, {"gpu_tokens": 9}) == {}
-    )  # it keeps nothing between requests
-    info = 'vllm:cache_config_info{{block_size="16",engine="{}",num_gpu_blocks="10"}}'
-    two = {"role": "server", "url": "u", "samples": {info.format(engine): 1.0 for engine in (0, 1)}}
-    assert capacities([two, two], None, {}) == {
-        "gpu": 320
-    }  # replicas hold together what they hold; a page seen twice is one page
-    assert capacities([], None, {"gpu_tokens": 9, "store_gb": 1}) == {"gpu": 9}  # without KV bytes per token GB are no tokens
 
 
 def test_over_time_and_its_table() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from locust_kvcache.loadgen.server.findings import after_reset, gpu_capacity_tokens, looks_below, no_hit
+from locust_kvcache.loadgen.server.findings import after_reset, looks_below, no_hit
 
 QUERIES = 'vllm:external_prefix_cache_queries_total{engine="0"}'
 
@@ -26,20 +26,20 @@ def test_a_connector_that_was_asked_is_meant_to_be_there(asked: float, looks: bo
 def test_a_dead_cache_that_the_deployment_file_does_not_name() -> None:
     """As LMCacheConnectorV1 with Mooncake's old keys: healthy, asked, never knows anything, 3 s more per lookup."""
     (finding,) = after_reset(canary(0, 0, ttft_ms=3500.0), "gpu", has_lower_tier=False, looks_lower=True)
-    assert finding.level == "warning"
-    assert "the engine looks for KV below gpu, and nothing there knew the canary: a dead cache" in finding.what
-    assert "over 3 s, as in LMCache's degraded mode" in finding.what
+    assert finding.severity == "warning"
+    assert "the engine looks for KV below gpu, and nothing there knew the canary: a dead cache" in finding.text
+    assert "over 3 s, as in LMCache's degraded mode" in finding.text
     (finding,) = after_reset(canary(0, 0), "gpu", has_lower_tier=True)
-    assert finding.level == "error"
+    assert finding.severity == "error"
     (finding,) = after_reset(canary(0, 0), "gpu", has_lower_tier=False)
-    assert finding.level == "ok"
+    assert finding.severity == "ok"
 
 
 def test_a_tier_below_that_answers_is_fine_whether_named_or_only_seen() -> None:
     for named, seen in ((True, False), (False, True)):
         (finding,) = after_reset(canary(0, 784), "gpu", named, seen)
-        assert finding.level == "ok"
-        assert "a tier below it answers: 784 of 800 tokens" in finding.what
+        assert finding.severity == "ok"
+        assert "a tier below it answers: 784 of 800 tokens" in finding.text
 
 
 @pytest.mark.parametrize(
@@ -56,14 +56,3 @@ def test_a_prompt_that_hit_nothing_the_second_time(engines: int, caching: str, w
     rows = [{"role": "server", "samples": {info.format(caching, engine): 1.0 for engine in range(engines)}},
             {"role": "decoder", "samples": {info.format("True", 7): 1.0}}]  # fmt: skip
     assert why in no_hit(rows)
-
-
-def test_the_caches_of_all_engines_of_a_role_count() -> None:
-    """Two replicas on the server's page, a page of its own for each of two prefillers, one without a cache to name."""
-    info = 'vllm:cache_config_info{{block_size="16",engine="{}",num_gpu_blocks="{}"}}'
-    server = {"role": "server", "samples": {info.format(engine, 1000): 1.0 for engine in (0, 1)}}
-    prefillers = [{"role": "prefiller", "samples": {info.format(0, blocks): 1.0}} for blocks in (100, 200)]
-    assert gpu_capacity_tokens([server, *prefillers, {"role": "decoder", "samples": {"x": 1.0}}]) == {
-        "server": 32_000,
-        "prefiller": 4_800,
-    }
