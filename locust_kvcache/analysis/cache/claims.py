@@ -1,0 +1,211 @@
+"""What was seen of a scenario's rounds comes in, what may be said of them goes out: the one place where evidence decides the words.
+
+May the difference between rounds be credited to the cache, may it be compared at all, are targets judged, what does a headline say
+first, how are the later rounds called, with which cause does a gate end? Tables, headline, targets and the gate ask here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from locust_kvcache.analysis.basics.number_text import percent, plural, whole
+from locust_kvcache.contract import exit_codes
+from locust_kvcache.contract.exit_codes import Cause
+
+COLD, CONTROL, LATER = "cold", "control", "hit"
+FULL = 0.9  # of what the plan allows, less a block per request: below it a round was served less than planned
+LEAST = 0.1  # of the prompt tokens, or of what the plan allows: below it a round has hit nothing worth the name
+SEEN = 0.5  # of the prompt tokens that were sent: a server that counted fewer did not get this round's requests
+FEW_FAILURES = 0.1  # of a round's requests: above it those that are left are no sample of the round
+HIT, LESS, NOTHING, UNKNOWN, ELSEWHERE = "hit", "less than planned", "nothing", "unknown", "elsewhere"
+SERVED = (HIT, UNKNOWN, LESS, NOTHING, ELSEWHERE)  # from the best to the worst that can be said of a later round
+
+
+@dataclass(frozen=True)
+class RoundFacts:
+    """What was seen of one round. Tokens are sums over its successful requests; None is unknown."""
+
+    number: int
+    kind: str = COLD
+    planned: int = 0
+    recorded: int = 0
+    failed: int = 0
+    late: str = ""  # why the load generator's times are not valid; empty: it was in time
+    users: int | None = None
+    prompt_tokens: float | None = None
+    cached_tokens: float | None = None
+    allowed_tokens: float | None = None  # by the plan, in whole blocks of the cache
+    slack_tokens: float = 0.0  # a block per request
+    seen_share: float | None = None  # of the prompt tokens sent, what the servers' counters grew by; None without such counters
+
+    @property
+    def served(self) -> str:
+        """HIT, LESS, NOTHING, UNKNOWN or ELSEWHERE: by the share that was cached and by what the plan allowed."""
+        if self.seen_share is not None and self.seen_share < SEEN:
+            return ELSEWHERE
+        if self.cached_tokens is None or not self.prompt_tokens:
+            return UNKNOWN
+        if self.cached_tokens <= self.slack_tokens or self.cached_tokens < LEAST * self.prompt_tokens:
+            return NOTHING
+        if self.allowed_tokens is None or self.cached_tokens + self.slack_tokens >= FULL * self.allowed_tokens:
+            return HIT
+        return NOTHING if self.cached_tokens < LEAST * self.allowed_tokens else LESS
+
+    def served_text(self) -> str:
+        """0.0 % of the prompt tokens came from a cache, the plan allows 97.7 %."""
+        if self.served == ELSEWHERE:
+            return f"the servers counted {percent(self.seen_share)} of the prompt tokens that were sent"
+        if self.cached_tokens is None or not self.prompt_tokens:
+            return "nothing tells what was cached"
+        text = f"{percent(self.cached_tokens / self.prompt_tokens)} of the prompt tokens came from a cache"
+        return (
+            text
+            if self.allowed_tokens is None
+            else f"{text}, the plan allows {percent(self.allowed_tokens / self.prompt_tokens)}"
+        )
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How many requests may fail: a count, or a share of those planned."""
+
+    count: int = 0
+    share: float = 0.0
+
+    def allows(self, failed: int, planned: int) -> bool:
+        return failed <= max(self.count, int(self.share * planned))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.share:.2%}".replace(".00%", " %").replace("%", " %").replace("  ", " ") if self.share else whole(self.count)
+        )
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What may be said of one scenario.
+
+    `lead` is what a headline says first. `verdict` takes the place of better and worse (of every verdict where `valid` is false).
+    `why_not_judged` is empty where targets on hits are judged. `later` is how columns call the rounds after the first; `rounds` has
+    (number, HIT ..., text) of each of them.
+    """
+
+    scenario: str
+    cause: str  # name of the exit code's cause that a gate ends with; ok where nothing stands against it
+    lead: str = ""
+    valid: bool = True
+    credited: bool = True
+    verdict: str = ""
+    why_not_judged: str = ""
+    later: str = "hit"
+    control: int | None = None  # the round of fresh prompts that the cache's effect is judged against
+    rounds: tuple[tuple[int, str, str], ...] = ()
+    also: tuple[str, ...] = ()  # what weakens it beside the lead
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def decide(
+    scenario: str, rounds: Sequence[RoundFacts], complete: bool = True, limit: Limit = Limit(), closed: bool = True
+) -> Claim:
+    """The gravest of what stands against a scenario decides; the rest stands in `also`."""
+    later = [facts for facts in rounds if facts.kind == LATER]
+    control = next((facts.number for facts in rounds if facts.kind == CONTROL), None)
+    served = tuple((facts.number, facts.served, facts.served_text()) for facts in later)
+    shared: dict[str, Any] = {"scenario": scenario, "control": control, "rounds": served, "later": _later_name(later)}
+    found = [claim for claim in (
+        _late(rounds, shared), _incomplete(complete, shared), _failed(rounds, limit, shared), _unequal(rounds, closed, shared),
+        _not_served(later, shared),
+    ) if claim]  # fmt: skip
+    if not found:
+        return Claim(cause=exit_codes.OK.name, **shared)
+    first = found[0]
+    also = tuple(claim.lead for claim in found[1:])
+    return Claim(**{**_fields(first), "also": also, "valid": all(claim.valid for claim in found),
+                    "credited": all(claim.credited for claim in found)})  # fmt: skip
+
+
+def _fields(claim: Claim) -> dict[str, Any]:
+    return {name: getattr(claim, name) for name in Claim.__dataclass_fields__}
+
+
+def _against(cause: Cause, lead: str, why: str, shared: dict[str, Any], **more: Any) -> Claim:
+    return Claim(cause=cause.name, lead=lead, why_not_judged=why, credited=False, **{**shared, **more})
+
+
+def _late(rounds: Sequence[RoundFacts], shared: dict[str, Any]) -> Claim | None:
+    late = [f"round {facts.number}: {facts.late}" for facts in rounds if facts.late]
+    if not late:
+        return None
+    why = "not valid: the load generator was late"
+    return _against(exit_codes.CLIENT_LATE, f"{why} ({'; '.join(late)})", why, shared, valid=False, verdict="not valid")
+
+
+def _incomplete(complete: bool, shared: dict[str, Any]) -> Claim | None:
+    if complete:
+        return None
+    return _against(exit_codes.INCOMPLETE, "the run is incomplete", "the run is incomplete", shared)
+
+
+def _failed(rounds: Sequence[RoundFacts], limit: Limit, shared: dict[str, Any]) -> Claim | None:
+    """All rounds together against the limit; the round with the largest share decides whether the others may be compared with it."""
+    failed, planned = sum(facts.failed for facts in rounds), sum(facts.planned or facts.recorded for facts in rounds)
+    if limit.allows(failed, planned):
+        return None
+    worst = max(facts.failed / max(1, facts.recorded) for facts in rounds)
+    why = f"{failed:,} of {plural(planned, 'request')} failed (--max-failures: {limit})"
+    few = worst <= FEW_FAILURES
+    return _against(exit_codes.FAILURES, why, why, shared, valid=few, verdict="" if few else "not valid: failures")
+
+
+def _unequal(rounds: Sequence[RoundFacts], closed: bool, shared: dict[str, Any]) -> Claim | None:
+    users = {facts.number: facts.users for facts in rounds if facts.users is not None}
+    if not closed or len(set(users.values())) < 2:
+        return None
+    listed = ", ".join(f"{count} in round {number}" for number, count in users.items())
+    why = "the rounds are not comparable: they had different loads"
+    lead = f"{why} (users busy at once: {listed})"
+    return _against(exit_codes.NOT_COMPARABLE, lead, why, shared, valid=False, verdict="not comparable")
+
+
+def _not_served(later: Sequence[RoundFacts], shared: dict[str, Any]) -> Claim | None:
+    """By the worst of the later rounds, as their figures are pooled."""
+    if not later:
+        return None
+    worst = max(later, key=lambda facts: SERVED.index(facts.served))
+    name = _rounds_text([facts for facts in later if facts.served == worst.served])
+    text = worst.served_text()
+    if worst.served == UNKNOWN:
+        lead = "nothing shows that the cache did it (the server reports no cached tokens, and no counters tell)"
+        return _against(
+            exit_codes.NOTHING_JUDGED, lead, "nothing shows that the later rounds hit", shared, verdict="no sign of a hit"
+        )
+    if worst.served == NOTHING:
+        return _against(exit_codes.NOTHING_HIT, f"nothing hit in {name} ({text})", "nothing hit", shared, verdict="nothing hit")
+    if worst.served == LESS:
+        lead = f"{name} hit less than the plan allows ({text})"
+        return _against(exit_codes.NOTHING_HIT, lead, f"hit less than planned: {text}", shared, verdict="hit less than planned")
+    if worst.served == ELSEWHERE:
+        lead = f"{name} did not reach the servers ({text}): what answered was not their KV cache, but something before them"
+        return _against(
+            exit_codes.NOTHING_HIT, lead, "nothing hit: the servers did not get the requests", shared, verdict="nothing hit"
+        )
+    return None
+
+
+def _later_name(later: Sequence[RoundFacts]) -> str:
+    """hit, where every later round is one by evidence; else what they are by number."""
+    return "hit" if later and all(facts.served == HIT for facts in later) else _rounds_text(later)
+
+
+def _rounds_text(rounds: Sequence[RoundFacts]) -> str:
+    """round 2, rounds 2 to 4, rounds 2 and 4."""
+    numbers = [facts.number for facts in rounds]
+    if len(numbers) < 2:
+        return f"round {numbers[0]}" if numbers else "later rounds"
+    if numbers == list(range(numbers[0], numbers[-1] + 1)) and len(numbers) > 2:
+        return f"rounds {numbers[0]} to {numbers[-1]}"
+    return f"rounds {', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"

@@ -1,0 +1,93 @@
+"""Tables of a run come in, the RoundFacts that claims are decided by go out, one list per scenario."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from locust_kvcache.analysis.basics.plain_values import rows_of
+from locust_kvcache.analysis.cache.claims import COLD, LATER, SEEN, RoundFacts
+from locust_kvcache.analysis.servers.ttft_parts import CHUNK_TOKENS
+
+Row = dict[str, Any]
+Key = tuple[str, int]
+
+
+def round_kinds(entries: list[Row]) -> dict[Key, str]:
+    """cold, control or hit, by run.json; where it does not say: the first round of a scenario is cold, the others repeat it."""
+    return {
+        (str(entry.get("scenario")), int(entry["round"])): str(entry.get("kind") or kind_of(int(entry["round"])))
+        for entry in entries
+        if isinstance(entry.get("round"), int)
+    }
+
+
+def kind_of(number: int) -> str:
+    return COLD if number == 1 else LATER
+
+
+def unseen_rounds(counted: pd.DataFrame) -> set[Key]:
+    """Rounds of whose prompt tokens the servers' counters saw less than half: those counters say nothing of them."""
+    return {
+        (row["scenario"], row["round"]) for row in rows_of(counted) if row["seen_share"] is not None and row["seen_share"] < SEEN
+    }
+
+
+def idle_scenarios(counted: pd.DataFrame) -> set[str]:
+    """Scenarios in none of whose rounds the counters moved with the load: the page is another server's."""
+    unseen = unseen_rounds(counted)
+    seen = {row["scenario"] for row in rows_of(counted) if (row["scenario"], row["round"]) not in unseen}
+    return {scenario for scenario, _ in unseen} - seen
+
+
+def facts_of(
+    rounds: pd.DataFrame, verdicts: pd.DataFrame, account: pd.DataFrame, counted: pd.DataFrame, loads: pd.DataFrame,
+    kinds: dict[Key, str], block: int,
+) -> dict[str, list[RoundFacts]]:  # fmt: skip
+    """`rounds` holds the round table with `late` (why the client's times are not valid); `account` where the cached tokens went."""
+    judged, lost, seen, users = (_by_key(table) for table in (verdicts, account, counted, loads))
+    idle = idle_scenarios(counted)
+    found: dict[str, list[RoundFacts]] = {}
+    for row in rows_of(rounds):
+        key = (row["scenario"], row["round"])
+        share = None if key[0] in idle else seen.get(key, {}).get("seen_share")
+        facts = _facts(row, judged.get(key, {}), lost.get(key, {}), block)
+        known = users.get(key, {}).get("users")
+        facts = replace(
+            facts, kind=kinds.get(key, kind_of(key[1])), seen_share=share, users=None if known is None else int(known)
+        )
+        found.setdefault(key[0], []).append(facts)
+    return found
+
+
+def _by_key(table: pd.DataFrame) -> dict[Key, Row]:
+    return {(row["scenario"], row["round"]): row for row in rows_of(table)}
+
+
+def _facts(row: Row, verdict: Row, lost: Row, block: int) -> RoundFacts:
+    requests = row["succeeded"] or 0
+    counted = [verdict.get(name) for name in ("gpu_tokens", "below_tokens", "computed_tokens")]
+    prompt = sum(map(float, counted)) if None not in counted else verdict.get("prompt_tokens")  # type: ignore[arg-type]
+    return RoundFacts(
+        number=row["round"],
+        planned=int(row["planned_requests"] or 0),
+        recorded=int(row["requests"]),
+        failed=int(row["failed"]),
+        late=str(row.get("late") or ""),
+        prompt_tokens=prompt,
+        cached_tokens=verdict.get("cached_tokens"),
+        allowed_tokens=_allowed(verdict, lost, requests, block),
+        slack_tokens=float(block * requests),
+    )
+
+
+def _allowed(verdict: Row, lost: Row, requests: int, block: int) -> float | None:
+    """What the plan allows, less what the cache's own blocks leave out: as accounted for, else up to a chunk below the GPU."""
+    allowed = verdict.get("allowed_tokens")
+    if allowed is None:
+        return None
+    below = (verdict.get("below_tokens") or 0) > 0
+    coarse = lost.get("lost_granularity") or (max(0, CHUNK_TOKENS - block) * requests if below else 0)
+    return max(0.0, float(allowed) - float(coarse))

@@ -1,0 +1,93 @@
+"""When requests were in flight comes in, the time in which all users were busy and the rate in it go out; and at what load a round ran.
+
+A round's own rate holds its ramp, its tail and its slowest request; the rate while all users were busy does not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from locust_kvcache.analysis.basics.plain_values import rows_of
+from locust_kvcache.analysis.stats.intervals import CONFIDENCE, Floats
+
+BLOCKS = 10  # of the busy time; their mean has Student's interval (batch means)
+MIN_BUSY_REQUESTS = 20
+PLATEAU = 0.6  # share of a round's time with requests in flight that was spent at its highest level: then that level was its load
+COLUMNS = ["scenario", "round", "in_flight_max", "at_max_share", "busy_s", "busy_requests", "busy_requests_per_s",
+           "busy_requests_per_s_low", "busy_requests_per_s_high"]  # fmt: skip
+
+
+def busy_table(records: pd.DataFrame) -> pd.DataFrame:
+    """COLUMNS per scenario and round.
+
+    All users are busy from the first moment to the last at which as many requests were in flight as ever in that round. A request counts
+    by the share of its own time that lies in there, so that nothing depends on where the ends fall. Workers' wall clocks are compared
+    here, as corrected by the load: the ends of a busy time move by their offset, a rate over many requests hardly.
+    """
+    rows: list[tuple[Any, ...]] = []
+    usable = records[records["ok"] & records["started_at_s"].notna() & records["e2e_ms"].gt(0)]
+    key: Any
+    for key, group in usable.groupby(["scenario", "round"], observed=True, sort=False):
+        start = group["started_at_s"].to_numpy(dtype="float64")
+        start = start - start.min()
+        end = start + group["e2e_ms"].to_numpy(dtype="float64") / 1000
+        rows.append((str(key[0]), int(key[1]), *_busy(start, end)))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _busy(start: Floats, end: Floats) -> tuple[Any, ...]:
+    at, level = in_flight(start, end)
+    lasted = np.diff(at)
+    highest = int(level.max())
+    full = np.flatnonzero(level[:-1] == highest)
+    some = lasted[level[:-1] > 0].sum()
+    share = float(lasted[full].sum() / some) if some > 0 else None
+    first, last = float(at[full[0]]), float(at[full[-1] + 1])
+    rates = block_rates(start, end, first, last)
+    count = float(rates.sum() * (last - first) / BLOCKS)
+    if count < MIN_BUSY_REQUESTS or len(start) < 3 * highest:  # users that never took a second request were not kept busy
+        return highest, share, last - first, count, None, None, None
+    mean, low, high = _batch_means(rates)
+    return highest, share, last - first, count, mean, low, high
+
+
+def in_flight(start: Floats, end: Floats) -> tuple[Floats, np.ndarray]:
+    """(times, requests in flight from that time on), in order; an end comes before a start at the same moment."""
+    at = np.concatenate([start, end])
+    step = np.concatenate([np.ones(len(start), dtype=int), -np.ones(len(end), dtype=int)])
+    order = np.lexsort((step, at))
+    return at[order], np.cumsum(step[order])
+
+
+def block_rates(start: Floats, end: Floats, first: float, last: float) -> Floats:
+    """Requests per second in each of BLOCKS equal parts of [first, last]; each request spread evenly over its own time."""
+    edges = np.linspace(first, last, BLOCKS + 1)
+    inside = np.minimum(end[:, None], edges[None, 1:]) - np.maximum(start[:, None], edges[None, :-1])
+    width = (last - first) / BLOCKS
+    rates: Floats = (np.clip(inside, 0.0, None) / (end - start)[:, None]).sum(axis=0) / width if width > 0 else np.zeros(BLOCKS)
+    return rates
+
+
+def _batch_means(rates: Floats) -> tuple[float, float, float]:
+    mean, half = float(rates.mean()), float(stats.t.ppf(0.5 + CONFIDENCE / 2, BLOCKS - 1) * rates.std(ddof=1) / np.sqrt(BLOCKS))
+    return mean, max(0.0, mean - half), mean + half
+
+
+def loads(busy: pd.DataFrame, rounds: list[dict[str, Any]]) -> pd.DataFrame:
+    """scenario, round, users: how many users a round had; missing where nothing tells.
+
+    By run.json where it says so per round; else the most requests in flight, where that level was held for most of the round.
+    """
+    told = {(entry.get("scenario"), entry.get("round")): entry.get("users") for entry in rounds}
+    rows = []
+    for row in rows_of(busy):
+        users = told.get((row["scenario"], row["round"]))
+        if not isinstance(users, int):
+            held = row["at_max_share"] is not None and row["at_max_share"] >= PLATEAU
+            users = int(row["in_flight_max"]) if held else None
+        rows.append((row["scenario"], row["round"], users))
+    return pd.DataFrame(rows, columns=["scenario", "round", "users"]).astype({"users": "Int64"})

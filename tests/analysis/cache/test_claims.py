@@ -1,0 +1,139 @@
+"""Evidence decides the words: for each thing that stands against a scenario, what is said first, and what is not said at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from locust_kvcache.analysis.cache.claims import COLD, CONTROL, LATER, Claim, Limit, RoundFacts, decide
+
+PROMPT, ALLOWED, SLACK = 100_000.0, 97_700.0, 16.0 * 24
+
+
+def a_round(number: int, cached: float | None = 0.0, **more: Any) -> RoundFacts:
+    facts: dict[str, Any] = {
+        "kind": COLD if number == 1 else LATER, "planned": 24, "recorded": 24, "prompt_tokens": PROMPT, "cached_tokens": cached,
+        "allowed_tokens": 0.0 if number == 1 else ALLOWED, "slack_tokens": SLACK,
+    }  # fmt: skip
+    return RoundFacts(number, **{**facts, **more})
+
+
+def claim(*rounds: RoundFacts, **more: Any) -> Claim:
+    return decide("s", rounds, **more)
+
+
+def test_a_hit_by_evidence_is_credited_to_the_cache() -> None:
+    found = claim(a_round(1), a_round(2, ALLOWED))
+    assert (found.cause, found.lead, found.later) == ("ok", "", "hit")
+    assert found.credited
+    assert found.valid
+    assert found.why_not_judged == ""
+
+
+def test_nothing_hit_is_said_first_and_no_column_is_called_hit() -> None:
+    found = claim(a_round(1), a_round(2, 0.0))
+    assert found.lead == "nothing hit in round 2 (0.0 % of the prompt tokens came from a cache, the plan allows 97.7 %)"
+    assert (found.cause, found.later, found.why_not_judged, found.verdict) == (
+        "nothing hit",
+        "round 2",
+        "nothing hit",
+        "nothing hit",
+    )
+    assert not found.credited
+    assert found.valid
+
+
+@pytest.mark.parametrize(
+    ("cached", "allowed", "served"),
+    [
+        (3_400.0, ALLOWED, "nothing"),  # 3.4 % cached is no hit
+        (3_400.0, 3_400.0, "nothing"),  # nor is it one where the plan allows no more
+        (384.0, ALLOWED, "nothing"),  # a block for each of the 24 requests
+        (40_000.0, ALLOWED, "less than planned"),
+        (87_545.0, ALLOWED, "less than planned"),  # 90 % of 97,700 are 87,930, less 384
+        (87_546.0, ALLOWED, "hit"),
+        (50_000.0, 50_000.0, "hit"),
+        (50_000.0, None, "hit"),
+        (None, ALLOWED, "unknown"),
+    ],
+)
+def test_a_round_is_named_by_the_share_cached_and_by_what_the_plan_allows(
+    cached: float | None, allowed: float | None, served: str
+) -> None:
+    assert a_round(2, cached, allowed_tokens=allowed).served == served
+
+
+def test_the_worst_of_the_later_rounds_decides() -> None:
+    found = claim(a_round(1), a_round(2, ALLOWED), a_round(3, 0.0), a_round(4, 0.0))
+    assert found.lead.startswith("nothing hit in rounds 3 and 4")
+    assert found.later == "rounds 2 to 4"
+    assert [served for _, served, _ in found.rounds] == ["hit", "nothing", "nothing"]
+
+
+def test_less_than_planned_fails_a_gate_as_nothing_hit_does() -> None:
+    found = claim(a_round(1), a_round(2, 40_000.0))
+    assert found.cause == "nothing hit"
+    assert found.why_not_judged.startswith("hit less than planned: 40.0 %")
+
+
+def test_without_evidence_nothing_shows_that_the_cache_did_it() -> None:
+    found = claim(a_round(1, None), a_round(2, None))
+    assert found.lead.startswith("nothing shows that the cache did it")
+    assert (found.cause, found.credited, found.later) == ("nothing could be judged", False, "round 2")
+
+
+def test_a_round_that_never_reached_the_servers_is_not_their_caches() -> None:
+    found = claim(a_round(1, seen_share=1.0), a_round(2, ALLOWED, seen_share=0.02))
+    assert found.lead.startswith(
+        "round 2 did not reach the servers (the servers counted 2.0 % of the prompt tokens that were sent)"
+    )
+    assert found.cause == "nothing hit"
+
+
+def test_a_late_load_generator_is_the_gravest_and_the_rest_is_said_beside_it() -> None:
+    found = claim(a_round(1), a_round(2, 0.0, late="lag P90 162.8 ms, 941 % of the median TTFT"))
+    assert found.lead == "not valid: the load generator was late (round 2: lag P90 162.8 ms, 941 % of the median TTFT)"
+    assert (found.cause, found.valid, found.verdict) == ("load generator late", False, "not valid")
+    assert found.also[0].startswith("nothing hit in round 2")
+
+
+@pytest.mark.parametrize(("failed", "limit", "cause"), [(0, Limit(), "ok"), (1, Limit(), "failures"), (1, Limit(count=1), "ok"),
+                                                       (1, Limit(share=0.03), "ok"), (2, Limit(share=0.03), "failures")])  # fmt: skip
+def test_failures_beyond_the_limit(failed: int, limit: Limit, cause: str) -> None:
+    """3 % of the 48 planned requests are one."""
+    found = claim(a_round(1), a_round(2, ALLOWED, failed=failed), limit=limit)
+    assert found.cause == cause
+    assert found.valid  # 2 of 24 are few
+
+
+def test_most_failed() -> None:
+    found = claim(a_round(1), a_round(2, ALLOWED, failed=18))
+    assert found.lead == "18 of 48 requests failed (--max-failures: 0)"
+    assert not found.valid
+    assert found.why_not_judged == found.lead
+
+
+def test_rounds_at_different_loads_are_not_comparable() -> None:
+    found = claim(a_round(1, users=6), a_round(2, ALLOWED, users=3))
+    assert found.lead == (
+        "the rounds are not comparable: they had different loads (users busy at once: 6 in round 1, 3 in round 2)"
+    )
+    assert (found.cause, found.valid, found.verdict) == ("not comparable", False, "not comparable")
+    assert claim(a_round(1, users=6), a_round(2, ALLOWED, users=None)).cause == "ok"
+    assert claim(a_round(1, users=6), a_round(2, ALLOWED, users=3), closed=False).cause == "ok"
+
+
+def test_an_incomplete_run_is_not_judged() -> None:
+    found = claim(a_round(1), a_round(2, ALLOWED), complete=False)
+    assert (found.cause, found.why_not_judged) == ("incomplete", "the run is incomplete")
+
+
+def test_a_control_round_is_no_later_round() -> None:
+    found = claim(a_round(1), a_round(2, 0.0, kind=CONTROL), a_round(3, ALLOWED))
+    assert (found.control, found.cause, found.later) == (2, "ok", "hit")
+
+
+def test_one_round_claims_nothing() -> None:
+    found = claim(a_round(1))
+    assert (found.cause, found.rounds, found.later) == ("ok", (), "later rounds")

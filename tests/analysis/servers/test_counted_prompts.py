@@ -1,0 +1,37 @@
+"""A metrics page that does not move with the load: another server's, or a gateway that answered by itself."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from locust_kvcache.analysis.cache.round_facts import idle_scenarios, unseen_rounds
+from locust_kvcache.analysis.servers.counted_prompts import counted_prompts
+
+
+def changed(*deltas: tuple[int, str, str, float]) -> pd.DataFrame:
+    rows = [("s", number, role, "http://x/metrics", metric, "", delta) for number, role, metric, delta in deltas]
+    return pd.DataFrame(rows, columns=["scenario", "round", "role", "url", "metric", "labels", "delta"])
+
+
+ROUNDS = pd.DataFrame({"scenario": ["s", "s"], "round": [1, 2], "prompt_tokens": [1000.0, 1000.0]})
+PROMPTS = "vllm:prompt_tokens_total"
+
+
+def test_a_gateway_that_answers_by_itself_is_seen_by_counters_that_stand_still() -> None:
+    counted = counted_prompts(changed((1, "server", PROMPTS, 1000.0), (2, "server", PROMPTS, 0.0)), ROUNDS)
+    assert counted["seen_share"].tolist() == [1.0, 0.0]
+    assert unseen_rounds(counted) == {("s", 2)}
+    assert idle_scenarios(counted) == set()
+
+
+def test_a_page_that_never_moves_is_another_servers() -> None:
+    counted = counted_prompts(changed((1, "server", PROMPTS, 12.0), (2, "server", PROMPTS, 0.0)), ROUNDS)
+    assert idle_scenarios(counted) == {"s"}
+
+
+def test_the_prefiller_meets_every_prompt_and_other_counters_say_nothing() -> None:
+    both = changed((1, "decoder", PROMPTS, 0.0), (1, "prefiller", PROMPTS, 900.0), (2, "server", "vllm:preemptions_total", 0.0))
+    counted = counted_prompts(both, ROUNDS)
+    assert counted["round"].tolist() == [1]
+    assert counted["seen_share"].iloc[0] == pytest.approx(0.9)
