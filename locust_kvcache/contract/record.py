@@ -101,6 +101,7 @@ class Record:
     clock: str = "process"  # kernel | process: who stamped the chunks
     loop_lag_ms: float | None = None  # worst event-loop delay of the worker while this request was open
     client_limited: bool | None = None  # that delay could have moved this record's times (client_was_limited)
+    round_kind: str | None = None  # cold | control | hit (contract/round_kinds.py); None in records of before
     format: int = RECORD_FORMAT
 
     def to_json(self) -> str:

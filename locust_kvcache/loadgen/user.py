@@ -73,6 +73,7 @@ def make_record(agent: Agent, work: Assignment, turn: Turn, outcome: StreamOutco
         clock=clock,
         loop_lag_ms=loop_lag_ms,
         client_limited=client_was_limited(clock, loop_lag_ms, timing.ttft_ms, timing.icl_p50_ms),
+        round_kind=work.round.kind,
     )
 
 

@@ -18,7 +18,7 @@ import pyarrow.json as pa_json  # type: ignore[import-untyped]
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.contract.record import FIELDS, OK, RECORD_FORMAT, STATUSES
 
-TEXTS = ("run_id", "deployment", "model", "scenario", "worker", "status", "error", "finish_reason", "clock")
+TEXTS = ("run_id", "deployment", "model", "scenario", "worker", "status", "error", "finish_reason", "clock", "round_kind")
 CONSTANT = ("deployment", "model")  # run.json has them; a million copies would fill the memory
 KEYS = ("round", "request_index", "session_id", "turn")
 COLUMNS = tuple(name for name in FIELDS if name not in CONSTANT)

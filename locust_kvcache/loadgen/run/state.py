@@ -11,6 +11,7 @@ from locust.env import Environment
 
 from locust_kvcache.contract.deployment import Deployment, ModelInfo
 from locust_kvcache.contract.record import LOST, OK, Record
+from locust_kvcache.contract.round_kinds import COLD, HIT
 from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.loadgen.protocol.client_certificate import limits_of_round
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
@@ -177,6 +178,7 @@ class Run:
         self._current = {
             "scenario": scenario,
             "round": number,
+            "kind": COLD if number == 1 else HIT,
             "planned_requests": self.config.scenario(scenario).requests,
             "records": 0,
             "wall_s": None,
@@ -233,6 +235,7 @@ class Run:
                 error=f"worker {worker} was lost; it may have sent this request",
                 planned_prompt_tokens=turn.prompt_tokens,
                 shares_prefix_with=turn.shares_prefix_with,
+                round_kind=COLD if number == 1 else HIT,
             )
             self.collector.add_lost(record)
         self.lost_requests += len(turns)

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
+from locust_kvcache.contract.round_kinds import COLD, HIT
 from locust_kvcache.loadgen.client.request_bodies import PreparedRequests
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
 from locust_kvcache.workload.plan import Session
@@ -37,6 +38,10 @@ class Round:
     worst_late_ms: float = 0.0
     starved_since_s: float | None = None
     starved_s: float = 0.0  # users were free, and the master's release was on its way
+
+    @property
+    def kind(self) -> str:
+        return COLD if self.number == 1 else HIT
 
     def add(self, sessions: list[int]) -> None:
         self.dealt = deque(sorted([*self.dealt, *sessions]))  # plan order, which is the order in which they are due
