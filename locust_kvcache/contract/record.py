@@ -16,6 +16,7 @@ from typing import NamedTuple
 RECORD_FORMAT = 1
 OK = "ok"
 LOST = "lost"
+INTERNAL_ERROR = "internal_error"
 STATUSES = {
     OK: "the stream was whole: output, a finish_reason, ended by its own framing",
     "refused": "the connection was refused",
@@ -25,12 +26,14 @@ STATUSES = {
     "reset": "the connection closed or broke before the response",
     "http_error": "an HTTP status other than 200",
     "stream_error": "an error object inside the stream",
+    "aborted": "the server ended the answer itself: finish_reason abort, error, or an unknown one before all tokens asked for came",
     "cut": "the stream ended before its finish_reason or its framing's end",
     "no_output": "a complete response without any generated output",
     "too_large": "more bytes in one response than a worker may keep",
     "malformed": "not HTTP, or not JSON in an event",
     "skipped": "not sent: an earlier turn whose answer it carries failed",
     "stopped": "the test was stopped while the request was open",
+    INTERNAL_ERROR: "an exception in the load generator or in a user's code; the log has its traceback",
     LOST: "the worker that had it was lost; whether it was sent is unknown",
 }
 
@@ -57,6 +60,7 @@ class Timing:
     itl_p99_ms: float | None = None
     icl_p50_ms: float | None = None
     icl_p99_ms: float | None = None
+    clump_gap_ms: float | None = None  # chunks came in clumps: the median time between clumps; the TTFT where all came at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +85,11 @@ class Record:
     finish_reason: str | None = None
     planned_prompt_tokens: int | None = None
     prompt_tokens: int | None = None
+    planned_output_tokens: int | None = None  # what the request asked for
     output_tokens: int | None = None
     planned_cached_tokens: int | None = None
     reported_cached_tokens: int | None = None
+    usage_rejected: str | None = None  # which reported counts cannot be true, and so are null here (contract/usage.py)
     shares_prefix_with: int | None = None  # request_index of the first request that sends the same prefix
     connect_ms: float | None = None  # None: the connection was kept from an earlier request
     ttfb_ms: float | None = None
@@ -102,11 +108,15 @@ class Record:
     loop_lag_ms: float | None = None  # worst event-loop delay of the worker while this request was open
     client_limited: bool | None = None  # that delay could have moved this record's times (client_was_limited)
     round_kind: str | None = None  # cold | control | hit (contract/round_kinds.py); None in records of before
+    buffered: bool | None = None  # something between the model and here kept chunks back (was_buffered)
     format: int = RECORD_FORMAT
 
     def to_json(self) -> str:
-        """The record as one JSON line without the newline."""
-        return json.dumps({f: getattr(self, f) for f in FIELDS}, ensure_ascii=False, separators=(",", ":"))
+        """The record as one JSON line without the newline. ValueError if a number is NaN or infinite, which JSON cannot hold."""
+        line = json.dumps({f: getattr(self, f) for f in FIELDS}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return (
+            line if line.isascii() else line.encode("utf-8", "replace").decode()
+        )  # half a character of a server's text becomes ?
 
 
 FIELDS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(Record))
@@ -152,6 +162,26 @@ def client_was_limited(clock: str, loop_lag_ms: float | None, ttft_ms: float | N
     return loop_lag_ms > max(1.0, 0.05 * ttft_ms)
 
 
+TOGETHER_MS = 0.1  # chunks no further apart than this arrived together: no model writes 10,000 tokens/s into one stream
+CLUMP_CHUNKS = 4  # so many chunks per arrival, on average, are clumps
+LATE_SHARE = 0.25  # of the time between clumps; a loop that is later may have made them
+
+
+def time_between_clumps(ttft_ms: float, gaps_ms: Sequence[float], output_tokens: int | None) -> float | None:
+    """The median time between clumps where the chunks came in clumps of CLUMP_CHUNKS or more; the TTFT where all of a long answer came
+    at once; None where the chunks came one by one."""
+    apart = [gap for gap in gaps_ms if gap > TOGETHER_MS]
+    chunks = len(gaps_ms) + 1
+    if not apart:
+        return ttft_ms if max(chunks, output_tokens or 0) >= CLUMP_CHUNKS else None
+    return quantile(apart, 0.5) if chunks >= CLUMP_CHUNKS * (len(apart) + 1) else None
+
+
+def was_buffered(clump_gap_ms: float | None, loop_lag_ms: float | None) -> bool:
+    """Whether something on the way, a proxy mostly, kept chunks back. The worker's own delay makes clumps too: then it is no evidence."""
+    return clump_gap_ms is not None and (loop_lag_ms is None or loop_lag_ms <= LATE_SHARE * clump_gap_ms)
+
+
 def stream_timing(
     sent_at_s: float,
     first_byte_at_s: float | None,
@@ -162,7 +192,8 @@ def stream_timing(
     """All times of one request; `sent_at_s` and the chunks' stamps share one monotonic clock.
 
     TTFT ends at the first chunk with output, E2E at the last one (usage and [DONE] come later and are not in it).
-    The first chunk is taken to hold one token where nothing tells how many it held.
+    The first chunk is taken to hold one token where nothing tells how many it held. Chunks that came all together, or in clumps, say
+    nothing of the time between tokens: TPOT, ITL and ICL are None.
     """
 
     def since_sent_ms(at_s: float | None) -> float | None:
@@ -172,14 +203,21 @@ def stream_timing(
     if not chunks:
         return early
     ttft, e2e = (chunks[0].received_at_s - sent_at_s) * 1000, (chunks[-1].received_at_s - sent_at_s) * 1000
-    per_chunk = chunk_tokens(chunks, output_tokens)
     gaps = [(b.received_at_s - a.received_at_s) * 1000 for a, b in itertools.pairwise(chunks)]
-    itl = inter_token_ms(gaps, per_chunk[1:]) if per_chunk else []
-    return dataclasses.replace(
+    clumps = time_between_clumps(ttft, gaps, output_tokens)
+    whole = dataclasses.replace(
         early,
         ttft_ms=ttft,
         ttfvt_ms=since_sent_ms(next((chunk.received_at_s for chunk in chunks if chunk.visible), None)),
         e2e_ms=e2e,
+        clump_gap_ms=clumps,
+    )
+    if clumps is not None or all(gap <= TOGETHER_MS for gap in gaps):
+        return whole
+    per_chunk = chunk_tokens(chunks, output_tokens)
+    itl = inter_token_ms(gaps, per_chunk[1:]) if per_chunk else []
+    return dataclasses.replace(
+        whole,
         tpot_ms=tpot_ms(ttft, e2e, output_tokens, per_chunk[0] if per_chunk else 1) if output_tokens else None,
         itl_p50_ms=quantile(itl, 0.5) if itl else None,
         itl_p99_ms=quantile(itl, 0.99) if itl else None,

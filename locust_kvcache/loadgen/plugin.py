@@ -24,6 +24,7 @@ from locust_kvcache.loadgen.run.prepare import check_caches, find_deployment, lo
 from locust_kvcache.loadgen.web.kvcache_tab import attach as attach_tab
 from locust_kvcache.loadgen.web.prometheus import attach as attach_metrics
 from locust_kvcache.loadgen.worker.agent import Agent
+from locust_kvcache.loadgen.worker.record_hook import RecordHook
 
 
 def _refuse_bad_options(environment: Environment) -> None:
@@ -56,7 +57,7 @@ def _refused(step: Callable[[Environment], None], environment: Environment) -> N
 @events.init.add_listener
 def _on_init(environment: Environment, runner: Any, **_: Any) -> None:
     hooks: Any = environment.events
-    hooks.record_finished = EventHook()  # fired where the request ran, with environment and record
+    hooks.record_finished = RecordHook()  # fired where the request ran, with environment and record
     hooks.between_rounds = (
         EventHook()
     )  # fired on the master before each round but the first, with environment, scenario, next_round

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from locust_kvcache.contract.record import FIELDS, OutputChunk, Record, inter_token_ms, quantile, stream_timing, tpot_ms
+from locust_kvcache.contract.record import (
+    FIELDS,
+    OutputChunk,
+    Record,
+    inter_token_ms,
+    quantile,
+    stream_timing,
+    tpot_ms,
+    was_buffered,
+)
 
 
 def chunks(*at_s: float, tokens: int | None = None) -> list[OutputChunk]:
@@ -86,3 +95,43 @@ def test_a_record_is_one_json_line_with_every_field() -> None:
     assert tuple(parsed) == FIELDS
     assert parsed["ttft_ms"] is None
     assert parsed["error"] == record.error
+
+
+def test_chunks_that_came_all_at_once_say_nothing_of_the_time_between_tokens() -> None:
+    for stream in (
+        chunks(*[0.5] * 12),
+        chunks(*[0.5 + n * 2e-5 for n in range(12)]),
+        chunks(0.5),
+    ):  # a proxy, over segments, one chunk
+        timing = stream_timing(0.0, 0.5, 0.5, stream, output_tokens=12)
+        assert (timing.tpot_ms, timing.itl_p50_ms, timing.itl_p99_ms, timing.icl_p50_ms, timing.icl_p99_ms) == (None,) * 5
+        assert timing.clump_gap_ms == pytest.approx(500)
+        assert was_buffered(timing.clump_gap_ms, loop_lag_ms=2.0)
+
+
+def test_chunks_in_clumps_are_recognised() -> None:
+    clumps = chunks(*[at for at in (0.5, 0.7, 0.9) for _ in range(8)])
+    timing = stream_timing(0.0, 0.5, 0.5, clumps, output_tokens=24)
+    assert (timing.tpot_ms, timing.itl_p50_ms, timing.clump_gap_ms) == (None, None, pytest.approx(200))
+    assert was_buffered(timing.clump_gap_ms, None)
+    assert not was_buffered(timing.clump_gap_ms, loop_lag_ms=180)  # so late a loop makes clumps itself
+
+
+def test_several_tokens_in_each_chunk_are_no_clumps() -> None:
+    """Speculative decoding, or vLLM's --stream-interval: the model's steps are seen one by one."""
+    timing = stream_timing(0.0, 0.1, 0.1, [OutputChunk(0.1 * n, True, 4) for n in range(1, 9)], output_tokens=32)
+    assert timing.clump_gap_ms is None
+    assert timing.tpot_ms == pytest.approx(700 / 28)
+    pairs = stream_timing(0.0, 0.1, 0.1, chunks(0.1, 0.1, 0.2, 0.2, 0.3, 0.3), output_tokens=6)  # two to a segment happens
+    assert pairs.clump_gap_ms is None
+
+
+def test_a_record_with_half_a_character_or_a_line_separator_is_one_line_that_can_be_written() -> None:
+    line = Record("run", "d", "m", "s", 1, 0, 0, 1, "w", error="half \ud83d, \u2028 and \x85").to_json()
+    assert json.loads(line.encode())["error"] == "half ?, \u2028 and \x85"
+    assert "\n" not in line
+
+
+def test_a_record_never_holds_what_json_cannot() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        Record("run", "d", "m", "s", 1, 0, 0, 1, "w", ttft_ms=float("nan")).to_json()

@@ -5,6 +5,7 @@ Pieces can be fed while the stream runs, whenever their raw bytes have grown lar
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -12,38 +13,39 @@ from typing import Any
 import orjson
 
 from locust_kvcache.contract.record import OutputChunk
+from locust_kvcache.contract.usage import Counts, checked_counts, whole_count
+from locust_kvcache.loadgen.client.delta import output_of
 
-REASONING_FIELDS = ("reasoning", "reasoning_content")
 Segment = tuple[float, bytes]  # (receive stamp in monotonic seconds, bytes)
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def _output_of(choice: dict[str, Any]) -> tuple[str, bool]:
-    """(generated text of a choice, whether it is visible). Role-only and empty deltas give no text."""
-    delta = choice.get("delta")
-    if delta is None:
-        text = choice.get("text") or ""
-        return text, bool(text)
-    if content := delta.get("content"):
-        return content, True
-    for key in REASONING_FIELDS:
-        if delta.get(key):
-            return delta[key], False
-    arguments = [(call.get("function") or {}).get("arguments") or "" for call in delta.get("tool_calls") or ()]
-    return "".join(arguments), False
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
-def cached_tokens_of(event: dict[str, Any]) -> int | None:
-    """Cached prompt tokens as OpenAI-compatible servers report them: OpenAI/vLLM/SGLang, DeepSeek, llama.cpp; None if not reported."""
-    usage = event.get("usage") or {}
-    details = usage.get("prompt_tokens_details") or {}
+def reported_cached_tokens(event: dict[str, Any], usage: dict[str, Any]) -> Any:
+    """Cached prompt tokens as reported, unchecked: OpenAI/vLLM/SGLang, Moonshot, DeepSeek, llama.cpp; None if not reported."""
     for found in (
-        details.get("cached_tokens"),
+        _dict(usage.get("prompt_tokens_details")).get("cached_tokens"),
+        usage.get("cached_tokens"),
         usage.get("prompt_cache_hit_tokens"),
-        (event.get("timings") or {}).get("cache_n"),
+        _dict(event.get("timings")).get("cache_n"),
     ):
-        if isinstance(found, int):
+        if found is not None:
             return found
     return None
+
+
+def decoded(payload: bytes) -> Any:
+    """The JSON value of an event. ValueError if it is none; what only Python's own reader takes (NaN, half characters) is taken."""
+    try:
+        return orjson.loads(payload)
+    except ValueError:
+        try:
+            return json.loads(payload.decode("utf-8", "replace"))
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
 
 
 class ChunkLog:
@@ -68,53 +70,111 @@ class ChunkLog:
 
 
 class EventReader:
-    """Reads the events of one stream in order."""
+    """Reads the events of one stream in order. `counts` holds the checked token counts once the stream is over."""
 
     def __init__(self) -> None:
         self.log = ChunkLog()
         self.first_choice_at_s: float | None = None
-        self.prompt_tokens: int | None = None
-        self.output_tokens: int | None = None
-        self.cached_tokens: int | None = None
+        self.counts = Counts()
         self.finish_reason: str | None = None
+        self.finish_message = ""  # what the server said beside its finish_reason
         self.failure: tuple[str, str] | None = None  # (error class, what was wrong): the first one
-        self.reply = ""
+        self.unknown_field: str | None = None  # carried output, and is not known to
         self._texts: list[str] = []
+        self._reported: dict[str, Any] = {}  # token counts, unchecked
         self._rest = b""  # of a line that is not complete yet
         self._rest_at_s = 0.0
+        self._begun = False
+        self._held: list[bytes] = []  # data lines that are no JSON value by themselves
+        self._held_at_s = 0.0
+        self._is_error = False  # the event under way is named `error`
         self._total_tokens = 0
+
+    @property
+    def prompt_tokens(self) -> int | None:
+        return self.counts.prompt_tokens
+
+    @property
+    def output_tokens(self) -> int | None:
+        return self.counts.output_tokens
+
+    @property
+    def cached_tokens(self) -> int | None:
+        return self.counts.cached_tokens
+
+    @property
+    def reply(self) -> str:
+        """The visible text. Halves of a character that came in two chunks are joined; what stays broken becomes U+FFFD."""
+        text = "".join(self._texts)
+        if text.isascii():
+            return text
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
     def feed(self, segments: Iterable[Segment]) -> None:
         """Take the next pieces. A line is stamped by the piece that completed it; LF and CRLF both end one."""
-        for stamp_s, payload in self._lines(segments):
-            self._payload(stamp_s, payload, "malformed")
-        self.reply += "".join(self._texts)
-        self._texts.clear()
+        for stamp_s, line in self._lines(segments):
+            if line.startswith(b"data:"):
+                self._data(stamp_s, line[5:].strip())
+            elif not line or line == b"\r":
+                if self._held or self._is_error:
+                    self._end_of_event("malformed")
+            elif line.startswith(b"event:"):
+                self._is_error = line[6:].strip() == b"error"
+        self._texts = ["".join(self._texts)]
 
     def finish(self, complete: bool) -> None:
-        """The stream is over; what is left of an unfinished line is its last event, or the place where it was cut."""
-        if self._rest.startswith(b"data:"):
-            self._payload(self._rest_at_s, self._rest[5:].strip(), "malformed" if complete else "cut")
-            self.feed(())
+        """The stream is over: an unfinished line is its last event, or the place where it was cut; then the counts are checked."""
+        if_not_json = "malformed" if complete else "cut"
+        last = self._rest if self._begun else self._rest.removeprefix(BYTE_ORDER_MARK)
+        if last.startswith(b"data:"):
+            self._data(self._rest_at_s, last[5:].strip())
+        self._rest = b""
+        self._end_of_event(if_not_json)
+        said = self._reported
+        self.counts = checked_counts(said.get("prompt"), said.get("output"), said.get("cached"), len(self.log))
 
     def _lines(self, segments: Iterable[Segment]) -> Iterator[Segment]:
         for stamp_s, data in segments:
             lines = (self._rest + data).split(b"\n")
             self._rest, self._rest_at_s = lines.pop(), stamp_s
+            if lines and not self._begun:
+                self._begun = True
+                lines[0] = lines[0].removeprefix(BYTE_ORDER_MARK)
             for line in lines:
-                if line.startswith(b"data:"):
-                    yield stamp_s, line[5:].strip()
+                yield stamp_s, line
 
-    def _payload(self, stamp_s: float, payload: bytes, if_not_json: str) -> None:
+    def _data(self, stamp_s: float, payload: bytes) -> None:
+        """One data line: an event by itself as nearly always, else a part of one that an empty line ends."""
         if payload == b"[DONE]" or not payload:
             return
-        try:
-            event = orjson.loads(payload)
-        except ValueError:
-            self._fail(if_not_json, f"not JSON: {payload[:80]!r}")
+        if self._held:
+            self._held.append(payload)
+            self._held_at_s = stamp_s
             return
-        if isinstance(event, dict):
-            self._event(stamp_s, event)
+        try:
+            value = decoded(payload)
+        except ValueError:
+            self._held, self._held_at_s = [payload], stamp_s
+            return
+        self._value(stamp_s, value, payload)
+
+    def _end_of_event(self, if_not_json: str) -> None:
+        if self._held:
+            payload, self._held = b"\n".join(self._held), []
+            try:
+                self._value(self._held_at_s, decoded(payload), payload)
+            except ValueError:
+                if self._is_error:
+                    self._fail("stream_error", payload.decode("utf-8", "replace"))
+                else:
+                    self._fail(if_not_json, f"not JSON: {payload[:80]!r}")
+        self._is_error = False
+
+    def _value(self, stamp_s: float, value: Any, payload: bytes) -> None:
+        if isinstance(value, dict):
+            self._event(stamp_s, value)
+        elif self._is_error:
+            self._fail("stream_error", str(value))
         else:
             self._fail("malformed", f"expected a JSON object, got {payload[:80]!r}")
 
@@ -123,31 +183,42 @@ class EventReader:
             self.failure = (status, error)
 
     def _event(self, stamp_s: float, event: dict[str, Any]) -> None:
-        if event.get("error"):
-            error = event["error"]
+        if event.get("error") or event.get("object") == "error" or self._is_error:
+            error = event.get("error") or event
             self._fail("stream_error", str(error.get("message", error) if isinstance(error, dict) else error))
-        usage = event.get("usage") or {}
-        choices = event.get("choices") or ()
+        usage = _dict(event.get("usage"))
+        found = event.get("choices")
+        choices = [choice for choice in found if isinstance(choice, dict)] if isinstance(found, list) else []
         if choices and self.first_choice_at_s is None:
             self.first_choice_at_s = stamp_s
         for choice in choices:
-            self.finish_reason = choice.get("finish_reason") or self.finish_reason
-            text, visible = _output_of(choice)
-            if text:
-                self.log.add(stamp_s, visible, self._chunk_tokens(usage))
-                if visible:
-                    self._texts.append(text)
-        if usage:
-            self.prompt_tokens = usage.get("prompt_tokens", self.prompt_tokens)
-            self.output_tokens = usage.get("completion_tokens", self.output_tokens)
+            usage = usage or _dict(choice.get("usage"))
+            self._choice(stamp_s, choice, usage)
         if usage or "timings" in event:
-            cached = cached_tokens_of(event)
-            self.cached_tokens = self.cached_tokens if cached is None else cached
+            self._count(usage, reported_cached_tokens(event, usage))
+
+    def _choice(self, stamp_s: float, choice: dict[str, Any], usage: dict[str, Any]) -> None:
+        if reason := choice.get("finish_reason"):
+            said = _dict(reason)  # SGLang: {"type": "abort", "message": ...}
+            self.finish_reason = str(said.get("type", reason))
+            what = choice.get("error") or said
+            self.finish_message = str(what.get("message", "") if isinstance(what, dict) else what)
+        output = output_of(choice)
+        if output.carries:
+            self.log.add(stamp_s, bool(output.text), self._chunk_tokens(usage))
+            if output.text:
+                self._texts.append(output.text)
+            self.unknown_field = self.unknown_field or output.unknown_field
+
+    def _count(self, usage: dict[str, Any], cached: Any) -> None:
+        """Keep what was reported last; a count that is left out or null does not take an earlier one away."""
+        reported = {"prompt": usage.get("prompt_tokens"), "output": usage.get("completion_tokens"), "cached": cached}
+        self._reported |= {name: value for name, value in reported.items() if value is not None}
 
     def _chunk_tokens(self, usage: dict[str, Any]) -> int | None:
         """Tokens of this chunk where each chunk carries a running total (continuous usage)."""
-        total = usage.get("completion_tokens")
-        if not isinstance(total, int) or total <= self._total_tokens:
+        total = whole_count(usage.get("completion_tokens"))
+        if total is None or total <= self._total_tokens:
             return None
         tokens, self._total_tokens = total - self._total_tokens, total
         return tokens

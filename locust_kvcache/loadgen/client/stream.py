@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import gevent
 import httptools
 
+from locust_kvcache.contract.finish_reasons import was_given_up
 from locust_kvcache.contract.record import OutputChunk
 from locust_kvcache.loadgen.client.connection import MAX_RESPONSE_BYTES, Connection, Response, ResponseTooLarge
 from locust_kvcache.loadgen.client.sse import EventReader
@@ -19,8 +20,12 @@ class StreamStopped(gevent.GreenletExit):
 
 @dataclass
 class StreamOutcome:
-    """One request as it went. `status` is `ok` or an error class of locust_kvcache/contract/record.py."""
+    """One request as it went. `status` is `ok` or an error class of locust_kvcache/contract/record.py.
 
+    `asked_tokens`: the output tokens that the request asks for, where they are known.
+    """
+
+    asked_tokens: int | None = None
     status: str = "ok"
     error: str | None = None
     response: Response = field(default_factory=Response)
@@ -35,15 +40,16 @@ class StreamOutcome:
         return self.reader.reply
 
     def fail(self, status: str, error: str) -> None:
-        """The first failure is the cause; what follows from it is not reported."""
+        """The first failure is the cause; what follows from it is not reported. Half a character of a server's text becomes ?."""
         if self.status == "ok":
-            self.status, self.error = status, error[:500]
+            self.status, self.error = status, error[:500].encode("utf-8", "replace").decode()
 
 
 def parse_stream(outcome: StreamOutcome) -> None:
     """Fill the outcome from its response's segments, and judge whether the stream was whole.
 
-    Whole: a finish_reason came and the body ended by its own framing. `[DONE]` is optional, some servers never send it.
+    Whole: a finish_reason came that says that the model finished, and the body ended by its own framing. `[DONE]` is optional, some
+    servers never send it.
     """
     encoding = outcome.response.headers.get("content-encoding", "identity")
     if encoding != "identity":
@@ -56,12 +62,24 @@ def parse_stream(outcome: StreamOutcome) -> None:
     reader.finish(outcome.response.complete)
     if reader.failure is not None:
         outcome.fail(*reader.failure)
+    if reader.finish_reason is not None:
+        _check_finish(outcome, reader.finish_reason)
     if not outcome.response.complete:
         outcome.fail("cut", "the connection closed before the response was complete")
     elif not reader.log:
         outcome.fail("no_output", "the stream ended without any generated output")
     elif reader.finish_reason is None:
         outcome.fail("cut", "the stream ended without a finish_reason")
+
+
+def _check_finish(outcome: StreamOutcome, reason: str) -> None:
+    """Fail an answer that the server gave up, with the server's reason."""
+    reader, asked = outcome.reader, outcome.asked_tokens
+    tokens = len(reader.log) if reader.output_tokens is None else reader.output_tokens
+    if was_given_up(reason, tokens, asked):
+        of = "" if asked is None else f" of {asked}"
+        said = f": {reader.finish_message}" if reader.finish_message else ""
+        outcome.fail("aborted", f"the server ended the answer after {tokens}{of} tokens with finish_reason {reason!r}{said}")
 
 
 def _http_failure(outcome: StreamOutcome) -> None:

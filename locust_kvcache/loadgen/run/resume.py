@@ -54,7 +54,7 @@ class Resumed:
     def _split(self, path: Path) -> int:
         stay: list[str] = []
         cut: list[str] = []
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in lines_of(path.read_text(encoding="utf-8", errors="replace")):
             (stay if self._belongs(line) else cut).append(line)
         if cut:
             number = 1 + len(list(path.parent.glob(f"{path.stem}.cut-*.jsonl")))
@@ -96,9 +96,14 @@ def load_resumed(folder: Path) -> Resumed:
     raise BadInput(f"--resume {folder}: all rounds of this run are complete; nothing is left to do")
 
 
+def lines_of(text: str) -> list[str]:
+    """Lines as they were written, split at \\n alone: a server's text in them may hold what Unicode calls a line's end too (U+2028)."""
+    return [line for line in text.split("\n") if line]
+
+
 def recorded_keys(path: Path) -> list[list[Any]]:
     """(scenario, round, request_index, status) of the records that a file holds."""
     if not path.exists():
         return []
-    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    rows = (json.loads(line) for line in lines_of(path.read_text(encoding="utf-8")))
     return [[row["scenario"], row["round"], row["request_index"], row["status"]] for row in rows]

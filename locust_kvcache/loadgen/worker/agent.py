@@ -28,6 +28,7 @@ from locust_kvcache.loadgen.protocol.code_fingerprint import fingerprint
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
 from locust_kvcache.loadgen.worker.loop_lag import LagMonitor
 from locust_kvcache.loadgen.worker.record_shipping import Shipper, Spool
+from locust_kvcache.loadgen.worker.request_record import ErrorLog
 from locust_kvcache.loadgen.worker.share import Assignment, Round
 
 log = logging.getLogger("kvcache")
@@ -52,6 +53,8 @@ class Agent:
         self.config: RunConfig | None = None
         self.clock_offset_s = 0.0  # how far this host's wall clock is ahead of the master's
         self.lag = LagMonitor()
+        self.errors = ErrorLog()
+        self._unknown_fields: set[str] = set()
         self._prepared: dict[str, PreparedRequests] = {}
         self._round: Round | None = None
         self._queue: Queue = Queue()
@@ -221,6 +224,14 @@ class Agent:
         dealt.open_requests -= 1
         if dealt.open_requests == 0:
             gevent.spawn(self._ship)  # the send may block, and the caller is a user
+
+    def note_unknown_field(self, name: str) -> None:
+        """Say once that output came in a field that is not known; it was counted as output that is not visible."""
+        if name not in self._unknown_fields:
+            self._unknown_fields.add(name)
+            log.warning(
+                "answers carry output in the unknown field %r; it counts as output that is not visible, as reasoning does", name
+            )
 
     # -- records to the master
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from locust_kvcache.contract.record import Record
+from locust_kvcache.loadgen.run.resume import Resumed, recorded_keys
 from tests.conftest import LocustProcesses, RunFiles, Stub, start_stub, wait_for
 from tests.loadgen.master.test_coordinator import assert_each_once_per_round
 
@@ -83,3 +85,18 @@ def test_each_once_without_resume(locust: LocustProcesses, stub: Stub) -> None:
     code, output = locust.run(*BASE, "--host", stub.url)
     assert code == 0, output
     assert_each_once_per_round(locust.runs()[0], stub, rounds=3)
+
+
+def test_a_line_of_a_record_ends_at_a_newline_alone(tmp_path: Path) -> None:
+    """A server's error text holds what str.splitlines takes for a line's end."""
+    path = tmp_path / "records.jsonl"
+    errors = ["plain", "a\u2028b", "a\x85b", "a\u2029b", "a\x0cb"]
+    records = [
+        Record("r", "d", "m", "cold_start", 1 + index // 3, index, 0, 1, "w", error=text) for index, text in enumerate(errors)
+    ]
+    path.write_text("".join(record.to_json() + "\n" for record in records), encoding="utf-8")
+    assert [key[2] for key in recorded_keys(path)] == [0, 1, 2, 3, 4]
+    resumed = Resumed(tmp_path, {}, ({"scenario": "cold_start", "round": 1},))
+    assert resumed.set_aside() == 2  # of round 2, each whole
+    kept = path.read_text(encoding="utf-8").split("\n")
+    assert [json.loads(line)["error"] for line in kept if line] == errors[:3]

@@ -1,0 +1,117 @@
+"""Makes the one Record of a planned request: what was planned, what happened and what the clocks say come in.
+
+Nothing that goes wrong here may cost a request its record, or the round could never end: an exception becomes a record of status
+`internal_error`, and its traceback is logged once.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from dataclasses import dataclass, field
+from typing import Any
+
+from locust_kvcache.contract.record import INTERNAL_ERROR, Record, client_was_limited, stream_timing, was_buffered
+from locust_kvcache.loadgen.client.stream import StreamOutcome
+from locust_kvcache.loadgen.worker.share import Assignment
+from locust_kvcache.workload.turn import Turn
+
+log = logging.getLogger("kvcache")
+
+
+@dataclass
+class ErrorLog:
+    """Logs the traceback of an unexpected exception the first time that it comes from a place in the code."""
+
+    _seen: set[tuple[str, str, int]] = field(default_factory=set)
+
+    def tell(self, error: BaseException, doing: str) -> str:
+        """One line that names the error, for a record."""
+        frames = traceback.extract_tb(error.__traceback__)
+        place = (type(error).__name__, frames[-1].filename, frames[-1].lineno or 0) if frames else (type(error).__name__, "", 0)
+        if place not in self._seen:
+            self._seen.add(place)
+            log.error("an unexpected error while %s; further ones from the same place are not shown", doing, exc_info=error)
+        return f"{type(error).__name__} while {doing}: {error}"[:500]
+
+
+def _planned(work: Assignment, turn: Turn, worker: str) -> dict[str, Any]:
+    """What is known of a request before it is sent."""
+    config = work.round.config
+    return {
+        "run_id": config.run_id,
+        "deployment": config.deployment,
+        "model": config.model,
+        "scenario": work.round.scenario,
+        "round": work.round.number,
+        "round_kind": work.round.kind,
+        "request_index": turn.request_index,
+        "session_id": turn.session_id,
+        "turn": turn.number,
+        "worker": worker,
+        "planned_prompt_tokens": turn.prompt_tokens,
+        "planned_output_tokens": work.round.prepared.plan.output_tokens(turn),
+        "shares_prefix_with": turn.shares_prefix_with,
+    }
+
+
+def internal_error_record(work: Assignment, turn: Turn, worker: str, error: str) -> Record:
+    """The record of a request of which nothing else can be said. A text that cannot be written is written as it can be."""
+    return Record(**_planned(work, turn, worker), status=INTERNAL_ERROR, error=error.encode("utf-8", "replace").decode())
+
+
+def make_record(
+    work: Assignment, turn: Turn, worker: str, outcome: StreamOutcome, started_at_s: float, loop_lag_ms: float | None
+) -> Record:
+    """The record of a request that came to some end. `started_at_s`: when it was sent, by the master's wall clock."""
+    config, response, reader = work.round.config, outcome.response, outcome.reader
+    lag_ms = None if work.due_s is None or turn.number > 1 else (response.sent_at_s - work.due_s) * 1000
+    sent = bool(response.sent_at_s)
+    timing = stream_timing(
+        response.sent_at_s, response.first_byte_at_s, reader.first_choice_at_s, outcome.chunks, reader.output_tokens
+    )
+    clock = "kernel" if response.kernel_stamps else "process"
+    buffered = was_buffered(timing.clump_gap_ms, loop_lag_ms)
+    limited = client_was_limited(clock, loop_lag_ms, timing.ttft_ms, timing.icl_p50_ms)
+    return Record(
+        **_planned(work, turn, worker),
+        started_at_s=started_at_s if sent else None,
+        scheduled_at_s=started_at_s - lag_ms / 1000 if sent and lag_ms is not None else None,
+        schedule_lag_ms=lag_ms if sent else None,
+        status=outcome.status,
+        error=outcome.error,
+        http_status=response.http_status,
+        finish_reason=reader.finish_reason,
+        prompt_tokens=reader.prompt_tokens,
+        output_tokens=reader.output_tokens,
+        planned_cached_tokens=work.round.prepared.planned_cached(
+            work.session, turn, work.round.number, reader.prompt_tokens, config.block_size_tokens
+        ),
+        reported_cached_tokens=_cached_tokens(outcome, config.zero_cached_if_missing),
+        usage_rejected=reader.counts.rejected,
+        connect_ms=response.connect_ms,
+        ttfb_ms=timing.ttfb_ms,
+        first_choice_ms=timing.first_choice_ms,
+        ttft_ms=timing.ttft_ms,
+        ttfvt_ms=timing.ttfvt_ms,
+        tpot_ms=timing.tpot_ms,
+        e2e_ms=timing.e2e_ms,
+        itl_p50_ms=timing.itl_p50_ms,
+        itl_p99_ms=timing.itl_p99_ms,
+        icl_p50_ms=timing.icl_p50_ms,
+        icl_p99_ms=timing.icl_p99_ms,
+        chunks=len(reader.log),
+        response_bytes=response.body_bytes,
+        clock=clock,
+        loop_lag_ms=loop_lag_ms,
+        client_limited=True if timing.clump_gap_ms is not None and not buffered else limited,
+        buffered=buffered if timing.ttft_ms is not None else None,
+    )
+
+
+def _cached_tokens(outcome: StreamOutcome, zero_if_missing: bool) -> int | None:
+    """As reported; 0 where the server leaves a 0 out, but never where its counts were rejected."""
+    reader = outcome.reader
+    if reader.cached_tokens is None and reader.prompt_tokens is not None and not reader.counts.rejected and zero_if_missing:
+        return 0
+    return reader.cached_tokens
