@@ -6,6 +6,7 @@ else server), else the cached tokens that answers reported and that were not rej
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -13,13 +14,16 @@ import pandas as pd
 from locust_kvcache.analysis.basics.number_text import percent
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.basics.problems import Problem
+from locust_kvcache.analysis.cache.claims import COLD as KIND_COLD
+from locust_kvcache.analysis.cache.claims import CONTROL, FULL, LEAST
+from locust_kvcache.analysis.cache.never_stored import NeverStored
+from locust_kvcache.analysis.cache.round_facts import kind_of, round_kinds
 from locust_kvcache.analysis.servers.kv_transfers import LOAD
 
 COLD, BY_NONCE, CONTAMINATED, UNKNOWN, NO_HIT = "cold proven", "cold by nonce", "contaminated", "unknown", "nothing hit"
 DOMINANT = 0.9  # share of the cached tokens that one tier must have served to give its name
 WANTED_TIER = {"gpu_hit": "gpu", "cpu_hit": "cpu", "store_hit": "store"}
 LOOKUP_ROLES = ("prefiller", "server")
-FULL = 0.9  # share of the planned cached tokens below which a hit is a partial one
 TOKENS = ("prompt_tokens", "cached_tokens", "allowed_tokens", "gpu_tokens", "below_tokens", "computed_tokens")
 COLUMNS = ("scenario", "round", "arm", "verdict", "tier", *TOKENS, "evidence", "text")
 Facts = dict[str, Any]
@@ -28,9 +32,11 @@ Facts = dict[str, Any]
 def judge(rounds: pd.DataFrame, info: Facts, tiers: pd.DataFrame, traffic: pd.DataFrame, block: int) -> pd.DataFrame:
     """One row per scenario and round (COLUMNS); tokens are sums over the round."""
     entries = {(entry.get("scenario"), entry.get("round")): entry for entry in info["rounds"]}
+    kinds = round_kinds(info["rounds"])
     rows = []
     for row in rows_of(rounds):
-        entry = entries.get((row["scenario"], row["round"]), {})
+        key = (row["scenario"], row["round"])
+        entry = {"kind": kinds.get(key, kind_of(key[1])), **entries.get(key, {})}
         rows.append(_judge_round(row, entry, _source(row, tiers), _read_from_store(row, traffic), block, _nonce_given(info)))
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -58,7 +64,7 @@ def _read_from_store(row: Facts, traffic: pd.DataFrame) -> bool:
 
 
 def _judge_round(row: Facts, entry: Facts, source: Facts | None, from_store: bool, block: int, nonce_given: bool) -> Facts:
-    arm = entry.get("arm") or ("cold" if row["round"] == 1 else None)
+    arm = entry.get("arm") or ("cold" if entry["kind"] in (KIND_COLD, CONTROL) else None)
     requests = row["succeeded"] or 0
     allowed = row["planned_cached_tokens"]
     found: Facts = {key: row[key] for key in ("scenario", "round", "prompt_tokens")} | {"arm": entry.get("arm"), "tier": None}
@@ -77,7 +83,7 @@ def _judge_round(row: Facts, entry: Facts, source: Facts | None, from_store: boo
     else:
         tier = _tier(cached, slack, source, from_store)
         found["tier"] = tier
-        verdict, text = _hit(tier, cached, row["prompt_tokens"], source)
+        verdict, text = _hit(tier, cached, row["prompt_tokens"], source, slack)
         if verdict not in (UNKNOWN, NO_HIT) and _known(allowed) and cached + slack < FULL * allowed:
             verdict, text = f"partial {verdict}", f"{text}; the plan allows {allowed:,.0f}"
     found |= {"evidence": found["evidence"] + _canary_says(entry)}
@@ -127,14 +133,15 @@ def _tier(cached: Any, slack: float, source: Facts | None, from_store: bool) -> 
     return below if source["external"] >= DOMINANT * cached else "mixed"
 
 
-def _hit(tier: str | None, cached: Any, prompt: Any, source: Facts | None) -> tuple[str, str]:
+def _hit(tier: str | None, cached: Any, prompt: Any, source: Facts | None, slack: float) -> tuple[str, str]:
     if not _known(cached):
         return UNKNOWN, "nothing tells what was cached"
     share = f"{percent(cached / prompt)} of the prompt tokens came from a cache" if prompt else "no prompt tokens are known"
+    little = cached <= slack or bool(prompt and cached < LEAST * prompt)
     if source is None:
-        return ("hit, tier unknown" if cached else NO_HIT), share
+        return (NO_HIT if little else "hit, tier unknown"), share
     parts = f"{share}: {source['gpu']:,.0f} from the GPU cache, {source['external']:,.0f} from below, {source['computed']:,.0f} computed"
-    if tier is None:
+    if tier is None or little:
         return NO_HIT, parts
     names = {"gpu": "GPU hit", "store": "store hit", "below": "hit below the GPU", "mixed": "hit from several tiers"}
     return names[tier], parts
@@ -153,8 +160,13 @@ def answered_by(records: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
     return records.assign(verdict=joined["verdict"].to_numpy(), answered_by=answered.to_numpy())
 
 
-def problems_of(verdicts: pd.DataFrame, tiers: pd.DataFrame) -> list[Problem]:
-    """What a verdict says against a round: contaminated cold, an arm that another tier answered, a hit round without hits."""
+def problems_of(
+    verdicts: pd.DataFrame, tiers: pd.DataFrame, lost: Mapping[tuple[str, int], NeverStored] | None = None
+) -> list[Problem]:
+    """What a verdict says against a round: contaminated cold, an arm that another tier answered, a hit round without hits.
+
+    `lost`: by round, what requests that failed in round 1 could not find.
+    """
     engines = int(tiers.loc[tiers["role"].ne("decoder"), "engines"].max()) if tiers["role"].ne("decoder").any() else 1
     shared = f"{engines} engines share the requests: one that comes to another engine than its prefix is computed again. " * (
         engines > 1
@@ -171,8 +183,13 @@ def problems_of(verdicts: pd.DataFrame, tiers: pd.DataFrame) -> list[Problem]:
             found.append(
                 Problem("warning", "arm_not_hit", f"{where} was to be a {row['arm']}, and nothing hit: {row['text']}.", todo)
             )
+        if not row["arm"] and row["verdict"] == NO_HIT:
+            todo = "Is prefix caching on (vLLM: --enable-prefix-caching), and does the cache hold the working set? Try --preflight-only."
+            found.append(Problem("warning", "nothing_hit", f"{where} repeats requests, and nothing hit: {row['text']}.", todo))
         if row["verdict"].startswith("partial "):
             todo = f"{shared}Evicted, put only in part, or not yet put? Compare by evidence; see the tiers and the store's page."
+            if failed := (lost or {}).get((row["scenario"], row["round"])):
+                todo = f"{failed}: they never computed what a cache could keep. {todo}"
             severity = "warning" if wanted else "note"
             found.append(Problem(severity, "partial_hit", f"{where} hit less than planned: {row['text']}.", todo))
         if wanted and row["tier"] and row["tier"] != wanted and not (row["tier"] == "below" and wanted != "gpu"):

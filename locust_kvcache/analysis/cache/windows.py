@@ -17,6 +17,7 @@ RULES = {
     "round": "by round: round 1 is cold, later rounds are hit, whatever the cache did",
     "evidence": "by evidence: the cached tokens that the server reported, against what the plan says could have been cached",
 }
+LEAST_SHARE = 0.5  # of the prompt: a request that took less from the cache is partial, however little the plan allowed
 LYING_SHARE = 0.8  # of requests that nothing can have been cached for
 
 
@@ -41,13 +42,15 @@ def label_windows(records: pd.DataFrame, block_size_tokens: int | None, warmup_r
 
 def by_cached_tokens(records: pd.DataFrame, block: int) -> pd.Series:
     """cold: less than one block reported (a chat template's few tokens may be cached). hit: all that the plan allows, less at most
-    one block; or, where the plan allows nothing or is unknown, all of the prompt but its last block. partial: between the two.
+    one block, and at least half of the prompt; where the plan allows nothing or is unknown, all of the prompt but its last block.
+    partial: between the two.
     """
     reported, planned = records["reported_cached_tokens"], records["planned_cached_tokens"]
     whole_prompt = (records["prompt_tokens"] - 1) // block * block
     allowed = planned.where(planned >= block, whole_prompt)
     label = pd.Series("partial", index=records.index, dtype=object)
-    label = label.mask(reported.ge(allowed - block) & allowed.notna(), "hit")
+    enough = ~reported.lt(LEAST_SHARE * records["prompt_tokens"] - block)
+    label = label.mask(reported.ge(allowed - block) & allowed.notna() & enough, "hit")
     label = label.mask(reported.lt(block), "cold")
     return label.mask(reported.isna(), "unknown")
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.basics.problems import Problem
+from locust_kvcache.analysis.servers.kv_transfers import SAVE
 from locust_kvcache.analysis.servers.ttft_parts import ALL, CHUNK_TOKENS
 
 Facts = dict[str, Any]
@@ -21,6 +22,28 @@ def hidden_failures(rounds: pd.DataFrame, tiers: pd.DataFrame, moved: pd.DataFra
         found += _no_hand_off(where, row["succeeded"] or 0, _of(tiers, key), block)
         found += _failed_transfers(where, _of(moved, key))
         found += _empty_streams(where, row)
+    return found
+
+
+SLOWER = 1.2  # times the cold TTFT, from which on a hit that is slower than computing is no accident
+
+
+def slow_puts(verdicts: pd.DataFrame, moved: pd.DataFrame, distributions: pd.DataFrame) -> list[Problem]:
+    """A round that the GPU's own cache answered, and that took longer than cold while puts to a store failed or moved nothing."""
+    puts = moved[moved["kind"].eq(SAVE)]
+    stuck = puts[puts["failed"].fillna(0).gt(0) | (puts["seconds"].gt(0) & puts["bytes"].eq(0))]
+    times = distributions[distributions["split"].eq("round") & distributions["metric"].eq("ttft_ms")]
+    mean = {(row["scenario"], row["group"]): row["mean"] for row in rows_of(times)}
+    found = []
+    for row in rows_of(verdicts[verdicts["tier"].eq("gpu")]):
+        cold, hit = mean.get((row["scenario"], "1")), mean.get((row["scenario"], str(row["round"])))
+        if row["round"] == 1 or not cold or not hit or hit < SLOWER * cold or not stuck["scenario"].eq(row["scenario"]).any():
+            continue
+        text = (
+            f"Round {row['round']} of {row['scenario']} was answered by the GPU's own cache and took {hit / cold:.1f} times the cold TTFT, "
+            f"while puts to the {stuck['via'].iloc[0]} failed or moved nothing: requests wait for a store that does not answer."
+        )
+        found.append(Problem("warning", "slow_puts", text, "Bring the store back, or take it out of the servers' configuration."))
     return found
 
 

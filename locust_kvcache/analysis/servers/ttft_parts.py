@@ -6,6 +6,7 @@ engine books elsewhere is put right: a KV load in the background stands in its q
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -23,12 +24,19 @@ Part = tuple[str, str, float, str, str]  # role, part, ms per request, how it is
 
 
 def ttft_parts(
-    stages: pd.DataFrame, moved: pd.DataFrame, tiers: pd.DataFrame, distributions: pd.DataFrame, requests: pd.DataFrame
+    stages: pd.DataFrame,
+    moved: pd.DataFrame,
+    tiers: pd.DataFrame,
+    distributions: pd.DataFrame,
+    requests: pd.DataFrame,
+    roles: Iterable[str] = (),
 ) -> pd.DataFrame:
     """COLUMNS, in the order of the path; ms are means per successful request of the client (`requests`: the table of rounds).
 
-    A role's part is weighted by the share of the requests that it served. Rounds without a server's TTFT are left out.
+    A role's part is weighted by the share of the requests that it served. Rounds without a server's TTFT are left out. `roles` are
+    those that the deployment names: where one of them has no counters in a round, what it took stands in the rest, which then says so.
     """
+    path = {role for role in (*roles, *stages["role"]) if role in PATH}
     ttft = distributions[distributions["split"].eq("round") & distributions["metric"].eq("ttft_ms")]
     rows: list[tuple[Any, ...]] = []
     for row in rows_of(requests):
@@ -46,7 +54,7 @@ def ttft_parts(
             for part in _role_parts(role, mine["moved"], mine["tiers"], row["succeeded"], quiet)
         ]
         rest = float(client["mean"].iloc[0]) - sum(part[2] for part in parts)
-        rows += [(*key, *part) for part in [*parts, _rest(rest, mine["stages"])]]
+        rows += [(*key, *part) for part in [*parts, _rest(rest, mine["stages"], path)]]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -121,8 +129,11 @@ def _estimate(what: str, role: str, queue_ms: float, quiet_ms: float | None) -> 
     return role, what, max(0.0, queue_ms - quiet_ms), ESTIMATE, "queue time beyond that of a round in which nothing was loaded"
 
 
-def _rest(ms: float, stages: pd.DataFrame) -> Part:
+def _rest(ms: float, stages: pd.DataFrame, path: set[str]) -> Part:
     """What of the client's TTFT no server counted; below zero where roles worked at the same time."""
+    if missing := sorted(path - set(stages["role"]), key=PATH.index):
+        who = " and ".join(missing)
+        return "between", f"not counted ({who})", ms, REST, f"the {who} has no counters for this round: restarted, or not read"
     if ms < 0:
         return (
             "between",

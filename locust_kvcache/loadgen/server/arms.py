@@ -22,16 +22,24 @@ SETTLE_S = 2.0  # a store whose keys do not change for so long has taken all put
 SETTLE_TIMEOUT_S = 60.0
 
 
-def settle(deployment: Deployment) -> float:
-    """Wait until the store has what was put into it: seconds waited. A reset before that is refused, and a read finds a part."""
+def settle(deployment: Deployment) -> float | None:
+    """Wait until the store has what was put into it: seconds waited. A reset before that is refused, and a read finds a part.
+
+    None where its master's page cannot be read: nothing tells whether the puts were done.
+    """
     pages = [target for target in deployment.metrics if "mooncake" in target[0]]
     begun_s = changed_s = time.monotonic()
     last: Any = None
+    read = True
     while pages and time.monotonic() - changed_s < SETTLE_S and time.monotonic() - begun_s < SETTLE_TIMEOUT_S:
-        seen = [_store_state(row["samples"]) for row in scrape(pages)]
+        rows = scrape(pages)
+        read = all(row["ok"] for row in rows)
+        seen = [_store_state(row["samples"]) for row in rows] if read else None
         if seen != last:
             last, changed_s = seen, time.monotonic()
         gevent.sleep(0.2)
+    if not read:
+        return None
     return round(time.monotonic() - begun_s, 3) if pages else 0.0
 
 
@@ -103,6 +111,11 @@ def warnings_of(facts: dict[str, Any]) -> list[str]:
         for result in facts.get("cache_actions", ())
         if not result["ok"]
     ]
+    if "settled_s" in facts and facts["settled_s"] is None:
+        texts.append(
+            "the store's master could not be read: whether its puts were done before this round is not known. Check the mooncake "
+            "entries under `metrics` in the deployment file"
+        )
     emptied = {result["tier"] for result in facts.get("cache_actions", ())}
     canary = facts.get("canary")
     if canary and "gpu" in emptied and (canary["gpu_tokens"] or 0) > 0:

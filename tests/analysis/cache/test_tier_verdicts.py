@@ -9,6 +9,7 @@ import pytest
 
 from locust_kvcache.analysis.cache import arm_effects as arms
 from locust_kvcache.analysis.cache import tier_verdicts as verdicts
+from locust_kvcache.analysis.cache.never_stored import never_stored
 from locust_kvcache.analysis.servers import hidden_failures
 from locust_kvcache.analysis.servers.kv_transfers import COLUMNS
 
@@ -169,3 +170,42 @@ def test_the_load_rate_is_the_difference_between_two_arms() -> None:
     impossible = arms.load_rates(judged, records(), 327_680.0, 12.5)
     (problem,) = arms.implausible(impossible)
     assert "13.1 GB/s; the link carries 12" in problem.text
+
+
+@pytest.mark.parametrize(
+    ("cached", "verdict"), [(0.0, verdicts.NO_HIT), (1_360.0, verdicts.NO_HIT), (30_000.0, "hit, tier unknown")]
+)
+def test_a_share_of_a_few_per_cent_is_no_hit(cached: float, verdict: str) -> None:
+    """3.4 % of 40,000 prompt tokens are 1,360."""
+    judged = verdicts.judge(rounds(2, reported=cached), INFO, tiers(), TRAFFIC, BLOCK)
+    assert judged["verdict"].iloc[0] == verdict
+    assert [problem.code for problem in verdicts.problems_of(judged, tiers())] == ["nothing_hit"] * (verdict == verdicts.NO_HIT)
+
+
+def test_a_control_round_is_judged_as_cold() -> None:
+    info = {**INFO, "rounds": [{"scenario": "s", "round": 2, "kind": "control"}]}
+    assert one(rounds(2, reported=0.0), info)["verdict"] == verdicts.COLD
+
+
+def test_missing_tokens_are_connected_to_requests_that_failed_before() -> None:
+    """Request 0 failed in round 1: its 900 planned tokens could not be cached; request 1 was served all."""
+    base = {"scenario": "s", "planned_cached_tokens": 900.0, "reported_cached_tokens": 900.0, "ok": True}
+    made = pd.DataFrame([
+        {**base, "round": 1, "request_index": 0, "ok": False}, {**base, "round": 1, "request_index": 1},
+        {**base, "round": 2, "request_index": 0, "reported_cached_tokens": 0.0}, {**base, "round": 2, "request_index": 1},
+    ])  # fmt: skip
+    lost = never_stored(made)
+    assert str(lost["s", 2]) == "900 of the missing tokens are those of 1 request that failed in round 1"
+    found = tiers((2, "server", 20_000.0, 0.0, 20_000.0))
+    judged = verdicts.judge(rounds(2, planned=36_000.0), INFO, found, TRAFFIC, BLOCK)
+    (problem,) = verdicts.problems_of(judged, found, lost)
+    assert problem.what_to_do.startswith("900 of the missing tokens are those of 1 request that failed in round 1: ")
+
+
+def test_a_dead_store_that_slows_hits_on_the_gpu_is_said_in_one_sentence() -> None:
+    judged = pd.DataFrame([{"scenario": "s", "round": 2, "tier": "gpu"}])
+    times = pd.DataFrame([("s", "round", "1", "ttft_ms", 100.0), ("s", "round", "2", "ttft_ms", 470.0)],
+                         columns=["scenario", "split", "group", "metric", "mean"])  # fmt: skip
+    (problem,) = hidden_failures.slow_puts(judged, traffic("save_put", 0.0, failed=12.0), times)
+    assert "took 4.7 times the cold TTFT, while puts to the Mooncake store failed" in problem.text
+    assert hidden_failures.slow_puts(judged, traffic("save_put", 1e9), times) == []

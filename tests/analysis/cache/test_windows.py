@@ -28,7 +28,9 @@ def frame(rows: list[dict]) -> pd.DataFrame:
         (943, 960, 1000, "partial"),
         (944, 960, 1000, "hit"),  # one block less than planned is still all that the plan allows
         (960, 960, 1000, "hit"),
-        (480, 480, 1000, "hit"),  # half the prompt, but all that could be cached
+        (484, 496, 1000, "hit"),  # half the prompt less a block, and all that could be cached
+        (480, 480, 1000, "partial"),  # all that could be cached, and less than half of the prompt
+        (32, 32, 1000, "partial"),  # 3.2 % of the prompt is no hit
         (992, 0, 1000, "hit"),  # nothing planned, all of it served: whatever filled the cache
         (500, 0, 1000, "partial"),
         (NAN, 960, 1000, "unknown"),

@@ -161,3 +161,13 @@ def test_bytes_per_token_against_the_models() -> None:
     (row,) = efficiency(transfers(table), tiers((1, "decoder", 10_000, 16)), 320_000.0).to_dict("records")
     assert row["bytes_per_token"] == pytest.approx(400_000)
     assert row["of_kv_bytes"] == pytest.approx(1.25)
+
+
+def test_a_role_without_counters_does_not_rename_the_rest() -> None:
+    """The prefiller was started again in round 2: its 3.7 s are not the proxy's, and not the network's."""
+    rows = stages(
+        (1, "prefiller", 10, 10.0, 80.0, 95.0), (1, "decoder", 10, 5.0, 10.0, 20.0), (2, "decoder", 10, 5.0, 10.0, 20.0)
+    )
+    table = parts({1: 141.0, 2: 3758.0}, rows, moved(), tiers())
+    assert listed(table, 1)[-1] == ("between", "proxy, waiting for the hand-off, network", 26.0, REST)
+    assert listed(table, 2)[-1] == ("between", "not counted (prefiller)", 3738.0, REST)

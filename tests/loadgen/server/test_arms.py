@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import requests
 
+from locust_kvcache.contract.deployment import Deployment
+from locust_kvcache.loadgen.server import arms
 from tests.conftest import ROOT, LocustProcesses, Stub, free_port, wait_for
 
 Start = Callable[..., str]
@@ -195,3 +197,12 @@ def test_the_preflight_without_any_means_says_so(locust: LocustProcesses, stub: 
     assert code == 0, output
     assert "no way to empty a cache is known" in output
     assert "metrics of server" in output
+
+
+def test_a_master_that_cannot_be_read_is_not_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arms, "SETTLE_S", 0.3)
+    page = f"http://127.0.0.1:{free_port()}/metrics"
+    under_test = Deployment("d", "non_disagg", "http://127.0.0.1:1", metrics=(("mooncake_master", page),))
+    assert arms.settle(under_test) is None
+    assert "could not be read" in arms.warnings_of({"cache_actions": [], "settled_s": None})[0]
+    assert arms.settle(Deployment("d", "non_disagg", "http://127.0.0.1:1")) == 0.0
