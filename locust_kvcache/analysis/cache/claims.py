@@ -13,8 +13,9 @@ from typing import Any
 from locust_kvcache.analysis.basics.number_text import percent, plural, whole
 from locust_kvcache.contract import exit_codes
 from locust_kvcache.contract.exit_codes import Cause
+from locust_kvcache.contract.round_kinds import COLD, CONTROL
+from locust_kvcache.contract.round_kinds import HIT as LATER
 
-COLD, CONTROL, LATER = "cold", "control", "hit"
 FULL = 0.9  # of what the plan allows, less a block per request: below it a round was served less than planned
 LEAST = 0.1  # of the prompt tokens, or of what the plan allows: below it a round has hit nothing worth the name
 SEEN = 0.5  # of the prompt tokens that were sent: a server that counted fewer did not get this round's requests

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.basics.plain_values import rows_of
-from locust_kvcache.analysis.cache.claims import COLD, LATER, SEEN, RoundFacts
+from locust_kvcache.analysis.cache.claims import SEEN, RoundFacts
 from locust_kvcache.analysis.servers.ttft_parts import CHUNK_TOKENS
+from locust_kvcache.contract.round_kinds import COLD, HIT
 
 Row = dict[str, Any]
 Key = tuple[str, int]
@@ -25,7 +26,7 @@ def round_kinds(entries: list[Row]) -> dict[Key, str]:
 
 
 def kind_of(number: int) -> str:
-    return COLD if number == 1 else LATER
+    return COLD if number == 1 else HIT
 
 
 def unseen_rounds(counted: pd.DataFrame) -> set[Key]:

@@ -14,11 +14,11 @@ import pandas as pd
 from locust_kvcache.analysis.basics.number_text import percent
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.basics.problems import Problem
-from locust_kvcache.analysis.cache.claims import COLD as KIND_COLD
-from locust_kvcache.analysis.cache.claims import CONTROL, FULL, LEAST
+from locust_kvcache.analysis.cache.claims import FULL, LEAST
 from locust_kvcache.analysis.cache.never_stored import NeverStored
 from locust_kvcache.analysis.cache.round_facts import kind_of, round_kinds
 from locust_kvcache.analysis.servers.kv_transfers import LOAD
+from locust_kvcache.contract.round_kinds import sends_new_prompts
 
 COLD, BY_NONCE, CONTAMINATED, UNKNOWN, NO_HIT = "cold proven", "cold by nonce", "contaminated", "unknown", "nothing hit"
 DOMINANT = 0.9  # share of the cached tokens that one tier must have served to give its name
@@ -64,7 +64,7 @@ def _read_from_store(row: Facts, traffic: pd.DataFrame) -> bool:
 
 
 def _judge_round(row: Facts, entry: Facts, source: Facts | None, from_store: bool, block: int, nonce_given: bool) -> Facts:
-    arm = entry.get("arm") or ("cold" if entry["kind"] in (KIND_COLD, CONTROL) else None)
+    arm = "cold" if sends_new_prompts(entry["kind"]) else entry.get("arm")
     requests = row["succeeded"] or 0
     allowed = row["planned_cached_tokens"]
     found: Facts = {key: row[key] for key in ("scenario", "round", "prompt_tokens")} | {"arm": entry.get("arm"), "tier": None}

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from locust_kvcache.analysis.cache.claims import COLD, CONTROL, LATER, Claim, Limit, RoundFacts, decide
+from locust_kvcache.analysis.cache.claims import Claim, Limit, RoundFacts, decide
+from locust_kvcache.contract.round_kinds import COLD, CONTROL
+from locust_kvcache.contract.round_kinds import HIT as LATER
 
 PROMPT, ALLOWED, SLACK = 100_000.0, 97_700.0, 16.0 * 24
 
