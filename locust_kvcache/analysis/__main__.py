@@ -9,8 +9,10 @@ from pathlib import Path
 from locust_kvcache.analysis.pipeline import analyse_folder
 from locust_kvcache.analysis.reading.stats_file import write_stats
 from locust_kvcache.analysis.report import ci
-from locust_kvcache.analysis.report.console import EXIT_NOT_COMPARABLE, gate, run_command, run_text
+from locust_kvcache.analysis.report.command_line import gate, run_command
+from locust_kvcache.analysis.report.run_text import run_text
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.exit_codes import Exit
 from locust_kvcache.contract.slo import parse_slo
 
 
@@ -69,7 +71,7 @@ def main() -> int:
     if args.gate:
         return code
     contradicts = any(stats["run"].get("complete") is True and not stats["complete"] for stats in all_stats)
-    return EXIT_NOT_COMPARABLE if contradicts else 0
+    return Exit.NOT_JUDGED if contradicts else 0
 
 
 if __name__ == "__main__":

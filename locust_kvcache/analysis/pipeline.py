@@ -15,21 +15,21 @@ import pandas as pd
 
 from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
-from locust_kvcache.analysis.cache import arm_effects as arms
-from locust_kvcache.analysis.cache import hit_gains as gains
-from locust_kvcache.analysis.cache import ideal_caches as cache_efficiency
-from locust_kvcache.analysis.cache import lost_tokens as cache
-from locust_kvcache.analysis.cache import tier_verdicts as verdicts_
-from locust_kvcache.analysis.cache import windows
-from locust_kvcache.analysis.model import model_statistics as model_tables
-from locust_kvcache.analysis.model import ttft_model
-from locust_kvcache.analysis.reading.runs import Run, load_run
+from locust_kvcache.analysis.cache import arm_effects, hit_gains, ideal_caches, lost_tokens, tier_verdicts, windows
+from locust_kvcache.analysis.model import model_statistics, ttft_model
+from locust_kvcache.analysis.reading.runs import RecordedRun, load_run
 from locust_kvcache.analysis.reading.stats_file import KIND, STATS_FORMAT, read_stats
-from locust_kvcache.analysis.servers import hidden_failures, ttft_parts
-from locust_kvcache.analysis.servers import kv_transfers as transfers
-from locust_kvcache.analysis.servers import server_counters as stages
-from locust_kvcache.analysis.stats import comparison, goodput, other_tools, steadiness, summary, targets
-from locust_kvcache.analysis.stats import figure_checks as doubts
+from locust_kvcache.analysis.servers import hidden_failures, kv_transfers, server_counters, ttft_parts
+from locust_kvcache.analysis.stats import (
+    client_limits,
+    comparison,
+    figure_checks,
+    goodput,
+    other_tools,
+    steadiness,
+    summary,
+    targets,
+)
 from locust_kvcache.analysis.stats.intervals import CONFIDENCE, RESAMPLES, SEED
 from locust_kvcache.contract.tier_capacity import tier_capacities
 
@@ -57,18 +57,18 @@ class Analysis:
         return pd.DataFrame(self.stats[name])
 
 
-def label_run(run: Run, warmup_requests: int = 0) -> tuple[pd.DataFrame, list[Problem]]:
+def label_run(run: RecordedRun, warmup_requests: int = 0) -> tuple[pd.DataFrame, list[Problem]]:
     """The records with their windows and estimates, and what is wrong with the evidence."""
     block = block_size(run.info)
     records, problems = windows.check_evidence(run.records, block, _prefillers_count(run))
     return summary.add_estimates(windows.label_windows(records, block, warmup_requests)), problems
 
 
-def _prefillers_count(run: Run) -> pd.DataFrame | None:
+def _prefillers_count(run: RecordedRun) -> pd.DataFrame | None:
     """Cached tokens per scenario and round by the counters of a PD pair's prefiller; None without them."""
     if run.info["deployment"].get("kind") != "pd_disagg" or not run.server_metrics:
         return None
-    tiers = stages.tiers(stages.deltas(stages.series(run.server_metrics))[0])
+    tiers = server_counters.tiers(server_counters.deltas(server_counters.series(run.server_metrics))[0])
     mine = tiers[tiers["role"].eq("prefiller")]
     return mine.assign(cached_tokens=mine["gpu"] + mine["external"])[["scenario", "round", "cached_tokens"]]
 
@@ -83,10 +83,16 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
     run = load_run(folder)
     records, evidence_problems = label_run(run, warmup_requests)
     rounds = summary.round_table(records, run.counts)
-    client = doubts.beyond_certificate(summary.client_limited(records), run.info["rounds"])
+    client = client_limits.with_certificates(client_limits.lag_by_round(records), run.info["rounds"])
     steady = steadiness.steady_state(records)
     servers, server_problems = server_tables(run, rounds)
-    problems = [*run.problems, *evidence_problems, *doubts.failures(records), *doubts.client_limited(client), *server_problems]
+    problems = [
+        *run.problems,
+        *evidence_problems,
+        *figure_checks.failures(records),
+        *client_limits.client_problems(client),
+        *server_problems,
+    ]
     problems += steadiness.steadiness_problems(steady)
     block = block_size(run.info) or windows.BLOCK_SIZE_TOKENS
     distributions = _distributions(records)
@@ -121,7 +127,7 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
         "goodput": goodput.goodput_table(records, objectives, rounds),
         "effects": effects,
         "targets": targets.judge_run(run.info["targets"], effects, scenarios),
-        "cache": cache.account(records, block),
+        "cache": lost_tokens.account(records, block),
         "cache_over_time": over_time,
         "cache_over_time_note": over_time_note,
         "steady_state": steady,
@@ -131,7 +137,7 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
         "ttft_model": _model(records, run.info),
         "samples": _samples(records),
     }
-    return Analysis(Path(folder), plain(stats), verdicts_.answered_by(records, states["verdicts"]))
+    return Analysis(Path(folder), plain(stats), tier_verdicts.answered_by(records, states["verdicts"]))
 
 
 def cache_states(
@@ -145,17 +151,17 @@ def cache_states(
     """Which tier answered each round, at what rate it loaded, what that gained, and where the TTFT went; and what stands against it."""
     tiers, moved = servers["tiers"], servers["transfers"]
     kv_bytes, link_gb_per_s = _kv_bytes(info), _link_gb_per_s(info)
-    verdicts = verdicts_.judge(rounds, info, tiers, moved, block)
-    rates = arms.load_rates(verdicts, records, kv_bytes, link_gb_per_s)
+    verdicts = tier_verdicts.judge(rounds, info, tiers, moved, block)
+    rates = arm_effects.load_rates(verdicts, records, kv_bytes, link_gb_per_s)
     tables = {
         "verdicts": verdicts,
         "load_rates": rates,
-        "gains": gains.gains(verdicts, rounds, distributions, info, link_gb_per_s),
+        "gains": hit_gains.gains(verdicts, rounds, distributions, info, link_gb_per_s),
         "ttft_parts": ttft_parts.ttft_parts(servers["stages"], moved, tiers, distributions, rounds),
-        "transfer_efficiency": transfers.efficiency(moved, tiers, kv_bytes),
+        "transfer_efficiency": kv_transfers.efficiency(moved, tiers, kv_bytes),
     }
     hidden = hidden_failures.hidden_failures(rounds, tiers, moved, block)
-    return tables, [*verdicts_.problems_of(verdicts, tiers), *hidden, *arms.implausible(rates)]
+    return tables, [*tier_verdicts.problems_of(verdicts, tiers), *hidden, *arm_effects.implausible(rates)]
 
 
 def _distributions(records: pd.DataFrame) -> pd.DataFrame:
@@ -167,40 +173,46 @@ def _distributions(records: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def cold_against_hit(run: Run, records: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
+def cold_against_hit(run: RecordedRun, records: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
     """Effects of a hit by both rules; throughput has one by round only, as windows by evidence lie inside each other in time."""
     closed = (run.info.get("arrival") or {}).get("kind", "closed") == "closed"
     pairs = comparison.pair_rounds(records)
     rates = comparison.rate_effects(rounds[rounds["round"] == 1], rounds[rounds["round"] > 1], pairs, closed)
     by_round = comparison.add_verdicts(_stack(comparison.effects(pairs), rates))
     by_evidence = comparison.add_verdicts(comparison.effects(comparison.pair_windows(records)))
-    by_arm = arms.arm_effects(run.info, records, rounds, closed)
+    by_arm = arm_effects.arm_effects(run.info, records, rounds, closed)
     return _stack(by_round.assign(split="round"), by_evidence.assign(split="evidence"), by_arm)
 
 
-def server_tables(run: Run, rounds: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], list[Problem]]:
+def server_tables(run: RecordedRun, rounds: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], list[Problem]]:
     """What the servers' own metrics say of each round; empty tables where there are none."""
-    series = stages.series(run.server_metrics)
-    changed, problems = stages.deltas(series)
-    tiers = stages.tiers(changed)
-    checked = stages.check_client_counts(tiers, rounds)
-    moved, late = transfers.without_late(transfers.transfers(changed), changed, tiers)
-    tables = {"tiers": tiers, "stages": stages.stage_times(changed), "transfers": moved,
-              "server_counts": checked, "counters": stages.counters(changed), "gauges": stages.gauge_series(series)}  # fmt: skip
-    return tables, [*problems, *late, *doubts.disagreement(checked)]
+    series = server_counters.series(run.server_metrics)
+    changed, problems = server_counters.deltas(series)
+    tiers = server_counters.tiers(changed)
+    checked = server_counters.check_client_counts(tiers, rounds)
+    moved, late = kv_transfers.without_late(kv_transfers.transfers(changed), changed, tiers)
+    tables = {
+        "tiers": tiers,
+        "stages": server_counters.stage_times(changed),
+        "transfers": moved,
+        "server_counts": checked,
+        "counters": server_counters.counters(changed),
+        "gauges": server_counters.gauge_series(series),
+    }
+    return tables, [*problems, *late, *figure_checks.disagreement(checked)]
 
 
-def _over_time(run: Run, records: pd.DataFrame, block: int) -> tuple[pd.DataFrame, str | None]:
+def _over_time(run: RecordedRun, records: pd.DataFrame, block: int) -> tuple[pd.DataFrame, str | None]:
     """Served beside what ideal caches would have served, over the run, and why tiers are missing there."""
     sizes = tier_capacities(run.server_metrics, _kv_bytes(run.info), run.info["deployment"].get("capacity") or {})
-    return cache_efficiency.over_time(records, block, sizes, arms=bool(run.info.get("arms")))
+    return ideal_caches.over_time(records, block, sizes, arms=bool(run.info.get("arms")))
 
 
 def _model(records: pd.DataFrame, info: dict[str, Any]) -> dict[str, Any]:
     """One model per deployment, over all scenarios."""
     points = ttft_model.fit_points(records)
     fit = ttft_model.fit_ttft(points) if len(points) else None
-    return model_tables.model_stats(fit, _kv_bytes(info), points)
+    return model_statistics.model_stats(fit, _kv_bytes(info), points)
 
 
 def _kv_bytes(info: dict[str, Any]) -> float | None:
@@ -211,7 +223,7 @@ def _kv_bytes(info: dict[str, Any]) -> float | None:
 def _link_gb_per_s(info: dict[str, Any]) -> float:
     """The configured link's rate, else that of PCIe 5 x16 for each GPU: what no load can exceed."""
     given = info["deployment"].get("link_gb_per_s")
-    return float(given) if given else model_tables.PCIE5_X16_GB_PER_S * float(info["deployment"].get("gpus") or 1)
+    return float(given) if given else model_statistics.PCIE5_X16_GB_PER_S * float(info["deployment"].get("gpus") or 1)
 
 
 def _stack(*tables: pd.DataFrame) -> pd.DataFrame:
@@ -244,3 +256,8 @@ def open_stats(path: str | Path) -> Analysis:
     numbers = [name for name in SAMPLE_COLUMNS if name.endswith(("_ms", "_s", "_tokens"))]
     sample = sample.astype(dict.fromkeys(numbers, np.float64)).astype({"ok": bool})
     return Analysis(file.parent, stats, sample, sampled=True)
+
+
+def open_run(path: Path) -> Analysis:
+    """A folder is analysed anew; a stats.json is taken as it stands."""
+    return analyse_folder(path) if path.is_dir() else open_stats(path)

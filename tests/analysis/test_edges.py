@@ -12,9 +12,9 @@ import pytest
 from locust_kvcache.analysis.across_runs.run_comparison import compare_runs
 from locust_kvcache.analysis.pipeline import analyse_folder
 from locust_kvcache.analysis.report.comparison_page import comparison_page, comparison_text
-from locust_kvcache.analysis.report.console import run_text
 from locust_kvcache.analysis.report.files import render_html, render_markdown
-from locust_kvcache.analysis.report.pages import run_page
+from locust_kvcache.analysis.report.run_page import run_page
+from locust_kvcache.analysis.report.run_text import run_text
 from locust_kvcache.contract.record import Record
 from tests.analysis.synthetic import Truth, make_records, write_run
 

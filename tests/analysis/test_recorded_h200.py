@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from locust_kvcache.analysis.pipeline import analyse_folder
-from locust_kvcache.analysis.tables.run_tables import find
 from locust_kvcache.analysis.tables.store_cost import cost_row, has_store
+from locust_kvcache.analysis.tables.table import find
 from tests.analysis.recorded import recorded_run
 
 MOONCAKE = "qwen2.5-72b-fp8_tp1_vllm0.26_mooncake-store-tcp_arms.jsonl"

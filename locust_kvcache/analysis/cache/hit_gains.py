@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.basics.plain_values import rows_of
-from locust_kvcache.analysis.model import physical_limits as limits
+from locust_kvcache.analysis.model import physical_limits
 
 Facts = dict[str, Any]
 COLUMNS = (
@@ -79,7 +79,9 @@ def largest(
     hand_off_s = min(seconds_per_token * prompt, cold_s) if pd_pair else 0.0
     left = _work(prompt, cached, info) / _work(prompt, cold_cached, info)
     compute_s, load_s = max((cold_s - hand_off_s) * left, step_s), seconds_per_token * (loaded or 0.0)
-    serial, overlapped = (limits.largest_reduction(compute_s, cold_s, load_s, overlapped=beside) for beside in (False, True))
+    serial, overlapped = (
+        physical_limits.largest_reduction(compute_s, cold_s, load_s, overlapped=beside) for beside in (False, True)
+    )
     return (serial - hand_off_s / cold_s if known else None), overlapped - hand_off_s / cold_s
 
 
@@ -87,7 +89,7 @@ def _work(prompt: float, cached: float, info: Facts) -> float:
     """FLOP of computing the uncached tokens; without the model's facts their number."""
     facts = _flop_facts(info)
     cached = min(cached, prompt - 1)
-    return limits.prefill_flop(prompt, cached, *facts) if facts else prompt - cached
+    return physical_limits.prefill_flop(prompt, cached, *facts) if facts else prompt - cached
 
 
 def _flop_facts(info: Facts) -> tuple[float, float] | None:

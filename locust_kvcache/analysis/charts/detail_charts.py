@@ -6,13 +6,12 @@ import pandas as pd
 
 from locust_kvcache.analysis.basics.number_text import number, percent
 from locust_kvcache.analysis.basics.plain_values import rows_of
-from locust_kvcache.analysis.charts import drawing as charts
-from locust_kvcache.analysis.charts import stacked_bars as stack_charts
+from locust_kvcache.analysis.charts import drawing, stacked_bars
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.charts.run_charts import slug
 from locust_kvcache.analysis.pipeline import Analysis
-from locust_kvcache.analysis.tables import run_tables as views
 from locust_kvcache.analysis.tables.stage_tables import part_name, place
+from locust_kvcache.analysis.tables.table import find
 
 UNSEEN = 0.0005  # of the longest bar: a part that is nowhere wider is left out of the legend
 TIER_NAMES = {"gpu": "GPU prefix cache", "external": "LMCache or Mooncake", "computed": "computed"}
@@ -28,14 +27,14 @@ def model_charts(analysis: Analysis) -> list[Chart]:
     text = f"half of the requests are predicted within {percent(model['median_error'])}"
     return [
         draw("ttft-model", "TTFT against uncached prompt tokens, measured and by the model", text,
-             lambda axes: charts.draw_fit(axes, points), (7.6, 3.8)),
-        draw("ttft-residuals", "What the model leaves unexplained", text, lambda axes: charts.draw_residuals(axes, points), (7.6, 3.0)),
+             lambda axes: drawing.draw_fit(axes, points), (7.6, 3.8)),
+        draw("ttft-residuals", "What the model leaves unexplained", text, lambda axes: drawing.draw_residuals(axes, points), (7.6, 3.0)),
     ]  # fmt: skip
 
 
 def tier_chart(analysis: Analysis, scenario: str) -> Chart | None:
     """Share of the prompt tokens by tier, per round and role."""
-    rows = views.find(analysis.stats["tiers"], scenario=scenario)
+    rows = find(analysis.stats["tiers"], scenario=scenario)
     parts = []
     for row in rows:
         prompt = sum(row[tier] for tier in TIER_NAMES)
@@ -45,13 +44,13 @@ def tier_chart(analysis: Analysis, scenario: str) -> Chart | None:
     frame = pd.DataFrame(parts, columns=["group", "part", "value"])
     text = "; ".join(f"{group} {part} {number(value)} %" for group, part, value in parts if value)
     return draw(slug(f"tiers-{scenario}"), "Where the prompt tokens came from, by the servers' counters", text,
-                lambda axes: stack_charts.draw_stack(axes, frame, "share of prompt tokens (%)"), (7.6, 1.4 + 0.42 * len(rows)))  # fmt: skip
+                lambda axes: stacked_bars.draw_stack(axes, frame, "share of prompt tokens (%)"), (7.6, 1.4 + 0.42 * len(rows)))  # fmt: skip
 
 
 def stage_parts(analysis: Analysis, scenario: str, name: str = "") -> list[tuple[str, str, float]]:
     """(group, part, ms) of each round, in the order of the path; what is not measured says so. They add up to the client's mean TTFT."""
-    rows = sorted(views.find(analysis.stats["ttft_parts"], scenario=scenario), key=lambda row: (place(row), row["round"]))
-    arms = {row["round"]: f" ({row['arm']})" for row in views.find(analysis.stats["verdicts"], scenario=scenario) if row["arm"]}
+    rows = sorted(find(analysis.stats["ttft_parts"], scenario=scenario), key=lambda row: (place(row), row["round"]))
+    arms = {row["round"]: f" ({row['arm']})" for row in find(analysis.stats["verdicts"], scenario=scenario) if row["arm"]}
     head = f"{name} round" if name else "round"
     return [(f"{head} {row['round']}{arms.get(row['round'], '')}", part_name(row), row["ms"]) for row in rows]
 
@@ -67,7 +66,7 @@ def stage_chart(parts: list[tuple[str, str, float]], scenario: str) -> Chart | N
     frame = frame[seen]
     height = 1.5 + 0.42 * frame["group"].nunique() + 0.12 * frame["part"].nunique()
     return draw(slug(f"stages-{scenario}"), "What the mean TTFT is made of: each bar adds up to the client's", text,
-                lambda axes: stack_charts.draw_stack(axes, frame, "mean time per request (ms)", groups), (7.6, height))  # fmt: skip
+                lambda axes: stacked_bars.draw_stack(axes, frame, "mean time per request (ms)", groups), (7.6, height))  # fmt: skip
 
 
 def _by_round(groups: pd.Series) -> list[str]:
@@ -89,5 +88,5 @@ def gauge_charts(analysis: Analysis) -> list[Chart]:
         last = rows_of(rows.groupby("role")["value"].last().reset_index())
         text = "last: " + "; ".join(f"{row['role']} {number(row['value'])}" for row in last)
         made.append(draw(slug(f"gauge-{metric}"), f"{metric} over the run, at each scrape", text,
-                         lambda axes, table=table, metric=metric: charts.draw_series(axes, table, str(metric)), (7.6, 2.4)))  # type: ignore[misc]  # fmt: skip
+                         lambda axes, table=table, metric=metric: drawing.draw_series(axes, table, str(metric)), (7.6, 2.4)))  # type: ignore[misc]  # fmt: skip
     return made

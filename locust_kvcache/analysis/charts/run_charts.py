@@ -8,12 +8,12 @@ import pandas as pd
 
 from locust_kvcache.analysis.basics.number_text import change, number, percent
 from locust_kvcache.analysis.basics.plain_values import rows_of
-from locust_kvcache.analysis.charts import drawing as charts
-from locust_kvcache.analysis.charts import study_drawing as study_charts
+from locust_kvcache.analysis.charts import drawing, study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.pipeline import Analysis
-from locust_kvcache.analysis.tables import run_tables as views
+from locust_kvcache.analysis.tables import run_tables
 from locust_kvcache.analysis.tables.ideal_cache_tables import rate_points
+from locust_kvcache.analysis.tables.table import find, scenarios
 
 
 def slug(text: str) -> str:
@@ -24,7 +24,7 @@ def answer_chart(analysis: Analysis) -> Chart | None:
     """Mean TTFT cold and hit by round, a pair of bars per scenario, or per scenario and arm: the one chart beside the answer."""
     stats = analysis.stats
     split = "arm" if stats["run"].get("arms") else "round"
-    rows = [row for row in views.find(stats["effects"], split=split, metric="ttft_ms", statistic="mean") if row["ratio"]]
+    rows = [row for row in find(stats["effects"], split=split, metric="ttft_ms", statistic="mean") if row["ratio"]]
     if not rows:
         return None
     arms = {(row["scenario"], row["round"]): row["arm"] for row in stats["verdicts"]}
@@ -37,11 +37,11 @@ def answer_chart(analysis: Analysis) -> Chart | None:
             for name, row in zip(names, rows, strict=True)
         ],
         columns=["group", "baseline", "contender", "note"],
-    ).sort_values("group", key=lambda group: group.str.partition(":")[0].map(views.scenarios(stats).index), kind="stable")
+    ).sort_values("group", key=lambda group: group.str.partition(":")[0].map(scenarios(stats).index), kind="stable")
     text = "; ".join(f"{row['group']}: {number(row['baseline'])} to {number(row['contender'])} ms" for row in rows_of(bars))
     labels = ("cold (round 1)", "the arm" if split == "arm" else "hit (later rounds)")
     title = "Mean TTFT, cold against each arm" if split == "arm" else "Mean TTFT, cold against cache hit"
-    return draw("answer", title, text, lambda axes: charts.draw_pairs_of_bars(axes, bars, "mean TTFT (ms)", labels),
+    return draw("answer", title, text, lambda axes: drawing.draw_pairs_of_bars(axes, bars, "mean TTFT (ms)", labels),
                 (7.6, 1.5 + 0.75 * len(bars)))  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def _ecdf(
     medians = values.groupby("label")["value"].median()
     text = f"{name} medians: " + "; ".join(f"{label} {number(value)} ms" for label, value in medians.items())
     return draw(slug(f"{metric}-ecdf-{rule}-{scenario}"), f"{name}: share of requests that took no longer, {rule}", text,
-                lambda axes: charts.draw_ecdf(axes, values, name))  # fmt: skip
+                lambda axes: drawing.draw_ecdf(axes, values, name))  # fmt: skip
 
 
 def _over_time(requests: pd.DataFrame, scenario: str) -> Chart | None:
@@ -84,7 +84,7 @@ def _over_time(requests: pd.DataFrame, scenario: str) -> Chart | None:
     borders = [(float(at_s), f"round {number}") for number, at_s in starts.items()]
     text = f"{len(points)} requests in {len(borders)} rounds"
     return draw(slug(f"ttft-over-time-{scenario}"), "TTFT of each request over the run, marked by evidence", text,
-                lambda axes: charts.draw_over_time(axes, points, borders), (7.6, 3.8))  # fmt: skip
+                lambda axes: drawing.draw_over_time(axes, points, borders), (7.6, 3.8))  # fmt: skip
 
 
 def _hit_rates(analysis: Analysis, scenario: str) -> Chart | None:
@@ -94,16 +94,16 @@ def _hit_rates(analysis: Analysis, scenario: str) -> Chart | None:
     means = points.groupby("label", sort=False)["y"].mean()
     text = "means over time: " + "; ".join(f"{label} {value:.1f} %" for label, value in means.items())
     return draw(slug(f"hit-rate-over-time-{scenario}"), "Hit rate over the run, beside what ideal caches would have served", text,
-                lambda axes: study_charts.draw_hit_rates(axes, points), (7.6, 3.8))  # fmt: skip
+                lambda axes: study_drawing.draw_hit_rates(axes, points), (7.6, 3.8))  # fmt: skip
 
 
 def _changes(analysis: Analysis, scenario: str) -> Chart | None:
-    wanted = [row for row in views.find(analysis.stats["effects"], split="round", scenario=scenario)
-              if row["statistic"] in ("mean", "rate") and row["metric"] in views.ANSWER_ROWS and row["ratio"]]  # fmt: skip
+    wanted = [row for row in find(analysis.stats["effects"], split="round", scenario=scenario)
+              if row["statistic"] in ("mean", "rate") and row["metric"] in run_tables.ANSWER_ROWS and row["ratio"]]  # fmt: skip
     if not wanted:
         return None
     frame = pd.DataFrame(
-        [(views.metric_name(r["metric"]).rpartition(",")[0], r["ratio"] - 1,
+        [(run_tables.metric_name(r["metric"]).rpartition(",")[0], r["ratio"] - 1,
           *(None if r[k] is None else r[k] - 1 for k in ("ratio_low", "ratio_high"))) for r in wanted],
         columns=["name", "change", "low", "high"],
     )  # fmt: skip
@@ -111,18 +111,18 @@ def _changes(analysis: Analysis, scenario: str) -> Chart | None:
         f"{row.name_} {percent(row.change, signed=True)}" for row in frame.rename(columns={"name": "name_"}).itertuples()
     )
     return draw(slug(f"changes-{scenario}"), "What a cache hit changes, by round, with 95 % intervals", text,
-                lambda axes: charts.draw_changes(axes, frame), (7.6, 1.0 + 0.42 * len(frame)))  # fmt: skip
+                lambda axes: drawing.draw_changes(axes, frame), (7.6, 1.0 + 0.42 * len(frame)))  # fmt: skip
 
 
 def _throughput(analysis: Analysis, scenario: str) -> Chart | None:
-    rounds = [row for row in views.find(analysis.stats["rounds"], scenario=scenario) if row["requests_per_s"]]
+    rounds = [row for row in find(analysis.stats["rounds"], scenario=scenario) if row["requests_per_s"]]
     if not rounds:
         return None
     frame = pd.DataFrame([(f"round {row['round']}", "cold" if row["round"] == 1 else "hit", row["requests_per_s"]) for row in rounds],
                          columns=["group", "label", "value"])  # fmt: skip
     text = "; ".join(f"round {row['round']}: {number(row['requests_per_s'])} requests/s" for row in rounds)
     return draw(slug(f"throughput-{scenario}"), "Request throughput by round", text,
-                lambda axes: charts.draw_columns(axes, frame, "successful requests/s"), (7.6, 2.8))  # fmt: skip
+                lambda axes: drawing.draw_columns(axes, frame, "successful requests/s"), (7.6, 2.8))  # fmt: skip
 
 
 def _decode(requests: pd.DataFrame, scenario: str) -> Chart | None:

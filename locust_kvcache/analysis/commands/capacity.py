@@ -17,12 +17,12 @@ import pandas as pd
 from locust_kvcache.analysis.across_runs.capacity_steps import SIDES, Step, by_side, found_capacity, steps_of
 from locust_kvcache.analysis.basics.number_text import DASH, number, percent, plural
 from locust_kvcache.analysis.basics.problems import Problem
-from locust_kvcache.analysis.charts import study_drawing as study_charts
+from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
-from locust_kvcache.analysis.report.console import run_command
-from locust_kvcache.analysis.report.pages import Page, section
+from locust_kvcache.analysis.report.command_line import run_command
+from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
-from locust_kvcache.analysis.tables.run_tables import Table
+from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.capacity_rule import Capacity
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.slo import parse_slo
@@ -113,7 +113,7 @@ def capacity_chart(scenario: str, sides: Mapping[str, list[Step]], slo: Mapping[
     )
     label = f"{name.removesuffix('_ms').upper()} p{share * 100:g}"
     return draw(f"capacity-{scenario}".replace("_", "-"), title, text,
-                lambda axes: study_charts.draw_capacity(axes, points, limit, label, unit_of(sides), bands))  # fmt: skip
+                lambda axes: study_drawing.draw_capacity(axes, points, limit, label, unit_of(sides), bands))  # fmt: skip
 
 
 def problems_of(scenario: str, side: str, steps: list[Step]) -> list[Problem]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from locust_kvcache.analysis.reading.runs import read_json
-from locust_kvcache.analysis.report.console import run_command
+from locust_kvcache.analysis.report.command_line import run_command
 from locust_kvcache.analysis.server_configs.compose_rules import compose_findings
 from locust_kvcache.analysis.server_configs.config_rules import (
     REFUSED,

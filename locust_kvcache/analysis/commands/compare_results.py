@@ -10,12 +10,13 @@ import sys
 from pathlib import Path
 
 from locust_kvcache.analysis.across_runs.run_comparison import MAX_RUNS, RunComparison, compare_runs
-from locust_kvcache.analysis.pipeline import Analysis, analyse_folder, open_stats
+from locust_kvcache.analysis.pipeline import open_run
 from locust_kvcache.analysis.report import ci
+from locust_kvcache.analysis.report.command_line import gate, run_command
 from locust_kvcache.analysis.report.comparison_page import comparison_outcome, comparison_page, comparison_text
-from locust_kvcache.analysis.report.console import EXIT_NOT_COMPARABLE, gate, run_command
 from locust_kvcache.analysis.report.files import render_html, render_markdown
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.exit_codes import Exit
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -45,11 +46,6 @@ def chosen_paths(args: argparse.Namespace) -> list[Path]:
     return paths
 
 
-def open_run(path: Path) -> Analysis:
-    """A folder is analysed anew; a stats.json is taken as it stands."""
-    return analyse_folder(path) if path.is_dir() else open_stats(path)
-
-
 def write_output(path: Path, found: RunComparison) -> None:
     page = comparison_page(found)
     text = render_markdown(page) if path.suffix == ".md" else render_html(page)
@@ -66,7 +62,7 @@ def main() -> int:
         raise BadInput(f"--output: {args.output} ends in {args.output.suffix!r}; allowed: .html, .md")
     accepted = frozenset(name.strip() for name in args.accept.split(",") if name.strip())
     found = compare_runs([open_run(path) for path in chosen_paths(args)], accepted)
-    code = gate([run.stats for run in found.runs], list(found.targets)) if found.comparable else EXIT_NOT_COMPARABLE
+    code = gate([run.stats for run in found.runs], list(found.targets)) if found.comparable else Exit.NOT_JUDGED
     print(comparison_text(found))
     written = ci.write_files(args, comparison_outcome(found, code))
     if args.output:

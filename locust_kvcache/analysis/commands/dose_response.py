@@ -15,15 +15,14 @@ import pandas as pd
 
 from locust_kvcache.analysis.basics.number_text import number, percent, plural
 from locust_kvcache.analysis.basics.plain_values import rows_of
-from locust_kvcache.analysis.charts import study_drawing as study_charts
+from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
-from locust_kvcache.analysis.commands.compare_results import open_run
-from locust_kvcache.analysis.pipeline import Analysis
-from locust_kvcache.analysis.report.console import run_command
-from locust_kvcache.analysis.report.pages import Page, section
+from locust_kvcache.analysis.pipeline import Analysis, open_run
+from locust_kvcache.analysis.report.command_line import run_command
+from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
-from locust_kvcache.analysis.tables import detail_tables as detail_views
-from locust_kvcache.analysis.tables.run_tables import Table
+from locust_kvcache.analysis.tables import detail_tables
+from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.dose_response import Doses, cells
 
@@ -101,7 +100,7 @@ def _chart(table: pd.DataFrame, users: Any) -> Chart:
     said = "; ".join(
         f"{r['prompt_tokens']:,} tokens, {percent(r['achieved'])} cached: {number(r['ttft_ms'])} ms" for r in rows_of(table)
     )
-    return draw(f"dose-{users}-users", title, said, lambda axes: study_charts.draw_dose(axes, points))
+    return draw(f"dose-{users}-users", title, said, lambda axes: study_drawing.draw_dose(axes, points))
 
 
 def _sentence(analysis: Analysis, points: pd.DataFrame) -> str:
@@ -124,7 +123,7 @@ def dose_page(runs: list[Analysis]) -> Page:
             raise BadInput(f"{analysis.source}: no request of the grid succeeded; look at the run's failures")
         table = dose_table(points)
         chart = _chart(table, users) if table["achieved"].notna().any() else None
-        sections.append(section(f"{users} users", [_view(table, users), chart, detail_views.model_table(analysis.stats)]))
+        sections.append(section(f"{users} users", [_view(table, users), chart, detail_tables.model_table(analysis.stats)]))
         said.append(_sentence(analysis, points))
     first = runs[0].stats
     return Page(

@@ -17,8 +17,8 @@ import pandas as pd
 from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
 from locust_kvcache.analysis.reading.runs import load_run
 from locust_kvcache.analysis.reading.stats_file import TABLES
-from locust_kvcache.analysis.report.console import run_command
-from locust_kvcache.analysis.servers import server_counters as stages
+from locust_kvcache.analysis.report.command_line import run_command
+from locust_kvcache.analysis.servers import server_counters
 from locust_kvcache.contract.errors import BadInput
 
 FORMATS = ("csv", "parquet")
@@ -29,7 +29,7 @@ def tables(analysis: Analysis, folder: Path) -> Iterator[tuple[str, pd.DataFrame
     yield "records", analysis.requests
     for name in TABLES:
         yield name, flat(analysis.table(name))
-    yield "server_metrics", stages.series(load_run(folder).server_metrics)
+    yield "server_metrics", server_counters.series(load_run(folder).server_metrics)
 
 
 def flat(table: pd.DataFrame) -> pd.DataFrame:

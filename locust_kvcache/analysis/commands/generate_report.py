@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from locust_kvcache.analysis.pipeline import open_stats
-from locust_kvcache.analysis.report.console import run_command
+from locust_kvcache.analysis.report.command_line import run_command
 from locust_kvcache.analysis.report.files import FORMATS, write_report
 from locust_kvcache.contract.errors import BadInput
 

@@ -17,10 +17,10 @@ from pathlib import Path
 import pandas as pd
 
 from locust_kvcache.analysis.basics.number_text import DASH, percent
-from locust_kvcache.analysis.charts import study_drawing as study_charts
+from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
-from locust_kvcache.analysis.report.console import run_command
-from locust_kvcache.analysis.tables.run_tables import Table
+from locust_kvcache.analysis.report.command_line import run_command
+from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.analysis.tables.text_tables import console
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.trace import BLOCK_TOKENS, Row, TraceSource, load_rows
@@ -76,7 +76,7 @@ def curve_chart(table: pd.DataFrame, name: str) -> Chart:
     points = pd.DataFrame({"label": "LRU of this size", "x": limited["capacity_blocks"], "y": 100 * limited["hit_rate"]})
     title = f"A prefix cache without limit would hit {percent(ceiling)} of {name}"
     said = "; ".join(f"{size:,.0f} blocks: {rate:.1f} %" for size, rate in zip(points["x"], points["y"], strict=True))
-    return draw("oracle", title, said, lambda axes: study_charts.draw_oracle(axes, points, 100 * ceiling, BLOCK_TOKENS))
+    return draw("oracle", title, said, lambda axes: study_drawing.draw_oracle(axes, points, 100 * ceiling, BLOCK_TOKENS))
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -15,14 +15,14 @@ from locust_kvcache.analysis.across_runs import conditions, run_spread
 from locust_kvcache.analysis.basics.number_text import DASH, change, number, plural
 from locust_kvcache.analysis.basics.plain_values import plain, rows_of
 from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
-from locust_kvcache.analysis.charts import study_drawing as study_charts
+from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
-from locust_kvcache.analysis.commands.compare_results import open_run
-from locust_kvcache.analysis.pipeline import Analysis
-from locust_kvcache.analysis.report.console import run_command
-from locust_kvcache.analysis.report.pages import Page, section
+from locust_kvcache.analysis.pipeline import Analysis, open_run
+from locust_kvcache.analysis.report.command_line import run_command
+from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
-from locust_kvcache.analysis.tables.run_tables import Table, metric_name
+from locust_kvcache.analysis.tables.run_tables import metric_name
+from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.errors import BadInput
 
 RULE = "one value per run (its mean, or its rate); geometric means; Student's 95 % intervals of the runs' logarithms"
@@ -97,7 +97,7 @@ def _chart(values: pd.DataFrame, scenario: str) -> Chart:
         title += f"; shortest when cold: {best['deployment']}, {number(best['mean'])} ms"
     names = list(mine["deployment"].unique())
     points = mine.assign(place=mine["deployment"].map(names.index))
-    return draw(f"repeats-{scenario}", title, said, lambda axes: study_charts.draw_repeats(axes, points, names))
+    return draw(f"repeats-{scenario}", title, said, lambda axes: study_drawing.draw_repeats(axes, points, names))
 
 
 def repeats_page(runs: list[Analysis]) -> Page:

@@ -14,16 +14,15 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.basics.number_text import DASH, change, number, plural
-from locust_kvcache.analysis.charts import drawing as charts
+from locust_kvcache.analysis.charts import drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.charts.run_charts import slug
-from locust_kvcache.analysis.commands.compare_results import open_run
-from locust_kvcache.analysis.report.console import run_command
+from locust_kvcache.analysis.pipeline import open_run
+from locust_kvcache.analysis.report.command_line import run_command
 from locust_kvcache.analysis.report.files import write_page
-from locust_kvcache.analysis.report.pages import Page, section
-from locust_kvcache.analysis.tables import run_tables as views
+from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.tables import text_tables
-from locust_kvcache.analysis.tables.run_tables import Stats, Table
+from locust_kvcache.analysis.tables.table import Stats, Table, find, scenarios
 from locust_kvcache.contract.errors import BadInput
 
 COLUMNS = (("TTFT, ms", "ttft_ms", "mean"), ("TPOT, ms", "tpot_ms", "mean"), ("requests/s", "requests_per_s", None))
@@ -56,7 +55,7 @@ def by_users(runs: list[Stats]) -> dict[int, Stats]:
 def effect(stats: Stats, scenario: str, metric: str, statistic: str | None) -> dict[str, Any]:
     """Cold (baseline) and hit (contender) of one metric with their ratio's interval; empty where there is none."""
     wanted = {"statistic": statistic} if statistic else {}
-    return next(iter(views.find(stats["effects"], split="round", scenario=scenario, metric=metric, **wanted)), {})
+    return next(iter(find(stats["effects"], split="round", scenario=scenario, metric=metric, **wanted)), {})
 
 
 def level_table(levels: dict[int, Stats], scenario: str) -> Table:
@@ -67,7 +66,7 @@ def level_table(levels: dict[int, Stats], scenario: str) -> Table:
         for _, metric, statistic in COLUMNS:
             row = effect(stats, scenario, metric, statistic)
             cells += [number(row.get("baseline")), number(row.get("contender")), change(row) if row else DASH]
-        failed = sum(row["failed"] for row in views.find(stats["rounds"], scenario=scenario))
+        failed = sum(row["failed"] for row in find(stats["rounds"], scenario=scenario))
         rows.append((str(users), *cells, str(failed)))
     return Table(f"{scenario}: cold and hit by concurrency", tuple(header), tuple(rows), RULE)
 
@@ -81,11 +80,11 @@ def level_chart(levels: dict[int, Stats], scenario: str, metric: str, statistic:
     frame = pd.DataFrame(points, columns=["users", *SIDES])
     said = "; ".join(f"{users} users: {number(cold)} cold, {number(hit)} hit" for users, cold, hit in points)
     title = f"{scenario}: {name}, cold and hit, by concurrency"
-    return draw(slug(f"sweep-{metric}-{scenario}"), title, said, lambda axes: charts.draw_levels(axes, frame, name, metric))
+    return draw(slug(f"sweep-{metric}-{scenario}"), title, said, lambda axes: drawing.draw_levels(axes, frame, name, metric))
 
 
 def sweep_page(levels: dict[int, Stats]) -> Page:
-    names = list(dict.fromkeys(name for stats in levels.values() for name in views.scenarios(stats)))
+    names = list(dict.fromkeys(name for stats in levels.values() for name in scenarios(stats)))
     first = next(iter(levels.values()))
     sections = []
     for scenario in names:

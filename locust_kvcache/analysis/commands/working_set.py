@@ -14,16 +14,16 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.basics.number_text import DASH, number, percent, plural, whole
-from locust_kvcache.analysis.charts import study_drawing as study_charts
+from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.pipeline import server_tables
 from locust_kvcache.analysis.reading.runs import load_run
-from locust_kvcache.analysis.report.console import run_command
-from locust_kvcache.analysis.report.pages import Page, section
+from locust_kvcache.analysis.report.command_line import run_command
+from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.stats.knee import Knee, find_knee
 from locust_kvcache.analysis.stats.summary import round_table
-from locust_kvcache.analysis.tables.run_tables import Table
+from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.errors import BadInput
 
 RULE = "hit: share of round 2's prompt tokens; round 2 repeats round 1 in its order; TTFT: medians"
@@ -109,7 +109,10 @@ def sweep_chart(scenario: str, rows: list[dict[str, Any]]) -> Chart:
     said = "; ".join(f"{whole(row['tokens'])} tokens: {percent(row[shown[-1]])}" for row in rows)
     limits = [(tier, float(tokens)) for tier, tokens in rows[0]["capacities"].items()]
     return draw(
-        f"working-set-{scenario}".replace("_", "-"), title, said, lambda axes: study_charts.draw_working_set(axes, points, limits)
+        f"working-set-{scenario}".replace("_", "-"),
+        title,
+        said,
+        lambda axes: study_drawing.draw_working_set(axes, points, limits),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from locust_kvcache.analysis.model import physical_limits as limits
+from locust_kvcache.analysis.model import physical_limits
 from locust_kvcache.analysis.model.ttft_model import Fit, Model, residual_summary, without_load
 from locust_kvcache.analysis.stats import intervals
 
@@ -54,7 +54,7 @@ def _parameters(kv_bytes: float | None, prompt: float) -> list[tuple[str, str, V
 
     def even_gb(model: Model) -> float | None:
         rate = prefill_rate(model)
-        return limits.break_even_bandwidth(kv_bytes, rate) / 1e9 if rate and kv_bytes else None
+        return physical_limits.break_even_bandwidth(kv_bytes, rate) / 1e9 if rate and kv_bytes else None
 
     def ceiling(model: Model) -> float | None:
         return reduction(without_load(model), prompt, prompt - 1) if model.form.load else None
@@ -62,7 +62,9 @@ def _parameters(kv_bytes: float | None, prompt: float) -> list[tuple[str, str, V
     def even_prefix(model: Model) -> float | None:
         if model.load_ms_per_token is None:
             return None
-        return limits.break_even_prefix(model.prefill_ms_per_token, model.load_ms_per_token, model.attention_ms_per_token2)
+        return physical_limits.break_even_prefix(
+            model.prefill_ms_per_token, model.load_ms_per_token, model.attention_ms_per_token2
+        )
 
     return [
         ("fixed_ms", "ms", lambda model: model.fixed_ms),

@@ -1,4 +1,4 @@
-"""A run's folder comes in, a Run goes out: run.json, the usable records as a DataFrame, the servers' counters, what is wrong.
+"""A run's folder comes in, a RecordedRun goes out: run.json, the usable records as a DataFrame, the servers' counters, what is wrong.
 
 from locust_kvcache.analysis.reading.runs import load_run
 run = load_run("results/my-run")
@@ -23,7 +23,7 @@ RUN_FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Run:
+class RecordedRun:
     """What a run's folder holds. `records` has one row per usable record and one column per field of the Record."""
 
     folder: Path
@@ -38,7 +38,7 @@ class Run:
         return not any(problem.severity == "error" for problem in self.problems)
 
 
-def load_run(folder: str | Path) -> Run:
+def load_run(folder: str | Path) -> RecordedRun:
     """Read and check a run's folder. BadInput if it is not one; what is merely missing or torn becomes a Problem."""
     path = Path(folder)
     info = read_run_json(path)
@@ -47,7 +47,7 @@ def load_run(folder: str | Path) -> Run:
     counts = count_records(info, records)
     problems += _check_counts(info, counts, records)
     metrics, metric_problems = _read_server_metrics(path / "server_metrics.jsonl")
-    return Run(path, info, records, metrics, counts, tuple(problems + metric_problems))
+    return RecordedRun(path, info, records, metrics, counts, tuple(problems + metric_problems))
 
 
 def read_json(path: Path, what: str, way_out: str) -> dict[str, Any]:

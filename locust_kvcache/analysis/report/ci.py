@@ -12,9 +12,8 @@ from xml.etree import ElementTree
 
 from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED
-from locust_kvcache.analysis.tables import run_tables as views
-from locust_kvcache.analysis.tables import text_tables
-from locust_kvcache.analysis.tables.run_tables import Table
+from locust_kvcache.analysis.tables import run_tables, sentences, text_tables
+from locust_kvcache.analysis.tables.table import Table, scenarios
 from locust_kvcache.contract.errors import BadInput
 
 MEANING = {0: "pass", 1: "gate failed", 2: "not comparable or incomplete"}
@@ -112,8 +111,8 @@ def summary(outcome: Outcome) -> str:
 def run_outcome(stats: dict[str, Any], exit_code: int) -> Outcome:
     """The outcome of one run: its targets, and cold against hit as its verdicts."""
     verdicts = [row for row in stats["effects"] if row["verdict"]]
-    tables = [views.answer_table(stats, name) for name in views.scenarios(stats)]
-    targets = views.targets_table(stats)
+    tables = [run_tables.answer_table(stats, name) for name in scenarios(stats)]
+    targets = run_tables.targets_table(stats)
     title = f"KV cache: {stats['run'].get('run_id')}"
-    return Outcome(title, exit_code, views.headline(stats), tuple(stats["targets"]), tuple(stats["problems"]), tuple(verdicts),
+    return Outcome(title, exit_code, sentences.headline(stats), tuple(stats["targets"]), tuple(stats["problems"]), tuple(verdicts),
                    (*tables, *([targets] if targets else [])))  # fmt: skip

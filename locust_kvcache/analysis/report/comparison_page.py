@@ -9,16 +9,15 @@ import pandas as pd
 from locust_kvcache.analysis.across_runs.run_comparison import RunComparison
 from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent, plural
 from locust_kvcache.analysis.basics.plain_values import rows_of
-from locust_kvcache.analysis.charts import drawing as charts
+from locust_kvcache.analysis.charts import drawing
 from locust_kvcache.analysis.charts.detail_charts import stage_chart, stage_parts
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.charts.run_charts import slug
 from locust_kvcache.analysis.report.ci import Outcome
-from locust_kvcache.analysis.report.pages import Block, Page, section
-from locust_kvcache.analysis.tables import run_tables as views
-from locust_kvcache.analysis.tables import text_tables
-from locust_kvcache.analysis.tables.run_tables import Table
+from locust_kvcache.analysis.report.page import Block, Page, section
+from locust_kvcache.analysis.tables import run_tables, sentences, text_tables
 from locust_kvcache.analysis.tables.store_cost import cost_table
+from locust_kvcache.analysis.tables.table import Table, find, scenarios
 
 ROWS = (("ttft_ms", "mean"), ("ttft_ms", "median"), ("ttft_ms", "p90"), ("ttft_ms", "p99"), ("prefill_estimate_ms", "mean"),
         ("tpot_ms", "mean"), ("tpot_ms", "median"), ("itl_p50_ms", "median"), ("e2e_ms", "mean"), ("e2e_ms", "median"),
@@ -26,8 +25,8 @@ ROWS = (("ttft_ms", "mean"), ("ttft_ms", "median"), ("ttft_ms", "p90"), ("ttft_m
 RATES = ("requests_per_s", "total_tokens_per_s", "output_tokens_per_s")
 
 
-def scenarios(found: RunComparison) -> list[str]:
-    return list(dict.fromkeys(name for run in found.runs for name in views.scenarios(run.stats)))
+def scenarios_of(found: RunComparison) -> list[str]:
+    return list(dict.fromkeys(name for run in found.runs for name in scenarios(run.stats)))
 
 
 def side_by_side(found: RunComparison, scenario: str) -> Table:
@@ -36,10 +35,10 @@ def side_by_side(found: RunComparison, scenario: str) -> Table:
     for metric, statistic in ROWS:
         cells = [cell for run in found.runs for cell in _cells(run.stats, scenario, metric, statistic)]
         if any(cell != DASH for cell in cells):
-            rows.append((f"{views.metric_name(metric)}: {statistic.upper() if statistic[0] == 'p' else statistic}", *cells))
+            rows.append((f"{run_tables.metric_name(metric)}: {statistic.upper() if statistic[0] == 'p' else statistic}", *cells))
     for metric in RATES:
         cells = [cell for run in found.runs for cell in _rate_cells(run.stats, scenario, metric)]
-        rows.append((views.metric_name(metric), *cells))
+        rows.append((run_tables.metric_name(metric), *cells))
     rows.append(("hit rate, reported (tokens)", *(cell for run in found.runs for cell in _hit_cells(run.stats, scenario))))
     rows.append(("requests failed", *(cell for run in found.runs for cell in _failed_cells(run.stats, scenario))))
     header = ("", *(f"{name} {column}" for name in found.names for column in ("cold", "hit", "change")))
@@ -48,32 +47,32 @@ def side_by_side(found: RunComparison, scenario: str) -> Table:
 
 def _cells(stats: dict[str, Any], scenario: str, metric: str, statistic: str) -> tuple[str, str, str]:
     sides = [
-        views.find(stats["distributions"], scenario=scenario, split="round_window", group=group, metric=metric)
+        find(stats["distributions"], scenario=scenario, split="round_window", group=group, metric=metric)
         for group in ("cold", "hit")
     ]
-    effect = views.find(stats["effects"], scenario=scenario, split="round", metric=metric, statistic=statistic)
+    effect = find(stats["effects"], scenario=scenario, split="round", metric=metric, statistic=statistic)
     cold, hit = (number(side[0][statistic]) if side else DASH for side in sides)
     return cold, hit, change(effect[0]) if effect else DASH
 
 
 def _rate_cells(stats: dict[str, Any], scenario: str, metric: str) -> tuple[str, str, str]:
-    effect = views.find(stats["effects"], scenario=scenario, split="round", metric=metric)
+    effect = find(stats["effects"], scenario=scenario, split="round", metric=metric)
     if effect:
         return number(effect[0]["baseline"]), number(effect[0]["contender"]), change(effect[0])
-    cold = views.find(stats["rounds"], scenario=scenario, round=1)
+    cold = find(stats["rounds"], scenario=scenario, round=1)
     return number(cold[0][metric]) if cold else DASH, DASH, DASH
 
 
 def _hit_cells(stats: dict[str, Any], scenario: str) -> tuple[str, str, str]:
-    rounds = views.find(stats["rounds"], scenario=scenario)
+    rounds = find(stats["rounds"], scenario=scenario)
     cold = [row["hit_rate"] for row in rounds if row["round"] == 1]
     hit = [row["hit_rate"] for row in rounds if row["round"] > 1]
     return percent(cold[0]) if cold else DASH, percent(hit[-1]) if hit else DASH, DASH
 
 
 def _failed_cells(stats: dict[str, Any], scenario: str) -> tuple[str, str, str]:
-    rounds = views.find(stats["rounds"], scenario=scenario)
-    cold = [views.failures(row) for row in rounds if row["round"] == 1]
+    rounds = find(stats["rounds"], scenario=scenario)
+    cold = [run_tables.failures(row) for row in rounds if row["round"] == 1]
     hit = sum(row["failed"] for row in rounds if row["round"] > 1)
     return cold[0] if cold else DASH, str(hit) if len(rounds) > 1 else DASH, DASH
 
@@ -100,8 +99,8 @@ def verdict_table(found: RunComparison, scenario: str) -> Table:
 
 def _name(metric: str) -> str:
     if metric.endswith("_per_gpu"):
-        return views.metric_name(metric.removesuffix("_per_gpu")) + " and GPU"
-    return views.metric_name(metric)
+        return run_tables.metric_name(metric.removesuffix("_per_gpu")) + " and GPU"
+    return run_tables.metric_name(metric)
 
 
 def conditions_table(found: RunComparison) -> Table:
@@ -113,7 +112,7 @@ def conditions_table(found: RunComparison) -> Table:
 
 def targets_table(found: RunComparison) -> Table | None:
     rows = [{**row, "scenario": f"{row['run']}, {row['scenario']}"} for row in found.targets]
-    return views.targets_table({"targets": rows})
+    return run_tables.targets_table({"targets": rows})
 
 
 def headline(found: RunComparison) -> str:
@@ -121,7 +120,7 @@ def headline(found: RunComparison) -> str:
     if not found.comparable:
         reasons = [problem.text for problem in found.problems if problem.severity == "error"]
         return "These runs are not comparable. " + " ".join(reasons[:3])
-    names = scenarios(found)
+    names = scenarios_of(found)
     if len(names) == 1:
         return _sentence(found, names[0])
     rows = [row for row in rows_of(found.effects) if row["metric"] == "ttft_ms" and row["verdict"]]
@@ -129,21 +128,21 @@ def headline(found: RunComparison) -> str:
     for contender in found.names[1:]:
         for window in ("cold", "hit"):
             mine = [row for row in rows if row["contender_run"] == contender and row["window"] == window]
-            told = [f"{verdict} in {len(group)} ({views.span(group)})" for verdict in ("better", "worse", "no evidence")
+            told = [f"{verdict} in {len(group)} ({sentences.span(group)})" for verdict in ("better", "worse", "no evidence")
                     if (group := [row for row in mine if row["verdict"] == verdict])]  # fmt: skip
             parts.append(f"{contender} {window}: {', '.join(told) or 'no pairs'}")
     return f"Mean TTFT against {found.names[0]}, over {len(names)} scenarios: {'; '.join(parts)}."
 
 
 def details(found: RunComparison) -> list[str]:
-    names = scenarios(found)
+    names = scenarios_of(found)
     return [_sentence(found, name) for name in names] if found.comparable and len(names) > 1 else []
 
 
 def _sentence(found: RunComparison, scenario: str) -> str:
     parts = []
     for run, name in zip(found.runs, found.names, strict=True):
-        row = views.find(run.stats["effects"], scenario=scenario, split="round", metric="ttft_ms", statistic="mean")
+        row = find(run.stats["effects"], scenario=scenario, split="round", metric="ttft_ms", statistic="mean")
         if row:
             parts.append(
                 f"{name} {number(row[0]['baseline'])} ms cold, {number(row[0]['contender'])} ms on a hit ({change(row[0])})"
@@ -165,7 +164,7 @@ def comparison_text(found: RunComparison) -> str:
         "\n".join(["What stands against this comparison:", *errors]) if errors else "",
         text_tables.console(conditions_table(found)),
     ]
-    for scenario in scenarios(found):
+    for scenario in scenarios_of(found):
         blocks += [text_tables.console(side_by_side(found, scenario)), text_tables.console(verdict_table(found, scenario))]
     table = targets_table(found)
     return "\n\n".join(
@@ -178,7 +177,7 @@ def comparison_text(found: RunComparison) -> str:
 def comparison_outcome(found: RunComparison, exit_code: int) -> Outcome:
     """For CI: the side-by-side tables and targets, and every verdict."""
     targets = targets_table(found)
-    tables = [*(side_by_side(found, name) for name in scenarios(found)), *([targets] if targets else [])]
+    tables = [*(side_by_side(found, name) for name in scenarios_of(found)), *([targets] if targets else [])]
     verdicts = rows_of(found.effects[found.effects["verdict"].notna()])
     problems = tuple(problem.to_dict() for problem in found.problems)
     title = f"KV cache: {' against '.join(found.names)}"
@@ -188,7 +187,7 @@ def comparison_outcome(found: RunComparison, exit_code: int) -> Outcome:
 def ttft_chart(found: RunComparison, scenario: str) -> Chart | None:
     rows = []
     for run, name in zip(found.runs, found.names, strict=True):
-        row = views.find(run.stats["effects"], scenario=scenario, split="round", metric="ttft_ms", statistic="mean")
+        row = find(run.stats["effects"], scenario=scenario, split="round", metric="ttft_ms", statistic="mean")
         if row and row[0]["ratio"]:
             rows.append((name, row[0]["baseline"], row[0]["contender"], change(row[0])))
     if not rows:
@@ -196,7 +195,7 @@ def ttft_chart(found: RunComparison, scenario: str) -> Chart | None:
     bars = pd.DataFrame(rows, columns=["group", "baseline", "contender", "note"])
     text = "; ".join(f"{row[0]}: {number(row[1])} ms cold, {number(row[2])} ms on a hit" for row in rows)
     return draw(slug(f"runs-ttft-{scenario}"), f"Mean TTFT of each run, cold against hit: {scenario}", text,
-                lambda axes: charts.draw_pairs_of_bars(axes, bars, "mean TTFT (ms)", ("cold (round 1)", "hit (later rounds)")),
+                lambda axes: drawing.draw_pairs_of_bars(axes, bars, "mean TTFT (ms)", ("cold (round 1)", "hit (later rounds)")),
                 (7.6, 1.5 + 0.75 * len(rows)))  # fmt: skip
 
 
@@ -204,7 +203,7 @@ def throughput_chart(found: RunComparison, scenario: str) -> Chart | None:
     rows = [
         (name, f"round {row['round']}", row["requests_per_s"])
         for run, name in zip(found.runs, found.names, strict=True)
-        for row in views.find(run.stats["rounds"], scenario=scenario)
+        for row in find(run.stats["rounds"], scenario=scenario)
         if row["requests_per_s"]
     ]
     if not rows:
@@ -212,11 +211,11 @@ def throughput_chart(found: RunComparison, scenario: str) -> Chart | None:
     frame = pd.DataFrame(rows, columns=["group", "label", "value"])
     text = "; ".join(f"{name} {label}: {number(value)}" for name, label, value in rows)
     return draw(slug(f"runs-throughput-{scenario}"), f"Request throughput of each run and round: {scenario}", text,
-                lambda axes: charts.draw_columns(axes, frame, "successful requests/s"), (7.6, 3.0))  # fmt: skip
+                lambda axes: drawing.draw_columns(axes, frame, "successful requests/s"), (7.6, 3.0))  # fmt: skip
 
 
 def comparison_page(found: RunComparison) -> Page:
-    names = scenarios(found)
+    names = scenarios_of(found)
     answer: list[Block | None] = []
     for scenario in names:
         answer += [side_by_side(found, scenario), ttft_chart(found, scenario)]
@@ -227,7 +226,9 @@ def comparison_page(found: RunComparison) -> Page:
         costs = cost_table([(name, run.stats) for run, name in zip(found.runs, found.names, strict=True)], scenario)
         blocks = [verdict_table(found, scenario), costs, throughput_chart(found, scenario), stage_chart(parts, scenario)]
         sections.append(section(f"Scenario {scenario}: every run against {found.names[0]}", blocks))
-    lines = tuple((name, views.run_line(run.stats), str(run.source)) for run, name in zip(found.runs, found.names, strict=True))
+    lines = tuple(
+        (name, sentences.run_line(run.stats), str(run.source)) for run, name in zip(found.runs, found.names, strict=True)
+    )
     sections.append(section("The runs", [Table("What was compared", ("name", "run", "folder"), lines, texts=(1, 2))]))
     return Page(
         title=f"KV cache comparison: {' against '.join(found.names)}",

@@ -12,9 +12,10 @@ from markupsafe import Markup
 
 from locust_kvcache.analysis.charts.figures import COLOURS, Chart
 from locust_kvcache.analysis.pipeline import Analysis
-from locust_kvcache.analysis.report.pages import Page, run_page
+from locust_kvcache.analysis.report.page import Page
+from locust_kvcache.analysis.report.run_page import run_page
 from locust_kvcache.analysis.tables import text_tables
-from locust_kvcache.analysis.tables.run_tables import Table
+from locust_kvcache.analysis.tables.table import Table
 
 FORMATS = ("html", "markdown")
 

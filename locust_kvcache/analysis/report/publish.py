@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from locust_kvcache.analysis.report.console import problems_text
 from locust_kvcache.analysis.report.files import write_page
-from locust_kvcache.analysis.report.pages import Page
+from locust_kvcache.analysis.report.page import Page
+from locust_kvcache.analysis.report.run_text import problems_text
 from locust_kvcache.analysis.tables import text_tables
-from locust_kvcache.analysis.tables.run_tables import Table
+from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.errors import BadInput
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from locust_kvcache.analysis.basics.plain_values import rows_of
@@ -36,31 +34,4 @@ def failures(records: pd.DataFrame) -> list[Problem]:
     text = f"{len(failed)} of {len(records)} requests failed: {listed}. They are in no time and no rate."
     return [
         Problem("warning", "failures", text, "A failed request may have warmed the cache, or eased the load, for the others.")
-    ]
-
-
-def beyond_certificate(client: pd.DataFrame, rounds: list[dict[str, Any]]) -> pd.DataFrame:
-    """Rounds in which a worker received more chunks per second than its certificate stands for are client-limited too."""
-    beyond = {(entry.get("scenario"), entry.get("round")) for entry in rounds if entry.get("client_limited") is True}
-    also = [(scenario, number) in beyond for scenario, number in zip(client["scenario"], client["round"], strict=True)]
-    return client.assign(client_limited=client["client_limited"].astype(bool) | pd.Series(also, index=client.index, dtype=bool))
-
-
-def _lag(row: dict[str, Any]) -> str:
-    p90, share = row["loop_lag_p90_ms"], row["lag_over_ttft"]
-    known = p90 is not None and pd.notna(p90) and share is not None and pd.notna(share)
-    return f"P90 {p90:.1f} ms, {share:.0%} of the median TTFT" if known else "lag unknown"
-
-
-def client_limited(client: pd.DataFrame) -> list[Problem]:
-    limited = client[client["client_limited"].astype(bool)]
-    return [
-        Problem(
-            "warning",
-            "client_limited",
-            f"Round {row['round']} of {row['scenario']} is client-limited: the load generator was held up so long "
-            f"({_lag(row)}), or received so many chunks per second, that its own times could have moved.",
-            "Use more workers (--processes, --worker), or fewer users per worker.",
-        )
-        for row in rows_of(limited)
     ]

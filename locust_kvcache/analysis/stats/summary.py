@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from locust_kvcache.analysis.basics.plain_values import rows_of
-from locust_kvcache.analysis.stats.intervals import MIN_CLUSTERS, carried_quantile, quantile_interval
+from locust_kvcache.analysis.stats.intervals import carried_quantile, quantile_interval
 
 # column -> (name in tables, unit)
 METRICS = {
@@ -147,37 +145,6 @@ def _wall_from_records(group: pd.DataFrame) -> float | None:
     ends = group["started_at_s"] + group["e2e_ms"] / 1000
     span = ends.max() - group["started_at_s"].min()
     return float(span) if pd.notna(span) and span > 0 else None
-
-
-LIMITED_SHARE = 0.1
-
-
-def client_limited(records: pd.DataFrame) -> pd.DataFrame:
-    """Per scenario and round: the event loop's lag beside the TTFT. `client_limited` if more than 10 % of the requests are marked so
-    (contract.record.client_was_limited knows who stamped them); of records without that mark, if the P90 of the lag exceeds 10 %
-    of the median TTFT.
-    """
-    rows = []
-    keys: Any
-    for keys, group in records[records["ok"]].groupby(["scenario", "round"], observed=True, sort=False):
-        lag = group["loop_lag_ms"].dropna()
-        ttft, tpot = group["ttft_ms"].median(), group["tpot_ms"].median()
-        p90 = float(lag.quantile(0.9)) if len(lag) >= MIN_CLUSTERS else None
-        marked = group["client_limited"].dropna()
-        late = bool(p90 is not None and ttft > 0 and p90 > LIMITED_SHARE * ttft)
-        rows.append(
-            {
-                "scenario": str(keys[0]),
-                "round": int(keys[1]),
-                "loop_lag_p90_ms": p90,
-                "lag_over_ttft": p90 / ttft if p90 is not None and ttft > 0 else None,
-                "lag_over_tpot": p90 / tpot if p90 is not None and tpot > 0 else None,
-                "kernel_clock_share": float(group["clock"].eq("kernel").mean()),
-                "client_limited": bool(marked.mean() > LIMITED_SHARE) if len(marked) else late,
-            }
-        )
-    return pd.DataFrame(rows, columns=["scenario", "round", "loop_lag_p90_ms", "lag_over_ttft", "lag_over_tpot",
-                                       "kernel_clock_share", "client_limited"])  # fmt: skip
 
 
 def failures(records: pd.DataFrame, limit: int = 50) -> pd.DataFrame:

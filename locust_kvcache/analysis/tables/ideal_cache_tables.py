@@ -6,7 +6,7 @@ import pandas as pd
 
 from locust_kvcache.analysis.basics.number_text import percent, whole
 from locust_kvcache.analysis.cache.ideal_caches import ENDLESS
-from locust_kvcache.analysis.tables.run_tables import Stats, Table, find
+from locust_kvcache.analysis.tables.table import Stats, Table, find
 
 RULE = "by round; tokens of successful requests whose cached tokens were reported and believed"
 NOTE = (

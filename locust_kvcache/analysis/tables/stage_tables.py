@@ -6,7 +6,7 @@ from typing import Any
 
 from locust_kvcache.analysis.basics.number_text import DASH, number, percent, whole
 from locust_kvcache.analysis.servers.ttft_parts import ESTIMATE
-from locust_kvcache.analysis.tables.run_tables import Stats, Table, find
+from locust_kvcache.analysis.tables.table import Stats, Table, find
 
 BY_ROUND = "by round"
 SHOWN_COUNTERS = ("prefix_cache", "preempt", "evict", "lmcache_mp_lookup")

@@ -9,7 +9,7 @@ from typing import Any
 
 from locust_kvcache.analysis.basics.number_text import DASH, number, percent
 from locust_kvcache.analysis.servers.kv_transfers import SAVE
-from locust_kvcache.analysis.tables.run_tables import Stats, Table, find
+from locust_kvcache.analysis.tables.table import Stats, Table, find
 
 
 def has_store(stats: Stats) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from locust_kvcache.analysis.tables.run_tables import Table
+from locust_kvcache.analysis.tables.table import Table
 
 
 def console(table: Table, indent: str = "  ") -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from locust_kvcache.analysis.cache import ideal_caches as cache_efficiency
+from locust_kvcache.analysis.cache import ideal_caches
 from locust_kvcache.analysis.cache.ideal_caches import ENDLESS, chains, lru_tokens, over_time
 from locust_kvcache.analysis.tables.ideal_cache_tables import ideal_table, rate_points, why_no_tiers
 from tests.analysis.test_emulator_truth import BLOCK, Truth, run
@@ -82,7 +82,7 @@ def test_what_cannot_be_said_is_said_to_be_missing(monkeypatch: pytest.MonkeyPat
         assert table.empty
         assert "no cached tokens were reported" in str(why)
     two = frame([{}, SHARES_20])
-    monkeypatch.setattr(cache_efficiency, "MAX_TOUCHES", 5)  # these two requests have 8 blocks
+    monkeypatch.setattr(ideal_caches, "MAX_TOUCHES", 5)  # these two requests have 8 blocks
     for sizes, arms, told in (({"gpu": 60}, True, "--arms"), ({}, False, "no tier's size"), ({"gpu": 60}, False, "8 blocks")):
         table, why = over_time(two, 10, sizes, arms)
         assert set(table["cache"]) == {ENDLESS}

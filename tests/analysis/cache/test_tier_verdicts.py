@@ -7,8 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from locust_kvcache.analysis.cache import arm_effects as arms
-from locust_kvcache.analysis.cache import tier_verdicts as verdicts
+from locust_kvcache.analysis.cache import arm_effects, tier_verdicts
 from locust_kvcache.analysis.cache.never_stored import never_stored
 from locust_kvcache.analysis.servers import hidden_failures
 from locust_kvcache.analysis.servers.kv_transfers import COLUMNS
@@ -39,17 +38,17 @@ def traffic(operation: str, moved: float, failed: float = 0.0, number: int = 1) 
 
 
 def one(table: pd.DataFrame, info: dict[str, Any] = INFO, tier_rows: Any = (), moves: pd.DataFrame = TRAFFIC) -> dict[str, Any]:
-    return dict(verdicts.judge(table, info, tiers(*tier_rows), moves, BLOCK).iloc[-1])
+    return dict(tier_verdicts.judge(table, info, tiers(*tier_rows), moves, BLOCK).iloc[-1])
 
 
 @pytest.mark.parametrize(
     ("cached", "planned", "wanted"),
     [
-        (0.0, 0.0, verdicts.COLD),
-        (160.0, 0.0, verdicts.COLD),  # a block for each of the 10 requests may be cached
-        (161.0, 0.0, verdicts.CONTAMINATED),
-        (30_000.0, 30_000.0, verdicts.COLD),  # shared within the round, as planned
-        (30_161.0, 30_000.0, verdicts.CONTAMINATED),
+        (0.0, 0.0, tier_verdicts.COLD),
+        (160.0, 0.0, tier_verdicts.COLD),  # a block for each of the 10 requests may be cached
+        (161.0, 0.0, tier_verdicts.CONTAMINATED),
+        (30_000.0, 30_000.0, tier_verdicts.COLD),  # shared within the round, as planned
+        (30_161.0, 30_000.0, tier_verdicts.CONTAMINATED),
     ],
 )
 def test_cold_by_counters(cached: float, planned: float, wanted: str) -> None:
@@ -60,28 +59,28 @@ def test_cold_by_counters(cached: float, planned: float, wanted: str) -> None:
 
 def test_contamination_says_how_much_and_from_where() -> None:
     table = rounds(1)
-    judged = verdicts.judge(table, INFO, tiers((1, "server", 1_000.0, 7_000.0, 32_000.0)), TRAFFIC, BLOCK)
+    judged = tier_verdicts.judge(table, INFO, tiers((1, "server", 1_000.0, 7_000.0, 32_000.0)), TRAFFIC, BLOCK)
     assert judged["text"].iloc[0] == (
         "8,000 tokens more were cached than the round itself can explain: 1,000 from the GPU cache, 7,000 from below"
     )
-    assert [problem.code for problem in verdicts.problems_of(judged, tiers())] == ["contaminated"]
+    assert [problem.code for problem in tier_verdicts.problems_of(judged, tiers())] == ["contaminated"]
 
 
 def test_without_evidence_cold_is_by_nonce_and_a_given_nonce_proves_nothing() -> None:
-    assert one(rounds(1))["verdict"] == verdicts.BY_NONCE
-    assert one(rounds(1), {"rounds": [], "command": ["locust", "--nonce", "ab"]})["verdict"] == verdicts.UNKNOWN
+    assert one(rounds(1))["verdict"] == tier_verdicts.BY_NONCE
+    assert one(rounds(1), {"rounds": [], "command": ["locust", "--nonce", "ab"]})["verdict"] == tier_verdicts.UNKNOWN
 
 
 def test_reported_tokens_are_evidence_where_there_are_no_counters() -> None:
-    assert one(rounds(1, reported=0.0))["verdict"] == verdicts.COLD
-    assert one(rounds(1, reported=30_000.0))["verdict"] == verdicts.CONTAMINATED
+    assert one(rounds(1, reported=0.0))["verdict"] == tier_verdicts.COLD
+    assert one(rounds(1, reported=30_000.0))["verdict"] == tier_verdicts.CONTAMINATED
     assert one(rounds(2, reported=30_000.0))["verdict"] == "hit, tier unknown"
-    assert one(rounds(2))["verdict"] == verdicts.UNKNOWN
+    assert one(rounds(2))["verdict"] == tier_verdicts.UNKNOWN
 
 
 def test_under_pd_the_prefiller_counts_and_not_the_decoder() -> None:
     rows = [(1, "decoder", 0.0, 39_990.0, 10.0), (1, "prefiller", 0.0, 0.0, 40_000.0)]
-    assert one(rounds(1, reported=39_990.0), tier_rows=rows)["verdict"] == verdicts.COLD
+    assert one(rounds(1, reported=39_990.0), tier_rows=rows)["verdict"] == tier_verdicts.COLD
 
 
 @pytest.mark.parametrize(
@@ -91,7 +90,7 @@ def test_under_pd_the_prefiller_counts_and_not_the_decoder() -> None:
         (0.0, 36_000.0, traffic("load_get", 1e9, number=2), "store hit", "store"),
         (0.0, 36_000.0, TRAFFIC, "hit below the GPU", "below"),
         (18_000.0, 18_000.0, TRAFFIC, "hit from several tiers", "mixed"),
-        (100.0, 0.0, TRAFFIC, verdicts.NO_HIT, None),
+        (100.0, 0.0, TRAFFIC, tier_verdicts.NO_HIT, None),
     ],
 )
 def test_a_hit_is_named_by_the_tier_that_answered(
@@ -103,29 +102,29 @@ def test_a_hit_is_named_by_the_tier_that_answered(
 
 def test_a_store_arm_that_the_gpu_answered_is_a_warning() -> None:
     info = {**INFO, "rounds": [{"scenario": "s", "round": 3, "arm": "store_hit"}]}
-    judged = verdicts.judge(rounds(3), info, tiers((3, "server", 36_000.0, 0.0, 4_000.0)), TRAFFIC, BLOCK)
-    (problem,) = verdicts.problems_of(judged, tiers())
+    judged = tier_verdicts.judge(rounds(3), info, tiers((3, "server", 36_000.0, 0.0, 4_000.0)), TRAFFIC, BLOCK)
+    (problem,) = tier_verdicts.problems_of(judged, tiers())
     assert problem.code == "wrong_tier"
     assert "was to be a store_hit, but is a GPU hit" in problem.text
-    judged = verdicts.judge(rounds(3), info, tiers((3, "server", 0.0, 0.0, 40_000.0)), TRAFFIC, BLOCK)
-    assert [problem.code for problem in verdicts.problems_of(judged, tiers())] == ["arm_not_hit"]
+    judged = tier_verdicts.judge(rounds(3), info, tiers((3, "server", 0.0, 0.0, 40_000.0)), TRAFFIC, BLOCK)
+    assert [problem.code for problem in tier_verdicts.problems_of(judged, tiers())] == ["arm_not_hit"]
 
 
 @pytest.mark.parametrize(("cached", "verdict"), [(32_400.0, "GPU hit"), (32_240.0, "GPU hit"), (32_239.0, "partial GPU hit")])
 def test_a_hit_well_below_the_plan_is_partial(cached: float, verdict: str) -> None:
     """90 % of the planned 36,000 tokens, less a block for each of the 10 requests: 32,240."""
     info = {**INFO, "rounds": [{"scenario": "s", "round": 2, "arm": "gpu_hit"}]}
-    judged = verdicts.judge(
+    judged = tier_verdicts.judge(
         rounds(2, planned=36_000.0), info, tiers((2, "server", cached, 0.0, 40_000.0 - cached)), TRAFFIC, BLOCK
     )
     assert judged["verdict"].iloc[0] == verdict
-    assert [problem.code for problem in verdicts.problems_of(judged, tiers())] == ["partial_hit"] * (verdict != "GPU hit")
+    assert [problem.code for problem in tier_verdicts.problems_of(judged, tiers())] == ["partial_hit"] * (verdict != "GPU hit")
 
 
 @pytest.mark.parametrize("engines", [1, 2])
 def test_a_partial_hit_names_the_engines_that_share_the_requests(engines: int) -> None:
     found = tiers((2, "server", 20_000.0, 0.0, 20_000.0), engines=engines)
-    (problem,) = verdicts.problems_of(verdicts.judge(rounds(2, planned=36_000.0), INFO, found, TRAFFIC, BLOCK), found)
+    (problem,) = tier_verdicts.problems_of(tier_verdicts.judge(rounds(2, planned=36_000.0), INFO, found, TRAFFIC, BLOCK), found)
     assert problem.what_to_do.startswith("2 engines share the requests: ") == (engines == 2)
 
 
@@ -160,31 +159,33 @@ def records() -> pd.DataFrame:
 
 def test_the_load_rate_is_the_difference_between_two_arms() -> None:
     """4,000 tokens in 100 ms more: 40,000 tokens/s; at 327,680 bytes each 13.1 GB/s."""
-    judged = verdicts.judge(
+    judged = tier_verdicts.judge(
         rounds(2, 3), INFO, tiers((2, "server", 40_000.0, 0.0, 0.0), (3, "server", 0.0, 40_000.0, 0.0)), TRAFFIC, BLOCK
     )
-    (row,) = arms.load_rates(judged, records(), 327_680.0, 63.0).to_dict("records")
+    (row,) = arm_effects.load_rates(judged, records(), 327_680.0, 63.0).to_dict("records")
     assert row["tokens_per_s"] == pytest.approx(40_000)
     assert row["gb_per_s"] == pytest.approx(13.1072)
     assert row["plausible"]
-    impossible = arms.load_rates(judged, records(), 327_680.0, 12.5)
-    (problem,) = arms.implausible(impossible)
+    impossible = arm_effects.load_rates(judged, records(), 327_680.0, 12.5)
+    (problem,) = arm_effects.implausible(impossible)
     assert "13.1 GB/s; the link carries 12" in problem.text
 
 
 @pytest.mark.parametrize(
-    ("cached", "verdict"), [(0.0, verdicts.NO_HIT), (1_360.0, verdicts.NO_HIT), (30_000.0, "hit, tier unknown")]
+    ("cached", "verdict"), [(0.0, tier_verdicts.NO_HIT), (1_360.0, tier_verdicts.NO_HIT), (30_000.0, "hit, tier unknown")]
 )
 def test_a_share_of_a_few_per_cent_is_no_hit(cached: float, verdict: str) -> None:
     """3.4 % of 40,000 prompt tokens are 1,360."""
-    judged = verdicts.judge(rounds(2, reported=cached), INFO, tiers(), TRAFFIC, BLOCK)
+    judged = tier_verdicts.judge(rounds(2, reported=cached), INFO, tiers(), TRAFFIC, BLOCK)
     assert judged["verdict"].iloc[0] == verdict
-    assert [problem.code for problem in verdicts.problems_of(judged, tiers())] == ["nothing_hit"] * (verdict == verdicts.NO_HIT)
+    assert [problem.code for problem in tier_verdicts.problems_of(judged, tiers())] == ["nothing_hit"] * (
+        verdict == tier_verdicts.NO_HIT
+    )
 
 
 def test_a_control_round_is_judged_as_cold() -> None:
     info = {**INFO, "rounds": [{"scenario": "s", "round": 2, "kind": "control"}]}
-    assert one(rounds(2, reported=0.0), info)["verdict"] == verdicts.COLD
+    assert one(rounds(2, reported=0.0), info)["verdict"] == tier_verdicts.COLD
 
 
 def test_missing_tokens_are_connected_to_requests_that_failed_before() -> None:
@@ -197,8 +198,8 @@ def test_missing_tokens_are_connected_to_requests_that_failed_before() -> None:
     lost = never_stored(made)
     assert str(lost["s", 2]) == "900 of the missing tokens are those of 1 request that failed in round 1"
     found = tiers((2, "server", 20_000.0, 0.0, 20_000.0))
-    judged = verdicts.judge(rounds(2, planned=36_000.0), INFO, found, TRAFFIC, BLOCK)
-    (problem,) = verdicts.problems_of(judged, found, lost)
+    judged = tier_verdicts.judge(rounds(2, planned=36_000.0), INFO, found, TRAFFIC, BLOCK)
+    (problem,) = tier_verdicts.problems_of(judged, found, lost)
     assert problem.what_to_do.startswith("900 of the missing tokens are those of 1 request that failed in round 1: ")
 
 

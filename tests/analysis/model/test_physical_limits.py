@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from locust_kvcache.analysis.model import physical_limits as limits
+from locust_kvcache.analysis.model import physical_limits
 
 KV_72B = 2 * 80 * 8 * 128 * 2  # bytes per token in bf16
 PARAMETERS_72B, ATTENTION_72B = 70.2e9, 4 * 80 * 64 * 128
@@ -13,13 +13,13 @@ PARAMETERS_72B, ATTENTION_72B = 70.2e9, 4 * 80 * 64 * 128
 @pytest.mark.parametrize(("tera_flop_per_s", "paper_gb_per_s"), [(8 * 312, 6), (8 * 989.5, 19)])
 def test_the_papers_two_numbers(tera_flop_per_s: float, paper_gb_per_s: float) -> None:
     """LLaMA3-70B, prefix 8,192: 6 GB/s on 8 x A800, 19 GB/s on 8 x H800."""
-    found = limits.mooncake_break_even_bandwidth(tera_flop_per_s * 1e12, model_dim=8192, gqa=8, prefix_tokens=8192) / 1e9
+    found = physical_limits.mooncake_break_even_bandwidth(tera_flop_per_s * 1e12, model_dim=8192, gqa=8, prefix_tokens=8192) / 1e9
     assert round(found) == paper_gb_per_s
 
 
 @pytest.mark.parametrize(("prompt", "tera_flop"), [(2048, 293), (9728, 1490), (32768, 6009), (131072, 40924)])
 def test_prefill_flop(prompt: int, tera_flop: float) -> None:
-    assert limits.prefill_flop(prompt, 0, PARAMETERS_72B, ATTENTION_72B) / 1e12 == pytest.approx(tera_flop, rel=0.005)
+    assert physical_limits.prefill_flop(prompt, 0, PARAMETERS_72B, ATTENTION_72B) / 1e12 == pytest.approx(tera_flop, rel=0.005)
 
 
 @pytest.mark.parametrize(
@@ -30,21 +30,21 @@ def test_largest_reduction_on_eight_h100(bandwidth_gb: float, hit_rate: float, s
     """9,728 tokens at half of 8 x 989 TFLOP/s: per cent, whole."""
     speed, prompt = 8 * 989e12 * 0.5, 9728
     cached = hit_rate * prompt
-    cold_s = limits.prefill_flop(prompt, 0, PARAMETERS_72B, ATTENTION_72B) / speed
-    compute_s = limits.prefill_flop(prompt, cached, PARAMETERS_72B, ATTENTION_72B) / speed
+    cold_s = physical_limits.prefill_flop(prompt, 0, PARAMETERS_72B, ATTENTION_72B) / speed
+    compute_s = physical_limits.prefill_flop(prompt, cached, PARAMETERS_72B, ATTENTION_72B) / speed
     load_s = KV_72B * cached / (bandwidth_gb * 1e9)
-    assert 100 * limits.largest_reduction(compute_s, cold_s, load_s) == pytest.approx(serial, abs=1.1, rel=0.01)
-    assert 100 * limits.largest_reduction(compute_s, cold_s, load_s, overlapped=True) == pytest.approx(
+    assert 100 * physical_limits.largest_reduction(compute_s, cold_s, load_s) == pytest.approx(serial, abs=1.1, rel=0.01)
+    assert 100 * physical_limits.largest_reduction(compute_s, cold_s, load_s, overlapped=True) == pytest.approx(
         overlapped, abs=1.1, rel=0.01
     )
 
 
 def test_break_even_bandwidth() -> None:
-    assert limits.break_even_bandwidth(KV_72B, 25_800) / 1e9 == pytest.approx(8.5, abs=0.05)
+    assert physical_limits.break_even_bandwidth(KV_72B, 25_800) / 1e9 == pytest.approx(8.5, abs=0.05)
 
 
 def test_break_even_prefix() -> None:
-    assert limits.break_even_prefix(2.0, 1.0, 0.0) == 0.0
-    assert limits.break_even_prefix(1.0, 2.0, 0.0) is None
+    assert physical_limits.break_even_prefix(2.0, 1.0, 0.0) == 0.0
+    assert physical_limits.break_even_prefix(1.0, 2.0, 0.0) is None
     # 1 p + 0.001 p^2 / 2 = 2 p at p = 2,000
-    assert limits.break_even_prefix(1.0, 2.0, 0.001) == pytest.approx(2000)
+    assert physical_limits.break_even_prefix(1.0, 2.0, 0.001) == pytest.approx(2000)

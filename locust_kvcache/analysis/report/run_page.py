@@ -1,92 +1,51 @@
-"""What a report consists of: sections of tables, charts and paragraphs; one run's Analysis comes in, its Page goes out."""
+"""One run's Analysis comes in, its Page goes out: the answer, what stands against it, each scenario, conditions, method."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from locust_kvcache.analysis.basics.number_text import DASH, percent, plural
 from locust_kvcache.analysis.charts import detail_charts, run_charts
 from locust_kvcache.analysis.charts.figures import Chart
 from locust_kvcache.analysis.pipeline import Analysis
-from locust_kvcache.analysis.tables import arm_tables as arm_views
-from locust_kvcache.analysis.tables import detail_tables as detail_views
-from locust_kvcache.analysis.tables import ideal_cache_tables as efficiency_views
-from locust_kvcache.analysis.tables import run_tables as views
-from locust_kvcache.analysis.tables import stage_tables as stage_views
-from locust_kvcache.analysis.tables.run_tables import Table
-
-Block = Table | Chart | str
-
-
-@dataclass(frozen=True)
-class Section:
-    heading: str
-    blocks: tuple[Block, ...]
-
-    @property
-    def anchor(self) -> str:
-        return re.sub(r"[^a-z0-9]+", "-", self.heading.lower()).strip("-")
-
-
-@dataclass(frozen=True)
-class Page:
-    """`lead` answers the question, `details` say it per scenario; `problems` are rows of stats.json."""
-
-    title: str
-    subtitle: str
-    lead: str
-    details: tuple[str, ...]
-    answer: tuple[Block, ...]
-    problems: tuple[dict[str, Any], ...]
-    sections: tuple[Section, ...]
-    incomplete: bool
-
-    @property
-    def charts(self) -> list[Chart]:
-        blocks = [*self.answer, *(block for section in self.sections for block in section.blocks)]
-        return [block for block in blocks if isinstance(block, Chart)]
-
-
-def section(heading: str, blocks: Iterable[Block | None]) -> Section:
-    """A section without the blocks that have nothing to show."""
-    return Section(heading, tuple(b for b in blocks if b is not None and not (isinstance(b, Table) and not b.rows) and b != ""))
+from locust_kvcache.analysis.report.page import Block, Page, section
+from locust_kvcache.analysis.tables import arm_tables, detail_tables, ideal_cache_tables, run_tables, sentences, stage_tables
+from locust_kvcache.analysis.tables.table import Table, find, scenarios
 
 
 def run_page(analysis: Analysis, charts: bool) -> Page:
     """The report of one run: the answer, what stands against it, each scenario, conditions and how to repeat."""
     stats = analysis.stats
-    names = views.scenarios(stats)
-    answer: list[Block | None] = [arm_views.verdict_table(stats)]
+    names = scenarios(stats)
+    answer: list[Block | None] = [arm_tables.verdict_table(stats)]
     has_arms = bool(stats["run"].get("arms"))
     for name in names:
         answer += (
-            [arm_views.arm_table(stats, name), arm_views.rate_table(stats, name)]
+            [arm_tables.arm_table(stats, name), arm_tables.rate_table(stats, name)]
             if has_arms
-            else [views.answer_table(stats, name)]
+            else [run_tables.answer_table(stats, name)]
         )
     answer += [
         run_charts.answer_chart(analysis) if charts else None,
-        views.targets_table(stats),
-        detail_views.goodput_table(stats),
+        run_tables.targets_table(stats),
+        detail_tables.goodput_table(stats),
     ]
     sections = [section("Can these figures be believed?", validity_blocks(analysis))]
     sections += [section(f"Scenario {name}", scenario_blocks(analysis, name, charts)) for name in names]
     sections += [
         section("What explains the TTFT", model_blocks(analysis, charts)),
         section("The servers over the run", detail_charts.gauge_charts(analysis) if charts else []),
-        section("Failures", [detail_views.failures_table(stats) or "No request failed."]),
+        section("Failures", [detail_tables.failures_table(stats) or "No request failed."]),
         section("Conditions, and how to repeat", [conditions_table(stats["run"]), repeat_text(stats["run"])]),
-        section("How the figures are made", [method_text(analysis), detail_views.tools_table(stats)]),
+        section("How the figures are made", [method_text(analysis), detail_tables.tools_table(stats)]),
     ]
     return Page(
         title=f"KV cache report: {stats['run'].get('run_id')}",
-        subtitle=views.run_line(stats),
-        lead=arm_views.headline(stats) if has_arms else views.headline(stats),
-        details=() if has_arms else tuple(views.details(stats)),
+        subtitle=sentences.run_line(stats),
+        lead=arm_tables.headline(stats) if has_arms else sentences.headline(stats),
+        details=() if has_arms else tuple(sentences.details(stats)),
         answer=section("", answer).blocks,
         problems=tuple(stats["problems"]),
         sections=tuple(part for part in sections if part.blocks),
@@ -102,29 +61,38 @@ def scenario_blocks(analysis: Analysis, name: str, charts: bool) -> list[Block |
         if charts
         else {}
     )
-    blocks: list[Block | None] = [views.round_table(stats, name), drawn.get("throughput")]
-    for row in views.find(stats["rounds"], scenario=name):
+    blocks: list[Block | None] = [run_tables.round_table(stats, name), drawn.get("throughput")]
+    for row in find(stats["rounds"], scenario=name):
         title = f"Round {row['round']} ({'cold' if row['round'] == 1 else 'hit'}): times of the successful requests"
-        blocks.append(views.distribution_table(stats, name, "round", str(row["round"]), title))
-    blocks += [drawn.get("ttft-ms-ecdf-by-round"), drawn.get("changes"), views.window_table(stats, name)]
-    blocks += [views.answer_table(stats, name, "evidence"), drawn.get("ttft-ms-ecdf-by-evidence"), drawn.get("ttft-over-time")]
-    blocks += [drawn.get("tpot-ms-ecdf-by-round"), detail_views.cache_table(stats, name)]
+        blocks.append(run_tables.distribution_table(stats, name, "round", str(row["round"]), title))
+    blocks += [drawn.get("ttft-ms-ecdf-by-round"), drawn.get("changes"), run_tables.window_table(stats, name)]
     blocks += [
-        efficiency_views.ideal_table(stats, name) or efficiency_views.why_no_tiers(stats),
-        drawn.get("hit-rate-over-time"),
-        detail_views.tier_table(stats, name),
+        run_tables.answer_table(stats, name, "evidence"),
+        drawn.get("ttft-ms-ecdf-by-evidence"),
+        drawn.get("ttft-over-time"),
     ]
-    blocks += [detail_charts.tier_chart(analysis, name) if charts else None, detail_views.server_count_table(stats, name)]
+    blocks += [drawn.get("tpot-ms-ecdf-by-round"), detail_tables.cache_table(stats, name)]
     blocks += [
-        stage_views.gain_table(stats, name),
-        stage_views.parts_table(stats, name),
+        ideal_cache_tables.ideal_table(stats, name) or ideal_cache_tables.why_no_tiers(stats),
+        drawn.get("hit-rate-over-time"),
+        detail_tables.tier_table(stats, name),
+    ]
+    blocks += [detail_charts.tier_chart(analysis, name) if charts else None, detail_tables.server_count_table(stats, name)]
+    blocks += [
+        stage_tables.gain_table(stats, name),
+        stage_tables.parts_table(stats, name),
         stage_chart(analysis, name) if charts else None,
     ]
     blocks += [
         view(stats, name)
-        for view in (stage_views.stage_table, stage_views.transfer_table, stage_views.efficiency_table, stage_views.counter_table)
+        for view in (
+            stage_tables.stage_table,
+            stage_tables.transfer_table,
+            stage_tables.efficiency_table,
+            stage_tables.counter_table,
+        )
     ]
-    return [*blocks, detail_views.effects_table(stats, name, "round"), detail_views.effects_table(stats, name, "evidence")]
+    return [*blocks, detail_tables.effects_table(stats, name, "round"), detail_tables.effects_table(stats, name, "evidence")]
 
 
 def stage_chart(analysis: Analysis, name: str) -> Chart | None:
@@ -137,7 +105,7 @@ def model_blocks(analysis: Analysis, charts: bool) -> list[Block | None]:
     if model["why_not"]:
         return [f"No model was fitted: {model['why_not']}."]
     drawn = detail_charts.model_charts(analysis) if charts else []
-    return [detail_views.model_table(analysis.stats), *drawn, detail_views.expected_table(analysis.stats)]
+    return [detail_tables.model_table(analysis.stats), *drawn, detail_tables.expected_table(analysis.stats)]
 
 
 def validity_blocks(analysis: Analysis) -> list[Block | None]:
@@ -145,7 +113,7 @@ def validity_blocks(analysis: Analysis) -> list[Block | None]:
     stats = analysis.stats
     rows = []
     for row in stats["rounds"]:
-        windows = views.find(stats["windows_by_round"], scenario=row["scenario"], round=row["round"])
+        windows = find(stats["windows_by_round"], scenario=row["scenario"], round=row["round"])
         listed = ", ".join(f"{entry['requests']} {entry['window']}" for entry in windows)
         lag = DASH if row["loop_lag_p90_ms"] is None else f"{row['loop_lag_p90_ms']:.2f} ms"
         share = percent(row["lag_over_ttft"])
@@ -159,7 +127,7 @@ def validity_blocks(analysis: Analysis) -> list[Block | None]:
     table = Table(title, header, tuple(rows), stats["split_rules"]["evidence"], texts=(2,))
     told = stats["run"].get("warnings") or []
     warnings = Table("What the load run itself had to say", ("warning",), tuple((str(text),) for text in told))
-    return [table, detail_views.steady_table(stats), detail_views.outlier_table(stats), warnings]
+    return [table, detail_tables.steady_table(stats), detail_tables.outlier_table(stats), warnings]
 
 
 CONDITIONS = (

@@ -1,0 +1,30 @@
+"""The Table: finished text in rows, and how rows of statistics are found for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+Stats = dict[str, Any]  # the content of stats.json
+
+
+@dataclass(frozen=True)
+class Table:
+    """Finished text. `rule` says how its rows were split, as every table must; the first column is the row's name."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    rule: str = ""
+    notes: tuple[str, ...] = ()
+    texts: tuple[int, ...] = ()  # columns of words, beside the first: to the left
+    sortable: bool = False
+
+
+def scenarios(stats: Stats) -> list[str]:
+    return list(dict.fromkeys(row["scenario"] for row in stats["rounds"]))
+
+
+def find(rows: Iterable[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
+    return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
