@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -10,7 +11,13 @@ PASS, FAIL, NOT_JUDGED = "pass", "fail", "not judged"
 # name -> (what it says, metric, statistic, how its value comes from contender / baseline, whether it is a minimum)
 RUN_TARGETS = {
     "hit_ttft_reduction_min": ("TTFT on a hit below cold (mean)", "ttft_ms", "mean", "reduction", True),
-    "hit_throughput_gain_min": ("Throughput of hit rounds above cold (requests/s)", "requests_per_s", "rate", "gain", True),
+    "hit_throughput_gain_min": (
+        "Throughput of hit rounds above cold (requests/s of whole rounds)",
+        "requests_per_s",
+        "rate",
+        "gain",
+        True,
+    ),
 }
 PAIR_TARGETS = {
     "pd_tpot_increase_max": ("TPOT of PD above the single server's (mean, all rounds)", "tpot_ms", "mean", "gain", False),
@@ -29,15 +36,29 @@ def judge_pair(targets: dict[str, Any], effects: dict[str, pd.DataFrame], scenar
     ]
 
 
-def judge_run(targets: dict[str, Any], effects: pd.DataFrame, scenarios: list[str]) -> list[dict[str, Any]]:
-    """The targets of one run, per scenario, on cold against hit, each arm by itself. One without a threshold is left out."""
-    judged = [
-        judge(name, targets[name], (RUN_TARGETS[name][0] + which, *RUN_TARGETS[name][1:]), table, scenario)
-        for name in RUN_TARGETS
-        if targets.get(name) is not None
-        for scenario in scenarios
-        for which, table in _sides(effects[effects["scenario"] == scenario], RUN_TARGETS[name][1])
-    ]
+def judge_run(
+    targets: dict[str, Any],
+    effects: pd.DataFrame,
+    scenarios: list[str],
+    why_not: Callable[[str, int | None], str] = lambda scenario, number: "",
+    closed_loop: bool = True,
+) -> list[dict[str, Any]]:
+    """The targets of one run, per scenario, on cold against hit, each arm by itself. One without a threshold is left out.
+
+    `why_not` says of a scenario, and of an arm's round, why evidence forbids to judge it (cache/claimed.py); empty where it does not.
+    """
+    judged = []
+    for name, (text, metric, *rest) in RUN_TARGETS.items():
+        for scenario in scenarios if targets.get(name) is not None else []:
+            for number, table in _sides(effects[effects["scenario"] == scenario], metric):
+                which = "" if number is None else f", round {number:.0f}"
+                why = why_not(scenario, number)
+                if not why and metric == "requests_per_s" and not closed_loop:
+                    why = "in an open loop the rate is that of the arrivals"
+                if why:
+                    judged.append(_not_judged(name, targets[name], scenario, why, which))
+                else:
+                    judged.append(judge(name, targets[name], (text + which, metric, *rest), table, scenario))  # type: ignore[arg-type]
     others = [
         _not_judged(name, targets[name], None, "needs a PD run and a single-server run: python -m analysis.compare_results")
         for name in PAIR_TARGETS
@@ -46,22 +67,23 @@ def judge_run(targets: dict[str, Any], effects: pd.DataFrame, scenarios: list[st
     return judged + others
 
 
-def _sides(effects: pd.DataFrame, metric: str) -> list[tuple[str, pd.DataFrame]]:
+def _sides(effects: pd.DataFrame, metric: str) -> list[tuple[int | None, pd.DataFrame]]:
     """What a target is judged on: each arm's round against cold (a store's hits are not the GPU's), else all hits together."""
     arms = effects[effects["split"].eq("arm")]
     if arms.empty:
-        return [("", _best_evidence(effects, metric))]
-    return [(f", round {number:.0f}", arms[arms["round"].eq(number)]) for number in sorted(arms["round"].unique())]
+        return [(None, _best_evidence(effects, metric))]
+    return [(int(number), arms[arms["round"].eq(number)]) for number in sorted(arms["round"].unique())]
 
 
 def _best_evidence(effects: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The effects by evidence where enough pairs were cold and hit for an interval, else by round.
+    """The effects against a control round where there is one; else by evidence where enough pairs were cold and hit for an interval;
+    else by round.
 
     A target speaks of a hit against cold; a cold round is full of hits wherever requests share a prefix.
     """
     known = effects[effects["metric"].eq(metric) & effects["ratio_low"].notna()]
-    split = "evidence" if known["split"].eq("evidence").any() else "round"
-    return effects[effects["split"] == split]
+    splits = [split for split in ("against control", "evidence") if known["split"].eq(split).any()]
+    return effects[effects["split"] == (splits[0] if splits else "round")]
 
 
 def judge(
@@ -98,10 +120,10 @@ def judge(
     }
 
 
-def _not_judged(name: str, threshold: Any, scenario: str | None, why: str) -> dict[str, Any]:
+def _not_judged(name: str, threshold: Any, scenario: str | None, why: str, which: str = "") -> dict[str, Any]:
     text, _, _, kind, minimum = RUN_TARGETS.get(name) or PAIR_TARGETS[name]
     return {
-        "target": name, "text": text, "scenario": scenario, "split": None, "kind": kind, "minimum": minimum,
+        "target": name, "text": text + which, "scenario": scenario, "split": None, "kind": kind, "minimum": minimum,
         "threshold": threshold,
         "value": None, "low": None, "high": None, "verdict": NOT_JUDGED, "certain": False, "why": why,
     }  # fmt: skip
