@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 TOOLS := .tools
 BIN := $(VENV)/bin
+TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint setup lock audit clean
+.PHONY: help demo test test-quick lint setup lock audit clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 $(VENV)/installed: requirements.txt requirements-dev.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
@@ -24,7 +25,10 @@ demo: $(VENV)/installed  ## Both deployments on the emulator, cold and hit, comp
 	@$(BIN)/python -m benchmarks.demo
 
 test: $(VENV)/installed  ## The whole test suite that needs no real engine
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup
+
+test-quick: $(VENV)/installed  ## The tests of a minute: no Locust is started
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m "not slow"
 
 lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff check .

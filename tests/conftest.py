@@ -17,11 +17,48 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
 import requests
 
+from tests.warm.jobs import WarmProcess
+from tests.warm.start import Warm
+
+Process = subprocess.Popen[str] | WarmProcess
 ROOT = Path(__file__).resolve().parent.parent
 LOCUST = [sys.executable, "-m", "locust"]
+LOCUST_FIXTURES = {"locust", "fresh_locust"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A worker of pytest-xdist waits for its next test in gevent's loop, as Locust has patched threading; a loop with nothing to wait
+    for would end."""
+    if hasattr(config, "workerinput"):
+        gevent.get_hub().loop.timer(3600, 3600).start(lambda: None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start Locust are slow, and each goes to the worker of pytest-xdist that is free; of all others a file stays with one
+    worker, which then makes the file's emulator or table once."""
+    for item in items:
+        if LOCUST_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+        elif item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+
+
+@pytest.fixture(autouse=True)
+def _locust_is_slow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make test-quick` starts no Locust: a test that does, and is not marked slow, fails."""
+    if request.node.get_closest_marker("slow") is None:
+        begin = subprocess.Popen.__init__
+
+        def checked(self: Any, args: Any, *rest: Any, **more: Any) -> None:
+            words = args.split() if isinstance(args, str) else [str(word) for word in args]
+            assert "locust" not in words, f"this test starts Locust and is not marked slow: {words}"
+            begin(self, args, *rest, **more)
+
+        monkeypatch.setattr(subprocess.Popen, "__init__", checked)
 
 
 def free_port() -> int:
@@ -119,21 +156,25 @@ class RunFiles:
 class LocustProcesses:
     """Starts Locust processes for one test, and ends what is left of them."""
 
-    def __init__(self, output_dir: Path) -> None:
-        self.output_dir = output_dir
-        self.processes: list[subprocess.Popen[str]] = []
+    def __init__(self, output_dir: Path, warm: Warm | None = None) -> None:
+        self.output_dir, self._warm = output_dir, warm
+        self.processes: list[Process] = []
 
-    def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
-        command = [*LOCUST, *args]
+    def start(self, *args: str, **env: str) -> Process:
+        command = [*args]
         if "--processes" in args:  # a port of its own, so that suites beside one another do not meet
             port = str(free_port())
             command += ["--master-bind-port", port, "--master-port", port]
         if "--worker" not in args:
             command += ["--output-dir", str(self.output_dir), "--no-report", "--only-summary"]
-        process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **env}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True, preexec_fn=hear_sigint,
-        )  # fmt: skip
+        process: Process
+        if self._warm is None or "PYTHONPATH" in env:
+            process = subprocess.Popen(
+                [*LOCUST, *command], cwd=ROOT, env={**os.environ, **env}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                start_new_session=True, preexec_fn=hear_sigint,
+            )  # fmt: skip
+        else:
+            process = self._warm.locust(command, {**os.environ, **env})
         self.processes.append(process)
         return process
 
@@ -155,8 +196,25 @@ class LocustProcesses:
             process.wait()
 
 
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Warm | None:
+    """None where KV_FRESH_PROCESSES is set: every process is then started anew, as users start it."""
+    if os.environ.get("KV_FRESH_PROCESSES"):
+        return None
+    base = tmp_path_factory.getbasetemp()
+    return Warm((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "warm")
+
+
 @pytest.fixture
-def locust(tmp_path: Path) -> Iterator[LocustProcesses]:
+def locust(tmp_path: Path, warm: Warm | None) -> Iterator[LocustProcesses]:
+    processes = LocustProcesses(tmp_path / "results", warm)
+    yield processes
+    processes.end()
+
+
+@pytest.fixture
+def fresh_locust(tmp_path: Path) -> Iterator[LocustProcesses]:
+    """Each process started anew, by a Python that has imported nothing yet."""
     processes = LocustProcesses(tmp_path / "results")
     yield processes
     processes.end()

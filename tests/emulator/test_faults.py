@@ -96,7 +96,7 @@ def test_framing(url: str) -> None:
     assert "content-type: application/json" in with_fault(url, "sse_as_json").head
     tiny = with_fault(url, "tiny_segments=5")
     assert (tiny.tokens, tiny.end) == (WHOLE, "complete")
-    assert len(tiny.pieces) > 10
+    wait_for(lambda: len(with_fault(url, "tiny_segments=5").pieces) > 10, what="segments that a busy reader has not joined")
 
 
 def test_chunks(url: str) -> None:

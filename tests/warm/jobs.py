@@ -1,0 +1,78 @@
+"""A job for a warm interpreter (server.py), and the process that does it. forward() is a program of its own and must start fast."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+POLL_S = 0.005
+
+
+class WarmProcess:
+    """What the tests use of subprocess.Popen; standard error is in the output too, unless it has a file of its own."""
+
+    def __init__(
+        self,
+        fifo: str,
+        folder: Path,
+        module: str,
+        args: list[str],
+        cwd: str,
+        env: dict[str, str],
+        python: str,
+        apart: bool = False,
+    ) -> None:
+        self.folder = folder
+        self.returncode: int | None = None
+        self.args = ["python", "-m", module, *args]
+        self.output, self.errors = folder / "output", folder / ("errors" if apart else "output")
+        folder.mkdir(parents=True)
+        job = {"module": module, "args": args, "cwd": cwd, "env": env, "python": python}
+        (folder / "job.json").write_text(json.dumps({**job, "stdout": str(self.output), "stderr": str(self.errors)}))
+        with open(fifo, "w") as jobs:
+            jobs.write(f"{folder}\n")
+        deadline_s = time.monotonic() + 60
+        while not (folder / "pid").exists():
+            if time.monotonic() > deadline_s:
+                raise RuntimeError(f"the warm interpreter at {fifo} forks nothing")
+            time.sleep(POLL_S)
+        self.pid = int((folder / "pid").read_text())
+
+    def poll(self) -> int | None:
+        if self.returncode is None and (ended := self.folder / "exit").exists():
+            self.returncode = int(ended.read_text())
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        deadline_s = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if deadline_s is not None and time.monotonic() > deadline_s:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0.0, self.output.read_bytes())
+            time.sleep(POLL_S)
+        return code
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, None]:
+        self.wait(timeout)
+        return self.output.read_text(), None
+
+    def terminate(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGTERM)
+
+
+def forward(fifo: str, folder: str, fresh: str) -> int:
+    """`python -m MODULE ARGS` by the warm interpreter: what stands in the place of sys.executable in the processes under test."""
+    if sys.argv[1:2] != ["-m"]:
+        os.execv(fresh, [fresh, *sys.argv[1:]])
+    mine = Path(folder) / f"forwarded-{os.getpid()}-{time.monotonic_ns()}"
+    process = WarmProcess(fifo, mine, sys.argv[2], sys.argv[3:], os.getcwd(), dict(os.environ), fresh, apart=True)
+    code = process.wait()
+    for number, file in ((1, process.output), (2, process.errors)):
+        if file.exists():
+            os.write(number, file.read_bytes())
+    return code if code >= 0 else 128 - code

@@ -1,0 +1,74 @@
+"""An interpreter that has imported what takes seconds, and forks a process for each job that a test hands it.
+
+    python tests/warm/server.py FIFO MODULE[,MODULE ...]
+
+A job is a folder, its path a line in the FIFO. Its job.json says what `python -m` would run, where and with which environment. The new
+process appends to the files named there; its `pid` appears in the folder, and at its end its `exit` code. The server ends when nobody
+holds the FIFO open for writing.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def put(path: Path, value: int) -> None:
+    """Whole or not at all: the test waits for this file."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(str(value))
+    partial.replace(path)
+
+
+def serve(fifo: str) -> Path | None:
+    """The folder of the job, in the process that is to do it; None in the server, when all is done."""
+    from gevent import monkey  # its own fork would make an event loop in the server
+
+    fork = monkey.get_original("os", "fork")
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with open(fifo, "rb", buffering=0) as jobs:
+        for line in jobs:
+            folder = Path(line.decode().rstrip("\n"))
+            if fork():
+                continue
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            jobs.close()
+            if not (pid := fork()):
+                return folder
+            put(folder / "pid", pid)
+            _, status = monkey.get_original("os", "waitpid")(pid, 0)
+            put(folder / "exit", os.waitstatus_to_exitcode(status))
+            os._exit(0)
+    return None
+
+
+def become(job: dict[str, Any]) -> None:
+    """What a process started with these arguments, there, in that environment, would find."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(job["cwd"])
+    os.environ.clear()
+    os.environ.update(job["env"])
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(job[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), number)
+    sys.path[0] = job["cwd"]
+    sys.executable = job["python"]
+    sys.argv = ["-m", *job["args"]]
+
+
+if __name__ == "__main__":
+    for module in sys.argv[2].split(","):
+        importlib.import_module(module)
+    gc.freeze()
+    if found := serve(sys.argv[1]):
+        task = json.loads((found / "job.json").read_text())
+        become(task)
+        runpy.run_module(task["module"], run_name="__main__", alter_sys=True)

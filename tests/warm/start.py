@@ -1,0 +1,52 @@
+"""Starts the warm interpreters of a test session, once for all workers of pytest-xdist, when the first of them wants one."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO
+
+from tests.warm.jobs import WarmProcess
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LOCUST = "locust,locust.main,requests,yaml,orjson,httptools,prometheus_client,geventhttpclient,flask_login"
+ANALYSIS = "pandas,pyarrow.json,pyarrow.parquet,scipy.stats,scipy.optimize,jinja2,yaml,orjson,matplotlib.pyplot"
+
+
+class Warm:
+    """Two interpreters: one that has Locust, patched for gevent, and one for the analyses that Locust's processes start."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._jobs = 0
+        self._held: list[IO[str]] = []  # the servers stay as long as these are open
+        folder.mkdir(exist_ok=True)
+        with open(folder / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._locust, self._analysis = self._server("locust", LOCUST), self._server("analysis", ANALYSIS)
+            self._python = folder / "python"
+            if not self._python.exists():
+                self._python.write_text(
+                    f"#!{sys.executable} -IS\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom tests.warm.jobs import forward\n"
+                    f"sys.exit(forward({self._analysis!r}, {str(folder)!r}, {sys.executable!r}))\n"
+                )
+                self._python.chmod(0o755)
+
+    def _server(self, name: str, modules: str) -> str:
+        fifo = self._folder / f"{name}.fifo"
+        if not fifo.exists():
+            os.mkfifo(fifo)
+            command = [sys.executable, str(Path(__file__).with_name("server.py")), str(fifo), modules]
+            with open(self._folder / f"{name}.log", "w") as log:
+                subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        self._held.append(open(fifo, "w"))  # noqa: SIM115  (waits until the server has it open too)
+        return str(fifo)
+
+    def locust(self, args: list[str], env: dict[str, str]) -> WarmProcess:
+        """`python -m locust ARGS` from the project's root."""
+        self._jobs += 1
+        folder = self._folder / f"{os.getpid()}-{self._jobs}"
+        return WarmProcess(self._locust, folder, "locust", args, str(ROOT), env, str(self._python))
