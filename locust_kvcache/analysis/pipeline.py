@@ -21,6 +21,7 @@ from locust_kvcache.analysis.reading.runs import RecordedRun, load_run
 from locust_kvcache.analysis.reading.stats_file import KIND, STATS_FORMAT, read_stats
 from locust_kvcache.analysis.servers import hidden_failures, kv_transfers, server_counters, ttft_parts
 from locust_kvcache.analysis.stats import (
+    answer_checks,
     client_limits,
     comparison,
     figure_checks,
@@ -94,12 +95,13 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
         *server_problems,
     ]
     problems += steadiness.steadiness_problems(steady)
+    problems += answer_checks.answer_problems(records, run.info["scenarios"])
     block = block_size(run.info) or windows.BLOCK_SIZE_TOKENS
     distributions = _distributions(records)
     states, state_problems = cache_states(run.info, records, rounds, servers, distributions, block)
     problems += state_problems
     objectives = dict(slo or run.info["deployment"].get("slo") or {})
-    effects = cold_against_hit(run, records, rounds)
+    effects = answer_checks.withhold(cold_against_hit(run, records, rounds), answer_checks.unequal_output(records))
     over_time, over_time_note = _over_time(run, records, block)
     scenarios = list(dict.fromkeys(rounds["scenario"]))
     stats = {

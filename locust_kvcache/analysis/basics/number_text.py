@@ -36,7 +36,9 @@ def percent(value: Any, signed: bool = False) -> str:
 
 
 def change(row: dict[str, Any]) -> str:
-    """The change of a ratio with its interval: −66.5 % [−70.1, −61.2]."""
+    """The change of a ratio with its interval: −66.5 % [−70.1, −61.2]; of a row that is withheld none."""
+    if row.get("withheld"):
+        return "not comparable"
     if is_missing(row.get("ratio")):
         return DASH
     text = percent(row["ratio"] - 1, signed=True)

@@ -138,7 +138,8 @@ def _beyond_the_prefiller(records: pd.DataFrame, block: int, prefiller: pd.DataF
 
 
 def _unreported(ok: pd.DataFrame) -> list[Problem]:
-    missing = int(ok["reported_cached_tokens"].isna().sum())
+    rejected = ok.get("usage_rejected", pd.Series(dtype=object)).reindex(ok.index).astype(object).fillna("")
+    missing = int((ok["reported_cached_tokens"].isna() & ~rejected.str.contains("cached_tokens is", regex=False)).sum())
     if ok.empty or not missing:
         return []
     text = f"{missing} of {len(ok)} successful requests have no reported cached tokens: what they took from the cache is unknown."

@@ -18,12 +18,24 @@ import pyarrow.json as pa_json  # type: ignore[import-untyped]
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.contract.record import FIELDS, OK, RECORD_FORMAT, STATUSES
 
-TEXTS = ("run_id", "deployment", "model", "scenario", "worker", "status", "error", "finish_reason", "clock", "round_kind")
+TEXTS = (
+    "run_id",
+    "deployment",
+    "model",
+    "scenario",
+    "worker",
+    "status",
+    "error",
+    "finish_reason",
+    "clock",
+    "round_kind",
+    "usage_rejected",
+)
 CONSTANT = ("deployment", "model")  # run.json has them; a million copies would fill the memory
 KEYS = ("round", "request_index", "session_id", "turn")
 COLUMNS = tuple(name for name in FIELDS if name not in CONSTANT)
 NUMBERS = tuple(name for name in COLUMNS if name not in TEXTS)
-FLAGS = ("client_limited",)  # true, false or null in the file; 1, 0 or NaN in the frame
+FLAGS = ("client_limited", "buffered")  # true, false or null in the file; 1, 0 or NaN in the frame
 IDENTITY = ["scenario", "round", "request_index"]
 LINES_AT_A_TIME = 50_000
 _TYPES = {**dict.fromkeys(NUMBERS, pa.float64()), **dict.fromkeys(TEXTS, pa.string()), **dict.fromkeys(FLAGS, pa.bool_())}

@@ -16,6 +16,7 @@ import pandas as pd
 
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.basics.problems import Problem
+from locust_kvcache.analysis.reading.counts import check_counts
 from locust_kvcache.analysis.reading.records import read_records
 from locust_kvcache.contract.errors import BadInput
 
@@ -43,6 +44,8 @@ def load_run(folder: str | Path) -> RecordedRun:
     path = Path(folder)
     info = read_run_json(path)
     records, problems = read_records(path / "records.jsonl", str(info.get("run_id")))
+    records, count_problems = check_counts(records)
+    problems += count_problems
     problems += _incomplete(info)
     counts = count_records(info, records)
     problems += _check_counts(info, counts, records)

@@ -97,6 +97,8 @@ def judge(
     if rows.empty or pd.isna(rows.iloc[0]["ratio"]):
         return _not_judged(name, threshold, scenario, "one side has no such figure")
     row = rows.iloc[0]
+    if row.get("withheld"):
+        return _not_judged(name, threshold, scenario, f"not comparable: {row['withheld']}")
     split = row.get("split")
     ends = [None if pd.isna(row[key]) else _VALUE[kind](float(row[key])) for key in ("ratio", "ratio_low", "ratio_high")]
     value, bounds = ends[0], sorted(end for end in ends[1:] if end is not None)

@@ -1,0 +1,128 @@
+"""Checks whether the answers were of the size that was asked for and came as streams; says where rounds of unequal output are no
+comparison.
+
+Labelled records come in, Problems and a reason per scenario go out. `withhold` applies the reasons to a table of effects: nothing else
+decides on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from locust_kvcache.analysis.basics.plain_values import rows_of
+from locust_kvcache.analysis.basics.problems import Problem
+
+TOLERANCE = 0.05  # of the mean output tokens, and of the planned prompt tokens
+LEAST_TOKENS_OFF = 32  # a few tokens of a chat template are no missized prompt
+FEW = 0.1  # of a round's answers
+DEPEND_ON_OUTPUT = ("e2e_ms", "tpot_ms", "requests_per_s", "output_tokens_per_s", "total_tokens_per_s")
+NOT_COMPARABLE = "not comparable"
+
+
+def answer_problems(records: pd.DataFrame, scenarios: Iterable[Mapping[str, Any]] = ()) -> list[Problem]:
+    """All that is to be said of the answers' and prompts' sizes, and of buffering. `scenarios` as run.json lists them."""
+    by_name = {str(entry.get("name")): entry for entry in scenarios}
+    ok = records[records["ok"]].astype({"scenario": str})
+    unequal = [
+        Problem(
+            "warning", "unequal_output", f"{text} E2E latency, TPOT and throughput of these rounds are not comparable.", _todo()
+        )
+        for text in unequal_output(records).values()
+    ]
+    return [*unequal, *_not_as_asked(ok, by_name), *_missized_prompts(ok, by_name), *_buffered(ok)]
+
+
+def _todo() -> str:
+    return "Let every answer have the length that was asked for: a server that honours ignore_eos, or max_tokens below where answers end."
+
+
+def unequal_output(records: pd.DataFrame) -> dict[str, str]:
+    """Scenario -> which rounds' answers are longer or shorter than those of its first round, by more than TOLERANCE on average.
+
+    Only requests that succeeded in both rounds are looked at. Answers without a token count are compared by their chunks.
+    """
+    found = {}
+    for scenario, group in records[records["ok"]].astype({"scenario": str}).groupby("scenario", sort=False):
+        column = "output_tokens" if group["output_tokens"].notna().all() else "chunks"
+        sizes = group.pivot_table(index="request_index", columns="round", values=column)
+        first, off = min(sizes.columns, default=0), []
+        for number in [number for number in sizes.columns if number != first]:
+            both = sizes[[first, number]].dropna()
+            before, after = both[first].mean(), both[number].mean()
+            if len(both) and abs(after - before) > TOLERANCE * before:
+                off.append(f"{after:,.1f} in round {number} against {before:,.1f} in round {first}")
+        if off:
+            what = "output tokens" if column == "output_tokens" else "chunks of output"
+            found[str(scenario)] = f"{scenario}: answers are of unequal length ({what} on average: {'; '.join(off)})."
+    return found
+
+
+def withhold(effects: pd.DataFrame, unequal: Mapping[str, str]) -> pd.DataFrame:
+    """The effects with a column `withheld`: why a row is not judged. Such a row keeps its figures and loses its verdict."""
+    named = effects["scenario"].astype(str)
+    mine = named.isin(list(unequal)) & effects["metric"].isin(DEPEND_ON_OUTPUT)
+    reasons = named.map(dict(unequal)).astype(object).where(mine, None)
+    if not mine.any():
+        return effects.assign(withheld=reasons)
+    verdict = effects["verdict"].astype(object).mask(mine & effects["verdict"].notna(), NOT_COMPARABLE)
+    hidden = {name: effects[name].mask(mine) for name in ("p_value", "p_adjusted") if name in effects}
+    return effects.assign(verdict=verdict, withheld=reasons, **hidden)
+
+
+def _not_as_asked(ok: pd.DataFrame, scenarios: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
+    """Answers of another length than asked for. Where a scenario lets answers end by themselves, only longer ones are worth a word."""
+    known = ok[ok["planned_output_tokens"].notna() & ok["output_tokens"].notna()]
+    problems = []
+    for key, group in known.groupby(["scenario", "round"], sort=False):
+        scenario, number = key
+        ends_itself = scenarios.get(str(scenario), {}).get("ignore_eos") is False
+        asked, came = group["planned_output_tokens"], group["output_tokens"]
+        off = came.gt(asked) if ends_itself else came.ne(asked)
+        if off.mean() > FEW:
+            text = (
+                f"Round {number} of {scenario}: {int(off.sum())} of {len(group)} answers have another number of tokens than asked for "
+                f"({came[off].mean():,.1f} came on average, {asked[off].mean():,.1f} were asked for)."
+            )
+            todo = "The server does not honour ignore_eos or max_tokens: latencies and rates are those of other answers than planned."
+            problems.append(Problem("warning", "output_not_as_asked", text, todo))
+    return problems
+
+
+def _missized_prompts(ok: pd.DataFrame, scenarios: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
+    """Rounds whose prompts the server counted otherwise than planned; a user's own texts are planned by an estimate only."""
+    known = ok[ok["planned_prompt_tokens"].notna() & ok["prompt_tokens"].notna()]
+    problems = []
+    for key, group in known.groupby(["scenario", "round"], sort=False):
+        scenario, number = key
+        if scenarios.get(str(scenario), {}).get("corpus"):
+            continue
+        planned, counted = group["planned_prompt_tokens"].mean(), group["prompt_tokens"].mean()
+        if abs(counted - planned) <= max(TOLERANCE * planned, LEAST_TOKENS_OFF):
+            continue
+        most = group["prompt_tokens"].max()
+        cut = counted < planned and group["prompt_tokens"].eq(most).mean() > 0.5 and most < group["planned_prompt_tokens"].max()
+        why = f"prompts seem to be cut to {most:,.0f} tokens" if cut else "it cuts prompts, adds to them, or counts otherwise"
+        text = (
+            f"Round {number} of {scenario}: the server counted {counted:,.0f} prompt tokens per request, {planned:,.0f} were planned "
+            f"({counted / planned:.0%}): {why}."
+        )
+        todo = "Check the server's context length (Ollama: num_ctx), and that /tokenize counts as the model does."
+        problems.append(Problem("warning", "prompt_tokens_off", text, todo))
+    return problems
+
+
+def _buffered(ok: pd.DataFrame) -> list[Problem]:
+    problems = []
+    counted = ok.assign(buffered=ok["buffered"].eq(1)).groupby(["scenario", "round"], sort=False)["buffered"].agg(["sum", "size"])
+    for row in rows_of(counted.reset_index()):
+        if row["sum"] > FEW * row["size"]:
+            text = (
+                f"Round {row['round']} of {row['scenario']}: {row['sum']:.0f} of {row['size']} answers were buffered on their way: they "
+                "came all at once, or in clumps. Their TTFT holds the time to decode what was kept back; they have no TPOT and no ITL."
+            )
+            todo = "Is there a proxy (nginx: proxy_buffering off, or X-Accel-Buffering: no)? Or a server that does not stream?"
+            problems.append(Problem("warning", "buffered", text, todo))
+    return problems
