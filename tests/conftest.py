@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import requests
 from tests.warm.jobs import WarmProcess
 from tests.warm.start import Warm
 
+Module = Callable[..., subprocess.CompletedProcess[str]]
 Process = subprocess.Popen[str] | WarmProcess
 ROOT = Path(__file__).resolve().parent.parent
 LOCUST = [sys.executable, "-m", "locust"]
@@ -67,7 +68,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(condition: Any, seconds: float = 60.0, what: str = "condition") -> Any:
+def wait_for(condition: Any, seconds: float = 120.0, what: str = "condition") -> Any:
     """The first truthy result of `condition`; fails loudly when it never comes."""
     deadline_s = time.monotonic() + seconds
     while time.monotonic() < deadline_s:
@@ -178,7 +179,7 @@ class LocustProcesses:
         self.processes.append(process)
         return process
 
-    def run(self, *args: str, timeout_s: float = 60, **env: str) -> tuple[int, str]:
+    def run(self, *args: str, timeout_s: float = 240, **env: str) -> tuple[int, str]:
         """(exit code, all output) of one process that ends by itself."""
         process = self.start(*args, **env)
         output, _ = process.communicate(timeout=timeout_s)
@@ -203,6 +204,17 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Warm | None:
         return None
     base = tmp_path_factory.getbasetemp()
     return Warm((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "warm")
+
+
+@pytest.fixture(scope="session")
+def module(warm: Warm | None) -> Module:
+    """`python -m NAME ARGS` as a process of its own, which has imported pandas already."""
+
+    def fresh(name: str, *args: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", name, *map(str, args)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    return fresh if warm is None else warm.module
 
 
 @pytest.fixture

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from locust_kvcache.analysis.pipeline import analyse_folder
+from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
 from locust_kvcache.analysis.tables.store_cost import cost_row, has_store
 from locust_kvcache.analysis.tables.table import find
 from tests.analysis.recorded import recorded_run
@@ -17,6 +19,18 @@ MOONCAKE = "qwen2.5-72b-fp8_tp1_vllm0.26_mooncake-store-tcp_arms.jsonl"
 LMCACHE = "qwen2.5-72b-fp8_tp1_vllm0.26_lmcache-cpu_arms.jsonl"
 NAIVE_PD = "qwen2.5-72b-fp8_pd-2xH200_mooncake-store-tcp_naive.jsonl"
 Stats = dict[str, Any]
+Analysed = Callable[..., Analysis]
+
+
+@pytest.fixture(scope="module")
+def analysed(tmp_path_factory: pytest.TempPathFactory) -> Analysed:
+    """The analysis of a recorded file, made once."""
+
+    @functools.cache
+    def analyse(name: str, deployment: str | None = None) -> Analysis:
+        return analyse_folder(recorded_run(tmp_path_factory.mktemp("recorded") / "run", name, deployment))
+
+    return analyse
 
 
 def verdicts(stats: Stats, scenario: str) -> list[str]:
@@ -29,28 +43,28 @@ def problems(stats: Stats, code: str) -> list[str]:
 
 @pytest.mark.parametrize("name", [MOONCAKE, LMCACHE])
 @pytest.mark.parametrize("length", ["n4096", "n16384", "n30000"])
-def test_healthy_arms_are_named_by_what_answered(tmp_path: Path, name: str, length: str) -> None:
-    stats = analyse_folder(recorded_run(tmp_path / "run", name)).stats
+def test_healthy_arms_are_named_by_what_answered(analysed: Analysed, name: str, length: str) -> None:
+    stats = analysed(name).stats
     assert verdicts(stats, length) == ["cold proven", "GPU hit", "hit below the GPU"]
     assert not [code for code in ("wrong_tier", "partial_hit", "contaminated", "no_hand_off") if problems(stats, code)]
 
 
-def test_load_rates_of_a_tcp_store_and_an_impossible_one(tmp_path: Path) -> None:
+def test_load_rates_of_a_tcp_store_and_an_impossible_one(analysed: Analysed) -> None:
     """By hand: (30,000 - 16) * 327,680 B / (3,394 - 301 ms) = 3.2 GB/s; LMCache's 97 GB/s is more than PCIe 5 x16 carries."""
-    store = analyse_folder(recorded_run(tmp_path / "a", MOONCAKE)).stats
+    store = analysed(MOONCAKE).stats
     (rate,) = find(store["load_rates"], scenario="n30000")
     assert rate["gb_per_s"] == pytest.approx(29_984 * 327_680 / (3.3944 - 0.3006) / 1e9, rel=0.01)
     assert rate["plausible"]
-    host = analyse_folder(recorded_run(tmp_path / "b", LMCACHE)).stats
+    host = analysed(LMCACHE).stats
     (rate,) = find(host["load_rates"], scenario="n30000")
     assert rate["gb_per_s"] == pytest.approx(29_952 * 327_680 / (0.22549 - 0.12616) / 1e9, rel=0.01)
     assert not rate["plausible"]
     assert any("98.8 GB/s; the link carries 63" in text for text in problems(host, "load_rate"))
 
 
-def test_the_stores_put_makes_cold_slower(tmp_path: Path) -> None:
+def test_the_stores_put_makes_cold_slower(analysed: Analysed) -> None:
     """30,000 tokens: 9,287 ms cold with the store's put, 5,331 ms with LMCache in host memory: shown beside the gain of a hit."""
-    host, store = (analyse_folder(recorded_run(tmp_path / n, n)).stats for n in (LMCACHE, MOONCAKE))
+    host, store = (analysed(n).stats for n in (LMCACHE, MOONCAKE))
     assert has_store(store)
     row = cost_row(host, store, "n30000")
     assert row
@@ -58,8 +72,8 @@ def test_the_stores_put_makes_cold_slower(tmp_path: Path) -> None:
     assert row["cost_ms"] == pytest.approx(9287 - 5331, abs=1)
 
 
-def test_a_decoder_that_computes_everything_again(tmp_path: Path) -> None:
-    stats = analyse_folder(recorded_run(tmp_path / "run", NAIVE_PD, "pd")).stats
+def test_a_decoder_that_computes_everything_again(analysed: Analysed) -> None:
+    stats = analysed(NAIVE_PD, "pd").stats
     texts = problems(stats, "no_hand_off")
     assert any("32,768 prompt tokens in round 1 of n16384 (16,384 per request)" in text for text in texts)
     assert not any("round 2" in text for text in texts)  # there the decoder's own cache held the prompt
@@ -68,16 +82,16 @@ def test_a_decoder_that_computes_everything_again(tmp_path: Path) -> None:
     assert sum(row["ms"] for row in parts) == pytest.approx((4753.158 + 4739.678) / 2, abs=0.01)
 
 
-def test_a_reset_that_was_refused_shows_in_the_tier(tmp_path: Path) -> None:
-    stats = analyse_folder(recorded_run(tmp_path / "run", NAIVE_PD, "pd")).stats
+def test_a_reset_that_was_refused_shows_in_the_tier(analysed: Analysed) -> None:
+    stats = analysed(NAIVE_PD, "pd").stats
     assert verdicts(stats, "n16384") == ["cold proven", "GPU hit", "GPU hit"]
     (text,) = [text for text in problems(stats, "wrong_tier") if "n16384" in text]
     assert "Round 3 of n16384 was to be a store_hit, but is a GPU hit" in text
 
 
-def test_a_partial_store_hit(tmp_path: Path) -> None:
+def test_a_partial_store_hit(analysed: Analysed) -> None:
     """30,000 tokens, of which the store gave 8,272."""
-    stats = analyse_folder(recorded_run(tmp_path / "run", NAIVE_PD, "single")).stats
+    stats = analysed(NAIVE_PD, "single").stats
     row = find(stats["verdicts"], scenario="n30000", round=3)[0]
     assert row["verdict"] == "partial store hit"
     assert "8,272 from below, 21,728 computed; the plan allows 29,984" in row["text"]
@@ -90,16 +104,16 @@ def test_a_partial_store_hit(tmp_path: Path) -> None:
     assert parts["KV load"]["known"] == "estimate"
 
 
-def test_stage_sums_are_within_5_percent_of_the_clients_ttft(tmp_path: Path) -> None:
+def test_stage_sums_are_within_5_percent_of_the_clients_ttft(analysed: Analysed) -> None:
     """Cold PD at 16,384 tokens: P 2,326 ms and D 2,380 ms are 99 % of the client's 4,746 ms."""
-    stats = analyse_folder(recorded_run(tmp_path / "run", NAIVE_PD, "pd")).stats
+    stats = analysed(NAIVE_PD, "pd").stats
     rows = find(stats["ttft_parts"], scenario="n16384", round=1)
     rest = sum(row["ms"] for row in rows if row["known"] == "rest")
     assert 0 < rest < 0.05 * sum(row["ms"] for row in rows)
 
 
-def test_records_say_what_answered_them(tmp_path: Path) -> None:
-    requests = analyse_folder(recorded_run(tmp_path / "run", MOONCAKE)).requests
+def test_records_say_what_answered_them(analysed: Analysed) -> None:
+    requests = analysed(MOONCAKE).requests
     found = requests[requests["scenario"].eq("n4096")].groupby("round")["answered_by"].unique()
     assert [list(values) for values in found] == [["computed"], ["gpu"], ["below"]]
     assert set(requests.loc[requests["round"].eq(3), "verdict"]) == {"hit below the GPU"}

@@ -45,6 +45,16 @@ class Warm:
         self._held.append(open(fifo, "w"))  # noqa: SIM115  (waits until the server has it open too)
         return str(fifo)
 
+    def module(self, name: str, *args: object) -> subprocess.CompletedProcess[str]:
+        """`python -m NAME ARGS` of an analysis, from the project's root."""
+        self._jobs += 1
+        folder = self._folder / f"{os.getpid()}-{self._jobs}"
+        words = [str(arg) for arg in args]
+        process = WarmProcess(self._analysis, folder, name, words, str(ROOT), dict(os.environ), str(self._python), apart=True)
+        code = process.wait()
+        output, errors = (file.read_text() if file.exists() else "" for file in (process.output, process.errors))
+        return subprocess.CompletedProcess(process.args, code, output, errors)
+
     def locust(self, args: list[str], env: dict[str, str]) -> WarmProcess:
         """`python -m locust ARGS` from the project's root."""
         self._jobs += 1

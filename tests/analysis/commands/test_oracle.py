@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,14 +11,10 @@ from hypothesis import strategies as st
 
 from locust_kvcache.analysis.commands.oracle import cached_tokens, curve, hit_rate, oracle_table
 from locust_kvcache.workload.trace import Row, TraceSource, load_rows, shared_prefixes
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Module
 
 CUT = ROOT / "tests" / "fixtures" / "conversation_trace_120.jsonl"
 TRACES = Path(os.environ.get("KV_TRACES", "no folder is named"))
-
-
-def run_module(name: str, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", name, *args], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
 def row(*blocks: int, tokens: int | None = None) -> Row:
@@ -53,16 +47,16 @@ def test_a_larger_cache_never_hits_less_and_none_beats_the_ideal(prompts: list[l
     assert all(a <= b for a, b in zip(cached_tokens(rows, 4), ideal, strict=True))
 
 
-def test_the_command_prints_the_table_and_draws(tmp_path: Path) -> None:
+def test_the_command_prints_the_table_and_draws(module: Module, tmp_path: Path) -> None:
     picture = tmp_path / "oracle.png"
-    done = run_module(
+    done = module(
         "analysis.oracle", str(CUT), "--capacity", "100", "1000", "--kv-bytes-per-token", "327680", "--output", str(picture)
     )
     assert done.returncode == 0, done.stderr
     assert "120 requests" in done.stdout
     assert "17 GB" in done.stdout  # 100 blocks x 512 tokens x 327,680 bytes
     assert picture.read_bytes().startswith(b"\x89PNG")
-    wrong = run_module("analysis.oracle", str(CUT), "--capacity", "0")
+    wrong = module("analysis.oracle", str(CUT), "--capacity", "0")
     assert wrong.returncode != 0
     assert "--capacity is 0; expected at least 1 block" in wrong.stderr
 

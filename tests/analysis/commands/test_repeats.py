@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +12,7 @@ import pytest
 
 from locust_kvcache.analysis.across_runs import run_spread
 from tests.analysis.synthetic import Truth, synthetic_run
+from tests.conftest import Module
 
 
 def values(**runs: list[float]) -> pd.DataFrame:
@@ -66,14 +66,10 @@ def folder(tmp_path: Path, deployment: str, number: int, **more: object) -> Path
     return synthetic_run(tmp_path / f"{deployment}{number}", truth)
 
 
-def repeats(*options: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "analysis.repeats", *options], capture_output=True, text=True, timeout=120)
-
-
-def test_a_known_difference_is_found_and_its_page_written(tmp_path: Path) -> None:
+def test_a_known_difference_is_found_and_its_page_written(module: Module, tmp_path: Path) -> None:
     """b computes half as fast: 4,000 cold tokens take 1,040 ms against 540, and it has twice the GPUs."""
     runs = [folder(tmp_path, name, number) for name in "ab" for number in (1, 2, 3)]
-    done = repeats(*runs, "--output-dir", tmp_path / "page")
+    done = module("analysis.repeats", *runs, "--output-dir", tmp_path / "page")
     assert done.returncode == 0, done.stderr
     (line,) = [
         line for line in done.stdout.splitlines() if line.strip().startswith("b, round 1: TTFT") and "[" in line and "%" in line
@@ -83,7 +79,11 @@ def test_a_known_difference_is_found_and_its_page_written(tmp_path: Path) -> Non
     assert "requests/s and GPU in round 1 against a: b" in (tmp_path / "page" / "report.md").read_text()
 
 
-def test_runs_that_are_no_repetitions_are_refused(tmp_path: Path) -> None:
+def test_runs_that_are_no_repetitions_are_refused(module: Module, tmp_path: Path) -> None:
+
+    def repeats(*runs: Path) -> subprocess.CompletedProcess[str]:
+        return module("analysis.repeats", *runs)
+
     first, other = folder(tmp_path, "a", 1), folder(tmp_path, "a", 2, users=9)
     done = repeats(first, other)
     assert (done.returncode, "load: users differs between the runs: 1 / 9" in done.stderr) == (3, True)
