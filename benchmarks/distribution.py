@@ -56,7 +56,7 @@ def ship(worker: int, count: int, per_s: float) -> None:
     from locust_kvcache.loadgen.worker.record_shipping import Shipper
 
     runner: Any = Environment(user_classes=[]).create_worker_runner("127.0.0.1", MASTER_PORT)
-    shipper = Shipper(lambda kind, **data: runner.send_message(kind, data), None)
+    shipper = Shipper("benchmark", lambda records: runner.send_message(records.kind, records.to_wire()), None)
     lags_ms: list[float] = []
     add = LagMonitor.add
 
@@ -83,7 +83,9 @@ def ship(worker: int, count: int, per_s: float) -> None:
                 made += 1
             gevent.sleep(0.0005)
 
-    make(Shipper(lambda *_, **__: None, None), int(5 * per_s))  # the same work without shipping: what this host does by itself
+    make(
+        Shipper("benchmark", lambda records: None, None), int(5 * per_s)
+    )  # the same work without shipping: what this host does by itself
     alone_ms = list(lags_ms)
     lags_ms.clear()
     cpu_s = time.process_time()

@@ -10,11 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from locust_kvcache.contract.deployment import Deployment
+from locust_kvcache.contract.deployment import Deployment, ModelInfo
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.tier_capacity import tier_capacities
 from locust_kvcache.loadgen.options.run_options import Options
-from locust_kvcache.loadgen.run.prepare import find_model
 from locust_kvcache.workload.budget import DEFAULT_BLOCK_TOKENS, Expectation, RoundBudget, cost, dry_plan, round_budget
 from locust_kvcache.workload.footprint import working_set_tokens
 from locust_kvcache.workload.plan import Plan
@@ -193,9 +192,11 @@ def corpus_notes(plans: list[Plan]) -> list[str]:
     return list(notes.values())
 
 
-def dry_run_text(options: Options, scenarios: list[Scenario], deployment: Deployment | None, users: int) -> str:
+def dry_run_text(
+    options: Options, scenarios: list[Scenario], deployment: Deployment | None, model: ModelInfo | None, users: int
+) -> str:
     """All of it; `deployment` is None where only scenarios are known."""
-    kv_bytes = info.kv_bytes_per_token if deployment and (info := find_model(options, deployment)[1]) else None
+    kv_bytes = model.kv_bytes_per_token if model else None
     scenarios, notes = studied(options, scenarios, deployment, kv_bytes)
     plans = [dry_plan(scenario, options.seed) for scenario in scenarios]
     levels = options.concurrency or (users,)

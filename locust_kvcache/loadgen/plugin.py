@@ -13,35 +13,26 @@ from locust.event import EventHook
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.exit_codes import Exit
 from locust_kvcache.loadgen.dry_run import dry_run_text
 from locust_kvcache.loadgen.interrupt import interrupt_main_only
 from locust_kvcache.loadgen.master.coordinator import Coordinator
 from locust_kvcache.loadgen.master.dispatcher import ScenarioDispatcher, scenario_of
-from locust_kvcache.loadgen.master.run_driver import EXIT_BAD_INPUT
+from locust_kvcache.loadgen.options.resolve import plan_job
 from locust_kvcache.loadgen.options.run_options import read_options
-from locust_kvcache.loadgen.run.folder import check_writable
-from locust_kvcache.loadgen.run.prepare import check_caches, find_deployment, load_scenarios
 from locust_kvcache.loadgen.web.kvcache_tab import attach as attach_tab
 from locust_kvcache.loadgen.web.prometheus import attach as attach_metrics
 from locust_kvcache.loadgen.worker.agent import Agent
 from locust_kvcache.loadgen.worker.record_hook import RecordHook
 
 
-def _refuse_bad_options(environment: Environment) -> None:
-    """Headless runs end here if something a person wrote is wrong: before workers are waited for, before any user exists."""
-    options = read_options(environment.parsed_options)  # type: ignore[arg-type]
-    load_scenarios(options, [scenario_of(cls) for cls in environment.user_classes])
-    check_caches(options, find_deployment(options, environment.host))
-    check_writable(options.output_dir)
-
-
 def _dry_run(environment: Environment) -> None:
     """Say what a run would send, and end, headless or not; no worker is waited for."""
     options = read_options(environment.parsed_options)  # type: ignore[arg-type]
-    scenarios = load_scenarios(options, [scenario_of(cls) for cls in environment.user_classes])
-    known = options.deployment is not None or environment.host
+    loaded = [scenario_of(cls) for cls in environment.user_classes]
+    scenarios, deployment, model = plan_job(options, loaded, environment.host)
     users = int(environment.parsed_options.num_users or 1)  # type: ignore[union-attr]
-    print(dry_run_text(options, scenarios, find_deployment(options, environment.host) if known else None, users), flush=True)
+    print(dry_run_text(options, scenarios, deployment, model, users), flush=True)
     sys.exit(0)
 
 
@@ -51,7 +42,7 @@ def _refused(step: Callable[[Environment], None], environment: Environment) -> N
         step(environment)
     except BadInput as error:
         sys.stderr.write(f"error: {error}\n")
-        sys.exit(EXIT_BAD_INPUT)
+        sys.exit(int(Exit.BAD_INPUT))
 
 
 @events.init.add_listener
@@ -66,8 +57,6 @@ def _on_init(environment: Environment, runner: Any, **_: Any) -> None:
     if isinstance(runner, MasterRunner | LocalRunner):
         if environment.parsed_options is not None and environment.parsed_options.dry_run:
             _refused(_dry_run, environment)
-        if environment.parsed_options is not None and environment.parsed_options.headless:
-            _refused(_refuse_bad_options, environment)
         _attach_coordinator(environment)
     interrupt_main_only(environment)
 
@@ -84,11 +73,13 @@ def _attach_agent(environment: Environment) -> None:
 
 def _attach_coordinator(environment: Environment) -> None:
     coordinator = Coordinator(environment)
-    stage = coordinator.stage
-    attach_tab(environment, stage)
-    _refused(lambda env: attach_metrics(env, stage), environment)
+    parsed = environment.parsed_options
+    if parsed is not None and parsed.headless:
+        _refused(lambda env: coordinator.check(read_options(parsed), env.host), environment)
+    attach_tab(environment, coordinator)
+    _refused(lambda env: attach_metrics(env, coordinator), environment)
     environment.dispatcher_class = functools.partial(  # type: ignore[assignment]
-        ScenarioDispatcher, wanted=stage.spawning.wanted_classes, settled=lambda: stage.round is None
+        ScenarioDispatcher, wanted=coordinator.spawning.wanted_classes, settled=lambda: not coordinator.in_round
     )
     hooks = environment.events
     hooks.test_start.add_listener(lambda **_: coordinator.on_test_start())
@@ -98,8 +89,8 @@ def _attach_coordinator(environment: Environment) -> None:
 
     def stop_first(**_: Any) -> None:
         """Ctrl-C: Locust would kill the open streams unseen; stopping first gives each its record, and the run its report."""
-        if stage.running:
+        if coordinator.running:
             environment.runner.stop()  # type: ignore[union-attr]
 
     hooks.quitting.add_listener(stop_first)
-    hooks.quit.add_listener(lambda **_: print(stage.summary, flush=True) if stage.summary else None)
+    hooks.quit.add_listener(lambda **_: print(coordinator.summary, flush=True) if coordinator.summary else None)

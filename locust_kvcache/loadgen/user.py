@@ -60,7 +60,7 @@ class KVCacheUser(User):
                 if agent.halted:
                     return
                 if turn.number > 1:
-                    gevent.sleep(work.round.prepared.plan.scenario.think_time_s)
+                    gevent.sleep(work.share.prepared.plan.scenario.think_time_s)
                 begun = turn.number
                 self._run_turn(agent, work, turn)
         finally:
@@ -68,7 +68,7 @@ class KVCacheUser(User):
 
     def _run_turn(self, agent: Agent, work: Assignment, turn: Turn) -> None:
         """Send one planned request and record it, however it ends: it has exactly one record, whatever is raised on the way."""
-        outcome = StreamOutcome(asked_tokens=work.round.prepared.plan.output_tokens(turn))
+        outcome = StreamOutcome(asked_tokens=work.share.prepared.plan.output_tokens(turn))
         started_at_s, started_s = time.time() - agent.clock_offset_s, time.monotonic()
         try:
             self._send(work, turn, outcome)
@@ -83,7 +83,7 @@ class KVCacheUser(User):
             self._tell_locust(record, (ended_s - started_s) * 1000)
 
     def _send(self, work: Assignment, turn: Turn, outcome: StreamOutcome) -> None:
-        prepared, config = work.round.prepared, work.round.config
+        prepared, config = work.share.prepared, work.share.config
         request = prepared.request(work.session, turn)
         if request is None:
             outcome.fail("skipped", "an earlier turn gave no answer to carry")
@@ -99,12 +99,12 @@ class KVCacheUser(User):
             loop_lag_ms = agent.lag.worst_since_ms(outcome.response.sent_at_s)
             record = make_record(work, turn, agent.worker, outcome, started_at_s, loop_lag_ms)
             if outcome.status == OK:
-                work.round.prepared.remember(turn, record.round, outcome.reply, reader.prompt_tokens, reader.output_tokens)
-            agent.finish(work.round, record)
+                work.share.prepared.remember(turn, record.round, outcome.reply, reader.prompt_tokens, reader.output_tokens)
+            agent.finish(work.share, record)
         except Exception as error:
             told = agent.errors.tell(error, "recording a request")
             record = internal_error_record(work, turn, agent.worker, told)
-            agent.finish(work.round, record)
+            agent.finish(work.share, record)
         if reader.unknown_field:
             agent.note_unknown_field(reader.unknown_field)
         return record

@@ -13,8 +13,8 @@ import yaml
 from locust_kvcache.contract.deployment import Transport
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.client.connection import Target
-from locust_kvcache.loadgen.client.request_bodies import PreparedRequests
 from locust_kvcache.loadgen.dry_run import corpus_notes
+from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
 from locust_kvcache.workload.conversations import Conversation, read_conversations
 from locust_kvcache.workload.corpus import cut, estimated_tokens, load_corpus
 from locust_kvcache.workload.footprint import working_set_tokens

@@ -1,17 +1,35 @@
-"""What each worker was dealt in one round, and how much of it was released to be sent; pure bookkeeping of the master.
+"""Deals a round's sessions to the workers, and keeps account of who has which and how much of it was released to be sent.
 
 A session that was not released cannot have been sent, however its worker ended (docs/decisions/0008-released-ahead.md).
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Iterable, Mapping
 
 from locust_kvcache.workload.plan import Plan, Turn
 
 
-class Book:
+def deal(sessions: int, users: Mapping[str, int]) -> dict[str, list[int]]:
+    """Session ids by worker. The next session goes to the worker that is least loaded per user; a worker without users gets none.
+
+    Deterministic in the order of worker names, so that the same workers get the same sessions in every round.
+    """
+    shares: dict[str, list[int]] = {worker: [] for worker in users}
+    heap = [(1 / count, position, worker) for position, (worker, count) in enumerate(sorted(users.items())) if count > 0]
+    if not heap and sessions:
+        raise ValueError("no worker has a user to send with")
+    heapq.heapify(heap)
+    for session in range(sessions):
+        _, position, worker = heap[0]
+        shares[worker].append(session)
+        heapq.heapreplace(heap, ((len(shares[worker]) + 1) / users[worker], position, worker))
+    return shares
+
+
+class Ledger:
     def __init__(self, plan: Plan, shares: Mapping[str, list[int]]) -> None:
         self._plan = plan
         self._waiting = {worker: deque(sessions) for worker, sessions in shares.items()}

@@ -37,6 +37,11 @@ class Spawning:
         loaded = list(self._environment.user_classes)
         return classes_for(self._current.name, loaded) if self._current else loaded
 
+    @property
+    def users(self) -> int:
+        """As many as Locust is to run."""
+        return self._runner.target_user_count
+
     def respawn(self, users: int, rate: float) -> None:
         self.done.clear()
         self._runner.start(users, rate)

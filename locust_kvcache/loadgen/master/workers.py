@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import gevent
 from locust.runners import STATE_MISSING, LocalRunner, MasterRunner
 
 from locust_kvcache.loadgen.protocol.code_fingerprint import differences, fingerprint
+from locust_kvcache.loadgen.protocol.messages import AskFiles, AskTime, Message
 
 LOCAL = "local"
 HELLO_TIMEOUT_S = 5.0
@@ -50,8 +50,10 @@ class Workers:
         dispatcher, reported = self._runner._users_dispatcher, self.users(is_ours)
         if isinstance(self._runner, LocalRunner) or dispatcher is None:
             return max(0, self._runner.target_user_count - sum(reported.values()))
-        dealt = dispatcher._users_on_workers.items()
-        given = {worker: sum(n for name, n in by_class.items() if is_ours(name)) for worker, by_class in dealt}
+        given = {
+            worker: sum(n for name, n in by_class.items() if is_ours(name))
+            for worker, by_class in dispatcher._users_on_workers.items()
+        }
         return sum(abs(given.get(worker, 0) - count) for worker, count in reported.items())
 
     def name(self, worker: str) -> str:
@@ -74,7 +76,7 @@ class Workers:
         """Which files differ, by worker. Asks those that were not asked yet; one that does not answer is taken to differ."""
         asked = [worker for worker in self.connected() if worker not in self._files]
         for worker in asked:
-            self.send("kv_hello", worker, {})
+            self.send(worker, AskFiles())
         deadline_s = time.monotonic() + HELLO_TIMEOUT_S
         while not self._files.keys() >= set(asked) & set(self.connected()) and time.monotonic() < deadline_s:
             gevent.sleep(0.02)
@@ -98,7 +100,7 @@ class Workers:
         for _ in range(CLOCK_QUESTIONS):
             for worker in new:
                 self._asked_at_s[worker] = time.time()
-                self.send("kv_clock", worker, {})
+                self.send(worker, AskTime())
             deadline_s = time.monotonic() + CLOCK_TIMEOUT_S
             while self._asked_at_s and time.monotonic() < deadline_s:
                 gevent.sleep(0.002)
@@ -114,8 +116,8 @@ class Workers:
 
     def dismiss(self, worker: str) -> None:
         """A worker that cannot be used leaves, before users are given to it."""
-        self.send("quit", worker, {})
+        self._runner.send_message("quit", {}, client_id=worker)
         self.give_up(worker)
 
-    def send(self, kind: str, worker: str, data: dict[str, Any]) -> None:
-        self._runner.send_message(kind, data, client_id=worker)
+    def send(self, worker: str, message: Message) -> None:
+        self._runner.send_message(message.kind, message.to_wire(), client_id=worker)

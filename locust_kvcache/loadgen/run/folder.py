@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import re
-import subprocess
-import sys
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.shipped import PACKAGE
 
 RUN_FORMAT = 1
 
@@ -59,36 +54,3 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)
-
-
-def versions() -> dict[str, str | None]:
-    """The software that sent the load."""
-    try:
-        commit = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=PACKAGE, capture_output=True, text=True, timeout=5, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        commit = None
-    packages = {name: version(name) for name in ("locust", "gevent", "httptools")}
-    return {"python": platform.python_version(), **packages, "locust_kvcache": commit}
-
-
-def command_line() -> list[str]:
-    """The command as typed: no key stands in it, keys come from the environment."""
-    return [Path(sys.argv[0]).name, *sys.argv[1:]]
-
-
-def analyse(folder: Path, report: bool, gate: bool) -> tuple[int, str]:
-    """Run the analysis as a process of its own (the load generator never imports pandas): its exit code and output."""
-    command = [sys.executable, "-m", "locust_kvcache.analysis", str(folder.resolve())]
-    command += [] if report else ["--no-report"]
-    command += ["--gate"] if gate else []
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout + done.stderr
-
-
-def summarise(module: str, folders: list[Path]) -> str:
-    """What an analysis of several runs together printed; a process of its own too."""
-    command = [sys.executable, "-m", module, *(str(folder.resolve()) for folder in folders)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout + done.stderr

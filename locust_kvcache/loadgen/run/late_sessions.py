@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from locust_kvcache.loadgen.protocol.messages import Late
+
 log = logging.getLogger("kvcache")
 
 
@@ -11,12 +13,14 @@ class Lateness:
     def __init__(self) -> None:
         self._late: dict[tuple[str, int], dict[str, tuple[int, float]]] = {}
 
-    def note(self, worker: str, scenario: str, number: int, sessions: int, worst_ms: float) -> None:
+    def note(self, worker: str, late: Late) -> None:
         """A worker's count so far in a round; the first one of a round is said at once."""
-        workers = self._late.setdefault((scenario, number), {})
+        workers = self._late.setdefault((late.scenario, late.round), {})
         if not workers:
-            log.warning("%s: round %d falls behind its schedule: no user is free when a session is due", scenario, number)
-        workers[worker] = (sessions, worst_ms)
+            log.warning(
+                "%s: round %d falls behind its schedule: no user is free when a session is due", late.scenario, late.round
+            )
+        workers[worker] = (late.sessions, late.worst_ms)
 
     def text(self, scenario: str, number: int, planned: int) -> str | None:
         """What to write into the run about a round; None if every session found a user in time."""

@@ -52,7 +52,7 @@ class Histogram:
 
 
 @dataclass
-class RoundState:
+class RoundSums:
     """Sums of one round; only whole streams count in the times and tokens."""
 
     planned: int
@@ -122,14 +122,14 @@ class Points:
 class Live:
     def __init__(self, planned: Mapping[RoundKey, int] | None = None) -> None:
         """`planned`: the requests of each round that the run will have."""
-        self.rounds = {key: RoundState(count) for key, count in (planned or {}).items()}
+        self.rounds = {key: RoundSums(count) for key, count in (planned or {}).items()}
         self.points = Points()
 
     def add(self, lines: Iterable[str]) -> list[dict[str, Any]]:
         """Take a batch of lines as records.jsonl has them; the parsed records, for others who want them."""
         records = [orjson.loads(line) for line in lines]
         for record in records:
-            self.rounds.setdefault((record["scenario"], record["round"]), RoundState(0)).add(record)
+            self.rounds.setdefault((record["scenario"], record["round"]), RoundSums(0)).add(record)
             if record["status"] == OK and record["started_at_s"] is not None and record["ttft_ms"] is not None:
                 self.points.add((record["scenario"], record["round"]), record["started_at_s"], record["ttft_ms"])
         return records

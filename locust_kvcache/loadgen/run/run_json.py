@@ -9,7 +9,8 @@ from locust.env import Environment
 from locust_kvcache.contract.deployment import DEFAULT_TARGETS, Deployment, ModelInfo
 from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
-from locust_kvcache.loadgen.run.folder import RUN_FORMAT, command_line, now_iso, versions
+from locust_kvcache.loadgen.run.folder import RUN_FORMAT, now_iso
+from locust_kvcache.loadgen.run.versions import command_line, versions
 from locust_kvcache.loadgen.server.preflight import Server
 
 

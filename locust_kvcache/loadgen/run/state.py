@@ -13,15 +13,16 @@ from locust_kvcache.contract.deployment import Deployment, ModelInfo
 from locust_kvcache.contract.record import LOST, OK, Record
 from locust_kvcache.contract.round_kinds import COLD, HIT
 from locust_kvcache.loadgen.options.run_options import Options
-from locust_kvcache.loadgen.protocol.client_certificate import limits_of_round
+from locust_kvcache.loadgen.protocol.messages import Done
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
+from locust_kvcache.loadgen.run.client_limits import limits_of_round
 from locust_kvcache.loadgen.run.folder import now_iso, write_json
 from locust_kvcache.loadgen.run.late_sessions import Lateness
 from locust_kvcache.loadgen.run.records_file import Collector
 from locust_kvcache.loadgen.run.resume import Resumed, recorded_keys
 from locust_kvcache.loadgen.run.run_json import first_facts
+from locust_kvcache.loadgen.run.server_metrics import MetricsFile
 from locust_kvcache.loadgen.server.arms import warnings_of
-from locust_kvcache.loadgen.server.metrics_pages import MetricsFile
 from locust_kvcache.loadgen.server.preflight import Server
 from locust_kvcache.workload.plan import Plan, Turn
 from locust_kvcache.workload.spec import Scenario
@@ -191,18 +192,18 @@ class Run:
         self._write()  # should the master die now, it is known that these prompts are no longer cold
         self.metrics.start_sampling()
 
-    def end_round(self, scenario: str, number: int, answers: list[dict[str, Any]]) -> None:
+    def end_round(self, scenario: str, number: int, answers: list[Done]) -> None:
         """Close a round when every worker is done: the count must match, else the run ends here."""
         assert self._current is not None
         self.metrics.end_sampling(scenario, number)
         planned, seen = self._current["planned_requests"], self.collector.seen(scenario, number)
         self._current |= {
             "records": len(seen),
-            "wall_s": max((answer["wall_s"] for answer in answers), default=time.monotonic() - self._round_started_s),
-            "started_at_s": min((answer["started_at_s"] for answer in answers), default=self._current["started_at_s"]),
+            "wall_s": max((answer.wall_s for answer in answers), default=time.monotonic() - self._round_started_s),
+            "started_at_s": min((answer.started_at_s for answer in answers), default=self._current["started_at_s"]),
             "complete": len(seen) == planned and not self.collector.duplicates,
             "lost_requests": self.collector.statuses(scenario, number)[LOST],
-            "starved_s": max((answer["starved_s"] for answer in answers), default=0.0),
+            "starved_s": max((answer.starved_s for answer in answers), default=0.0),
         }
         facts, warning = limits_of_round(answers)
         self._current |= facts

@@ -1,11 +1,9 @@
-"""Metrics addresses come in, rows of server_metrics.jsonl go out: scrapes at each round's borders, and samples while it runs."""
+"""Reads the servers' metrics pages: addresses come in, a row for each page goes out, as server_metrics.jsonl has it."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import gevent.pool
@@ -27,7 +25,7 @@ def parse_samples(text: str) -> dict[str, float]:
     return samples
 
 
-def _fetch(role: str, url: str) -> dict[str, Any]:
+def _fetch_page(role: str, url: str) -> dict[str, Any]:
     """One page as text, not parsed: a row without samples yet."""
     row: dict[str, Any] = {"at_s": time.time(), "role": role, "url": url, "ok": False, "error": None, "samples": {}}
     try:
@@ -39,7 +37,8 @@ def _fetch(role: str, url: str) -> dict[str, Any]:
     return row
 
 
-def _parsed(row: dict[str, Any]) -> dict[str, Any]:
+def parsed(row: dict[str, Any]) -> dict[str, Any]:
+    """A fetched row with its samples."""
     text = row.pop("text", None)
     try:
         row["samples"] = parse_samples(text) if text is not None else {}
@@ -48,65 +47,15 @@ def _parsed(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _fetch_all(targets: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+def fetch(targets: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """All pages at the same time, as text: parsing a page of 100 KB takes tens of ms, and may wait."""
     pool = gevent.pool.Pool(max(1, len(targets)))
-    return pool.map(lambda target: _fetch(*target), targets)
+    return pool.map(lambda target: _fetch_page(*target), targets)
 
 
 def scrape(targets: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     """All pages at the same time; one that does not answer gives a row that says so."""
-    return [_parsed(row) for row in _fetch_all(targets)]
-
-
-class Sampler:
-    """Fetches the pages now and then while a round runs, and parses them after it: a page of 100 KB takes tens of ms to parse."""
-
-    def __init__(self, targets: Sequence[tuple[str, str]], interval_s: float) -> None:
-        self._targets, self._interval_s = targets, interval_s
-        self._rows: list[dict[str, Any]] = []
-        self._greenlet: gevent.Greenlet | None = None
-
-    def start(self) -> None:
-        if self._targets and self._interval_s > 0:
-            self._greenlet = gevent.spawn(self._sample)
-
-    def _sample(self) -> None:
-        while True:
-            gevent.sleep(self._interval_s)
-            self._rows += _fetch_all(self._targets)
-
-    def stop(self) -> list[dict[str, Any]]:
-        """The rows of this round, parsed."""
-        if self._greenlet is not None:
-            self._greenlet.kill()
-            self._greenlet = None
-        rows, self._rows = self._rows, []
-        return [_parsed(row) for row in rows]
-
-
-class MetricsFile:
-    """server_metrics.jsonl of a run: the pages at each round's borders, and now and then within it."""
-
-    def __init__(self, path: Path, targets: Sequence[tuple[str, str]], interval_s: float) -> None:
-        self._path, self._targets = path, targets
-        self._sampler = Sampler(targets, interval_s)
-
-    def border(self, scenario: str, number: int, when: str) -> None:
-        """`when` is before or after; one row per address."""
-        if self._targets:
-            self._write(scrape(self._targets), scenario, number, when)
-
-    def start_sampling(self) -> None:
-        self._sampler.start()
-
-    def end_sampling(self, scenario: str, number: int) -> None:
-        if rows := self._sampler.stop():
-            self._write(rows, scenario, number, "during")
-
-    def _write(self, rows: list[dict[str, Any]], scenario: str, number: int, when: str) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            for row in rows:
-                file.write(json.dumps({**row, "scenario": scenario, "round": number, "when": when}) + "\n")
+    return [parsed(row) for row in fetch(targets)]
 
 
 def label_value(samples: dict[str, float], metric: str, label: str) -> str | None:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from locust_kvcache.contract.capacity_rule import Capacity, Judgement, Measured, Search, capacity_of, judge, next_level, sample_of
-from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.loadgen.protocol.arrivals import Arrival
 from locust_kvcache.loadgen.run.state import Run
-from locust_kvcache.loadgen.studies.study import CLOSED, Stage, round_records
+from locust_kvcache.loadgen.studies.study import CLOSED, Master, OpenRun, Study, round_records
 from locust_kvcache.workload.spec import Scenario
 
 log = logging.getLogger("kvcache")
@@ -24,9 +23,9 @@ HIT, USERS = "hit", "users"
 class SideSearch:
     """The search of one scenario and side: which level comes next, and what was seen. A level is a rate, or a number of users."""
 
-    def __init__(self, stage: Stage, options: Options, scenario: Scenario, side: str) -> None:
-        self._stage, self._options, self._scenario, self._side = stage, options, scenario, side
-        self._of_users = options.study.capacity_of == USERS
+    def __init__(self, master: Master, scenario: Scenario, side: str) -> None:
+        self._master, self._options, self._scenario, self._side = master, master.job.options, scenario, side
+        self._of_users = self._options.study.capacity_of == USERS
         self._unit = "users" if self._of_users else "sessions/s"
         self._steps: list[Measured] = []
         self.folders: list[Path] = []
@@ -41,27 +40,28 @@ class SideSearch:
     def _cold(self) -> None:
         start = self._options.request_rate_per_s
         if start is None and not self._of_users:
-            run = self._open("pilot")
-            self._round(run, 1, CLOSED, {})
-            start = self._reached(run)
-            self.folders.append(self._stage.close_run())
+            pilot = self._open("pilot", "0000")
+            self._round(pilot, 1, CLOSED, {})
+            start = self._reached(pilot.run)
+            self.folders.append(pilot.close(analysed=False))
         while (level := self._next(start)) is not None:
-            run = self._open(f"{len(self._steps) + 1:02d}")
-            self._step(run, 1, level)
-            self.folders.append(self._stage.close_run())
+            number = len(self._steps) + 1
+            opened = self._open(f"{number:02d}", f"{number:04x}")
+            self._step(opened, 1, level)
+            self.folders.append(opened.close(analysed=False))
 
     def _hit(self) -> None:
-        run = self._open("")
+        opened = self._open("", "ffff")
         for number in (1, 2):  # filled, then all of it hit
-            self._round(run, number, CLOSED, {})
-        start = self._options.request_rate_per_s or self._reached(run)
+            self._round(opened, number, CLOSED, {})
+        start = self._options.request_rate_per_s or self._reached(opened.run)
         while (level := self._next(start)) is not None:
-            self._step(run, len(self._steps) + 3, level)
-        self.folders.append(self._stage.close_run())
+            self._step(opened, len(self._steps) + 3, level)
+        self.folders.append(opened.close(analysed=False))
 
-    def _open(self, step: str) -> Run:
+    def _open(self, step: str, nonce_end: str) -> OpenRun:
         suffix = f"_{self._scenario.name}_{self._side}{f'_{step}' if step else ''}"
-        return self._stage.open_run(self._options, [self._scenario], suffix)
+        return self._master.open_run([self._scenario], suffix, nonce_end)
 
     def _reached(self, run: Run) -> float:
         """Sessions per second that all users together got without waiting: where a search of rates starts."""
@@ -70,7 +70,7 @@ class SideSearch:
     def _next(self, start: float | None) -> float | None:
         """The level to measure now; None at the search's end, or where more users than sessions would be asked for."""
         study = self._options.study
-        first = float(self._stage.users) if self._of_users and not self._steps else start or 1.0
+        first = float(self._master.users) if self._of_users and not self._steps else start or 1.0
         search = Search(first, study.capacity_tolerance, study.capacity_repeats, study.capacity_steps, self._of_users)
         level = next_level(self._steps, search)
         if self._of_users and level is not None and level * self._scenario.turns > self._scenario.requests:
@@ -85,18 +85,18 @@ class SideSearch:
         kind = "poisson" if self._options.arrival == "closed" else self._options.arrival
         return Arrival(kind, level, self._options.burstiness, draw=len(self._steps), exact=True)
 
-    def _round(self, run: Run, number: int, arrival: Arrival, facts: dict[str, Any]) -> None:
-        run.plan_rounds(self._scenario.name, number)
-        self._stage.study_round(self._scenario, number, arrival, facts)
+    def _round(self, opened: OpenRun, number: int, arrival: Arrival, facts: dict[str, Any]) -> None:
+        opened.run.plan_rounds(self._scenario.name, number)
+        opened.play_round(self._scenario, number, arrival, facts)
 
-    def _step(self, run: Run, number: int, level: float) -> None:
+    def _step(self, opened: OpenRun, number: int, level: float) -> None:
         arrival = self._arrival(level)
         told = {"side": self._side, **dataclasses.asdict(arrival)}
         if self._of_users:
             told["users"] = int(level)
-            self._stage.change_users(int(level))
-        self._round(run, number, arrival, {"capacity": told})
-        found = self._judge(run.folder, number, run.deployment.slo)
+            self._master.change_users(int(level))
+        self._round(opened, number, arrival, {"capacity": told})
+        found = self._judge(opened.run.folder, number, opened.run.deployment.slo)
         self._steps.append(Measured(level, found.sustained))
         word = "sustained" if found.sustained else "not sustained"
         short = " All users were busy: give more (-u)." if found.short_of_users else ""
@@ -107,13 +107,16 @@ class SideSearch:
         return judge(samples, slo, self._options.study.capacity_share)
 
 
-def search_capacity(stage: Stage, options: Options, scenarios: list[Scenario]) -> list[Path]:
+def search_capacity(master: Master) -> list[Path]:
     """All scenarios and sides, one after another; the folders of their runs."""
     folders: list[Path] = []
-    for scenario in scenarios:
-        for side in options.study.capacity:
-            search = SideSearch(stage, options, scenario, side)
+    for scenario in master.job.scenarios:
+        for side in master.job.options.study.capacity:
+            search = SideSearch(master, scenario, side)
             found = search.run()
             log.info("%s, %s: capacity %s [%s, %s]", scenario.name, side, found.value, found.low, found.high)
             folders += search.folders
     return folders
+
+
+CAPACITY = Study(search_capacity, "locust_kvcache.analysis.commands.capacity")

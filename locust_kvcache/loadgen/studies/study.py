@@ -1,4 +1,4 @@
-"""What a study is given to work with: a stage that opens runs, plays rounds at a rate of its choice, and closes them.
+"""What a study is given to work with: a master that opens runs, and runs whose rounds it plays at a load of its choice.
 
 A study measures in several runs or rounds, and decides the next from what it saw; docs/decisions/0020 says why it is no LoadTestShape.
 """
@@ -6,36 +6,54 @@ A study measures in several runs or rounds, and decides the next from what it sa
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from locust_kvcache.loadgen.options.run_options import Options
+from locust_kvcache.loadgen.options.resolve import Job
 from locust_kvcache.loadgen.protocol.arrivals import Arrival
-from locust_kvcache.loadgen.run.prepare import Looked
 from locust_kvcache.loadgen.run.state import Run
+from locust_kvcache.loadgen.server.look import Look
 from locust_kvcache.workload.spec import Scenario
 
+CLOSED = Arrival("closed", None, 1.0)
 
-class Stage(Protocol):
+
+class OpenRun(Protocol):
+    """A run under way, as a study sees it."""
+
+    run: Run
+
+    def play(self) -> None:
+        """Every round that its scenarios plan."""
+
+    def play_round(self, scenario: Scenario, number: int, arrival: Arrival, facts: dict[str, Any]) -> None: ...
+
+    def close(self, analysed: bool = True) -> Path: ...
+
+
+class Master(Protocol):
     """The master, as a study sees it."""
+
+    @property
+    def job(self) -> Job: ...
+
+    @property
+    def look(self) -> Look: ...
 
     @property
     def users(self) -> int: ...
 
     def change_users(self, users: int) -> None: ...
 
-    def look(self, options: Options, scenarios: list[Scenario]) -> Looked: ...
-
-    def open_run(self, options: Options, scenarios: list[Scenario], suffix: str) -> Run: ...
-
-    def study_round(self, scenario: Scenario, number: int, arrival: Arrival, facts: dict[str, Any]) -> None: ...
-
-    def close_run(self) -> Path: ...
+    def open_run(self, scenarios: Sequence[Scenario] = (), suffix: str = "", nonce_end: str = "") -> OpenRun: ...
 
 
-Study = Callable[[Stage, Options, list[Scenario]], list[Path]]
-CLOSED = Arrival("closed", None, 1.0)
+@dataclass(frozen=True)
+class Study:
+    measure: Callable[[Master], list[Path]]  # the folders of its runs
+    analysis: str  # the module that speaks at its end
 
 
 def round_records(folder: Path, scenario: str, number: int) -> list[dict[str, Any]]:

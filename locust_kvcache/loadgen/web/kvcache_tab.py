@@ -13,9 +13,9 @@ from flask import Response, abort, jsonify, request, send_from_directory
 from locust.env import Environment
 
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.loadgen.master.dispatcher import scenario_of
+from locust_kvcache.loadgen.master.coordinator import Coordinator
+from locust_kvcache.loadgen.master.run_driver import RunDriver
 from locust_kvcache.loadgen.options.run_options import read_options
-from locust_kvcache.loadgen.run.prepare import check_caches, find_deployment, load_scenarios
 from locust_kvcache.loadgen.web.live_page import attach as attach_page
 from locust_kvcache.loadgen.web.live_page import report_url
 from locust_kvcache.loadgen.web.login import attach as attach_login
@@ -41,23 +41,22 @@ COLUMNS = {
 DASH = "-"
 
 
-def table_rows(stage: Any, base: str = "") -> list[dict[str, Any]]:
+def table_rows(driver: RunDriver | None, base: str = "") -> list[dict[str, Any]]:
     """One row per scenario and round of the run under way or the last one; a dash for what is not known yet.
 
     `base`: the path below which Locust's page is served (`--web-base-path`).
     """
-    live, run = stage.live, stage.run
-    if live is None or run is None:
+    if driver is None or driver.live is None:
         return []
     rows = []
-    for index, row in enumerate(live.rows()):
+    for index, row in enumerate(driver.live.rows()):
         rows.append(
             {key: _cell(row[key]) for key in COLUMNS if key != "note"}
             | {"note": _note(row), "name": f"{index:04d}"}  # Locust's page sorts by it
         )
     if rows:
-        report = [f"report: {url}"] if (url := report_url(run.folder, base)) else []
-        rows[-1]["note"] = "; ".join(text for text in (rows[-1]["note"], *run.warnings, *report) if text)
+        report = [f"report: {url}"] if (url := report_url(driver.run.folder, base)) else []
+        rows[-1]["note"] = "; ".join(text for text in (rows[-1]["note"], *driver.run.warnings, *report) if text)
     return rows
 
 
@@ -76,7 +75,7 @@ def _cell(value: Any) -> Any:
     return round(value, 1) if isinstance(value, float) else value
 
 
-def refused(environment: Environment) -> str | None:
+def refused(environment: Environment, coordinator: Coordinator) -> str | None:
     """Why the form cannot be started, or None: the same checks as a headless start, before any user exists."""
     parsed = vars(environment.parsed_options)
     given = {
@@ -84,21 +83,20 @@ def refused(environment: Environment) -> str | None:
     }
     try:
         options = read_options(argparse.Namespace(**{**parsed, **given}))
-        load_scenarios(options, [scenario_of(cls) for cls in environment.user_classes])
-        check_caches(options, find_deployment(options, request.form.get("host") or environment.host))
+        coordinator.check(options, request.form.get("host") or environment.host)
     except BadInput as error:
         return str(error)
     return None
 
 
-def attach(environment: Environment, stage: Any) -> None:
+def attach(environment: Environment, coordinator: Coordinator) -> None:
     """Only where there is a web UI; nothing here runs while the page is not open."""
     web_ui: Any = environment.web_ui
     if web_ui is None:
         return
     base = (getattr(environment.parsed_options, "web_base_path", None) or "").rstrip("/")
     attach_login(environment, base)
-    attach_page(environment, stage, COLUMNS, base)
+    attach_page(environment, lambda: coordinator.driver, COLUMNS, base)
     structure = [{"key": key, "title": title} for key, title in COLUMNS.items()]
     web_ui.template_args |= {
         "extended_tabs": [{"title": "KV cache", "key": KEY}],
@@ -112,14 +110,14 @@ def attach(environment: Environment, stage: Any) -> None:
             return None
         if (turned_away := web_ui.auth_required_if_enabled(lambda: None)()) is not None:
             return turned_away  # nothing of the form is read, and nothing said of it, before the login
-        if why := refused(environment):
+        if why := refused(environment, coordinator):
             return jsonify({"success": False, "message": why, "host": environment.host})
         return None
 
     @web_ui.app.after_request
     def add_rows(response: Response) -> Response:
         if request.path.endswith("/stats/requests") and response.status_code == 200 and response.is_json:
-            extended = [{"key": KEY, "data": table_rows(stage, base)}]
+            extended = [{"key": KEY, "data": table_rows(coordinator.driver, base)}]
             response.set_data(json.dumps({**response.get_json(), "extended_stats": extended}))
         return response
 
@@ -127,6 +125,6 @@ def attach(environment: Environment, stage: Any) -> None:
     @web_ui.auth_required_if_enabled
     def report(name: str) -> Response:
         """Files of the last run's report, and of no other folder."""
-        if stage.run is None:
+        if coordinator.driver is None:
             abort(404)
-        return send_from_directory((stage.run.folder / "report").resolve(), name)
+        return send_from_directory((coordinator.driver.run.folder / "report").resolve(), name)

@@ -1,15 +1,18 @@
-"""A page beside Locust's own: a stage's live state comes in, a page with table and chart goes out, and its data as JSON.
+"""A page beside Locust's own: the state of the run under way comes in, a page with table and chart goes out, and its data as JSON.
 
 The page draws by itself from /kvcache/data; it needs nothing from elsewhere, and puts whatever a server said on the page as text.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from flask import Response, jsonify, request
 from locust.env import Environment
+
+from locust_kvcache.loadgen.master.run_driver import RunDriver
 
 PAGE = Path(__file__).with_name("live_page.html")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'self'"
@@ -20,10 +23,9 @@ WAY_IN = (
 )
 
 
-def page_data(stage: Any, columns: dict[str, str], base: str) -> dict[str, Any]:
+def page_data(driver: RunDriver | None, columns: dict[str, str], base: str) -> dict[str, Any]:
     """All that the page shows; `state` is idle, running, done or incomplete. None in a row: not known, or not carried by the sample."""
-    live, run = stage.live, stage.run
-    if live is None or run is None:
+    if driver is None or (live := driver.live) is None:
         return {
             "state": "idle",
             "run": None,
@@ -34,6 +36,7 @@ def page_data(stage: Any, columns: dict[str, str], base: str) -> dict[str, Any]:
             "lines": [],
             "report": None,
         }
+    run = driver.run
     reason = run.incomplete_reason if run.finished else None
     return {
         "state": ("incomplete" if reason else "done") if run.finished else "running",
@@ -52,8 +55,8 @@ def report_url(folder: Path, base: str) -> str | None:
     return f"{base}/kvcache/report/report.html" if (folder / "report" / "report.html").is_file() else None
 
 
-def attach(environment: Environment, stage: Any, columns: dict[str, str], base: str) -> None:
-    """Serve the page behind Locust's login, and put a link to it on Locust's own page."""
+def attach(environment: Environment, latest: Callable[[], RunDriver | None], columns: dict[str, str], base: str) -> None:
+    """Serve the page behind Locust's login, and put a link to it on Locust's own page; `latest`: the run under way, or the last one."""
     web_ui: Any = environment.web_ui
 
     @web_ui.app.route(f"{base}/kvcache")
@@ -65,7 +68,7 @@ def attach(environment: Environment, stage: Any, columns: dict[str, str], base: 
     @web_ui.app.route(f"{base}/kvcache/data")
     @web_ui.auth_required_if_enabled
     def kvcache_data() -> Response:
-        return jsonify(page_data(stage, columns, base))
+        return jsonify(page_data(latest(), columns, base))
 
     @web_ui.app.after_request
     def add_way_in(response: Response) -> Response:

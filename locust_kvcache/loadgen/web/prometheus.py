@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from flask import Response, request
@@ -20,7 +20,10 @@ from prometheus_client.registry import Collector
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.record import OK
+from locust_kvcache.loadgen.master.coordinator import Coordinator
 from locust_kvcache.loadgen.options.run_options import metrics_address
+from locust_kvcache.loadgen.run.live_statistics import Live
+from locust_kvcache.loadgen.run.state import Run
 from locust_kvcache.loadgen.web.login import DEFAULT_USER, PASSWORD_VARIABLE, USER_VARIABLE
 
 LABELS = ("deployment", "scenario", "round", "window")
@@ -34,7 +37,7 @@ FIRST_ROUND, LATER_ROUND = "first_round", "later_round"
 log = logging.getLogger(__name__)
 
 
-class _Round:
+class _RoundSeries:
     """The children of one round's labels, looked up once."""
 
     def __init__(self, metrics: ClientMetrics, labels: tuple[str, ...]) -> None:
@@ -62,14 +65,15 @@ class _Round:
 
 
 class ClientMetrics(Collector):
-    def __init__(self) -> None:
+    def __init__(self, users: Callable[[], int]) -> None:
+        """`users`: how many Locust runs."""
         disable_created_metrics()  # they would double the page; Prometheus itself sees when a series begins
         self.registry = CollectorRegistry()
-        self._rounds: dict[tuple[str, int], _Round] = {}
+        self._rounds: dict[tuple[str, int], _RoundSeries] = {}
         self._arms: tuple[str, ...] = ()
-        self._run: Any = None
-        self._live: Any = None
-        self._users: Any = lambda: 0
+        self._run: Run | None = None
+        self._live: Live | None = None
+        self._users = users
         histogram, counter = self._histogram, self._counter
         self.histograms = {
             "ttft": histogram("ttft", "Time to first token of whole streams"),
@@ -94,9 +98,8 @@ class ClientMetrics(Collector):
     def _counter(self, name: str, text: str, *more: str) -> Counter:
         return Counter(f"kvcache_{name}", text, (*LABELS, *more), registry=self.registry)
 
-    def begin(self, run: Any, live: Any, arms: tuple[str, ...], users: Any) -> None:
-        """A run begins; `users` says how many there are."""
-        self._run, self._live, self._arms, self._users = run, live, arms, users
+    def begin(self, run: Run, live: Live, arms: tuple[str, ...]) -> None:
+        self._run, self._live, self._arms = run, live, arms
         self._rounds = {}
 
     def _window(self, number: int) -> str:
@@ -109,7 +112,7 @@ class ClientMetrics(Collector):
         for record in records:
             key = record["scenario"], record["round"]
             if key not in self._rounds:
-                self._rounds[key] = _Round(self, (record["deployment"], key[0], str(key[1]), self._window(key[1])))
+                self._rounds[key] = _RoundSeries(self, (record["deployment"], key[0], str(key[1]), self._window(key[1])))
             known = self._rounds[key]
             self.requests.labels(*known.labels, record["status"]).inc()
             if record["status"] == OK:
@@ -126,7 +129,7 @@ class ClientMetrics(Collector):
         active = GaugeMetricFamily("kvcache_run_active", "1 while a run is measured")
         users = GaugeMetricFamily("kvcache_users", "Users that Locust runs")
         info = InfoMetricFamily("kvcache_run", "The run under way, or the last one", labels=("deployment",))
-        if self._run is not None:
+        if self._run is not None and self._live is not None:
             deployment, rounds = self._run.config.deployment, self._live.rounds.items()
             for (scenario, number), state in rounds:
                 planned.add_metric((deployment, scenario, str(number), self._window(number)), state.planned)
@@ -168,14 +171,16 @@ def _serve(metrics: ClientMetrics, host: str, port: int) -> None:
     log.info("metrics for Prometheus at http://%s:%d/metrics", host, port)
 
 
-def attach(environment: Environment, stage: Any) -> None:
+def attach(environment: Environment, coordinator: Coordinator) -> None:
     """Serve /metrics where a page or a port for it is; else nothing is counted. BadInput where the port cannot be had."""
     options: Any = environment.parsed_options
     web_ui: Any = environment.web_ui
     address = metrics_address(options.metrics_port) if options is not None else None
     if web_ui is None and address is None:
         return
-    metrics = stage.client_metrics = ClientMetrics()
+    runner = environment.runner
+    metrics = ClientMetrics(lambda: runner.user_count if runner is not None else 0)
+    coordinator.listener = metrics
     if address is not None:
         _serve(metrics, *address)
     if web_ui is None:

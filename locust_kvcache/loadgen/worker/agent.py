@@ -1,183 +1,173 @@
-"""The worker's side of a round: the master's deal comes in, users pull sessions from it without asking anybody, records go out in batches.
+"""The worker's side of a round: the master's messages come in, users take sessions without asking anybody, records go out in batches.
 
 Lives in every process that runs users (a Locust worker, or the only process).
 """
 
 from __future__ import annotations
 
-import gc
 import logging
 import socket
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import gevent
 from gevent.event import Event
-from gevent.queue import Queue
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.record import Record
-from locust_kvcache.loadgen.client.connection import Target
-from locust_kvcache.loadgen.client.request_bodies import PreparedRequests
-from locust_kvcache.loadgen.client.stream import StreamStopped
-from locust_kvcache.loadgen.protocol.arrivals import Arrival, due_times_s
-from locust_kvcache.loadgen.protocol.client_certificate import certified_chunks_per_s
+from locust_kvcache.loadgen.protocol.arrivals import due_times_s
 from locust_kvcache.loadgen.protocol.code_fingerprint import fingerprint
+from locust_kvcache.loadgen.protocol.messages import (
+    AboutRound,
+    AskFiles,
+    AskTime,
+    BeginRun,
+    Deal,
+    Done,
+    EndRound,
+    Files,
+    Flushed,
+    Go,
+    Halt,
+    Message,
+    Ready,
+    Refused,
+    Release,
+    RunClosed,
+    Time,
+    Want,
+)
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
+from locust_kvcache.loadgen.worker import garbage_collection
+from locust_kvcache.loadgen.worker.client_certificate import certified_chunks_per_s
 from locust_kvcache.loadgen.worker.loop_lag import LagMonitor
-from locust_kvcache.loadgen.worker.record_shipping import Shipper, Spool
+from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
 from locust_kvcache.loadgen.worker.request_record import ErrorLog
-from locust_kvcache.loadgen.worker.share import Assignment, Round
+from locust_kvcache.loadgen.worker.run_here import RunHere
+from locust_kvcache.loadgen.worker.session_queue import SessionQueue
+from locust_kvcache.loadgen.worker.share import Assignment, Share
 
 log = logging.getLogger("kvcache")
 SHIP_INTERVAL_S = 0.5
 ASK_INTERVAL_S = 0.1
 ASK_AGAIN_S = 2.0  # a release that was lost on its way is asked for again
-
-
-def _no_collections() -> None:
-    """Collect now and not while streams are open: with 600 of them a full collection stops the process for 20 to 40 ms. The measured
-    path leaves no cycles behind (tests/loadgen/client/test_stream.py), so memory does not grow without it."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
+M = TypeVar("M", bound=Message)
 
 
 class Agent:
     def __init__(self, environment: Environment) -> None:
-        self._environment = environment
         runner: Any = environment.runner
         self._runner = runner
-        self.config: RunConfig | None = None
-        self.clock_offset_s = 0.0  # how far this host's wall clock is ahead of the master's
         self.lag = LagMonitor()
         self.errors = ErrorLog()
         self._unknown_fields: set[str] = set()
-        self._prepared: dict[str, PreparedRequests] = {}
-        self._round: Round | None = None
-        self._queue: Queue = Queue()
+        self._run: RunHere | None = None
+        self._share: Share | None = None
+        self._sessions = SessionQueue()
         self._low = Event()  # few released sessions are left
-        self._waiting = 0
-        self._open: set[gevent.Greenlet] = set()
         self._halted = False
-        self._shipper = Shipper(self._send, None)
         self._started = False
-        register = self._runner.register_message
         self._files = fingerprint()  # now: what this process has loaded
-        register("kv_hello", self._on_hello)
-        register("kv_clock", self._on_clock)
-        register("kv_run", self._on_run)
-        register("kv_deal", self._on_deal, concurrent=True)
-        register("kv_go", self._on_go)
-        register("kv_release", self._on_release)
-        register("kv_end", self._on_end, concurrent=True)
-        register("kv_halt", self._on_halt, concurrent=True)
-        register("kv_finished", self._on_finished)
+        self._listen(AskFiles, lambda _: self._send(Files(self._files)))
+        self._listen(AskTime, lambda _: self._send(Time(time.time())))
+        self._listen(BeginRun, self._on_run)
+        self._listen(Deal, self._on_deal, concurrent=True)
+        self._listen(Go, self._on_go)
+        self._listen(Release, self._on_release)
+        self._listen(EndRound, self._on_end, concurrent=True)
+        self._listen(Halt, lambda message: self.halt(message.stop_timeout_s), concurrent=True)
+        self._listen(RunClosed, self._on_closed)
 
     # -- messages from the master; the ones that take time run in a greenlet of their own
 
-    def _send(self, kind: str, **data: Any) -> None:
-        self._runner.send_message(kind, {"run_id": self.config.run_id if self.config else None, **data})
+    def _listen(self, message_type: type[M], act: Callable[[M], None], concurrent: bool = False) -> None:
+        def heard(environment: Environment, msg: Any, **_: Any) -> None:
+            act(message_type.from_wire(msg.data))
 
-    def _current(self, msg: Any) -> Round | None:
-        """The round under way, if the message is about it."""
-        dealt = self._round
-        if dealt is None or msg.data["run_id"] != dealt.config.run_id:
-            return None
-        return dealt if (dealt.scenario, dealt.number) == (msg.data["scenario"], msg.data["round"]) else None
+        self._runner.register_message(message_type.kind, heard, concurrent=concurrent)
 
-    def _on_hello(self, environment: Environment, msg: Any, **_: Any) -> None:
-        self._send("kv_files", files=self._files)
+    def _send(self, message: Message) -> None:
+        self._runner.send_message(message.kind, message.to_wire())
 
-    def _on_clock(self, environment: Environment, msg: Any, **_: Any) -> None:
-        self._send("kv_time", at_s=time.time())
+    def _mine(self, message: AboutRound) -> Share | None:
+        """The share of the round under way, if the message is about it."""
+        share = self._share
+        about = (message.run_id, message.scenario, message.round)
+        return share if share is not None and about == (share.config.run_id, share.scenario, share.number) else None
 
-    def _on_run(self, environment: Environment, msg: Any, **_: Any) -> None:
+    def _on_run(self, message: BeginRun) -> None:
         """Sent before each round, so that a worker that joined late knows the run too; the first one of a run counts."""
-        if self.config is not None and self.config.run_id == msg.data["run_id"]:
+        run_id = message.config.run_id
+        if self._run is not None and self._run.config.run_id == run_id:
             return
-        told = dict(msg.data)
-        self.clock_offset_s = told.pop("clock_offset_s")
-        self.config = RunConfig.from_message(told)
-        self._prepared, self._round = {}, None
-        self._shipper = Shipper(self._send, Spool(self.config.run_id) if isinstance(self._runner, WorkerRunner) else None)
+        self._share = None
+        self._run = RunHere(message, self._send, spooled=isinstance(self._runner, WorkerRunner))
         self.lag.start()
         if not self._started:
             self._started = True
             gevent.spawn(self._ship_regularly)
             gevent.spawn(self._ask_regularly)
 
-    def _prepared_for(self, name: str) -> PreparedRequests:
-        config = self.config
-        assert config is not None
-        if name not in self._prepared:
-            plan = config.plan(name)
-            self._prepared[name] = PreparedRequests(
-                plan,
-                Target.from_url(config.endpoint, config.transport),
-                config.model,
-                config.api_key(),
-                config.body_parameters(plan.scenario),
-            )
-        return self._prepared[name]
-
-    def _on_deal(self, environment: Environment, msg: Any, **_: Any) -> None:
+    def _on_deal(self, message: Deal) -> None:
         """Make this worker's share ready: all text is made and encoded before any stream is open.
 
         A second deal in the same round brings what a lost worker did not send; only that is prepared beside open streams.
         """
-        if self.config is None or msg.data["run_id"] != self.config.run_id:
+        run, about = self._run, (message.run_id, message.scenario, message.round)
+        if run is None or message.run_id != run.config.run_id:
             return
-        name, number = msg.data["scenario"], msg.data["round"]
         try:
-            prepared = self._prepared_for(name)
-        except BadInput as error:  # a trace that is not here, or another one than the master's
-            self._send("kv_refused", scenario=name, round=number, reason=str(error))
+            prepared = run.prepared_for(message.scenario)
+        except BadInput as error:
+            self._send(Refused(*about, str(error)))
             return
-        for index in msg.data["sessions"]:
+        for index in message.sessions:
             prepared.prepare(prepared.plan.sessions[index])
-        dealt = self._current(msg)
-        if dealt is None:
-            seed_key = f"{self.config.seed}/{name}/arrivals"
-            arrival = Arrival(**msg.data["arrival"]) if msg.data["arrival"] else self.config.arrival
-            by_trace = prepared.plan.due_s if arrival.kind == "trace" else None
-            due_s = by_trace or due_times_s(arrival, len(prepared.plan.sessions), seed_key)
-            dealt = self._round = Round(self.config, name, number, prepared, due_s, window=max(4, 2 * self._runner.user_count))
-            _no_collections()
-        dealt.add(msg.data["sessions"])
-        self._send("kv_ready", scenario=name, round=number, deal=msg.data["deal"], want=dealt.wanted(0))
+        share = self._mine(message)
+        if share is None:
+            share = self._share = self._new_share(run.config, message, prepared)
+            garbage_collection.pause()
+        share.add(message.sessions)
+        self._send(Ready(*about, message.deal, share.wanted(0)))
         self._low.set()
 
-    def _on_go(self, environment: Environment, msg: Any, **_: Any) -> None:
-        dealt = self._current(msg)
-        if dealt is None or self._halted:
-            return
-        dealt.started_s = dealt.last_end_s = time.monotonic()
-        dealt.started_at_s = time.time() - self.clock_offset_s
-        self._on_release(environment, msg)
+    def _new_share(self, config: RunConfig, message: Deal, prepared: PreparedRequests) -> Share:
+        arrival, plan = message.arrival or config.arrival, prepared.plan
+        by_trace = plan.due_s if arrival.kind == "trace" else None
+        due_s = by_trace or due_times_s(arrival, len(plan.sessions), f"{config.seed}/{message.scenario}/arrivals")
+        return Share(config, message.scenario, message.round, prepared, due_s, window=max(4, 2 * self._runner.user_count))
 
-    def _on_release(self, environment: Environment, msg: Any, **_: Any) -> None:
-        dealt = self._current(msg)
-        if dealt is None or self._halted:
+    def _on_go(self, message: Go) -> None:
+        share = self._mine(message)
+        if share is None or self._halted:
             return
-        for session in dealt.take_release(msg.data["start"], msg.data["sessions"], msg.data["rest"], self._waiting):
-            self._queue.put(Assignment(dealt, session))
+        share.started_s = share.last_end_s = time.monotonic()
+        share.started_at_s = time.time() - self.clock_offset_s
+        self._on_release(message)
+
+    def _on_release(self, message: Release) -> None:
+        share = self._mine(message)
+        if share is None or self._halted:
+            return
+        for session in share.take_release(message.start, message.sessions, message.rest, self._sessions.waiting):
+            self._sessions.put(Assignment(share, session))
 
     def _ask_regularly(self) -> None:
         """Ask for releases ahead of need, so that no user waits for the master; a greenlet of its own, as sending may block."""
         while True:
             self._low.wait(ASK_INTERVAL_S)
             self._low.clear()
-            dealt, now_s = self._round, time.monotonic()
-            if dealt is None or not dealt.started_s or self._halted:
+            share, now_s = self._share, time.monotonic()
+            if share is None or not share.started_s or self._halted:
                 continue
-            if dealt.asked_s is not None and now_s - dealt.asked_s < ASK_AGAIN_S:
+            if share.asked_s is not None and now_s - share.asked_s < ASK_AGAIN_S:
                 continue
-            if count := dealt.wanted(self._queue.qsize()):
-                dealt.asked_s = now_s
-                self._send("kv_want", scenario=dealt.scenario, round=dealt.number, have=dealt.received, count=count)
+            if count := share.wanted(len(self._sessions)):
+                share.asked_s = now_s
+                self._send(Want(share.config.run_id, share.scenario, share.number, share.received, count))
 
     # -- what users call
 
@@ -185,44 +175,41 @@ class Agent:
     def worker(self) -> str:
         return f"{socket.gethostname()}#{getattr(self._runner, 'worker_index', 0)}"
 
-    def next_session(self) -> Assignment | None:
-        """The next session of the round under way; blocks at the barrier between rounds. None: the test is stopping."""
-        if self._halted:
-            gevent.sleep(0.1)
-            return None
-        dealt = self._round
-        if dealt is not None and dealt.dealt and dealt.started_s and self._queue.qsize() <= dealt.window // 2:
-            self._low.set()
-            if dealt.due_s is None and self._queue.empty() and dealt.starved_since_s is None:
-                dealt.starved_since_s = time.monotonic()
-        self._waiting += 1
-        try:
-            assignment: Assignment | None = self._queue.get()
-        finally:
-            self._waiting -= 1
-        if assignment is not None:
-            self._open.add(gevent.getcurrent())
-            if assignment.due_s is not None:
-                assignment.round.note_taken(assignment.due_s)
-        return assignment
-
-    def session_ended(self, work: Assignment, turns_begun: int) -> None:
-        """A user is through with a session. One that Locust stopped half-way hands the turns it did not begin to another user."""
-        self._open.discard(gevent.getcurrent())
-        if not self._halted and turns_begun < len(work.session.turns):
-            self._queue.put(Assignment(work.round, work.session, first_turn=turns_begun + 1))
+    @property
+    def clock_offset_s(self) -> float:
+        """How far this host's wall clock is ahead of the master's."""
+        return self._run.clock_offset_s if self._run is not None else 0.0
 
     @property
     def halted(self) -> bool:
         return self._halted
 
-    def finish(self, dealt: Round, record: Record) -> None:
+    def next_session(self) -> Assignment | None:
+        """The next session of the round under way; blocks at the barrier between rounds. None: the test is stopping."""
+        if self._halted:
+            gevent.sleep(0.1)
+            return None
+        if self._share is not None and self._share.runs_low(len(self._sessions)):
+            self._low.set()
+        work = self._sessions.take()
+        if work is not None and work.due_s is not None:
+            work.share.note_taken(work.due_s)
+        return work
+
+    def session_ended(self, work: Assignment, turns_begun: int) -> None:
+        """A user is through with a session. One that Locust stopped half-way hands the turns it did not begin to another user."""
+        self._sessions.ended()
+        if not self._halted and turns_begun < len(work.session.turns):
+            self._sessions.put(Assignment(work.share, work.session, first_turn=turns_begun + 1))
+
+    def finish(self, share: Share, record: Record) -> None:
         """Take the one record of a planned request; when nothing else is open, records leave at once: the barrier may wait for them."""
-        self._shipper.add(record)
-        dealt.last_end_s = time.monotonic()
-        dealt.chunks += record.chunks or 0
-        dealt.open_requests -= 1
-        if dealt.open_requests == 0:
+        if self._run is not None:
+            self._run.add(record)
+        share.last_end_s = time.monotonic()
+        share.chunks += record.chunks or 0
+        share.open_requests -= 1
+        if share.open_requests == 0:
             gevent.spawn(self._ship)  # the send may block, and the caller is a user
 
     def note_unknown_field(self, name: str) -> None:
@@ -236,70 +223,52 @@ class Agent:
     # -- records to the master
 
     def _ship(self) -> None:
-        dealt, more = self._round, {}
-        if dealt is not None and dealt.late_sessions:
-            more["late"] = [dealt.scenario, dealt.number, dealt.late_sessions, dealt.worst_late_ms]
-        self._shipper.ship(**more)
+        if self._run is not None:
+            self._run.ship(self._share)
 
     def _ship_regularly(self) -> None:
         while True:
             gevent.sleep(SHIP_INTERVAL_S)
             self._ship()
 
-    def _on_end(self, environment: Environment, msg: Any, **_: Any) -> None:
+    def _on_end(self, message: EndRound) -> None:
         """The master has every record of the round and asks how it went here."""
-        dealt = self._current(msg)
-        if dealt is None:
+        share = self._mine(message)
+        if share is None:
             return
-        gc.enable()
-        wall_s = dealt.last_end_s - dealt.started_s
+        garbage_collection.resume()
+        wall_s = share.last_end_s - share.started_s
         self._send(
-            "kv_done",
-            scenario=dealt.scenario,
-            round=dealt.number,
-            wall_s=wall_s,
-            started_at_s=dealt.started_at_s,
-            chunks_per_s=dealt.chunks / wall_s if wall_s > 0 else 0.0,
-            certified_chunks_per_s=certified_chunks_per_s(),
-            starved_s=dealt.starved_s,
+            Done(
+                message.run_id,
+                message.scenario,
+                message.round,
+                wall_s=wall_s,
+                started_at_s=share.started_at_s,
+                chunks_per_s=share.chunks / wall_s if wall_s > 0 else 0.0,
+                certified_chunks_per_s=certified_chunks_per_s(),
+                starved_s=share.starved_s,
+            )
         )
 
-    def _on_finished(self, environment: Environment, msg: Any, **_: Any) -> None:
-        """The master has closed the run's files: the spool has had its day."""
-        if self._shipper.spool is not None and self.config is not None and msg.data["run_id"] == self.config.run_id:
-            self._shipper.spool.remove()
+    def _on_closed(self, message: RunClosed) -> None:
+        if self._run is not None and message.run_id == self._run.config.run_id:
+            self._run.closed()
 
     # -- stopping
 
     def resume(self) -> None:
         """A new test starts: users block at the barrier again until the master deals."""
         self._halted = False
-        self._round = None
-
-    def _on_halt(self, environment: Environment, msg: Any, **_: Any) -> None:
-        self.halt(msg.data["stop_timeout_s"])
+        self._share = None
 
     def halt(self, stop_timeout_s: float) -> None:
         """Take up nothing more, give open streams `stop_timeout_s` to end, end the rest, and hand over every record."""
         unsent: list[int] = []
         if not self._halted:
             self._halted = True
-            gc.enable()
-            while not self._queue.empty():
-                work = self._queue.get()
-                if work is not None and work.round is self._round and work.first_turn == 1:
-                    unsent.append(work.session.session_id)
-            for _ in range(self._waiting):
-                self._queue.put(None)
-            self._wait_for_open(stop_timeout_s)
-            for greenlet in list(self._open):
-                # not kill(): it forgets the greenlet's arguments, by which Locust counts and later stops its users
-                gevent.get_hub().loop.run_callback(greenlet.throw, StreamStopped)
-            self._wait_for_open(2.0)
+            garbage_collection.resume()
+            left = self._sessions.close(stop_timeout_s)
+            unsent = [w.session.session_id for w in left if w.share is self._share and w.first_turn == 1]
         self._ship()
-        self._send("kv_flushed", unsent=unsent)
-
-    def _wait_for_open(self, seconds: float) -> None:
-        deadline_s = time.monotonic() + seconds
-        while self._open and time.monotonic() < deadline_s:
-            gevent.sleep(0.02)
+        self._send(Flushed(self._run.config.run_id if self._run is not None else "", unsent))

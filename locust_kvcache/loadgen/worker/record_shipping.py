@@ -14,6 +14,7 @@ from typing import Any
 import gevent
 
 from locust_kvcache.contract.record import Record
+from locust_kvcache.loadgen.protocol.messages import Records
 
 log = logging.getLogger("kvcache")
 SHIP_RECORDS = 200  # about 1 ms of a worker's loop; larger batches delay open streams
@@ -46,9 +47,10 @@ class Spool:
 
 
 class Shipper:
-    def __init__(self, send: Callable[..., None], spool: Spool | None) -> None:
+    def __init__(self, run_id: str, send: Callable[[Records], None], spool: Spool | None) -> None:
+        self._run_id = run_id
         self._send = send
-        self.spool = spool
+        self._spool = spool
         self._lines: list[str] = []
         self._keys: list[list[Any]] = []
 
@@ -56,12 +58,12 @@ class Shipper:
         self._lines.append(record.to_json())
         self._keys.append([record.scenario, record.round, record.request_index, record.status])
 
-    def ship(self, **more: Any) -> None:
-        """Send all there is, `more` with each batch."""
+    def ship(self) -> None:
+        """Send all there is."""
         while self._lines:
             lines, keys = self._lines[:SHIP_RECORDS], self._keys[:SHIP_RECORDS]
             del self._lines[:SHIP_RECORDS], self._keys[:SHIP_RECORDS]
-            if self.spool is not None:
-                self.spool.append(lines)
-            self._send("kv_records", lines=lines, keys=keys, **more)
+            if self._spool is not None:
+                self._spool.append(lines)
+            self._send(Records(self._run_id, lines, keys))
             gevent.sleep(0)

@@ -37,20 +37,20 @@ class ErrorLog:
 
 def _planned(work: Assignment, turn: Turn, worker: str) -> dict[str, Any]:
     """What is known of a request before it is sent."""
-    config = work.round.config
+    config = work.share.config
     return {
         "run_id": config.run_id,
         "deployment": config.deployment,
         "model": config.model,
-        "scenario": work.round.scenario,
-        "round": work.round.number,
-        "round_kind": work.round.kind,
+        "scenario": work.share.scenario,
+        "round": work.share.number,
+        "round_kind": work.share.kind,
         "request_index": turn.request_index,
         "session_id": turn.session_id,
         "turn": turn.number,
         "worker": worker,
         "planned_prompt_tokens": turn.prompt_tokens,
-        "planned_output_tokens": work.round.prepared.plan.output_tokens(turn),
+        "planned_output_tokens": work.share.prepared.plan.output_tokens(turn),
         "shares_prefix_with": turn.shares_prefix_with,
     }
 
@@ -64,7 +64,7 @@ def make_record(
     work: Assignment, turn: Turn, worker: str, outcome: StreamOutcome, started_at_s: float, loop_lag_ms: float | None
 ) -> Record:
     """The record of a request that came to some end. `started_at_s`: when it was sent, by the master's wall clock."""
-    config, response, reader = work.round.config, outcome.response, outcome.reader
+    config, response, reader = work.share.config, outcome.response, outcome.reader
     lag_ms = None if work.due_s is None or turn.number > 1 else (response.sent_at_s - work.due_s) * 1000
     sent = bool(response.sent_at_s)
     timing = stream_timing(
@@ -84,8 +84,8 @@ def make_record(
         finish_reason=reader.finish_reason,
         prompt_tokens=reader.prompt_tokens,
         output_tokens=reader.output_tokens,
-        planned_cached_tokens=work.round.prepared.planned_cached(
-            work.session, turn, work.round.number, reader.prompt_tokens, config.block_size_tokens
+        planned_cached_tokens=work.share.prepared.planned_cached(
+            work.session, turn, work.share.number, reader.prompt_tokens, config.block_size_tokens
         ),
         reported_cached_tokens=_cached_tokens(outcome, config.zero_cached_if_missing),
         usage_rejected=reader.counts.rejected,

@@ -1,4 +1,4 @@
-"""One process's share of a round: what it was dealt, how far ahead of its users it asks for releases, what it has sent."""
+"""One process's share of a round: the sessions dealt to it, how far ahead of its users it asks for releases, what it has sent."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from locust_kvcache.contract.round_kinds import COLD, HIT
-from locust_kvcache.loadgen.client.request_bodies import PreparedRequests
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
+from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
 from locust_kvcache.workload.plan import Session
 
 LATE_MS = 20.0  # a session taken later than this was waiting for a user; less is the loop's own jitter
@@ -17,7 +17,7 @@ LARGEST_WINDOW = 4096  # sessions
 
 
 @dataclass
-class Round:
+class Share:
     """This process's share of one round."""
 
     config: RunConfig
@@ -26,7 +26,7 @@ class Round:
     prepared: PreparedRequests
     due_s: list[float] | None  # by session_id, after the round's start
     window: int  # sessions to have released ahead of the users
-    dealt: deque[int] = field(default_factory=deque)  # not released to us yet, in order
+    unreleased: deque[int] = field(default_factory=deque)  # sessions that are still to be released to us, in order
     received: int = 0  # sessions released to us so far
     asked_s: float | None = None  # monotonic; an answer to our last question is on its way
     open_requests: int = 0  # released to us and without a record
@@ -35,6 +35,7 @@ class Round:
     last_end_s: float = 0.0
     chunks: int = 0
     late_sessions: int = 0  # open loop: no user was free when they were due
+    late_told: int = 0  # of them, what the master knows
     worst_late_ms: float = 0.0
     starved_since_s: float | None = None
     starved_s: float = 0.0  # users were free, and the master's release was on its way
@@ -44,7 +45,7 @@ class Round:
         return COLD if self.number == 1 else HIT
 
     def add(self, sessions: list[int]) -> None:
-        self.dealt = deque(sorted([*self.dealt, *sessions]))  # plan order, which is the order in which they are due
+        self.unreleased = deque(sorted([*self.unreleased, *sessions]))  # plan order, which is the order in which they are due
 
     def note_taken(self, due_s: float) -> None:
         """A user took a session; past its due time, all users were busy: the load is less open than it was asked to be."""
@@ -55,16 +56,24 @@ class Round:
 
     def wanted(self, queued: int) -> int:
         """How many more sessions to ask for now: a window ahead of the users, and no further than AHEAD_S ahead of a schedule."""
-        if not self.dealt or queued > self.window // 2:
+        if not self.unreleased or queued > self.window // 2:
             return 0
-        count = min(self.window - queued, len(self.dealt))
+        count = min(self.window - queued, len(self.unreleased))
         if self.due_s is None:
             return count
         horizon_s = (time.monotonic() - self.started_s if self.started_s else 0.0) + AHEAD_S
         for ahead in range(count):
-            if self.due_s[self.dealt[ahead]] > horizon_s:
+            if self.due_s[self.unreleased[ahead]] > horizon_s:
                 return ahead
         return count
+
+    def runs_low(self, queued: int) -> bool:
+        """Few of the released sessions are left, and more are to come; the closed loop's first user without one begins to starve."""
+        if not (self.unreleased and self.started_s and queued <= self.window // 2):
+            return False
+        if self.due_s is None and not queued and self.starved_since_s is None:
+            self.starved_since_s = time.monotonic()
+        return True
 
     def take_release(self, start: int, sessions: list[int], rest: int, users_waiting: int) -> list[Session]:
         """Sessions that may be sent now. Users that had to wait for them double the window: the next release comes earlier."""
@@ -73,7 +82,7 @@ class Round:
         self.asked_s = None
         self.received += len(sessions)
         released = set(sessions)
-        self.dealt = deque(index for index in self.dealt if index not in released) if rest else deque()
+        self.unreleased = deque(index for index in self.unreleased if index not in released) if rest else deque()
         if self.starved_since_s is not None:
             self.starved_s += time.monotonic() - self.starved_since_s
             self.starved_since_s = None
@@ -86,13 +95,13 @@ class Round:
 
 @dataclass(frozen=True)
 class Assignment:
-    round: Round
+    share: Share
     session: Session
     first_turn: int = 1  # later where another user began the session and was stopped
 
     @property
     def due_s(self) -> float | None:
         """When this session is due, monotonic; None in the closed loop."""
-        if self.round.due_s is None or self.first_turn > 1:
+        if self.share.due_s is None or self.first_turn > 1:
             return None
-        return self.round.started_s + self.round.due_s[self.session.session_id]
+        return self.share.started_s + self.share.due_s[self.session.session_id]

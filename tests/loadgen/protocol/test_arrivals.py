@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from locust_kvcache.loadgen.protocol.arrivals import Arrival, due_times_s
+from locust_kvcache.loadgen.protocol.messages import Late
 from locust_kvcache.loadgen.run.late_sessions import Lateness
 from tests.conftest import LocustProcesses, RunFiles, Stub, free_port
 
@@ -63,9 +64,9 @@ def test_gamma_gaps_have_the_mean_of_the_rate_and_the_variance_of_the_burstiness
 def test_lateness_is_told_with_a_way_out() -> None:
     lateness = Lateness()
     assert lateness.text("s", 1, 10) is None
-    lateness.note("a", "s", 1, 2, 100.0)
-    lateness.note("a", "s", 1, 4, 1500.0)
-    lateness.note("b", "s", 1, 1, 30.0)
+    lateness.note("a", Late("r", "s", 1, 2, 100.0))
+    lateness.note("a", Late("r", "s", 1, 4, 1500.0))
+    lateness.note("b", Late("r", "s", 1, 1, 30.0))
     text = lateness.text("s", 1, 10)
     assert text is not None
     assert "5 of 10 sessions were sent late, up to 1.5 s" in text

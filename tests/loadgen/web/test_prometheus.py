@@ -39,7 +39,7 @@ def page_of(metrics: ClientMetrics, *lines: str) -> str:
 
 def test_figures_by_hand() -> None:
     page = page_of(
-        ClientMetrics(),
+        ClientMetrics(lambda: 7),
         line(1, 0, ttft_ms=900.0, tpot_ms=20.0, e2e_ms=2000.0, prompt_tokens=100, output_tokens=50, reported_cached_tokens=0),
         line(1, 1, ttft_ms=1100.0, prompt_tokens=70, output_tokens=9),  # no cached tokens: not in the hit rate
         line(
@@ -79,8 +79,8 @@ def run_of(live: Live, name: str = "r1", finished: bool = False) -> Any:
 
 
 def test_rounds_end_when_every_request_has() -> None:
-    metrics, live = ClientMetrics(), Live({("chat", 1): 2, ("chat", 2): 2})
-    metrics.begin(*run_of(live), (), lambda: 7)
+    metrics, live = ClientMetrics(lambda: 7), Live({("chat", 1): 2, ("chat", 2): 2})
+    metrics.begin(*run_of(live), ())
     records = live.add([line(1, 0, ttft_ms=1.0), line(1, 1, status="cut"), line(2, 0, ttft_ms=1.0)])
     metrics.add(records)
     found = samples(metrics.page().decode())
@@ -91,23 +91,23 @@ def test_rounds_end_when_every_request_has() -> None:
 
 
 def test_a_window_is_named_for_what_is_known_of_it() -> None:
-    plain, with_arms, live = ClientMetrics(), ClientMetrics(), Live()
-    with_arms.begin(*run_of(live), ("cold", "store_hit"), lambda: 1)
+    plain, with_arms, live = ClientMetrics(lambda: 7), ClientMetrics(lambda: 7), Live()
+    with_arms.begin(*run_of(live), ("cold", "store_hit"))
     lines = [line(number, ttft_ms=1.0) for number in (1, 2)]
     assert set(re.findall('window="(.*?)"', page_of(plain, *lines))) == {"first_round", "later_round"}
     assert set(re.findall('window="(.*?)"', page_of(with_arms, *lines))) == {"cold", "store_hit"}
 
 
 def test_counters_go_on_from_run_to_run() -> None:
-    metrics = ClientMetrics()
+    metrics = ClientMetrics(lambda: 7)
     for name in ("r1", "r2"):
-        metrics.begin(*run_of(Live(), name), (), lambda: 1)
+        metrics.begin(*run_of(Live(), name), ())
         page = page_of(metrics, line(1, 0, ttft_ms=1.0))
     assert samples(page)["kvcache_requests_total", "1", "ok"] == 2
 
 
 def test_hostile_names_stay_labels() -> None:
-    metrics = ClientMetrics()
+    metrics = ClientMetrics(lambda: 7)
     record = orjson.loads(line(1, 0, ttft_ms=1.0))
     metrics.add([record | {"scenario": 'x"} 1\nkvcache_requests_total{a="b\\'}])
     assert samples(metrics.page().decode())["kvcache_requests_total", "1", "ok"] == 1

@@ -5,15 +5,26 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any
 
 from gevent.event import Event
 
-from locust_kvcache.loadgen.master.dealing import deal
-from locust_kvcache.loadgen.master.ledger import Book
+from locust_kvcache.loadgen.master.ledger import Ledger, deal
 from locust_kvcache.loadgen.master.workers import Workers
 from locust_kvcache.loadgen.protocol.arrivals import Arrival
+from locust_kvcache.loadgen.protocol.messages import (
+    AboutRound,
+    BeginRun,
+    Deal,
+    Done,
+    EndRound,
+    Flushed,
+    Go,
+    Message,
+    Ready,
+    Refused,
+    Release,
+    Want,
+)
 from locust_kvcache.loadgen.run.state import Run, RunIncomplete
 from locust_kvcache.workload.spec import Scenario
 
@@ -23,8 +34,8 @@ LOST_AFTER_S = 15.0  # a worker that is missing for so long is given up; until t
 DONE_TIMEOUT_S = 5.0
 
 
-class RoundOnMaster:
-    """Guards one round's book. `users` tells how many users each connected worker has now."""
+class RoundDriver:
+    """Guards one round's ledger. `users` tells how many users each connected worker has now."""
 
     def __init__(
         self,
@@ -43,43 +54,48 @@ class RoundOnMaster:
         self._workers = workers
         self._users = users
         self._timeout_s = timeout_s
-        self._arrival = asdict(arrival) if arrival else None
+        self._arrival = arrival
         self._news = Event()
         self._deals = 0
         self._ready: dict[str, tuple[int, int]] = {}  # worker -> (deal it has prepared, sessions it wants at once)
-        self._dealt: dict[str, int] = {}  # worker -> its last deal
-        self._done: dict[str, dict[str, Any]] = {}
+        self._last_deal: dict[str, int] = {}  # worker -> number of its last deal
+        self._done: dict[str, Done] = {}
         self._missing_since_s: dict[str, float] = {}
         self._gone: set[str] = set()
         self._handed_back: list[int] = []
         self._started = False
         self._refused: str | None = None  # why a worker cannot take part
-        self._book = Book(run.plan(scenario.name), {})
+        self._ledger = Ledger(run.plan(scenario.name), {})
 
     # -- messages; run in the loop that answers heartbeats, so nothing here blocks
 
-    def on_message(self, kind: str, worker: str, data: dict[str, Any]) -> None:
-        if kind == "kv_flushed":
-            self._handed_back += self._book.hand_back(worker, data["unsent"])
-        elif (data.get("scenario", self._scenario.name), data.get("round", self._number)) != (self._scenario.name, self._number):
-            return
-        elif kind == "kv_refused":
-            self._refused = f"worker {self._workers.name(worker)} cannot prepare its requests: {data['reason']}"
-        elif kind == "kv_ready":
-            self._ready[worker] = (data["deal"], data["want"])
-        elif kind == "kv_want":
-            self._release("kv_release", worker, data["have"], data["count"])
-        elif kind == "kv_done":
-            self._done[worker] = data
+    def on_message(self, worker: str, message: Message) -> None:
+        if isinstance(message, Flushed):
+            self._handed_back += self._ledger.hand_back(worker, message.unsent)
+        elif isinstance(message, AboutRound):
+            if (message.scenario, message.round) != (self._scenario.name, self._number):
+                return
+            self._take(worker, message)
         self._news.set()
 
-    def _send(self, kind: str, worker: str, **data: Any) -> None:
-        run_id = self._run.config.run_id
-        self._workers.send(kind, worker, {"run_id": run_id, "scenario": self._scenario.name, "round": self._number, **data})
+    def _take(self, worker: str, message: AboutRound) -> None:
+        match message:
+            case Refused(reason=reason):
+                self._refused = f"worker {self._workers.name(worker)} cannot prepare its requests: {reason}"
+            case Ready(deal=number, want=want):
+                self._ready[worker] = (number, want)
+            case Want(have=have, count=count):
+                self._release(Release, worker, have, count)
+            case Done():
+                self._done[worker] = message
 
-    def _release(self, kind: str, worker: str, have: int, count: int) -> None:
-        sessions, rest = self._book.release(worker, have, count)
-        self._send(kind, worker, start=have, sessions=sessions, rest=rest)
+    @property
+    def _about(self) -> tuple[str, str, int]:
+        return self._run.config.run_id, self._scenario.name, self._number
+
+    def _release(self, release: type[Release], worker: str, have: int, count: int) -> None:
+        sessions, rest = self._ledger.release(worker, have, count)
+        self._workers.send(worker, release(*self._about, have, sessions, rest))
 
     # -- the round
 
@@ -95,7 +111,7 @@ class RoundOnMaster:
         run.begin_round(name, number)
         self._started = True
         for worker, (_, want) in list(self._ready.items()):
-            self._release("kv_go", worker, 0, want)
+            self._release(Go, worker, 0, want)
         self._wait(self._all_recorded)
         answers = self._collect_answers()
         run.metrics.border(name, number, "after")
@@ -106,7 +122,7 @@ class RoundOnMaster:
         """Give sessions to workers in proportion to their users; in mid-round, to those that are in the round."""
         able = {worker: count for worker, count in users.items() if worker not in self._gone}
         if self._started:
-            able = {worker: count for worker, count in able.items() if worker in self._book.workers}
+            able = {worker: count for worker, count in able.items() if worker in self._ledger.workers}
         if not any(able.values()):
             raise RunIncomplete(f"no worker with users is left in round {self._number} of {self._scenario.name}")
         self._deals += 1
@@ -114,14 +130,13 @@ class RoundOnMaster:
             if self._started and not share:
                 continue
             ids = [sessions[position] for position in share]
-            self._book.add(worker, ids)
-            self._dealt[worker] = self._deals
-            told = {**self._run.config.to_message(), "clock_offset_s": self._workers.clock_offset_s(worker)}
-            self._workers.send("kv_run", worker, told)
-            self._send("kv_deal", worker, sessions=ids, deal=self._deals, arrival=self._arrival)
+            self._ledger.add(worker, ids)
+            self._last_deal[worker] = self._deals
+            self._workers.send(worker, BeginRun(self._run.config, self._workers.clock_offset_s(worker)))
+            self._workers.send(worker, Deal(*self._about, ids, self._deals, self._arrival))
 
     def _all_ready(self) -> bool:
-        return all(self._ready.get(worker, (0, 0))[0] >= number for worker, number in self._dealt.items())
+        return all(self._ready.get(worker, (0, 0))[0] >= number for worker, number in self._last_deal.items())
 
     def _all_recorded(self) -> bool:
         return len(self._run.collector.seen(self._scenario.name, self._number)) >= self._scenario.requests
@@ -146,11 +161,11 @@ class RoundOnMaster:
                     log.info("%s: round %d, %s", self._scenario.name, self._number, text)
                 told = text
 
-    def _collect_answers(self) -> list[dict[str, Any]]:
+    def _collect_answers(self) -> list[Done]:
         """How the round went on each worker that had work; one that does not say so in time is left out."""
-        asked = {worker for worker in self._book.workers - self._gone if self._book.released_count(worker)}
-        for worker in self._book.workers - self._gone:
-            self._send("kv_end", worker)
+        asked = {worker for worker in self._ledger.workers - self._gone if self._ledger.released_count(worker)}
+        for worker in self._ledger.workers - self._gone:
+            self._workers.send(worker, EndRound(*self._about))
         deadline_s = time.monotonic() + DONE_TIMEOUT_S
         while asked & set(self._workers.connected()) - self._done.keys() and time.monotonic() < deadline_s:
             self._news.wait(0.1)
@@ -162,7 +177,7 @@ class RoundOnMaster:
     def _check_workers(self) -> None:
         """Deal again what a silent worker was not given yet; after LOST_AFTER_S count what it was given as possibly sent."""
         connected, now_s = set(self._workers.connected()), time.monotonic()
-        for worker in self._book.workers - self._gone:
+        for worker in self._ledger.workers - self._gone:
             if worker in connected:
                 if self._missing_since_s.pop(worker, None) is not None:
                     self._run.warn(
@@ -186,9 +201,9 @@ class RoundOnMaster:
         return self._run.collector.seen(self._scenario.name, self._number)
 
     def _replace(self, worker: str) -> None:
-        sessions = self._book.withdraw(worker)
-        self._dealt.pop(worker, None)
-        open_turns = len(self._book.open_turns(worker, self._seen()))
+        sessions = self._ledger.withdraw(worker)
+        self._last_deal.pop(worker, None)
+        open_turns = len(self._ledger.open_turns(worker, self._seen()))
         self._run.warn(
             f"worker {self._workers.name(worker)} was lost in {self._where()}: {len(sessions)} sessions that it had not begun are dealt "
             f"again, {open_turns} requests may have been sent by it"
@@ -199,17 +214,17 @@ class RoundOnMaster:
     def _give_up(self, worker: str) -> None:
         self._gone.add(worker)
         self._workers.give_up(worker)
-        turns = self._book.open_turns(worker, self._seen())
+        turns = self._ledger.open_turns(worker, self._seen())
         self._run.record_lost(self._scenario.name, self._number, turns, self._workers.name(worker))
         self._news.set()
 
     def _stragglers(self) -> str:
         """Who keeps the barrier shut, and with what."""
         if not self._all_ready():
-            late = [worker for worker, number in self._dealt.items() if self._ready.get(worker, (0, 0))[0] < number]
+            late = [worker for worker, number in self._last_deal.items() if self._ready.get(worker, (0, 0))[0] < number]
             text = ", ".join(self._workers.name(worker) for worker in late) + " did not prepare its requests"
         else:
             seen = self._seen()
-            has = {worker: self._book.still_has(worker, seen) for worker in sorted(self._book.workers)}
+            has = {worker: self._ledger.still_has(worker, seen) for worker in sorted(self._ledger.workers)}
             text = ", ".join(f"{self._workers.name(worker)} still has {count} requests" for worker, count in has.items() if count)
         return f"{self._where()} was not done within --round-timeout {self._timeout_s:g} s: {text}"

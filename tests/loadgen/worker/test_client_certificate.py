@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from locust_kvcache.contract.record import client_was_limited
-from locust_kvcache.loadgen.protocol.client_certificate import certified_chunks_per_s, limits_of_round
+from locust_kvcache.loadgen.protocol.messages import Done
+from locust_kvcache.loadgen.run.client_limits import limits_of_round
+from locust_kvcache.loadgen.worker.client_certificate import certified_chunks_per_s
 from locust_kvcache.loadgen.worker.loop_lag import LagMonitor
 from tests.conftest import ROOT
 
@@ -28,8 +30,8 @@ def test_only_a_certificate_of_this_host_counts(tmp_path: Path) -> None:
     assert certified_chunks_per_s(path) is None
 
 
-def answer(rate: float, limit: float | None) -> dict[str, float | None]:
-    return {"chunks_per_s": rate, "certified_chunks_per_s": limit}
+def answer(rate: float, limit: float | None) -> Done:
+    return Done("r", "s", 1, wall_s=1.0, started_at_s=0.0, chunks_per_s=rate, certified_chunks_per_s=limit, starved_s=0.0)
 
 
 def test_a_round_beyond_a_certificate_is_client_limited() -> None:

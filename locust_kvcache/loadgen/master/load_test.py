@@ -1,0 +1,115 @@
+"""One test, from Locust's start to its stop: a Job comes in, a plain run goes out, or the runs of a study one after another."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+
+from locust.env import Environment
+
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.exit_codes import Exit
+from locust_kvcache.contract.finding import ERROR, WARNING
+from locust_kvcache.loadgen.master.run_driver import RecordListener, RunDriver
+from locust_kvcache.loadgen.master.spawning import Spawning
+from locust_kvcache.loadgen.master.workers import Workers
+from locust_kvcache.loadgen.options.resolve import Job
+from locust_kvcache.loadgen.run.analysis_process import summarise
+from locust_kvcache.loadgen.run.live_statistics import Live
+from locust_kvcache.loadgen.run.open_run import open_run
+from locust_kvcache.loadgen.server.deployment_check import report
+from locust_kvcache.loadgen.server.look import Look, look_at_server, preflight_only
+from locust_kvcache.loadgen.studies.capacity import CAPACITY
+from locust_kvcache.loadgen.studies.concurrency import CONCURRENCY
+from locust_kvcache.loadgen.studies.study import Study
+from locust_kvcache.loadgen.studies.working_set import WORKING_SET
+from locust_kvcache.workload.spec import Scenario
+
+log = logging.getLogger("kvcache")
+
+
+def study_of(job: Job) -> Study | None:
+    """The study that the options ask for; None: a plain run."""
+    options = job.options
+    if options.study.capacity:
+        return CAPACITY
+    if options.study.sweeps_working_set:
+        return WORKING_SET
+    return CONCURRENCY if options.concurrency else None
+
+
+class LoadTest:
+    def __init__(
+        self, environment: Environment, job: Job, workers: Workers, spawning: Spawning, listener: RecordListener | None
+    ) -> None:
+        self._environment = environment
+        self.job = job
+        self._workers = workers
+        self._spawning = spawning
+        self._listener = listener
+        self.driver: RunDriver | None = None  # of the run under way, or of the last one; None in the preflight
+        self._summary = ""
+
+    @property
+    def running(self) -> RunDriver | None:
+        """The driver of a run that has begun and whose files are not finished."""
+        return self.driver if self.driver is not None and not self.driver.run.finished else None
+
+    @property
+    def summary(self) -> str:
+        """What the analysis printed, for the very end of the console."""
+        return self._summary or (self.driver.summary if self.driver is not None else "")
+
+    def measure(self) -> None:
+        """All of it; BadInput before any load is sent."""
+        if self.job.options.preflight_only:
+            self._preflight_only()
+        elif (study := study_of(self.job)) is not None:
+            self._say(summarise(study.analysis, study.measure(self)))
+        else:
+            driver = self.open_run()
+            driver.play()
+            driver.close()
+
+    def _preflight_only(self) -> None:
+        findings = preflight_only(self.job)
+        if self.job.options.gate and any(finding.severity in (WARNING, ERROR) for finding in findings):
+            self._environment.process_exit_code = int(Exit.TARGET_MISSED)
+        self._say(report(findings))
+
+    def _say(self, text: str) -> None:
+        """Headless: at the very end; with a web UI, which goes on, now."""
+        self._summary = text
+        if not self._environment.parsed_options.headless:  # type: ignore[union-attr]
+            print(text, flush=True)
+
+    # -- what a study asks for (studies.study.Master)
+
+    @property
+    def users(self) -> int:
+        return self._spawning.users
+
+    def change_users(self, users: int) -> None:
+        self._spawning.change_users(users)
+
+    @cached_property
+    def look(self) -> Look:
+        """The server, looked at once for all runs of a test."""
+        return look_at_server(self.job)
+
+    def open_run(self, scenarios: Sequence[Scenario] = (), suffix: str = "", nonce_end: str = "") -> RunDriver:
+        """A run that is ready for its first round, of all scenarios if none is named; BadInput before any load is sent."""
+        if other := self._workers.running_other_code():
+            texts = (f"worker {self._workers.name(worker)} differs in {files}" for worker, files in other.items())
+            raise BadInput(
+                f"workers must run the master's code and scenarios; {'; '.join(texts)}. Bring the checkouts to one commit"
+            )
+        chosen = tuple(scenarios) or self.job.scenarios
+        run = open_run(self._environment, self.job, self.look, chosen, suffix, nonce_end)
+        watched = self._environment.web_ui is not None or self._listener is not None
+        live = Live(run.requests_by_round()) if watched else None
+        if live is not None and self._listener is not None:
+            self._listener.begin(run, live, self.job.options.arms)
+        self.driver = RunDriver(self._environment, self.job, run, self._workers, self._spawning, live, self._listener)
+        return self.driver

@@ -1,0 +1,101 @@
+"""Reads the files that the options name: options and a host come in, one Job goes out, or BadInput before any load is sent."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from locust_kvcache.contract.cache_tiers import check_arms
+from locust_kvcache.contract.deployment import Deployment, ModelInfo, host_deployment, load_deployment, load_models
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.loadgen.options.run_options import Options
+from locust_kvcache.workload.spec import Scenario, load_scenario
+from locust_kvcache.workload.trace_replay import TRACE_REPLAY, replay_scenario
+
+STEP_REQUESTS = 200
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a test is to do: its scenarios in order, the deployment, and what models.yaml says of models."""
+
+    options: Options
+    host: str | None  # Locust's --host
+    scenarios: tuple[Scenario, ...]
+    deployment: Deployment
+    models: Mapping[str, ModelInfo]
+
+    def model(self) -> tuple[str | None, ModelInfo | None]:
+        """(model name to ask for, what models.yaml says of it); (None, None) leaves the choice to the server's own list."""
+        wanted = self.options.model or self.deployment.model_key
+        if wanted is None:
+            return None, None
+        info = self.models.get(wanted) or self.served(wanted)
+        return (info.served_name if info else wanted), info
+
+    def served(self, name: str) -> ModelInfo | None:
+        """What models.yaml says of a model that is served by this name."""
+        return next((info for info in self.models.values() if info.served_name == name), None)
+
+
+def resolve(options: Options, loaded: Iterable[str], host: str | None) -> Job:
+    """`loaded`: the scenarios of the loaded user classes."""
+    scenarios = load_scenarios(options, loaded)
+    if options.study.dry_run:
+        raise BadInput(
+            "--dry-run is for the command line: from the start form the test would be sent; start Locust with --dry-run"
+        )
+    deployment = find_deployment(options, host)
+    if options.study.capacity and not deployment.slo:
+        raise BadInput("--capacity needs objectives: --slo ttft_ms=2000 tpot_ms=50, or `slo` in the deployment file")
+    check_arms(options.arms, deployment.caches, deployment.name)
+    if options.empty_caches and not deployment.caches:
+        raise BadInput(
+            f"--empty-caches: deployment {deployment.name!r} does not say how; add `caches` to its file (configs/pd_disagg.yaml shows them)"
+        )
+    return Job(options, host, tuple(scenarios), deployment, load_models()[1])
+
+
+def load_scenarios(options: Options, loaded: Iterable[str]) -> list[Scenario]:
+    """The scenarios to run, in order: those named, else those of the loaded locustfiles."""
+    of_files = {*loaded} - {""}
+    names = options.scenarios or ((TRACE_REPLAY,) if options.trace else tuple(sorted(of_files - {TRACE_REPLAY})))
+    if not names and TRACE_REPLAY not in of_files:
+        raise BadInput("no scenario: load a locustfile of locustfiles/ (-f locustfiles), or name scenarios with --scenarios")
+    scenarios = [
+        replay_scenario(options.trace) if name == TRACE_REPLAY else load_scenario(name) for name in names or (TRACE_REPLAY,)
+    ]
+    repeated = {scenario.name for scenario in scenarios if sum(s.name == scenario.name for s in scenarios) > 1}
+    if repeated:
+        raise BadInput(f"--scenarios names {', '.join(sorted(repeated))} more than once")
+    if options.study.capacity and options.requests and options.requests < (few := _fewest(options.study.capacity_share)):
+        raise BadInput(f"--requests is {options.requests}; a step of --capacity needs at least {few} for its percentile")
+    least = STEP_REQUESTS if options.study.capacity else 0  # a step needs as many for its p90 and its steady-state test
+    return [s.with_requests(options.requests or max(s.requests, least)) if options.requests or least else s for s in scenarios]
+
+
+def _fewest(share: float) -> int:
+    """Samples that carry a percentile: two beyond it, so P90 from 20."""
+    return math.ceil(2 / (1 - share) - 1e-9) if share < 1 else 1
+
+
+def find_deployment(options: Options, host: str | None) -> Deployment:
+    """The deployment file's description; --host takes the place of its endpoint, --slo of its objectives."""
+    if options.deployment is None and not host:
+        raise BadInput("no server: give --host http://HOST:PORT, or --deployment FILE")
+    deployment = load_deployment(options.deployment) if options.deployment else host_deployment(str(host))
+    endpoint = host_deployment(host).endpoint if host else deployment.endpoint
+    return dataclasses.replace(deployment, endpoint=endpoint, slo=options.study.slo or deployment.slo)
+
+
+def plan_job(
+    options: Options, loaded: Iterable[str], host: str | None
+) -> tuple[list[Scenario], Deployment | None, ModelInfo | None]:
+    """For a dry run: the deployment and its model are None where only scenarios are known."""
+    scenarios = load_scenarios(options, loaded)
+    if options.deployment is None and not host:
+        return scenarios, None, None
+    deployment = find_deployment(options, host)
+    return scenarios, deployment, Job(options, host, tuple(scenarios), deployment, load_models()[1]).model()[1]

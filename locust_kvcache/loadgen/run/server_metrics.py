@@ -1,0 +1,63 @@
+"""Writes server_metrics.jsonl of a run: the servers' metrics pages at each round's borders, and now and then while it runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gevent
+
+from locust_kvcache.loadgen.server.metrics_pages import fetch, parsed, scrape
+
+
+class Sampler:
+    """Fetches the pages now and then while a round runs, and parses them after it: a page of 100 KB takes tens of ms to parse."""
+
+    def __init__(self, targets: Sequence[tuple[str, str]], interval_s: float) -> None:
+        self._targets, self._interval_s = targets, interval_s
+        self._rows: list[dict[str, Any]] = []
+        self._greenlet: gevent.Greenlet | None = None
+
+    def start(self) -> None:
+        if self._targets and self._interval_s > 0:
+            self._greenlet = gevent.spawn(self._sample)
+
+    def _sample(self) -> None:
+        while True:
+            gevent.sleep(self._interval_s)
+            self._rows += fetch(self._targets)
+
+    def stop(self) -> list[dict[str, Any]]:
+        """The rows of this round, parsed."""
+        if self._greenlet is not None:
+            self._greenlet.kill()
+            self._greenlet = None
+        rows, self._rows = self._rows, []
+        return [parsed(row) for row in rows]
+
+
+class MetricsFile:
+    """server_metrics.jsonl of a run: the pages at each round's borders, and now and then within it."""
+
+    def __init__(self, path: Path, targets: Sequence[tuple[str, str]], interval_s: float) -> None:
+        self._path, self._targets = path, targets
+        self._sampler = Sampler(targets, interval_s)
+
+    def border(self, scenario: str, number: int, when: str) -> None:
+        """`when` is before or after; one row per address."""
+        if self._targets:
+            self._write(scrape(self._targets), scenario, number, when)
+
+    def start_sampling(self) -> None:
+        self._sampler.start()
+
+    def end_sampling(self, scenario: str, number: int) -> None:
+        if rows := self._sampler.stop():
+            self._write(rows, scenario, number, "during")
+
+    def _write(self, rows: list[dict[str, Any]], scenario: str, number: int, when: str) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            for row in rows:
+                file.write(json.dumps({**row, "scenario": scenario, "round": number, "when": when}) + "\n")

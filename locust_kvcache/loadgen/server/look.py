@@ -1,0 +1,74 @@
+"""Looks at the server before any load: a Job comes in, what the preflight learnt goes out; --preflight-only says it in Findings."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from locust_kvcache.contract.deployment import ModelInfo
+from locust_kvcache.contract.finding import ERROR, WARNING, Finding
+from locust_kvcache.loadgen.options.resolve import Job
+from locust_kvcache.loadgen.server.canary import Canary
+from locust_kvcache.loadgen.server.deployment_check import check, passive_findings
+from locust_kvcache.loadgen.server.metrics_pages import scrape
+from locust_kvcache.loadgen.server.preflight import Preflight, Server
+from locust_kvcache.loadgen.server.probe import Probe
+from locust_kvcache.workload.footprint import largest_working_set_tokens
+from locust_kvcache.workload.plan import make_plan
+from locust_kvcache.workload.spec import Scenario
+
+log = logging.getLogger("kvcache")
+
+
+@dataclass(frozen=True)
+class Look:
+    """A server as the preflight saw it, and what models.yaml says of its model."""
+
+    server: Server
+    model_info: ModelInfo | None
+
+    @property
+    def kv_bytes_per_token(self) -> int | None:
+        return self.model_info.kv_bytes_per_token if self.model_info else None
+
+
+def look_at_server(job: Job) -> Look:
+    """Preflight and calibration; BadInput says what is wrong and what to do about it."""
+    wanted, info = job.model()
+    log.info("preflight of %s", job.deployment.endpoint)
+    for scenario in job.scenarios:
+        if scenario.corpus is not None and scenario.corpus.skipped:
+            rows, file = scenario.corpus.skipped, scenario.corpus.files[0]
+            log.warning("%s: %d rows of %s are no conversations and are skipped", scenario.name, rows, file)
+    server = Preflight(job.deployment, job.options.request_timeout_s).run(wanted, job.scenarios)
+    return Look(server, info or job.served(server.model))
+
+
+def make_canary(job: Job, server: Server) -> Canary:
+    probe = Probe(job.deployment, job.options.request_timeout_s)
+    probe.model, probe.parameters = server.model, server.parameters
+    return Canary(job.deployment, probe, server.api)
+
+
+def working_set(scenarios: tuple[Scenario, ...], server: Server, seed: int) -> int:
+    """Tokens of the largest scenario's working set; they do not depend on the nonce."""
+    return largest_working_set_tokens(make_plan(scenario, server.calibration, "", seed) for scenario in scenarios)
+
+
+def passive_warnings(job: Job, look: Look, scenarios: tuple[Scenario, ...]) -> list[str]:
+    """What the metrics pages say against a run of these scenarios."""
+    tokens = working_set(scenarios, look.server, job.options.seed)
+    store_arm = "store_hit" in job.options.arms
+    found = passive_findings(job.deployment, scrape(job.deployment.metrics), tokens, look.kv_bytes_per_token, store_arm)
+    return [f"{f.text}. {f.why} {f.what_to_do}" for f in found if f.severity in (WARNING, ERROR)]
+
+
+def preflight_only(job: Job) -> list[Finding]:
+    """Everything that can be found out about a deployment without a run."""
+    look = look_at_server(job)
+    canary = make_canary(job, look.server)
+    try:
+        tokens = working_set(job.scenarios, look.server, job.options.seed)
+        return check(job.deployment, look.server, canary, tokens, look.kv_bytes_per_token)
+    finally:
+        canary.close()

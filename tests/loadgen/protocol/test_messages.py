@@ -1,0 +1,63 @@
+"""Every message survives the way over the wire: msgpack, as Locust packs it."""
+
+from __future__ import annotations
+
+import locust  # noqa: F401  isort: skip  (patches the standard library before anything else uses it)
+
+from typing import Any
+
+import msgpack
+import pytest
+
+from locust_kvcache.contract.deployment import Transport
+from locust_kvcache.loadgen.protocol import messages
+from locust_kvcache.loadgen.protocol.arrivals import Arrival
+from locust_kvcache.loadgen.protocol.messages import (
+    FROM_WORKERS,
+    BeginRun,
+    Deal,
+    Done,
+    Go,
+    Message,
+    Records,
+    Release,
+)
+from locust_kvcache.loadgen.protocol.run_config import RunConfig
+from locust_kvcache.workload.plan import Calibration
+from locust_kvcache.workload.spec import load_scenario
+
+CONFIG = RunConfig(
+    run_id="r", deployment="d", endpoint="http://h", api_key_env="K", model="m", nonce="n", seed=1, block_size_tokens=16,
+    zero_cached_if_missing=False, request_timeout_s=1.0, idle_timeout_s=None, transport=Transport(), parameters={"stream": True},
+    arrival=Arrival("closed", None, 1.0), calibration=Calibration({}, {}, 0.0, 20.0, 8.0, "assumed"),
+    scenarios=(load_scenario("cold_start"),),
+)  # fmt: skip
+
+
+def over_the_wire(message: Message) -> Any:
+    return type(message).from_wire(msgpack.unpackb(msgpack.packb(message.to_wire()), strict_map_key=False))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        BeginRun(CONFIG, 0.25),
+        Deal("r", "cold_start", 1, [3, 4], 2, Arrival("poisson", 2.0, 1.0, draw=3, exact=True)),
+        Deal("r", "cold_start", 1, [], 1, None),
+        Go("r", "cold_start", 1, 0, [0], 5),
+        Done("r", "cold_start", 2, 1.5, 100.0, 20.0, None, 0.0),
+        Records("r", ["{}"], [["cold_start", 1, 0, "ok"]]),
+    ],
+)
+def test_a_message_comes_back_as_it_was(message: Message) -> None:
+    assert over_the_wire(message) == message
+
+
+def test_no_two_messages_share_a_name() -> None:
+    def kinds(of: type[Message]) -> list[str]:
+        return [*([of.kind] if "kind" in vars(of) else []), *(kind for sub in of.__subclasses__() for kind in kinds(sub))]
+
+    found = kinds(messages.Message)
+    assert len(found) == len(set(found)) == 18
+    assert Release.kind != Go.kind
+    assert all(of.kind in found for of in FROM_WORKERS)
