@@ -11,7 +11,7 @@ LOCUSTFILE = """
 from locust import events, task
 
 import locust_kvcache.loadgen.user as user_module
-from locust_kvcache.loadgen.client.request_bodies import PreparedRequests
+from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
 from locust_kvcache.loadgen.user import KVCacheUser
 
 make_record, remember, request = user_module.make_record, PreparedRequests.remember, PreparedRequests.request
