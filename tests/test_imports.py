@@ -22,6 +22,7 @@ BELOW: dict[str, set[str]] = {
 # Floors inside a package, from the ground up: a room imports rooms of lower floors, and itself.
 FLOORS: dict[str, list[set[str]]] = {
     "loadgen": [
+        {"typed_locust"},
         {"options", "protocol", "client"},
         {"server", "worker"},
         {"run"},

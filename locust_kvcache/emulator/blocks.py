@@ -29,7 +29,6 @@ class BlockPool:
         self._references = [0] * blocks
         self._hash_of: dict[int, bytes] = {}
         self._holders: dict[bytes, dict[int, None]] = {}  # equal blocks computed side by side are kept more than once
-        self.evicted_blocks = 0
 
     @property
     def free_blocks(self) -> int:
@@ -98,7 +97,6 @@ class BlockPool:
         block_hash = self._hash_of.pop(block, None)
         if block_hash is None:
             return
-        self.evicted_blocks += 1
         holders = self._holders[block_hash]
         del holders[block]
         if not holders:

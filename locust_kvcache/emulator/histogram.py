@@ -27,7 +27,7 @@ class Histogram:
         buckets, below = [], 0
         for bound, count in zip((*self.bounds, float("inf")), self._counts, strict=True):
             below += count
-            buckets.append((floatToGoString(bound), below))
+            buckets.append((floatToGoString(bound), below))  # type: ignore[no-untyped-call]
         family = HistogramMetricFamily(self.name, self.help_text, labels=list(labels))
         family.add_metric(list(labels.values()), buckets, self.sum)
         return family

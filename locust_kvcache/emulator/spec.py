@@ -130,7 +130,8 @@ def _server(values: dict[str, Any], block_size: int, where: str) -> ServerSpec:
     points = frontend if isinstance(frontend, list) else [(0, frontend)]
     timing["frontend_s"] = tuple((float(tokens), float(seconds)) for tokens, seconds in points)
     tiers = {name: _tier(values.get(name), block_size, f"{where}.{name}") for name in ("cpu", "store")}
-    return _build(ServerSpec, {**values, "timing": _build(Timing, timing, f"{where}.timing"), **tiers}, where)
+    server: ServerSpec = _build(ServerSpec, {**values, "timing": _build(Timing, timing, f"{where}.timing"), **tiers}, where)
+    return server
 
 
 def load_profile(name: str) -> Profile:

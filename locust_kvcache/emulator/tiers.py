@@ -31,16 +31,12 @@ class Link:
     latency_s: float
     time_scale: float
     free_at_s: float = 0.0
-    busy_s: float = 0.0
-    bytes_total: float = 0.0
 
     def transfer(self, now_s: float, size_bytes: float, factor: float = 1.0) -> tuple[float, float]:
         """(start, end) of a transfer asked for now."""
         start_s = max(now_s, self.free_at_s)
         end_s = start_s + (self.latency_s + size_bytes / self.bytes_per_s) * factor * self.time_scale
         self.free_at_s = end_s
-        self.busy_s += end_s - start_s
-        self.bytes_total += size_bytes
         return start_s, end_s
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import gevent
 from locust.env import Environment
 
+from locust_kvcache.loadgen.typed_locust import listen
+
 
 def interrupt_main_only(environment: Environment) -> None:
     """From here to Locust's last event SIGINT is raised in the main greenlet only; a second one ends a slow ending, as before."""
@@ -19,4 +21,4 @@ def interrupt_main_only(environment: Environment) -> None:
         return
     main: Any = gevent.get_hub().parent
     watcher = gevent.signal_handler(signal.SIGINT, lambda: gevent.kill(main, KeyboardInterrupt))
-    environment.events.quit.add_listener(lambda **_: watcher.cancel())
+    listen(environment.events.quit, lambda **_: watcher.cancel())

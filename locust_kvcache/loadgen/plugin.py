@@ -9,7 +9,6 @@ from typing import Any
 
 from locust import events
 from locust.env import Environment
-from locust.event import EventHook
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from locust_kvcache.contract.errors import BadInput
@@ -20,6 +19,7 @@ from locust_kvcache.loadgen.master.coordinator import Coordinator
 from locust_kvcache.loadgen.master.dispatcher import ScenarioDispatcher, scenario_of
 from locust_kvcache.loadgen.options.resolve import plan_job
 from locust_kvcache.loadgen.options.run_options import read_options
+from locust_kvcache.loadgen.typed_locust import listen, new_hook
 from locust_kvcache.loadgen.web.kvcache_tab import attach as attach_tab
 from locust_kvcache.loadgen.web.prometheus import attach as attach_metrics
 from locust_kvcache.loadgen.worker.agent import Agent
@@ -45,12 +45,11 @@ def _refused(step: Callable[[Environment], None], environment: Environment) -> N
         sys.exit(int(Exit.BAD_INPUT))
 
 
-@events.init.add_listener
 def _on_init(environment: Environment, runner: Any, **_: Any) -> None:
     hooks: Any = environment.events
     hooks.record_finished = RecordHook()  # fired where the request ran, with environment and record
     hooks.between_rounds = (
-        EventHook()
+        new_hook()
     )  # fired on the master before each round but the first, with environment, scenario, next_round
     if isinstance(runner, WorkerRunner | LocalRunner):
         _attach_agent(environment)
@@ -64,11 +63,11 @@ def _on_init(environment: Environment, runner: Any, **_: Any) -> None:
 def _attach_agent(environment: Environment) -> None:
     agent = Agent(environment)
     environment.kv_agent = agent  # type: ignore[attr-defined]
-    environment.events.test_start.add_listener(lambda **_: agent.resume())
+    listen(environment.events.test_start, lambda **_: agent.resume())
     if isinstance(environment.runner, WorkerRunner):
         # a worker that is stopped on its own (Ctrl-C reaches every process) hands its records over before it leaves
-        environment.events.test_stopping.add_listener(lambda **_: agent.halt(environment.stop_timeout or 0.0))
-        environment.events.quitting.add_listener(lambda **_: agent.halt(environment.stop_timeout or 0.0))
+        listen(environment.events.test_stopping, lambda **_: agent.halt(environment.stop_timeout or 0.0))
+        listen(environment.events.quitting, lambda **_: agent.halt(environment.stop_timeout or 0.0))
 
 
 def _attach_coordinator(environment: Environment) -> None:
@@ -82,15 +81,18 @@ def _attach_coordinator(environment: Environment) -> None:
         ScenarioDispatcher, wanted=coordinator.spawning.wanted_classes, settled=lambda: not coordinator.in_round
     )
     hooks = environment.events
-    hooks.test_start.add_listener(lambda **_: coordinator.on_test_start())
-    hooks.spawning_complete.add_listener(lambda **_: coordinator.on_spawning_complete())
-    hooks.test_stopping.add_listener(lambda **_: coordinator.on_stopping())
-    hooks.test_stop.add_listener(lambda **_: coordinator.on_stopped())
+    listen(hooks.test_start, lambda **_: coordinator.on_test_start())
+    listen(hooks.spawning_complete, lambda **_: coordinator.on_spawning_complete())
+    listen(hooks.test_stopping, lambda **_: coordinator.on_stopping())
+    listen(hooks.test_stop, lambda **_: coordinator.on_stopped())
 
     def stop_first(**_: Any) -> None:
         """Ctrl-C: Locust would kill the open streams unseen; stopping first gives each its record, and the run its report."""
         if coordinator.running:
             environment.runner.stop()  # type: ignore[union-attr]
 
-    hooks.quitting.add_listener(stop_first)
-    hooks.quit.add_listener(lambda **_: print(coordinator.summary, flush=True) if coordinator.summary else None)
+    listen(hooks.quitting, stop_first)
+    listen(hooks.quit, lambda **_: print(coordinator.summary, flush=True) if coordinator.summary else None)
+
+
+listen(events.init, _on_init)

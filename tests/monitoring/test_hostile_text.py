@@ -27,10 +27,9 @@ def page(tmp_path: Path) -> Iterator[str]:
     live.rounds[HOSTILE, 1].ttft.add(20.0)
     live.points.add((HOSTILE, 1), 1.0, 20.0)
     run = SimpleNamespace(finished=True, incomplete_reason=HOSTILE, warnings=[HOSTILE], folder=tmp_path / HOSTILE)
-    web_ui = SimpleNamespace(app=Flask("page"), auth_required_if_enabled=lambda view: view)
-    environment: Any = SimpleNamespace(web_ui=web_ui)
+    web_ui: Any = SimpleNamespace(app=Flask("page"), auth_required_if_enabled=lambda view: view)
     driver: Any = SimpleNamespace(live=live, run=run)
-    attach(environment, lambda: driver, COLUMNS, "")
+    attach(web_ui, lambda: driver, COLUMNS, "")
     server = WSGIServer(("127.0.0.1", 0), web_ui.app, log=None)
     server.start()
     yield f"http://127.0.0.1:{server.server_port}/kvcache"

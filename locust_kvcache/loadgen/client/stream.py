@@ -14,7 +14,7 @@ from locust_kvcache.loadgen.client.connection import MAX_RESPONSE_BYTES, Connect
 from locust_kvcache.loadgen.client.sse import EventReader
 
 
-class StreamStopped(gevent.GreenletExit):
+class StreamStopped(gevent.GreenletExit):  # type: ignore[misc]
     """Thrown into a user's greenlet to end its open stream when the test stops."""
 
 

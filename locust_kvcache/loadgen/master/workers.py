@@ -10,6 +10,7 @@ from locust.runners import STATE_MISSING, LocalRunner, MasterRunner
 
 from locust_kvcache.loadgen.protocol.code_fingerprint import differences, fingerprint
 from locust_kvcache.loadgen.protocol.messages import AskFiles, AskTime, Message
+from locust_kvcache.loadgen.typed_locust import worker_index
 
 LOCAL = "local"
 HELLO_TIMEOUT_S = 5.0
@@ -60,7 +61,7 @@ class Workers:
         """A worker's name as its own records carry it: host#index."""
         if isinstance(self._runner, LocalRunner):
             return LOCAL
-        return f"{worker.rsplit('_', 1)[0]}#{self._runner.get_worker_index(worker)}"
+        return f"{worker.rsplit('_', 1)[0]}#{worker_index(self._runner, worker)}"
 
     def give_up(self, worker: str) -> None:
         """Forget a lost worker; else Locust would deal out all users anew a minute later, in the middle of a round."""

@@ -16,6 +16,7 @@ from locust_kvcache.contract.cache_tiers import ARMS
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.options.study_options import StudyOptions, declare, read_study
 from locust_kvcache.loadgen.options.trace_options import declare_trace, read_trace_options
+from locust_kvcache.loadgen.typed_locust import listen
 from locust_kvcache.workload.trace import TraceSource
 
 ARRIVALS = ("closed", "constant", "poisson", "gamma")
@@ -86,7 +87,6 @@ def _arg(name: str, kind: type, low: float) -> Any:
     return parse
 
 
-@events.init_command_line_parser.add_listener
 def _declare(parser: Any) -> None:
     group = parser.add_argument_group("KV cache load test")
     _declare_what(group.add_argument)
@@ -96,6 +96,9 @@ def _declare(parser: Any) -> None:
     declare(group, _arg)
     for action in group._group_actions:  # Locust asks for its own mark, which a group's add_argument does not set
         action.include_in_web_ui = action.dest in FORM
+
+
+listen(events.init_command_line_parser, _declare)
 
 
 def _declare_what(add: Any) -> None:

@@ -50,7 +50,8 @@ def parsed(row: dict[str, Any]) -> dict[str, Any]:
 def fetch(targets: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     """All pages at the same time, as text: parsing a page of 100 KB takes tens of ms, and may wait."""
     pool = gevent.pool.Pool(max(1, len(targets)))
-    return pool.map(lambda target: _fetch_page(*target), targets)
+    rows: list[dict[str, Any]] = pool.map(lambda target: _fetch_page(*target), targets)
+    return rows
 
 
 def scrape(targets: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:

@@ -10,12 +10,14 @@ import json
 from typing import Any
 
 from flask import Response, abort, jsonify, request, send_from_directory
+from flask.typing import ResponseReturnValue
 from locust.env import Environment
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.master.coordinator import Coordinator
 from locust_kvcache.loadgen.master.run_driver import RunDriver
 from locust_kvcache.loadgen.options.run_options import read_options
+from locust_kvcache.loadgen.typed_locust import flask_app, guarded
 from locust_kvcache.loadgen.web.live_page import attach as attach_page
 from locust_kvcache.loadgen.web.live_page import report_url
 from locust_kvcache.loadgen.web.login import attach as attach_login
@@ -89,14 +91,20 @@ def refused(environment: Environment, coordinator: Coordinator) -> str | None:
     return None
 
 
+def _let_in() -> ResponseReturnValue | None:
+    """The view of somebody who has logged in: nothing stands in the way."""
+    return None
+
+
 def attach(environment: Environment, coordinator: Coordinator) -> None:
     """Only where there is a web UI; nothing here runs while the page is not open."""
-    web_ui: Any = environment.web_ui
+    web_ui = environment.web_ui
     if web_ui is None:
         return
     base = (getattr(environment.parsed_options, "web_base_path", None) or "").rstrip("/")
-    attach_login(environment, base)
-    attach_page(environment, lambda: coordinator.driver, COLUMNS, base)
+    app = flask_app(web_ui)
+    attach_login(web_ui, base)
+    attach_page(web_ui, lambda: coordinator.driver, COLUMNS, base)
     structure = [{"key": key, "title": title} for key, title in COLUMNS.items()]
     web_ui.template_args |= {
         "extended_tabs": [{"title": "KV cache", "key": KEY}],
@@ -104,27 +112,27 @@ def attach(environment: Environment, coordinator: Coordinator) -> None:
         "extended_csv_files": [],
     }
 
-    @web_ui.app.before_request
-    def check_form() -> Any:
+    @app.before_request
+    def check_form() -> ResponseReturnValue | None:
         if request.path != f"{base}/swarm" or request.method != "POST":
             return None
-        if (turned_away := web_ui.auth_required_if_enabled(lambda: None)()) is not None:
+        if (turned_away := guarded(web_ui, _let_in)()) is not None:
             return turned_away  # nothing of the form is read, and nothing said of it, before the login
         if why := refused(environment, coordinator):
             return jsonify({"success": False, "message": why, "host": environment.host})
         return None
 
-    @web_ui.app.after_request
+    @app.after_request
     def add_rows(response: Response) -> Response:
         if request.path.endswith("/stats/requests") and response.status_code == 200 and response.is_json:
             extended = [{"key": KEY, "data": table_rows(coordinator.driver, base)}]
             response.set_data(json.dumps({**response.get_json(), "extended_stats": extended}))
         return response
 
-    @web_ui.app.route(f"{base}/kvcache/report/<path:name>")
-    @web_ui.auth_required_if_enabled
     def report(name: str) -> Response:
         """Files of the last run's report, and of no other folder."""
         if coordinator.driver is None:
             abort(404)
         return send_from_directory((coordinator.driver.run.folder / "report").resolve(), name)
+
+    app.route(f"{base}/kvcache/report/<path:name>")(guarded(web_ui, report))

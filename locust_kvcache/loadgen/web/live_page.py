@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from flask import Response, jsonify, request
-from locust.env import Environment
+from locust.web import WebUI
 
 from locust_kvcache.loadgen.master.run_driver import RunDriver
+from locust_kvcache.loadgen.typed_locust import flask_app, guarded
 
 PAGE = Path(__file__).with_name("live_page.html")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'self'"
@@ -55,22 +56,22 @@ def report_url(folder: Path, base: str) -> str | None:
     return f"{base}/kvcache/report/report.html" if (folder / "report" / "report.html").is_file() else None
 
 
-def attach(environment: Environment, latest: Callable[[], RunDriver | None], columns: dict[str, str], base: str) -> None:
+def attach(web_ui: WebUI, latest: Callable[[], RunDriver | None], columns: dict[str, str], base: str) -> None:
     """Serve the page behind Locust's login, and put a link to it on Locust's own page; `latest`: the run under way, or the last one."""
-    web_ui: Any = environment.web_ui
 
-    @web_ui.app.route(f"{base}/kvcache")
-    @web_ui.auth_required_if_enabled
+    app = flask_app(web_ui)
+
     def kvcache_page() -> Response:
         html = PAGE.read_text(encoding="utf-8").replace("{base}", base)
         return Response(html, mimetype="text/html", headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-store"})
 
-    @web_ui.app.route(f"{base}/kvcache/data")
-    @web_ui.auth_required_if_enabled
     def kvcache_data() -> Response:
         return jsonify(page_data(latest(), columns, base))
 
-    @web_ui.app.after_request
+    app.route(f"{base}/kvcache")(guarded(web_ui, kvcache_page))
+    app.route(f"{base}/kvcache/data")(guarded(web_ui, kvcache_data))
+
+    @app.after_request
     def add_way_in(response: Response) -> Response:
         if request.endpoint == "locust.index" and response.status_code == 200 and response.mimetype == "text/html":
             response.set_data(response.get_data(as_text=True).replace("</body>", WAY_IN.format(base=base) + "</body>", 1))

@@ -9,12 +9,14 @@ import hmac
 import logging
 import os
 import secrets
-from typing import Any
 
 import gevent
 from flask import redirect, request, session, url_for
+from flask.typing import ResponseReturnValue
 from flask_login import UserMixin, login_user
-from locust.env import Environment
+from locust.web import WebUI
+
+from locust_kvcache.loadgen.typed_locust import flask_app
 
 USER_VARIABLE, PASSWORD_VARIABLE = "KV_WEB_USER", "KV_WEB_PASSWORD"
 DEFAULT_USER = "locust"
@@ -23,14 +25,13 @@ WRONG_PASSWORD_DELAY_S = 1.0
 log = logging.getLogger(__name__)
 
 
-class _Person(UserMixin):
+class _Person(UserMixin):  # type: ignore[misc]
     def __init__(self, name: str) -> None:
         self.id = name
 
 
-def attach(environment: Environment, base: str) -> None:
+def attach(web_ui: WebUI, base: str) -> None:
     """Wire the login where `--web-login` and a password are given; `base`: the path below which Locust's page is served."""
-    web_ui: Any = environment.web_ui
     if not web_ui.web_login:
         return
     user, password = os.environ.get(USER_VARIABLE, DEFAULT_USER), os.environ.get(PASSWORD_VARIABLE, "")
@@ -39,15 +40,14 @@ def attach(environment: Environment, base: str) -> None:
             "--web-login: %s is not set, so nobody can log in unless your own locustfile wires a login", PASSWORD_VARIABLE
         )
         return
-    web_ui.app.secret_key = web_ui.app.secret_key or secrets.token_hex(32)
-    web_ui.auth_args = {"title": "locust-kvcache", "username_password_callback": f"{base}/login_submit"}
+    app = flask_app(web_ui)
+    app.secret_key = app.secret_key or secrets.token_hex(32)
+    web_ui.auth_args = {"title": "locust-kvcache", "username_password_callback": f"{base}/login_submit"}  # type: ignore[typeddict-unknown-key]
 
-    @web_ui.login_manager.user_loader
-    def load(name: str) -> _Person | None:
-        return _Person(name) if name == user else None
+    web_ui.login_manager.user_loader(lambda name: _Person(name) if name == user else None)
 
-    @web_ui.app.route(f"{base}/login_submit", methods=["POST"])
-    def login_submit() -> Any:
+    @app.route(f"{base}/login_submit", methods=["POST"])
+    def login_submit() -> ResponseReturnValue:
         given = (request.form.get("username", ""), request.form.get("password", ""))
         right = [hmac.compare_digest(a.encode(), b.encode()) for a, b in zip(given, (user, password), strict=True)]
         if all(right):

@@ -9,7 +9,7 @@ import hmac
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
 from gevent.pywsgi import WSGIServer
@@ -24,7 +24,11 @@ from locust_kvcache.loadgen.master.coordinator import Coordinator
 from locust_kvcache.loadgen.options.run_options import metrics_address
 from locust_kvcache.loadgen.run.live_statistics import Live
 from locust_kvcache.loadgen.run.state import Run
+from locust_kvcache.loadgen.typed_locust import flask_app
 from locust_kvcache.loadgen.web.login import DEFAULT_USER, PASSWORD_VARIABLE, USER_VARIABLE
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 LABELS = ("deployment", "scenario", "round", "window")
 TIME_BUCKETS_S = (
@@ -67,7 +71,7 @@ class _RoundSeries:
 class ClientMetrics(Collector):
     def __init__(self, users: Callable[[], int]) -> None:
         """`users`: how many Locust runs."""
-        disable_created_metrics()  # they would double the page; Prometheus itself sees when a series begins
+        disable_created_metrics()  # type: ignore[no-untyped-call] # they would double the page; Prometheus itself sees when a series begins
         self.registry = CollectorRegistry()
         self._rounds: dict[tuple[str, int], _RoundSeries] = {}
         self._arms: tuple[str, ...] = ()
@@ -156,7 +160,7 @@ def _refused() -> Response | None:
 
 
 def _serve(metrics: ClientMetrics, host: str, port: int) -> None:
-    def answer(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
         if environ["PATH_INFO"] != "/metrics":
             start_response("404 Not Found", [("Content-Type", "text/plain")])
             return [b"the metrics are at /metrics\n"]
@@ -173,8 +177,7 @@ def _serve(metrics: ClientMetrics, host: str, port: int) -> None:
 
 def attach(environment: Environment, coordinator: Coordinator) -> None:
     """Serve /metrics where a page or a port for it is; else nothing is counted. BadInput where the port cannot be had."""
-    options: Any = environment.parsed_options
-    web_ui: Any = environment.web_ui
+    options, web_ui = environment.parsed_options, environment.web_ui
     address = metrics_address(options.metrics_port) if options is not None else None
     if web_ui is None and address is None:
         return
@@ -187,6 +190,6 @@ def attach(environment: Environment, coordinator: Coordinator) -> None:
         return
     base = (getattr(options, "web_base_path", None) or "").rstrip("/")
 
-    @web_ui.app.route(f"{base}/metrics")
+    @flask_app(web_ui).route(f"{base}/metrics")
     def client_metrics() -> Response:
         return (_refused() if web_ui.web_login else None) or Response(metrics.page(), content_type=CONTENT_TYPE_LATEST)

@@ -21,7 +21,7 @@ LOCUST_ORDERS = (
 
 class RecordHook(EventHook):
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._errors = ErrorLog()
 
     def fire(self, *, reverse: bool = False, **kwargs: Any) -> None:
