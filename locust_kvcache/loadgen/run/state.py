@@ -15,7 +15,7 @@ from locust_kvcache.contract.round_kinds import COLD, HIT
 from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.loadgen.protocol.messages import Done
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
-from locust_kvcache.loadgen.run.client_limits import limits_of_round
+from locust_kvcache.loadgen.run.beyond_certificate import limits_of_round
 from locust_kvcache.loadgen.run.folder import now_iso, write_json
 from locust_kvcache.loadgen.run.late_sessions import Lateness
 from locust_kvcache.loadgen.run.records_file import Collector

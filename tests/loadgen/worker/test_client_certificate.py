@@ -14,7 +14,7 @@ import pytest
 
 from locust_kvcache.contract.record import client_was_limited
 from locust_kvcache.loadgen.protocol.messages import Done
-from locust_kvcache.loadgen.run.client_limits import limits_of_round
+from locust_kvcache.loadgen.run.beyond_certificate import limits_of_round
 from locust_kvcache.loadgen.worker.client_certificate import certified_chunks_per_s
 from locust_kvcache.loadgen.worker.loop_lag import LagMonitor
 from tests.conftest import ROOT
