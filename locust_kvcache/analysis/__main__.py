@@ -11,6 +11,7 @@ from locust_kvcache.analysis.reading.stats_file import write_stats
 from locust_kvcache.analysis.report import ci
 from locust_kvcache.analysis.report.command_line import gate, run_command
 from locust_kvcache.analysis.report.run_text import run_text
+from locust_kvcache.analysis.tables.table import run_of
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import Exit
 from locust_kvcache.contract.slo import parse_slo
@@ -70,7 +71,7 @@ def main() -> int:
         print("\n".join(f"  {path}" for path in ci.write_files(args, ci.run_outcome(all_stats[0], code))))
     if args.gate:
         return code
-    contradicts = any(stats["run"].get("complete") is True and not stats["complete"] for stats in all_stats)
+    contradicts = any(run_of(stats).complete and not stats["complete"] for stats in all_stats)
     return Exit.NOT_JUDGED if contradicts else 0
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
 from locust_kvcache.analysis.cache import arm_effects, hit_gains, ideal_caches, lost_tokens, tier_verdicts, windows
 from locust_kvcache.analysis.model import model_statistics, ttft_model
+from locust_kvcache.analysis.reading.run_info import RunInfo, parse_run_info
 from locust_kvcache.analysis.reading.runs import RecordedRun, load_run
 from locust_kvcache.analysis.reading.stats_file import KIND, STATS_FORMAT, read_stats
 from locust_kvcache.analysis.servers import hidden_failures, kv_transfers, server_counters, ttft_parts
@@ -50,9 +52,14 @@ class Analysis:
     requests: pd.DataFrame
     sampled: bool = False
 
+    @cached_property
+    def info(self) -> RunInfo:
+        """run.json, as stats.json keeps it."""
+        return parse_run_info(self.stats["run"])
+
     @property
     def run_id(self) -> str:
-        return str(self.stats["run"].get("run_id") or self.source.name)
+        return self.info.run_id or self.source.name
 
     def table(self, name: str) -> pd.DataFrame:
         return pd.DataFrame(self.stats[name])
@@ -60,23 +67,18 @@ class Analysis:
 
 def label_run(run: RecordedRun, warmup_requests: int = 0) -> tuple[pd.DataFrame, list[Problem]]:
     """The records with their windows and estimates, and what is wrong with the evidence."""
-    block = block_size(run.info)
+    block = run.info.block_size_tokens
     records, problems = windows.check_evidence(run.records, block, _prefillers_count(run))
     return summary.add_estimates(windows.label_windows(records, block, warmup_requests)), problems
 
 
 def _prefillers_count(run: RecordedRun) -> pd.DataFrame | None:
     """Cached tokens per scenario and round by the counters of a PD pair's prefiller; None without them."""
-    if run.info["deployment"].get("kind") != "pd_disagg" or not run.server_metrics:
+    if not run.info.deployment.is_pd or not run.server_metrics:
         return None
     tiers = server_counters.tiers(server_counters.deltas(server_counters.series(run.server_metrics))[0])
     mine = tiers[tiers["role"].eq("prefiller")]
     return mine.assign(cached_tokens=mine["gpu"] + mine["external"])[["scenario", "round", "cached_tokens"]]
-
-
-def block_size(info: dict[str, Any]) -> int | None:
-    size = info["server"].get("block_size_tokens")
-    return int(size) if isinstance(size, int | float) and size > 0 else None
 
 
 def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[str, float] | None = None) -> Analysis:
@@ -84,7 +86,7 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
     run = load_run(folder)
     records, evidence_problems = label_run(run, warmup_requests)
     rounds = summary.round_table(records, run.counts)
-    client = client_limits.with_certificates(client_limits.lag_by_round(records), run.info["rounds"])
+    client = client_limits.with_certificates(client_limits.lag_by_round(records), run.info.beyond_certificate)
     steady = steadiness.steady_state(records)
     servers, server_problems = server_tables(run, rounds)
     problems = [
@@ -95,12 +97,12 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
         *server_problems,
     ]
     problems += steadiness.steadiness_problems(steady)
-    problems += answer_checks.answer_problems(records, run.info["scenarios"])
-    block = block_size(run.info) or windows.BLOCK_SIZE_TOKENS
+    problems += answer_checks.answer_problems(records, run.info.scenarios)
+    block = run.info.block_size_tokens or windows.BLOCK_SIZE_TOKENS
     distributions = _distributions(records)
     states, state_problems = cache_states(run.info, records, rounds, servers, distributions, block)
     problems += state_problems
-    objectives = dict(slo or run.info["deployment"].get("slo") or {})
+    objectives = dict(slo or run.info.deployment.slo)
     effects = answer_checks.withhold(cold_against_hit(run, records, rounds), answer_checks.unequal_output(records))
     over_time, over_time_note = _over_time(run, records, block)
     scenarios = list(dict.fromkeys(rounds["scenario"]))
@@ -114,7 +116,7 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
         "warmup_requests": warmup_requests,
         "block_size_tokens": block,
         "split_rules": windows.RULES,
-        "run": run.info,
+        "run": run.info.raw,
         "problems": [problem.to_dict() for problem in sorted_problems(problems)],
         "rounds": rounds.merge(client, on=["scenario", "round"], how="left"),
         "windows": summary.totals(records, ["scenario", "window"]),
@@ -128,7 +130,7 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
         "slo": objectives,
         "goodput": goodput.goodput_table(records, objectives, rounds),
         "effects": effects,
-        "targets": targets.judge_run(run.info["targets"], effects, scenarios),
+        "targets": targets.judge_run(run.info.targets, effects, scenarios),
         "cache": lost_tokens.account(records, block),
         "cache_over_time": over_time,
         "cache_over_time_note": over_time_note,
@@ -143,7 +145,7 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
 
 
 def cache_states(
-    info: dict[str, Any],
+    info: RunInfo,
     records: pd.DataFrame,
     rounds: pd.DataFrame,
     servers: dict[str, pd.DataFrame],
@@ -152,7 +154,7 @@ def cache_states(
 ) -> tuple[dict[str, pd.DataFrame], list[Problem]]:
     """Which tier answered each round, at what rate it loaded, what that gained, and where the TTFT went; and what stands against it."""
     tiers, moved = servers["tiers"], servers["transfers"]
-    kv_bytes, link_gb_per_s = _kv_bytes(info), _link_gb_per_s(info)
+    kv_bytes, link_gb_per_s = info.model_facts.kv_bytes_per_token, _link_gb_per_s(info)
     verdicts = tier_verdicts.judge(rounds, info, tiers, moved, block)
     rates = arm_effects.load_rates(verdicts, records, kv_bytes, link_gb_per_s)
     tables = {
@@ -177,7 +179,7 @@ def _distributions(records: pd.DataFrame) -> pd.DataFrame:
 
 def cold_against_hit(run: RecordedRun, records: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
     """Effects of a hit by both rules; throughput has one by round only, as windows by evidence lie inside each other in time."""
-    closed = (run.info.get("arrival") or {}).get("kind", "closed") == "closed"
+    closed = run.info.arrival.closed
     pairs = comparison.pair_rounds(records)
     rates = comparison.rate_effects(rounds[rounds["round"] == 1], rounds[rounds["round"] > 1], pairs, closed)
     by_round = comparison.add_verdicts(_stack(comparison.effects(pairs), rates))
@@ -206,26 +208,20 @@ def server_tables(run: RecordedRun, rounds: pd.DataFrame) -> tuple[dict[str, pd.
 
 def _over_time(run: RecordedRun, records: pd.DataFrame, block: int) -> tuple[pd.DataFrame, str | None]:
     """Served beside what ideal caches would have served, over the run, and why tiers are missing there."""
-    sizes = tier_capacities(run.server_metrics, _kv_bytes(run.info), run.info["deployment"].get("capacity") or {})
-    return ideal_caches.over_time(records, block, sizes, arms=bool(run.info.get("arms")))
+    sizes = tier_capacities(run.server_metrics, run.info.model_facts.kv_bytes_per_token, dict(run.info.deployment.capacity))
+    return ideal_caches.over_time(records, block, sizes, arms=bool(run.info.arms))
 
 
-def _model(records: pd.DataFrame, info: dict[str, Any]) -> dict[str, Any]:
+def _model(records: pd.DataFrame, info: RunInfo) -> dict[str, Any]:
     """One model per deployment, over all scenarios."""
     points = ttft_model.fit_points(records)
     fit = ttft_model.fit_ttft(points) if len(points) else None
-    return model_statistics.model_stats(fit, _kv_bytes(info), points)
+    return model_statistics.model_stats(fit, info.model_facts.kv_bytes_per_token, points)
 
 
-def _kv_bytes(info: dict[str, Any]) -> float | None:
-    kv_bytes = (info.get("model_info") or {}).get("kv_bytes_per_token")
-    return float(kv_bytes) if isinstance(kv_bytes, int | float) else None
-
-
-def _link_gb_per_s(info: dict[str, Any]) -> float:
+def _link_gb_per_s(info: RunInfo) -> float:
     """The configured link's rate, else that of PCIe 5 x16 for each GPU: what no load can exceed."""
-    given = info["deployment"].get("link_gb_per_s")
-    return float(given) if given else model_statistics.PCIE5_X16_GB_PER_S * float(info["deployment"].get("gpus") or 1)
+    return info.deployment.link_gb_per_s or model_statistics.PCIE5_X16_GB_PER_S * float(info.deployment.gpus or 1)
 
 
 def _stack(*tables: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.basics.plain_values import rows_of
+from locust_kvcache.analysis.reading.run_info import DeploymentInfo, RunInfo
 from locust_kvcache.analysis.reading.runs import load_run
 from locust_kvcache.analysis.stats.goodput import meets_slo
 from locust_kvcache.contract.capacity_rule import Capacity, Judgement, Measured, capacity_of, judge, sample_of
@@ -40,26 +41,25 @@ class Step:
     in_flight: float | None  # mean, by Little's law
 
 
-def steps_of(folder: Path, slo: Mapping[str, float], share: float) -> tuple[list[Step], dict[str, Any]]:
-    """The measured rounds of one run, and its run.json. Rounds that only fill a cache or look for a start are none."""
+def steps_of(folder: Path, slo: Mapping[str, float], share: float) -> tuple[list[Step], RunInfo, dict[str, float]]:
+    """The measured rounds of one run, its run.json and the limits that hold. Rounds that only fill a cache or look for a start are none."""
     run = load_run(folder)
-    limits = dict(slo) or run.info["deployment"].get("slo") or {}
+    limits = dict(slo) or dict(run.info.deployment.slo)
     if not limits:
         raise BadInput(f"{folder}: key deployment.slo is {limits!r}; give --slo ttft_ms=2000")
     found = []
-    for entry in run.info["rounds"]:
-        told = entry.get("capacity")
-        if not told or not entry.get("complete"):
+    for entry in run.info.rounds:
+        if not entry.capacity or not entry.complete or entry.wall_s is None:
             continue
-        mine = run.records[run.records["scenario"].astype(str).eq(entry["scenario"]) & run.records["round"].eq(entry["round"])]
-        found.append(_step(entry["scenario"], run.info["deployment"], told, mine, float(entry["wall_s"]), limits, share))
-    return found, {**run.info, "slo": limits}
+        mine = run.records[run.records["scenario"].astype(str).eq(entry.scenario) & run.records["round"].eq(entry.number)]
+        found.append(_step(entry.scenario, run.info.deployment, entry.capacity, mine, entry.wall_s, limits, share))
+    return found, run.info, limits
 
 
 def _step(
     scenario: str,
-    deployment: dict[str, Any],
-    told: dict[str, Any],
+    deployment: DeploymentInfo,
+    told: Mapping[str, Any],
     records: pd.DataFrame,
     wall_s: float,
     slo: Mapping[str, float],
@@ -75,8 +75,8 @@ def _step(
     mean_s = float(records["e2e_ms"].mean()) / 1000
     return Step(
         scenario=scenario,
-        deployment=str(deployment.get("name")),
-        gpus=deployment.get("gpus"),
+        deployment=str(deployment.name),
+        gpus=deployment.gpus,
         side=str(told["side"]),
         arrivals=str(told["kind"]),
         level=float(users or rate or 0.0),

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.basics.problems import Problem
+from locust_kvcache.analysis.reading.run_info import RunInfo
 
 SAME, DIFFERS, FORBIDS = "same", "differs", "differs: not comparable"
 TOKEN_TOLERANCE = 0.05
@@ -46,11 +47,11 @@ def walk(value: Any, path: str) -> Any:
     return value
 
 
-def compare_conditions(runs: list[dict[str, Any]], requests: list[pd.DataFrame], accepted: frozenset[str]) -> list[Condition]:
+def compare_conditions(runs: list[RunInfo], requests: list[pd.DataFrame], accepted: frozenset[str]) -> list[Condition]:
     """Each condition with its value per run (run.json), then the token counts as measured. `accepted` names allowed differences."""
     found = []
     for path, (label, forbids) in CONDITIONS.items():
-        values = [walk(run, path) for run in runs]
+        values = [walk(run.raw, path) for run in runs]
         same = all(value == values[0] for value in values)
         state = SAME if same else FORBIDS if forbids and path.split(".")[-1] not in accepted else DIFFERS
         shown = _short(path, values, same)

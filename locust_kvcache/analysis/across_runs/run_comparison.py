@@ -34,8 +34,7 @@ class RunComparison:
 
 def compare_runs(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -> RunComparison:
     """All runs against the first; what is not comparable keeps its numbers and loses its verdicts."""
-    stats = [run.stats for run in runs]
-    found = conditions.compare_conditions([entry["run"] for entry in stats], [run.requests for run in runs], accepted)
+    found = conditions.compare_conditions([run.info for run in runs], [run.requests for run in runs], accepted)
     names = run_names(runs)
     problems = conditions.condition_problems(found)
     for run, name in zip(runs, names, strict=True):
@@ -57,7 +56,7 @@ def compare_runs(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -
 
 def run_names(runs: list[Analysis]) -> list[str]:
     """The deployment's name where that tells the runs apart, else the run's."""
-    deployments = [str((run.stats["run"].get("deployment") or {}).get("name")) for run in runs]
+    deployments = [str(run.info.deployment.name) for run in runs]
     if len(set(deployments)) == len(runs):
         return deployments
     ids = [run.run_id for run in runs]
@@ -68,7 +67,7 @@ def _effects(runs: list[Analysis], names: list[str]) -> pd.DataFrame:
     """Every contender against the first run; p-values adjusted over all contenders, windows and metrics together."""
     base, tables = runs[0], []
     for run, name in zip(runs[1:], names[1:], strict=True):
-        closed = all((r.stats["run"].get("arrival") or {}).get("kind", "closed") == "closed" for r in (base, run))
+        closed = all(r.info.arrival.closed for r in (base, run))
         for window in WINDOWS:
             before, after = (r.requests[r.requests["round_window"].astype(str).eq(window)] for r in (base, run))
             pairs = comparison.pair_runs(before, after)
@@ -89,8 +88,7 @@ def _rounds(run: Analysis, window: str) -> pd.DataFrame:
 
 
 def gpus(run: Analysis) -> int | None:
-    value = (run.stats["run"].get("deployment") or {}).get("gpus")
-    return value if isinstance(value, int) and value > 0 else None
+    return run.info.deployment.gpus
 
 
 def _per_gpu(
@@ -111,7 +109,7 @@ def _divided(rounds: pd.DataFrame, count: int | None) -> pd.DataFrame:
 
 def _targets(runs: list[Analysis], effects: pd.DataFrame, names: list[str]) -> list[dict[str, Any]]:
     """Each run's own targets, then PD against single where exactly these two kinds stand side by side."""
-    kinds = [(run.stats["run"].get("deployment") or {}).get("kind") for run in runs]
+    kinds = [run.info.deployment.kind for run in runs]
     pd_against_single = len(runs) == 2 and sorted(map(str, kinds)) == ["non_disagg", "pd_disagg"]
     judged = []
     for run, name, kind in zip(runs, names, kinds, strict=True):
@@ -124,7 +122,7 @@ def _targets(runs: list[Analysis], effects: pd.DataFrame, names: list[str]) -> l
     scenarios = list(dict.fromkeys(row["scenario"] for row in pd_run.stats["rounds"]))
     tables = {"pd_tpot_increase_max": comparison.effects(comparison.pair_runs(single.requests, pd_run.requests)),
               "pd_hit_ttft_ratio_max": comparison.effects(_hit_against_cold(single, pd_run))}  # fmt: skip
-    judged += [{**row, "run": pair_name} for row in targets.judge_pair(pd_run.stats["run"]["targets"], tables, scenarios)]
+    judged += [{**row, "run": pair_name} for row in targets.judge_pair(pd_run.info.targets, tables, scenarios)]
     return judged
 
 

@@ -41,7 +41,7 @@ def run_values(runs: Sequence[Analysis]) -> pd.DataFrame:
 
 
 def deployment_of(run: Analysis) -> str:
-    return str((run.stats["run"].get("deployment") or {}).get("name"))
+    return str(run.info.deployment.name)
 
 
 def spread(values: pd.DataFrame) -> pd.DataFrame:

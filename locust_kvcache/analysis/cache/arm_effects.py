@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from locust_kvcache.analysis.basics.problems import Problem
+from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.analysis.stats import comparison
 
 SPLIT = "arm"
@@ -17,12 +16,12 @@ RATE_COLUMNS = (
 )  # fmt: skip
 
 
-def arms_of(info: dict[str, Any]) -> dict[int, str]:
+def arms_of(info: RunInfo) -> dict[int, str]:
     """Round -> arm, empty for a run without arms."""
-    return {number: str(arm) for number, arm in enumerate(info.get("arms") or [], start=1)}
+    return dict(enumerate(info.arms, start=1))
 
 
-def arm_effects(info: dict[str, Any], records: pd.DataFrame, rounds: pd.DataFrame, closed: bool) -> pd.DataFrame:
+def arm_effects(info: RunInfo, records: pd.DataFrame, rounds: pd.DataFrame, closed: bool) -> pd.DataFrame:
     """As the effects of a hit, for each later round by itself: columns of `effects`, with `round`; split is arm."""
     tables = []
     for number in list(arms_of(info))[1:]:

@@ -12,8 +12,8 @@ import pandas as pd
 
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.model import physical_limits
+from locust_kvcache.analysis.reading.run_info import RunInfo
 
-Facts = dict[str, Any]
 COLUMNS = (
     "scenario", "round", "verdict", "prompt_tokens", "cached_tokens", "loaded_tokens", "cold_ttft_ms", "ttft_ms", "reduction",
     "limit_serial", "limit_overlapped", "of_limit", "link_gb_per_s", "by_flop",
@@ -21,7 +21,7 @@ COLUMNS = (
 
 
 def gains(
-    verdicts: pd.DataFrame, rounds: pd.DataFrame, distributions: pd.DataFrame, info: Facts, link_gb_per_s: float
+    verdicts: pd.DataFrame, rounds: pd.DataFrame, distributions: pd.DataFrame, info: RunInfo, link_gb_per_s: float
 ) -> pd.DataFrame:
     """One row per later round whose cached tokens are known. Tokens are means per request; shares are of the cold mean TTFT.
 
@@ -47,7 +47,7 @@ def gains(
         cold_cached = first["cached_tokens"] / float(requests[scenario, 1])
         loaded = row["below_tokens"] / count if pd.notna(row["below_tokens"]) else None
         tokens = (row["prompt_tokens"] / count, row["cached_tokens"] / count, loaded)
-        step_s = (_number(means.get((scenario, str(number), "tpot_ms"))) or 0.0) / 1000  # answers of one token give no floor
+        step_s = (_positive(means.get((scenario, str(number), "tpot_ms"))) or 0.0) / 1000  # answers of one token give no floor
         serial, overlapped = largest(cold / 1000, *tokens, cold_cached, info, link_gb_per_s, step_s)
         reduction = 1 - hit / cold
         share = reduction / serial if serial is not None and serial > 0 else None
@@ -64,7 +64,7 @@ def largest(
     cached: float,
     loaded: float | None,
     cold_cached: float,
-    info: Facts,
+    info: RunInfo,
     link_gb_per_s: float,
     step_s: float = 0.0,
 ) -> tuple[float | None, float]:
@@ -72,8 +72,7 @@ def largest(
 
     Computing takes at least `step_s`, one decode step: a pass has to read the weights, however few tokens are left.
     """
-    kappa = _number((info.get("model_info") or {}).get("kv_bytes_per_token"))
-    pd_pair = info["deployment"].get("kind") == "pd_disagg"
+    kappa, pd_pair = _positive(info.model_facts.kv_bytes_per_token), info.deployment.is_pd
     known = loaded is not None and (kappa is not None or not (loaded or pd_pair))
     seconds_per_token = (kappa or 0.0) / (link_gb_per_s * 1e9)
     hand_off_s = min(seconds_per_token * prompt, cold_s) if pd_pair else 0.0
@@ -85,18 +84,17 @@ def largest(
     return (serial - hand_off_s / cold_s if known else None), overlapped - hand_off_s / cold_s
 
 
-def _work(prompt: float, cached: float, info: Facts) -> float:
+def _work(prompt: float, cached: float, info: RunInfo) -> float:
     """FLOP of computing the uncached tokens; without the model's facts their number."""
     facts = _flop_facts(info)
     cached = min(cached, prompt - 1)
     return physical_limits.prefill_flop(prompt, cached, *facts) if facts else prompt - cached
 
 
-def _flop_facts(info: Facts) -> tuple[float, float] | None:
-    model = info.get("model_info") or {}
-    parameters, attention = (_number(model.get(key)) for key in ("active_parameters", "attention_flop_per_token2"))
+def _flop_facts(info: RunInfo) -> tuple[float, float] | None:
+    parameters, attention = _positive(info.model_facts.active_parameters), _positive(info.model_facts.attention_flop_per_token2)
     return (parameters, attention) if parameters and attention else None
 
 
-def _number(value: Any) -> float | None:
+def _positive(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and value > 0 else None

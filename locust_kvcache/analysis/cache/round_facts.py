@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.cache.claims import SEEN, RoundFacts
+from locust_kvcache.analysis.reading.run_info import RoundInfo
 from locust_kvcache.analysis.servers.ttft_parts import CHUNK_TOKENS
 from locust_kvcache.contract.round_kinds import COLD, HIT
 
@@ -16,13 +18,9 @@ Row = dict[str, Any]
 Key = tuple[str, int]
 
 
-def round_kinds(entries: list[Row]) -> dict[Key, str]:
+def round_kinds(entries: Iterable[RoundInfo]) -> dict[Key, str]:
     """cold, control or hit, by run.json; where it does not say: the first round of a scenario is cold, the others repeat it."""
-    return {
-        (str(entry.get("scenario")), int(entry["round"])): str(entry.get("kind") or kind_of(int(entry["round"])))
-        for entry in entries
-        if isinstance(entry.get("round"), int)
-    }
+    return {(entry.scenario, entry.number): entry.kind or kind_of(entry.number) for entry in entries}
 
 
 def kind_of(number: int) -> str:

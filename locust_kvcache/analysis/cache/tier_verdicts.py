@@ -17,6 +17,7 @@ from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.cache.claims import FULL, LEAST
 from locust_kvcache.analysis.cache.never_stored import NeverStored
 from locust_kvcache.analysis.cache.round_facts import kind_of, round_kinds
+from locust_kvcache.analysis.reading.run_info import RoundInfo, RunInfo
 from locust_kvcache.analysis.servers.kv_transfers import LOAD
 from locust_kvcache.contract.round_kinds import sends_new_prompts
 
@@ -29,21 +30,16 @@ COLUMNS = ("scenario", "round", "arm", "verdict", "tier", *TOKENS, "evidence", "
 Facts = dict[str, Any]
 
 
-def judge(rounds: pd.DataFrame, info: Facts, tiers: pd.DataFrame, traffic: pd.DataFrame, block: int) -> pd.DataFrame:
+def judge(rounds: pd.DataFrame, info: RunInfo, tiers: pd.DataFrame, traffic: pd.DataFrame, block: int) -> pd.DataFrame:
     """One row per scenario and round (COLUMNS); tokens are sums over the round."""
-    entries = {(entry.get("scenario"), entry.get("round")): entry for entry in info["rounds"]}
-    kinds = round_kinds(info["rounds"])
+    entries = {(entry.scenario, entry.number): entry for entry in info.rounds}
+    kinds = round_kinds(info.rounds)
     rows = []
     for row in rows_of(rounds):
         key = (row["scenario"], row["round"])
-        entry = {"kind": kinds.get(key, kind_of(key[1])), **entries.get(key, {})}
-        rows.append(_judge_round(row, entry, _source(row, tiers), _read_from_store(row, traffic), block, _nonce_given(info)))
+        kind, from_store = kinds.get(key, kind_of(key[1])), _read_from_store(row, traffic)
+        rows.append(_judge_round(row, kind, entries.get(key), _source(row, tiers), from_store, block, info.nonce_given))
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _nonce_given(info: Facts) -> bool:
-    """The nonce was named on the command line: the prompts may have been sent before."""
-    return any(str(word).startswith("--nonce") for word in info.get("command") or [])
 
 
 def _source(row: Facts, tiers: pd.DataFrame) -> Facts | None:
@@ -63,11 +59,14 @@ def _read_from_store(row: Facts, traffic: pd.DataFrame) -> bool:
     return bool((mine["kind"].eq(LOAD) & (mine["bytes"] > 0)).any())
 
 
-def _judge_round(row: Facts, entry: Facts, source: Facts | None, from_store: bool, block: int, nonce_given: bool) -> Facts:
-    arm = "cold" if sends_new_prompts(entry["kind"]) else entry.get("arm")
+def _judge_round(
+    row: Facts, kind: str, entry: RoundInfo | None, source: Facts | None, from_store: bool, block: int, nonce_given: bool
+) -> Facts:
+    named = entry.arm if entry else None
+    arm = "cold" if sends_new_prompts(kind) else named
     requests = row["succeeded"] or 0
     allowed = row["planned_cached_tokens"]
-    found: Facts = {key: row[key] for key in ("scenario", "round", "prompt_tokens")} | {"arm": entry.get("arm"), "tier": None}
+    found: Facts = {key: row[key] for key in ("scenario", "round", "prompt_tokens")} | {"arm": named, "tier": None}
     found |= dict.fromkeys(("gpu_tokens", "below_tokens", "computed_tokens"))
     if source is not None:
         cached = source["gpu"] + source["external"]
@@ -90,9 +89,9 @@ def _judge_round(row: Facts, entry: Facts, source: Facts | None, from_store: boo
     return found | {"verdict": verdict, "text": text}
 
 
-def _canary_says(entry: Facts) -> str:
+def _canary_says(entry: RoundInfo | None) -> str:
     """What a canary that was stored before said when it was asked again after the caches were emptied."""
-    canary = entry.get("canary") or {}
+    canary = entry.canary if entry else {}
     sources = {
         "the GPU cache": canary.get("gpu_tokens"),
         "a tier below": canary.get("external_tokens"),

@@ -23,7 +23,7 @@ def slug(text: str) -> str:
 def answer_chart(analysis: Analysis) -> Chart | None:
     """Mean TTFT cold and hit by round, a pair of bars per scenario, or per scenario and arm: the one chart beside the answer."""
     stats = analysis.stats
-    split = "arm" if stats["run"].get("arms") else "round"
+    split = "arm" if analysis.info.arms else "round"
     rows = [row for row in find(stats["effects"], split=split, metric="ttft_ms", statistic="mean") if row["ratio"]]
     if not rows:
         return None

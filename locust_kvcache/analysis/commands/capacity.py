@@ -19,6 +19,7 @@ from locust_kvcache.analysis.basics.number_text import DASH, number, percent, pl
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
+from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.analysis.report.command_line import run_command
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
@@ -149,17 +150,18 @@ def problems_of(scenario: str, side: str, steps: list[Step]) -> list[Problem]:
 
 def capacity_page(folders: list[Path], slo: Mapping[str, float], share: float) -> Page:
     steps: list[Step] = []
-    infos: list[dict[str, Any]] = []
+    infos: list[RunInfo] = []
+    limits_of: list[dict[str, float]] = []
     for folder in folders:
-        some, info = steps_of(folder, slo, share)
-        steps, infos = steps + some, [*infos, info]
+        some, info, limits = steps_of(folder, slo, share)
+        steps, infos, limits_of = steps + some, [*infos, info], [*limits_of, limits]
     if not steps:
         raise BadInput(f"{folders[0]}: no round of a --capacity search in these runs; give the folders that a search wrote")
     if len({step.unit for step in steps}) > 1:
         raise BadInput("some of these runs searched a rate, others users; give those of one kind")
-    if len({str(sorted(info["slo"].items())) for info in infos}) > 1 or len({info.get("model") for info in infos}) > 1:
+    if len({str(sorted(limits.items())) for limits in limits_of}) > 1 or len({info.model for info in infos}) > 1:
         raise BadInput("the runs have different models or objectives; give the runs of one search, or one --slo for all")
-    limits, info = infos[0]["slo"], infos[0]
+    limits, info = limits_of[0], infos[0]
     sections, said, problems = [], [], []
     for scenario in dict.fromkeys(step.scenario for step in steps):
         sides = by_side(steps, scenario)
@@ -173,14 +175,14 @@ def capacity_page(folders: list[Path], slo: Mapping[str, float], share: float) -
         f"most {steps[0].unit} at {objective_text(limits, share)}; {steps[0].arrivals} arrivals; {plural(len(steps), 'step')}"
     )
     return Page(
-        title=f"Capacity: {info.get('model')} on {', '.join(dict.fromkeys(step.deployment for step in steps))}",
+        title=f"Capacity: {info.model} on {', '.join(dict.fromkeys(step.deployment for step in steps))}",
         subtitle=subtitle,
         lead=". ".join(said) + ".",
         details=(),
         answer=(),
         problems=tuple(problem.to_dict() for problem in problems),
         sections=tuple(sections),
-        incomplete=not all(info.get("complete") for info in infos),
+        incomplete=not all(info.complete for info in infos),
     )
 
 

@@ -32,7 +32,7 @@ RULE = "last turn of each session in round 1; repeat: round 2; on target: within
 
 def doses_of(analysis: Analysis) -> tuple[str, Doses]:
     """The scenario with a grid, and the grid; BadInput for a run without one."""
-    for scenario in analysis.stats["run"]["scenarios"]:
+    for scenario in analysis.info.scenarios:
         doses = Doses.from_dict(scenario.get("doses"))
         if doses is not None:
             return str(scenario["name"]), doses
@@ -42,7 +42,7 @@ def doses_of(analysis: Analysis) -> tuple[str, Doses]:
 def dose_points(analysis: Analysis) -> pd.DataFrame:
     """One row per request that asked for a dose: its cell, what was achieved, whether that is on target, its TTFT."""
     name, doses = doses_of(analysis)
-    grid = cells(doses, f"{analysis.stats['run'].get('seed')}/{name}/doses")
+    grid = cells(doses, f"{analysis.info.seed}/{name}/doses")
     block = float(analysis.stats["block_size_tokens"])
     mine = analysis.requests[analysis.requests["scenario"].astype(str).eq(name) & analysis.requests["ok"].astype(bool)]
     rows = []
@@ -104,7 +104,7 @@ def _chart(table: pd.DataFrame, users: Any) -> Chart:
 
 
 def _sentence(analysis: Analysis, points: pd.DataFrame) -> str:
-    users = analysis.stats["run"].get("users")
+    users = analysis.info.users
     met = int(points["on_target"].eq(True).sum())
     said = f"{plural(int(users or 0), 'user')}: {met} of {plural(len(points), 'request')} were cached as asked"
     found = {row["name"]: row for row in analysis.stats["ttft_model"]["parameters"]}
@@ -117,17 +117,17 @@ def _sentence(analysis: Analysis, points: pd.DataFrame) -> str:
 def dose_page(runs: list[Analysis]) -> Page:
     """A section for each number of users."""
     sections, said = [], []
-    for analysis in sorted(runs, key=lambda run: run.stats["run"].get("users") or 0):
-        points, users = dose_points(analysis), analysis.stats["run"].get("users")
+    for analysis in sorted(runs, key=lambda run: run.info.users or 0):
+        points, users = dose_points(analysis), analysis.info.users
         if points.empty:
             raise BadInput(f"{analysis.source}: no request of the grid succeeded; look at the run's failures")
         table = dose_table(points)
         chart = _chart(table, users) if table["achieved"].notna().any() else None
         sections.append(section(f"{users} users", [_view(table, users), chart, detail_tables.model_table(analysis.stats)]))
         said.append(_sentence(analysis, points))
-    first = runs[0].stats
+    first = runs[0].info
     return Page(
-        title=f"What a cached token is worth: {first['run'].get('model')} on {first['run']['deployment'].get('name')}",
+        title=f"What a cached token is worth: {first.model} on {first.deployment.name}",
         subtitle="hit share of the prompt, prompt length and users, in random order",
         lead=". ".join(said) + ".",
         details=(),

@@ -40,7 +40,7 @@ def check(runs: list[Analysis]) -> list[Problem]:
             raise BadInput(
                 f"run {run.run_id} is incomplete: a part of a run is no repetition of it; leave it out, or --resume it"
             )
-    found = conditions.compare_conditions([run.stats["run"] for run in runs], [run.requests for run in runs], frozenset())
+    found = conditions.compare_conditions([run.info for run in runs], [run.requests for run in runs], frozenset())
     for condition in found:
         if condition.state == conditions.FORBIDS:
             raise BadInput(f"{condition.name} differs between the runs: {' / '.join(dict.fromkeys(condition.values))[:300]}; "

@@ -22,7 +22,7 @@ from locust_kvcache.analysis.report.command_line import run_command
 from locust_kvcache.analysis.report.files import write_page
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.tables import text_tables
-from locust_kvcache.analysis.tables.table import Stats, Table, find, scenarios
+from locust_kvcache.analysis.tables.table import Stats, Table, find, run_of, scenarios
 from locust_kvcache.contract.errors import BadInput
 
 COLUMNS = (("TTFT, ms", "ttft_ms", "mean"), ("TPOT, ms", "tpot_ms", "mean"), ("requests/s", "requests_per_s", None))
@@ -31,10 +31,10 @@ SIDES = ("cold", "hit")
 
 
 def users_of(stats: Stats) -> int:
-    users = stats["run"].get("users")
-    if not isinstance(users, int):
+    users = run_of(stats).users
+    if users is None:
         raise BadInput(
-            f"{stats['run'].get('run_id')}: key 'users' is {users!r}; expected the number of users of a run of a sweep"
+            f"{run_of(stats).run_id}: key 'users' is {stats['run'].get('users')!r}; expected the number of users of a run of a sweep"
         )
     return users
 
@@ -46,7 +46,7 @@ def by_users(runs: list[Stats]) -> dict[int, Stats]:
         if users_of(stats) in found:
             raise BadInput(f"two runs have {plural(users_of(stats), 'user')}; give one run per level, or use compare_results")
         found[users_of(stats)] = stats
-    models = {stats["run"].get("model") for stats in runs}
+    models = {run_of(stats).model for stats in runs}
     if len(models) > 1:
         raise BadInput(f"the runs are of different models: {', '.join(sorted(map(str, models)))}; a sweep is of one")
     return found
@@ -85,15 +85,15 @@ def level_chart(levels: dict[int, Stats], scenario: str, metric: str, statistic:
 
 def sweep_page(levels: dict[int, Stats]) -> Page:
     names = list(dict.fromkeys(name for stats in levels.values() for name in scenarios(stats)))
-    first = next(iter(levels.values()))
+    first = run_of(next(iter(levels.values())))
     sections = []
     for scenario in names:
         made = (("ttft_ms", "mean", "mean TTFT"), ("requests_per_s", None, "requests/s"))
         found = [level_chart(levels, scenario, *what) for what in made]
         sections.append(section(scenario, [level_table(levels, scenario), *found]))
-    runs = Table("Runs", ("run", "users"), tuple((str(s["run"].get("run_id")), str(u)) for u, s in levels.items()))
+    runs = Table("Runs", ("run", "users"), tuple((str(run_of(s).run_id), str(u)) for u, s in levels.items()))
     return Page(
-        title=f"KV cache by concurrency: {first['run'].get('model')} on {first['run']['deployment'].get('name')}",
+        title=f"KV cache by concurrency: {first.model} on {first.deployment.name}",
         subtitle=f"{plural(len(levels), 'level')}: {', '.join(map(str, levels))} users",
         lead="; ".join(sentence(levels, name) for name in names) + ".",
         details=(),

@@ -33,7 +33,7 @@ NAMES = {"gpu": "GPU cache", "all": "all tiers", "reported": "cache, as reported
 def size_row(folder: Path) -> dict[str, Any]:
     """One size: its working set, round 2's hit rates, both rounds' TTFT."""
     run = load_run(folder)
-    study = run.info.get("study") or {}
+    study = run.info.study
     if "working_set_tokens" not in study:
         raise BadInput(f"{folder}: key study.working_set_tokens is missing in run.json; expected a run of --working-set")
     rounds = round_table(run.records, run.counts)
@@ -125,14 +125,14 @@ def sweep_page(folders: list[Path]) -> Page:
         said.append(f"{scenario}: " + "; ".join(knee_text(tier, knee) for tier, knee in knees(rows).items()))
     info = every[0]["info"]
     return Page(
-        title=f"How much each cache tier holds: {info.get('model')} on {info['deployment'].get('name')}",
+        title=f"How much each cache tier holds: {info.model} on {info.deployment.name}",
         subtitle=f"{plural(len(every), 'size')} of the working set, two rounds each",
         lead=". ".join(said) + ".",
         details=(),
         answer=(),
         problems=(),
         sections=tuple(sections),
-        incomplete=not all(row["info"].get("complete") for row in every),
+        incomplete=not all(row["info"].complete for row in every),
     )
 
 

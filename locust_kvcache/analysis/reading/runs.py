@@ -18,6 +18,7 @@ from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.reading.counts import check_counts
 from locust_kvcache.analysis.reading.records import read_records
+from locust_kvcache.analysis.reading.run_info import RunInfo, parse_run_info
 from locust_kvcache.contract.errors import BadInput
 
 RUN_FORMAT = 1
@@ -28,10 +29,10 @@ class RecordedRun:
     """What a run's folder holds. `records` has one row per usable record and one column per field of the Record."""
 
     folder: Path
-    info: dict[str, Any]  # run.json
+    info: RunInfo
     records: pd.DataFrame
     server_metrics: list[dict[str, Any]]  # one per scrape
-    counts: pd.DataFrame  # scenario, round, planned_requests, records (by run.json), found, wall_s, complete
+    counts: pd.DataFrame  # scenario, round, planned_requests, records (by run.json), found, wall_s
     problems: tuple[Problem, ...]
 
     @property
@@ -42,11 +43,10 @@ class RecordedRun:
 def load_run(folder: str | Path) -> RecordedRun:
     """Read and check a run's folder. BadInput if it is not one; what is merely missing or torn becomes a Problem."""
     path = Path(folder)
-    info = read_run_json(path)
-    records, problems = read_records(path / "records.jsonl", str(info.get("run_id")))
+    info = parse_run_info(read_run_json(path))
+    records, problems = read_records(path / "records.jsonl", str(info.run_id))
     records, count_problems = check_counts(records)
-    problems += count_problems
-    problems += _incomplete(info)
+    problems += [*count_problems, *_incomplete(info), *info.problems]
     counts = count_records(info, records)
     problems += _check_counts(info, counts, records)
     metrics, metric_problems = _read_server_metrics(path / "server_metrics.jsonl")
@@ -96,18 +96,13 @@ def _check_types(path: Path, info: dict[str, Any]) -> None:
             raise BadInput(f"{path}: key {key!r} is {str(value)[:80]!r}; expected {wanted} (docs/files.md). Give another run.")
 
 
-def rounds_planned(info: dict[str, Any], scenario: str) -> int | None:
-    """Rounds that the run wanted of a scenario: one number for all, or one per scenario."""
-    planned = info.get("rounds_planned")
-    return planned.get(scenario) if isinstance(planned, dict) else planned
-
-
-def count_records(info: dict[str, Any], records: pd.DataFrame) -> pd.DataFrame:
+def count_records(info: RunInfo, records: pd.DataFrame) -> pd.DataFrame:
     """Per scenario and round in the order in which they ran: what run.json says and what records.jsonl holds."""
     keys = ["scenario", "round"]
-    planned = pd.DataFrame(info["rounds"], columns=[*keys, "planned_requests", "records", "wall_s", "complete"])
-    planned["round"] = pd.to_numeric(planned["round"], errors="coerce").fillna(0).astype("int64")
-    planned["scenario"] = planned["scenario"].astype(str)
+    rows = [(entry.scenario, entry.number, entry.planned_requests, entry.records, entry.wall_s) for entry in info.rounds]
+    planned = pd.DataFrame(rows, columns=[*keys, "planned_requests", "records", "wall_s"]).astype(
+        {"scenario": str, "round": "int64"}
+    )
     found = records.groupby(keys, observed=True, sort=False).size().rename("found").reset_index().astype({"scenario": str})
     counts = planned.merge(found, on=keys, how="outer", sort=False)
     names: list[str] = planned["scenario"].tolist() + found["scenario"].tolist()
@@ -119,14 +114,14 @@ def count_records(info: dict[str, Any], records: pd.DataFrame) -> pd.DataFrame:
     return counts.drop(columns="order")
 
 
-def _incomplete(info: dict[str, Any]) -> list[Problem]:
-    if info.get("complete") is True:
+def _incomplete(info: RunInfo) -> list[Problem]:
+    if info.complete:
         return []
-    reason = str(info.get("incomplete_reason") or "run.json does not say why")
+    reason = info.incomplete_reason or "run.json does not say why"
     return [Problem("error", "incomplete", f"The run is incomplete: {reason}.", "Read it as a part of a run, or run it again.")]
 
 
-def _check_counts(info: dict[str, Any], counts: pd.DataFrame, records: pd.DataFrame) -> list[Problem]:
+def _check_counts(info: RunInfo, counts: pd.DataFrame, records: pd.DataFrame) -> list[Problem]:
     """Every planned request of every round has exactly one record, or an error says which round has not."""
     problems = []
     if records.empty:
@@ -139,8 +134,8 @@ def _check_counts(info: dict[str, Any], counts: pd.DataFrame, records: pd.DataFr
         elif row["found"] != row["planned_requests"]:
             text = f"{name}: {row['found']} usable records of {row['planned_requests']:.0f} planned."
             problems.append(Problem("error", "count", text, "Its figures are those of the requests that are there."))
-    for scenario in [str(entry.get("name")) for entry in info["scenarios"]]:
-        wanted, listed = rounds_planned(info, scenario), int((counts["scenario"] == scenario).sum())
+    for scenario in [str(entry.get("name")) for entry in info.scenarios]:
+        wanted, listed = info.planned_rounds(scenario), int((counts["scenario"] == scenario).sum())
         if isinstance(wanted, int) and listed < wanted:
             text = f"{scenario}: {listed} of {wanted} planned rounds have begun."
             problems.append(Problem("error", "missing_round", text, "What needs the missing rounds is left out."))

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED
 from locust_kvcache.analysis.tables import run_tables, sentences, text_tables
-from locust_kvcache.analysis.tables.table import Table, scenarios
+from locust_kvcache.analysis.tables.table import Table, run_of, scenarios
 from locust_kvcache.contract.errors import BadInput
 
 MEANING = {0: "pass", 1: "gate failed", 2: "not comparable or incomplete"}
@@ -113,6 +113,6 @@ def run_outcome(stats: dict[str, Any], exit_code: int) -> Outcome:
     verdicts = [row for row in stats["effects"] if row["verdict"]]
     tables = [run_tables.answer_table(stats, name) for name in scenarios(stats)]
     targets = run_tables.targets_table(stats)
-    title = f"KV cache: {stats['run'].get('run_id')}"
+    title = f"KV cache: {run_of(stats).run_id}"
     return Outcome(title, exit_code, sentences.headline(stats), tuple(stats["targets"]), tuple(stats["problems"]), tuple(verdicts),
                    (*tables, *([targets] if targets else [])))  # fmt: skip

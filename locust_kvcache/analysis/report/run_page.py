@@ -10,6 +10,7 @@ from locust_kvcache.analysis.basics.number_text import DASH, percent, plural
 from locust_kvcache.analysis.charts import detail_charts, run_charts
 from locust_kvcache.analysis.charts.figures import Chart
 from locust_kvcache.analysis.pipeline import Analysis
+from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.analysis.report.page import Block, Page, section
 from locust_kvcache.analysis.tables import arm_tables, detail_tables, ideal_cache_tables, run_tables, sentences, stage_tables
 from locust_kvcache.analysis.tables.table import Table, find, scenarios
@@ -20,7 +21,7 @@ def run_page(analysis: Analysis, charts: bool) -> Page:
     stats = analysis.stats
     names = scenarios(stats)
     answer: list[Block | None] = [arm_tables.verdict_table(stats)]
-    has_arms = bool(stats["run"].get("arms"))
+    has_arms = bool(analysis.info.arms)
     for name in names:
         answer += (
             [arm_tables.arm_table(stats, name), arm_tables.rate_table(stats, name)]
@@ -38,11 +39,11 @@ def run_page(analysis: Analysis, charts: bool) -> Page:
         section("What explains the TTFT", model_blocks(analysis, charts)),
         section("The servers over the run", detail_charts.gauge_charts(analysis) if charts else []),
         section("Failures", [detail_tables.failures_table(stats) or "No request failed."]),
-        section("Conditions, and how to repeat", [conditions_table(stats["run"]), repeat_text(stats["run"])]),
+        section("Conditions, and how to repeat", [conditions_table(analysis.info), repeat_text(analysis.info)]),
         section("How the figures are made", [method_text(analysis), detail_tables.tools_table(stats)]),
     ]
     return Page(
-        title=f"KV cache report: {stats['run'].get('run_id')}",
+        title=f"KV cache report: {analysis.info.run_id}",
         subtitle=sentences.run_line(stats),
         lead=arm_tables.headline(stats) if has_arms else sentences.headline(stats),
         details=() if has_arms else tuple(sentences.details(stats)),
@@ -125,8 +126,7 @@ def validity_blocks(analysis: Analysis) -> list[Block | None]:
               "stamped by the kernel", "client believable")  # fmt: skip
     title = "Is cold cold, and was the client in time?"
     table = Table(title, header, tuple(rows), stats["split_rules"]["evidence"], texts=(2,))
-    told = stats["run"].get("warnings") or []
-    warnings = Table("What the load run itself had to say", ("warning",), tuple((str(text),) for text in told))
+    warnings = Table("What the load run itself had to say", ("warning",), tuple((text,) for text in analysis.info.warnings))
     return [table, detail_tables.steady_table(stats), detail_tables.outlier_table(stats), warnings]
 
 
@@ -140,9 +140,9 @@ CONDITIONS = (
 )  # fmt: skip
 
 
-def conditions_table(run: dict[str, Any]) -> Table:
-    rows = [(label, _text(_walk(run, path))) for label, path in CONDITIONS]
-    rows += [(f"scenario {entry.get('name')}", _text(entry)) for entry in run["scenarios"]]
+def conditions_table(run: RunInfo) -> Table:
+    rows = [(label, _text(_walk(run.raw, path))) for label, path in CONDITIONS]
+    rows += [(f"scenario {entry.get('name')}", _text(entry)) for entry in run.scenarios]
     return Table("Conditions", ("", "value"), tuple(row for row in rows if row[1] != DASH), texts=(1,))
 
 
@@ -160,13 +160,12 @@ def _text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def repeat_text(run: dict[str, Any]) -> str:
-    command = run.get("command")
-    if not isinstance(command, list) or not command:
+def repeat_text(run: RunInfo) -> str:
+    if not run.command:
         return ""
-    words = " ".join(word if re.fullmatch(r"[\w./:=,@%+-]+", word) else json.dumps(word) for word in map(str, command))
+    words = " ".join(word if re.fullmatch(r"[\w./:=,@%+-]+", word) else json.dumps(word) for word in run.command)
     return (
-        f"To run the same plan again with a fresh nonce (cold again): {words}. With --nonce {run.get('nonce')} --seed {run.get('seed')} "
+        f"To run the same plan again with a fresh nonce (cold again): {words}. With --nonce {run.nonce} --seed {run.seed} "
         "the prompts are the same word for word, and whatever a cache still holds of them is hit."
     )
 

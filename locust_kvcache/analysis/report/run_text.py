@@ -13,7 +13,7 @@ from locust_kvcache.analysis.tables import (
     stage_tables,
     text_tables,
 )
-from locust_kvcache.analysis.tables.table import find, scenarios
+from locust_kvcache.analysis.tables.table import find, run_of, scenarios
 
 
 def run_text(stats: dict[str, Any]) -> str:
@@ -33,7 +33,7 @@ def run_text(stats: dict[str, Any]) -> str:
             blocks.append(text_tables.console(ideal))
         blocks += [text_tables.console(make(stats, scenario)) for make in (stage_tables.gain_table, stage_tables.parts_table)]
         blocks += [text_tables.console(run_tables.answer_table(stats, scenario, split)) for split in ("round", "evidence")]
-        if stats["run"].get("arms"):
+        if run_of(stats).arms:
             blocks += [text_tables.console(make(stats, scenario)) for make in (arm_tables.arm_table, arm_tables.rate_table)]
     blocks.append(text_tables.console(detail_tables.model_table(stats)))
     blocks.append(text_tables.console(arm_tables.verdict_table(stats)))
@@ -44,7 +44,7 @@ def run_text(stats: dict[str, Any]) -> str:
 
 
 def _last_words(stats: dict[str, Any]) -> list[str]:
-    if stats["run"].get("arms"):
+    if run_of(stats).arms:
         return [arm_tables.headline(stats)]
     return ["\n".join(sentences.details(stats)), sentences.headline(stats)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 import pandas as pd
@@ -41,9 +42,8 @@ def lag_by_round(records: pd.DataFrame) -> pd.DataFrame:
                                        "kernel_clock_share", "client_limited"])  # fmt: skip
 
 
-def with_certificates(client: pd.DataFrame, rounds: list[dict[str, Any]]) -> pd.DataFrame:
-    """Rounds in which a worker received more chunks per second than its certificate stands for are client-limited too."""
-    beyond = {(entry.get("scenario"), entry.get("round")) for entry in rounds if entry.get("client_limited") is True}
+def with_certificates(client: pd.DataFrame, beyond: Set[tuple[str, int]]) -> pd.DataFrame:
+    """`beyond`: rounds in which a worker received more chunks per second than its certificate stands for are client-limited too."""
     also = [(scenario, number) in beyond for scenario, number in zip(client["scenario"], client["round"], strict=True)]
     return client.assign(client_limited=client["client_limited"].astype(bool) | pd.Series(also, index=client.index, dtype=bool))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -26,7 +26,7 @@ PAIR_TARGETS = {
 _VALUE = {"reduction": lambda ratio: 1 - ratio, "gain": lambda ratio: ratio - 1, "ratio": lambda ratio: ratio}
 
 
-def judge_pair(targets: dict[str, Any], effects: dict[str, pd.DataFrame], scenarios: list[str]) -> list[dict[str, Any]]:
+def judge_pair(targets: Mapping[str, Any], effects: dict[str, pd.DataFrame], scenarios: list[str]) -> list[dict[str, Any]]:
     """PD against the single server, per scenario; `effects` holds, by target, the table with PD as its contender."""
     return [
         judge(name, targets[name], PAIR_TARGETS[name], effects[name][effects[name]["scenario"] == scenario], scenario)
@@ -37,7 +37,7 @@ def judge_pair(targets: dict[str, Any], effects: dict[str, pd.DataFrame], scenar
 
 
 def judge_run(
-    targets: dict[str, Any],
+    targets: Mapping[str, Any],
     effects: pd.DataFrame,
     scenarios: list[str],
     why_not: Callable[[str, int | None], str] = lambda scenario, number: "",

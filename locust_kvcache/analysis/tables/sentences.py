@@ -6,25 +6,23 @@ from typing import Any
 
 from locust_kvcache.analysis.basics.number_text import change, number, percent, plural
 from locust_kvcache.analysis.stats.targets import NOT_JUDGED, PASS
-from locust_kvcache.analysis.tables.table import Stats, find, scenarios
+from locust_kvcache.analysis.tables.table import Stats, find, run_of, scenarios
 
 
 def run_line(stats: Stats) -> str:
     """One line that says what was run."""
-    run = stats["run"]
-    deployment = run.get("deployment") or {}
-    users = "an unknown number of users" if run.get("users") is None else plural(run["users"], "user")
-    load = f"{users} on {plural(run.get('workers') or 1, 'worker')}"
-    arrival = run.get("arrival") or {}
-    if arrival.get("kind", "closed") != "closed":
-        load = f"{arrival['kind']} arrivals, {arrival.get('request_rate_per_s')} requests/s"
+    run = run_of(stats)
+    users = "an unknown number of users" if run.users is None else plural(run.users, "user")
+    load = f"{users} on {plural(run.workers or 1, 'worker')}"
+    if not run.arrival.closed:
+        load = f"{run.arrival.kind} arrivals, {run.arrival.request_rate_per_s} requests/s"
     records = sum(row["requests"] for row in stats["rounds"])
     planned = sum(row["planned_requests"] or 0 for row in stats["rounds"])
     state = "complete" if stats["complete"] else "INCOMPLETE"
-    kind = deployment.get("kind") or "other"
-    name = deployment.get("name") or "unnamed deployment"
+    kind = run.deployment.kind or "other"
+    name = run.deployment.name or "unnamed deployment"
     where = name if name == kind else f"{name} ({kind})"
-    return f"{run.get('run_id')}: {where}, {run.get('model') or 'unknown model'}, {load}; {state}, {records:,} of {planned:,.0f} records"
+    return f"{run.run_id}: {where}, {run.model or 'unknown model'}, {load}; {state}, {records:,} of {planned:,.0f} records"
 
 
 def headline(stats: Stats) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from locust_kvcache.analysis.basics.number_text import DASH, number, percent, whole
 from locust_kvcache.analysis.servers.ttft_parts import ESTIMATE
-from locust_kvcache.analysis.tables.table import Stats, Table, find
+from locust_kvcache.analysis.tables.table import Stats, Table, find, run_of
 
 BY_ROUND = "by round"
 SHOWN_COUNTERS = ("prefix_cache", "preempt", "evict", "lmcache_mp_lookup")
@@ -101,7 +101,7 @@ def gain_table(stats: Stats, scenario: str) -> Table:
     if found:
         work = "the model's FLOP" if found[0]["by_flop"] else "tokens (models.yaml does not give the model's FLOP)"
         link = f"{number(found[0]['link_gb_per_s'])} GB/s"
-        if not stats["run"]["deployment"].get("link_gb_per_s"):
+        if not run_of(stats).deployment.link_gb_per_s:
             link += " (PCIe 5 x16 of each GPU; give link_gb_per_s in the deployment file for the link that KV really crosses)"
         notes.append(f"Work by {work}; link: {link}; cold as measured under this load.")
     return Table(f"{scenario}: what a hit gained of what it can gain", header, tuple(rows), BY_ROUND, tuple(notes))

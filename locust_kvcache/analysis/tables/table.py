@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from locust_kvcache.analysis.reading.run_info import RunInfo, parse_run_info
+
 Stats = dict[str, Any]  # the content of stats.json
 
 
@@ -20,6 +22,11 @@ class Table:
     notes: tuple[str, ...] = ()
     texts: tuple[int, ...] = ()  # columns of words, beside the first: to the left
     sortable: bool = False
+
+
+def run_of(stats: Stats) -> RunInfo:
+    """run.json, as stats.json keeps it."""
+    return parse_run_info(stats["run"])
 
 
 def scenarios(stats: Stats) -> list[str]:

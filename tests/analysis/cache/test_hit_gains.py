@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 
 from locust_kvcache.analysis.cache.hit_gains import gains, largest
+from locust_kvcache.analysis.reading.run_info import parse_run_info
 from locust_kvcache.analysis.tables.store_cost import cost_row, has_store
 
-PLAIN: dict[str, Any] = {"deployment": {"kind": "non_disagg"}, "model_info": {"kv_bytes_per_token": 100_000}}
-PD: dict[str, Any] = {**PLAIN, "deployment": {"kind": "pd_disagg"}}
+FACTS: dict[str, Any] = {"deployment": {"kind": "non_disagg"}, "model_info": {"kv_bytes_per_token": 100_000}}
+PLAIN = parse_run_info(FACTS)
+PD = parse_run_info({**FACTS, "deployment": {"kind": "pd_disagg"}})
 
 
 def test_without_the_models_flop_work_is_tokens() -> None:
@@ -31,7 +33,7 @@ def test_a_pd_pair_hands_off_even_on_a_hit() -> None:
 
 def test_attention_makes_the_last_tokens_dearer() -> None:
     """F = 2 N (n - p) + c (n^2 - p^2) / 2 = 1,000 + 9,500 of 10,000 + 50,000 for N = 0.5, c = 0.001, n = 10,000, p = 9,000."""
-    info = {**PLAIN, "model_info": {"active_parameters": 0.5, "attention_flop_per_token2": 0.001}}
+    info = parse_run_info({**FACTS, "model_info": {"active_parameters": 0.5, "attention_flop_per_token2": 0.001}})
     assert largest(2.0, 10_000, 9_000, 0, 0, info, 1.0)[0] == pytest.approx(1 - 10_500 / 60_000)
 
 
@@ -42,7 +44,7 @@ def test_a_pass_over_the_weights_is_the_least() -> None:
 
 def test_what_is_not_known_gives_no_limit() -> None:
     """No counters of the tier, or no KV bytes of the model: computing alone still bounds it from above."""
-    unknown_model = {**PLAIN, "model_info": None}
+    unknown_model = parse_run_info({**FACTS, "model_info": None})
     assert largest(2.0, 10_000, 9_000, None, 0, PLAIN, 1.0) == (None, pytest.approx(0.9))
     assert largest(2.0, 10_000, 9_000, 9_000, 0, unknown_model, 1.0) == (None, pytest.approx(0.9))
     assert largest(2.0, 10_000, 9_000, 0, 0, unknown_model, 1.0) == pytest.approx((0.9, 0.9))

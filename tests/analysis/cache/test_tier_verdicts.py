@@ -9,11 +9,13 @@ import pytest
 
 from locust_kvcache.analysis.cache import arm_effects, tier_verdicts
 from locust_kvcache.analysis.cache.never_stored import never_stored
+from locust_kvcache.analysis.reading.run_info import parse_run_info
 from locust_kvcache.analysis.servers import hidden_failures
 from locust_kvcache.analysis.servers.kv_transfers import COLUMNS
 
 BLOCK = 16
 INFO: dict[str, Any] = {"rounds": [], "command": ["locust"]}
+RUN = parse_run_info(INFO)
 TRAFFIC = pd.DataFrame(columns=COLUMNS)
 
 
@@ -38,7 +40,7 @@ def traffic(operation: str, moved: float, failed: float = 0.0, number: int = 1) 
 
 
 def one(table: pd.DataFrame, info: dict[str, Any] = INFO, tier_rows: Any = (), moves: pd.DataFrame = TRAFFIC) -> dict[str, Any]:
-    return dict(tier_verdicts.judge(table, info, tiers(*tier_rows), moves, BLOCK).iloc[-1])
+    return dict(tier_verdicts.judge(table, parse_run_info(info), tiers(*tier_rows), moves, BLOCK).iloc[-1])
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ def test_cold_by_counters(cached: float, planned: float, wanted: str) -> None:
 
 def test_contamination_says_how_much_and_from_where() -> None:
     table = rounds(1)
-    judged = tier_verdicts.judge(table, INFO, tiers((1, "server", 1_000.0, 7_000.0, 32_000.0)), TRAFFIC, BLOCK)
+    judged = tier_verdicts.judge(table, RUN, tiers((1, "server", 1_000.0, 7_000.0, 32_000.0)), TRAFFIC, BLOCK)
     assert judged["text"].iloc[0] == (
         "8,000 tokens more were cached than the round itself can explain: 1,000 from the GPU cache, 7,000 from below"
     )
@@ -102,11 +104,11 @@ def test_a_hit_is_named_by_the_tier_that_answered(
 
 def test_a_store_arm_that_the_gpu_answered_is_a_warning() -> None:
     info = {**INFO, "rounds": [{"scenario": "s", "round": 3, "arm": "store_hit"}]}
-    judged = tier_verdicts.judge(rounds(3), info, tiers((3, "server", 36_000.0, 0.0, 4_000.0)), TRAFFIC, BLOCK)
+    judged = tier_verdicts.judge(rounds(3), parse_run_info(info), tiers((3, "server", 36_000.0, 0.0, 4_000.0)), TRAFFIC, BLOCK)
     (problem,) = tier_verdicts.problems_of(judged, tiers())
     assert problem.code == "wrong_tier"
     assert "was to be a store_hit, but is a GPU hit" in problem.text
-    judged = tier_verdicts.judge(rounds(3), info, tiers((3, "server", 0.0, 0.0, 40_000.0)), TRAFFIC, BLOCK)
+    judged = tier_verdicts.judge(rounds(3), parse_run_info(info), tiers((3, "server", 0.0, 0.0, 40_000.0)), TRAFFIC, BLOCK)
     assert [problem.code for problem in tier_verdicts.problems_of(judged, tiers())] == ["arm_not_hit"]
 
 
@@ -115,7 +117,7 @@ def test_a_hit_well_below_the_plan_is_partial(cached: float, verdict: str) -> No
     """90 % of the planned 36,000 tokens, less a block for each of the 10 requests: 32,240."""
     info = {**INFO, "rounds": [{"scenario": "s", "round": 2, "arm": "gpu_hit"}]}
     judged = tier_verdicts.judge(
-        rounds(2, planned=36_000.0), info, tiers((2, "server", cached, 0.0, 40_000.0 - cached)), TRAFFIC, BLOCK
+        rounds(2, planned=36_000.0), parse_run_info(info), tiers((2, "server", cached, 0.0, 40_000.0 - cached)), TRAFFIC, BLOCK
     )
     assert judged["verdict"].iloc[0] == verdict
     assert [problem.code for problem in tier_verdicts.problems_of(judged, tiers())] == ["partial_hit"] * (verdict != "GPU hit")
@@ -124,7 +126,7 @@ def test_a_hit_well_below_the_plan_is_partial(cached: float, verdict: str) -> No
 @pytest.mark.parametrize("engines", [1, 2])
 def test_a_partial_hit_names_the_engines_that_share_the_requests(engines: int) -> None:
     found = tiers((2, "server", 20_000.0, 0.0, 20_000.0), engines=engines)
-    (problem,) = tier_verdicts.problems_of(tier_verdicts.judge(rounds(2, planned=36_000.0), INFO, found, TRAFFIC, BLOCK), found)
+    (problem,) = tier_verdicts.problems_of(tier_verdicts.judge(rounds(2, planned=36_000.0), RUN, found, TRAFFIC, BLOCK), found)
     assert problem.what_to_do.startswith("2 engines share the requests: ") == (engines == 2)
 
 
@@ -160,7 +162,7 @@ def records() -> pd.DataFrame:
 def test_the_load_rate_is_the_difference_between_two_arms() -> None:
     """4,000 tokens in 100 ms more: 40,000 tokens/s; at 327,680 bytes each 13.1 GB/s."""
     judged = tier_verdicts.judge(
-        rounds(2, 3), INFO, tiers((2, "server", 40_000.0, 0.0, 0.0), (3, "server", 0.0, 40_000.0, 0.0)), TRAFFIC, BLOCK
+        rounds(2, 3), RUN, tiers((2, "server", 40_000.0, 0.0, 0.0), (3, "server", 0.0, 40_000.0, 0.0)), TRAFFIC, BLOCK
     )
     (row,) = arm_effects.load_rates(judged, records(), 327_680.0, 63.0).to_dict("records")
     assert row["tokens_per_s"] == pytest.approx(40_000)
@@ -176,7 +178,7 @@ def test_the_load_rate_is_the_difference_between_two_arms() -> None:
 )
 def test_a_share_of_a_few_per_cent_is_no_hit(cached: float, verdict: str) -> None:
     """3.4 % of 40,000 prompt tokens are 1,360."""
-    judged = tier_verdicts.judge(rounds(2, reported=cached), INFO, tiers(), TRAFFIC, BLOCK)
+    judged = tier_verdicts.judge(rounds(2, reported=cached), RUN, tiers(), TRAFFIC, BLOCK)
     assert judged["verdict"].iloc[0] == verdict
     assert [problem.code for problem in tier_verdicts.problems_of(judged, tiers())] == ["nothing_hit"] * (
         verdict == tier_verdicts.NO_HIT
@@ -198,7 +200,7 @@ def test_missing_tokens_are_connected_to_requests_that_failed_before() -> None:
     lost = never_stored(made)
     assert str(lost["s", 2]) == "900 of the missing tokens are those of 1 request that failed in round 1"
     found = tiers((2, "server", 20_000.0, 0.0, 20_000.0))
-    judged = tier_verdicts.judge(rounds(2, planned=36_000.0), INFO, found, TRAFFIC, BLOCK)
+    judged = tier_verdicts.judge(rounds(2, planned=36_000.0), RUN, found, TRAFFIC, BLOCK)
     (problem,) = tier_verdicts.problems_of(judged, found, lost)
     assert problem.what_to_do.startswith("900 of the missing tokens are those of 1 request that failed in round 1: ")
 
