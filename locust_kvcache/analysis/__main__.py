@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from locust_kvcache.analysis.pipeline import analyse_folder
 from locust_kvcache.analysis.reading.stats_file import write_stats
@@ -34,7 +35,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def analyse_one(folder: Path, report: bool, warmup_requests: int, slo: dict[str, float]) -> dict:
+def analyse_one(folder: Path, report: bool, warmup_requests: int, slo: dict[str, float]) -> dict[str, Any]:
     """Write stats.json and the report of one run, print its tables, return its statistics."""
     analysis = analyse_folder(folder, warmup_requests, slo)
     files = [folder / "stats.json"]

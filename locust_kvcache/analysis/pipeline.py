@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from locust_kvcache.analysis.basics.metrics import SAMPLED
 from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
 from locust_kvcache.analysis.cache import arm_effects, hit_gains, ideal_caches, lost_tokens, tier_verdicts, windows
@@ -37,10 +38,10 @@ from locust_kvcache.analysis.stats.intervals import CONFIDENCE, RESAMPLES, SEED
 from locust_kvcache.contract.tier_capacity import tier_capacities
 
 SAMPLED_REQUESTS = 2000  # per scenario and round, whole sessions
-SAMPLE_COLUMNS = (
-    "scenario round request_index session_id turn window round_window status ok started_at_s prompt_tokens output_tokens "
-    "planned_cached_tokens reported_cached_tokens ttft_ms tpot_ms itl_p50_ms icl_p50_ms e2e_ms prefill_estimate_ms"
-).split()
+SAMPLE_COLUMNS = [
+    *"scenario round request_index session_id turn window round_window status ok started_at_s prompt_tokens output_tokens".split(),
+    *("planned_cached_tokens", "reported_cached_tokens", *SAMPLED),
+]
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,8 @@ def within(values: pd.DataFrame) -> pd.DataFrame:
     some = values[values["metric"].ne("requests_per_s_per_gpu")]  # its change is the throughput's
     for key, group in some.groupby(["deployment", "scenario", "metric"], sort=False):
         wide = group.pivot_table(index="run", columns="round", values="value").dropna()
-        for number in [number for number in wide.columns if number != 1 and 1 in wide.columns]:
+        rounds: list[Any] = list(wide.columns)
+        for number in [number for number in rounds if number != 1 and 1 in rounds]:
             logs = [np.log(wide[side].to_numpy()) for side in (1, number)]
             change = logs[1] - logs[0]
             error = float(change.std(ddof=1) / math.sqrt(len(change))) if len(change) > 1 else None

@@ -26,4 +26,5 @@ def plain(value: Any) -> Any:
 
 def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
     """A table's rows as dicts, missing values as None."""
-    return plain(table)
+    rows: list[dict[str, Any]] = plain(table)
+    return rows

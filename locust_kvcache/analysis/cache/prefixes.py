@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 
@@ -15,7 +17,7 @@ def roots(records: pd.DataFrame) -> pd.Series:
     is shared."""
     links = records.drop_duplicates(["scenario", "request_index"]).set_index(["scenario", "request_index"])["shares_prefix_with"]
     parent = {key: value for key, value in links.items() if value == value}
-    found: dict[tuple, int] = {}
+    found: dict[tuple[Any, ...], int] = {}
     for key in links.index:
         path = [key]
         while path[-1] in parent and path[-1] not in found and len(path) <= len(links):

@@ -6,12 +6,12 @@ import re
 
 import pandas as pd
 
+from locust_kvcache.analysis.basics.metrics import ANSWERED, metric_name
 from locust_kvcache.analysis.basics.number_text import change, number, percent
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.charts import drawing, study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.pipeline import Analysis
-from locust_kvcache.analysis.tables import run_tables
 from locust_kvcache.analysis.tables.ideal_cache_tables import rate_points
 from locust_kvcache.analysis.tables.table import find, scenarios
 
@@ -99,11 +99,11 @@ def _hit_rates(analysis: Analysis, scenario: str) -> Chart | None:
 
 def _changes(analysis: Analysis, scenario: str) -> Chart | None:
     wanted = [row for row in find(analysis.stats["effects"], split="round", scenario=scenario)
-              if row["statistic"] in ("mean", "rate") and row["metric"] in run_tables.ANSWER_ROWS and row["ratio"]]  # fmt: skip
+              if row["statistic"] in ("mean", "rate") and row["metric"] in ANSWERED and row["ratio"]]  # fmt: skip
     if not wanted:
         return None
     frame = pd.DataFrame(
-        [(run_tables.metric_name(r["metric"]).rpartition(",")[0], r["ratio"] - 1,
+        [(metric_name(r["metric"]).rpartition(",")[0], r["ratio"] - 1,
           *(None if r[k] is None else r[k] - 1 for k in ("ratio_low", "ratio_high"))) for r in wanted],
         columns=["name", "change", "low", "high"],
     )  # fmt: skip

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from locust_kvcache.analysis.across_runs import conditions, run_spread
+from locust_kvcache.analysis.basics.metrics import metric_name
 from locust_kvcache.analysis.basics.number_text import DASH, change, number, plural
 from locust_kvcache.analysis.basics.plain_values import plain, rows_of
 from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
@@ -21,7 +22,6 @@ from locust_kvcache.analysis.pipeline import Analysis, open_run
 from locust_kvcache.analysis.report.command_line import run_command
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
-from locust_kvcache.analysis.tables.run_tables import metric_name
 from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.errors import BadInput
 

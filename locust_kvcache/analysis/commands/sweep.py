@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from locust_kvcache.analysis.basics.metrics import ROUND, SWEPT
 from locust_kvcache.analysis.basics.number_text import DASH, change, number, plural
 from locust_kvcache.analysis.charts import drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
@@ -25,7 +26,7 @@ from locust_kvcache.analysis.tables import text_tables
 from locust_kvcache.analysis.tables.table import Stats, Table, find, run_of, scenarios
 from locust_kvcache.contract.errors import BadInput
 
-COLUMNS = (("TTFT, ms", "ttft_ms", "mean"), ("TPOT, ms", "tpot_ms", "mean"), ("requests/s", "requests_per_s", None))
+COLUMNS = tuple((metric.swept, metric.key, None if metric.of == ROUND else "mean") for metric in SWEPT)
 RULE = "cold is round 1, hit are the later rounds; means; each level is a run with a nonce of its own"
 SIDES = ("cold", "hit")
 

@@ -75,7 +75,7 @@ def _read_whole(path: Path) -> pd.DataFrame | None:
         )
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return None
-    frame = table.to_pandas(strings_to_categorical=True, split_blocks=True, self_destruct=True)
+    frame: pd.DataFrame = table.to_pandas(strings_to_categorical=True, split_blocks=True, self_destruct=True)
     return frame.astype(dict.fromkeys(FLAGS, "float64"))
 
 

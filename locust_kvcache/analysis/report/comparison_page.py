@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.across_runs.run_comparison import RunComparison
+from locust_kvcache.analysis.basics.metrics import OF_REQUESTS, OF_ROUNDS, metric_name, statistic_name
 from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent, plural
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.charts import drawing
@@ -19,11 +20,6 @@ from locust_kvcache.analysis.tables import run_tables, sentences, text_tables
 from locust_kvcache.analysis.tables.store_cost import cost_table
 from locust_kvcache.analysis.tables.table import Table, find, scenarios
 
-ROWS = (("ttft_ms", "mean"), ("ttft_ms", "median"), ("ttft_ms", "p90"), ("ttft_ms", "p99"), ("prefill_estimate_ms", "mean"),
-        ("tpot_ms", "mean"), ("tpot_ms", "median"), ("itl_p50_ms", "median"), ("e2e_ms", "mean"), ("e2e_ms", "median"),
-        ("e2e_ms", "p90"))  # fmt: skip
-RATES = ("requests_per_s", "total_tokens_per_s", "output_tokens_per_s")
-
 
 def scenarios_of(found: RunComparison) -> list[str]:
     return list(dict.fromkeys(name for run in found.runs for name in scenarios(run.stats)))
@@ -32,13 +28,13 @@ def scenarios_of(found: RunComparison) -> list[str]:
 def side_by_side(found: RunComparison, scenario: str) -> Table:
     """One table: every run's cold and hit column, and what a hit changes in each."""
     rows: list[tuple[str, ...]] = []
-    for metric, statistic in ROWS:
+    for metric, statistic in [(one.key, name) for one in OF_REQUESTS for name in one.side_by_side]:
         cells = [cell for run in found.runs for cell in _cells(run.stats, scenario, metric, statistic)]
         if any(cell != DASH for cell in cells):
-            rows.append((f"{run_tables.metric_name(metric)}: {statistic.upper() if statistic[0] == 'p' else statistic}", *cells))
-    for metric in RATES:
+            rows.append((f"{metric_name(metric)}: {statistic_name(statistic)}", *cells))
+    for metric in [metric.key for metric in OF_ROUNDS if metric.side_by_side]:
         cells = [cell for run in found.runs for cell in _rate_cells(run.stats, scenario, metric)]
-        rows.append((run_tables.metric_name(metric), *cells))
+        rows.append((metric_name(metric), *cells))
     rows.append(("hit rate, reported (tokens)", *(cell for run in found.runs for cell in _hit_cells(run.stats, scenario))))
     rows.append(("requests failed", *(cell for run in found.runs for cell in _failed_cells(run.stats, scenario))))
     header = ("", *(f"{name} {column}" for name in found.names for column in ("cold", "hit", "change")))
@@ -99,8 +95,8 @@ def verdict_table(found: RunComparison, scenario: str) -> Table:
 
 def _name(metric: str) -> str:
     if metric.endswith("_per_gpu"):
-        return run_tables.metric_name(metric.removesuffix("_per_gpu")) + " and GPU"
-    return run_tables.metric_name(metric)
+        return metric_name(metric.removesuffix("_per_gpu")) + " and GPU"
+    return metric_name(metric)
 
 
 def conditions_table(found: RunComparison) -> Table:

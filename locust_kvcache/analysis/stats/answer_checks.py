@@ -12,13 +12,13 @@ from typing import Any
 
 import pandas as pd
 
+from locust_kvcache.analysis.basics.metrics import BY_OUTPUT
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.basics.problems import Problem
 
 TOLERANCE = 0.05  # of the mean output tokens, and of the planned prompt tokens
 LEAST_TOKENS_OFF = 32  # a few tokens of a chat template are no missized prompt
 FEW = 0.1  # of a round's answers
-DEPEND_ON_OUTPUT = ("e2e_ms", "tpot_ms", "requests_per_s", "output_tokens_per_s", "total_tokens_per_s")
 NOT_COMPARABLE = "not comparable"
 
 
@@ -63,7 +63,7 @@ def unequal_output(records: pd.DataFrame) -> dict[str, str]:
 def withhold(effects: pd.DataFrame, unequal: Mapping[str, str]) -> pd.DataFrame:
     """The effects with a column `withheld`: why a row is not judged. Such a row keeps its figures and loses its verdict."""
     named = effects["scenario"].astype(str)
-    mine = named.isin(list(unequal)) & effects["metric"].isin(DEPEND_ON_OUTPUT)
+    mine = named.isin(list(unequal)) & effects["metric"].isin(BY_OUTPUT)
     reasons = named.map(dict(unequal)).astype(object).where(mine, None)
     if not mine.any():
         return effects.assign(withheld=reasons)

@@ -75,7 +75,8 @@ def cluster_weights(clusters: int, resamples: int = RESAMPLES, seed: int = SEED)
 
 def weighted_means(values: Floats, weights: Counts) -> Floats:
     """The mean of each resample; `weights` has one row per resample, one column per value."""
-    return (weights.astype(np.float64) @ values) / weights.sum(axis=1)
+    means: Floats = (weights.astype(np.float64) @ values) / weights.sum(axis=1)
+    return means
 
 
 def weighted_quantiles(values: Floats, weights: Counts, levels: Sequence[float]) -> Floats:

@@ -5,23 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from locust_kvcache.analysis.basics.metrics import OF_REQUESTS
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.stats.intervals import carried_quantile, quantile_interval
 
-# column -> (name in tables, unit)
-METRICS = {
-    "ttft_ms": ("TTFT", "ms"),
-    "ttfvt_ms": ("TTFT visible", "ms"),
-    "tpot_ms": ("TPOT", "ms"),
-    "itl_p50_ms": ("ITL (each request's median)", "ms"),
-    "itl_p99_ms": ("ITL (each request's P99)", "ms"),
-    "icl_p50_ms": ("Inter-chunk latency (each request's median)", "ms"),
-    "e2e_ms": ("E2E latency", "ms"),
-    "prefill_estimate_ms": ("Prefill (estimate: TTFT - TPOT)", "ms"),
-    "schedule_lag_ms": ("Schedule lag", "ms"),
-    "ttft_from_intended_ms": ("TTFT from the intended time", "ms"),
-    "e2e_from_intended_ms": ("E2E latency from the intended time", "ms"),
-}
 TOTALS = (
     "requests succeeded failed failed_by_status sessions prompt_tokens output_tokens reported_cached_tokens planned_cached_tokens "
     "hit_rate planned_hit_rate cache_efficiency loop_lag_max_ms"
@@ -49,10 +36,10 @@ def distributions(records: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """
     rows = []
     for key, group in records[records["ok"]].groupby(by, observed=True, sort=False):
-        for metric, (_, unit) in METRICS.items():
-            values = group[metric].dropna().to_numpy()
+        for metric in OF_REQUESTS:
+            values = group[metric.key].dropna().to_numpy()
             if len(values):
-                rows.append({**dict(zip(by, key, strict=True)), "metric": metric, "unit": unit, **describe(values)})
+                rows.append({**dict(zip(by, key, strict=True)), "metric": metric.key, "unit": metric.unit, **describe(values)})
     return pd.DataFrame(rows, columns=[*by, "metric", "unit", *describe(np.array([0.0]))])
 
 

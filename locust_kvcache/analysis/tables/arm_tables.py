@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from locust_kvcache.analysis.basics.number_text import DASH, change, percent, whole
-from locust_kvcache.analysis.tables.run_tables import number
+from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent, whole
 from locust_kvcache.analysis.tables.table import Stats, Table, find
 
 RULE = "by the tier that answered: the servers' counters where there are any, else what the answers reported"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from locust_kvcache.analysis.basics.metrics import metric_name, statistic_name
 from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent, signed_percent, whole
 from locust_kvcache.analysis.cache.lost_tokens import CAUSES, MEANING
 from locust_kvcache.analysis.stats.other_tools import TOOLS
-from locust_kvcache.analysis.tables.run_tables import metric_name, statistic_name
 from locust_kvcache.analysis.tables.table import Stats, Table, find
 
 CACHE_RULE = "by round; tokens of successful requests that have both figures"

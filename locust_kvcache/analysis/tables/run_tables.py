@@ -4,37 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from locust_kvcache.analysis.basics.metrics import ANSWERED, OF_ROUNDS, metric_name
 from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent, plural, target_value, whole
-from locust_kvcache.analysis.stats.summary import METRICS
 from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED, PASS
 from locust_kvcache.analysis.tables.table import Stats, Table, find
-
-RATE_NAMES = {
-    "requests_per_s": ("Request throughput", "requests/s"),
-    "total_tokens_per_s": ("Total throughput", "tokens/s"),
-    "output_tokens_per_s": ("Output throughput", "output tokens/s"),
-}
-ANSWER_ROWS = ("ttft_ms", "prefill_estimate_ms", "e2e_ms", "tpot_ms", "requests_per_s", "output_tokens_per_s")
-
-
-def metric_name(metric: str) -> str:
-    """Name with its unit."""
-    name, unit = METRICS.get(metric) or RATE_NAMES[metric]
-    return f"{name}, {unit}"
-
-
-def statistic_name(statistic: str) -> str:
-    """mean, median, P90; the pairs' own ratios in words."""
-    if statistic == "pair_ratio":
-        return "median of the pairs' ratios"
-    return f"P{statistic[1:]}" if statistic[0] == "p" else statistic
 
 
 def answer_table(stats: Stats, scenario: str, split: str = "round") -> Table:
     """Cold against hit: the mean of each metric, its change with interval, the verdict."""
     effects = find(stats["effects"], split=split, scenario=scenario)
     rows = []
-    for metric in ANSWER_ROWS:
+    for metric in ANSWERED:
         for row in [row for row in find(effects, metric=metric) if row["statistic"] in ("mean", "rate")]:
             rows.append(
                 (metric_name(metric), number(row["baseline"]), number(row["contender"]), change(row), row["verdict"] or DASH)
@@ -57,9 +37,7 @@ def round_table(stats: Stats, scenario: str) -> Table:
         ("succeeded", [whole(row["succeeded"]) for row in rounds]),
         ("failed", [failures(row) for row in rounds]),
         ("wall time, s", [_wall(row) for row in rounds]),
-        ("request throughput, requests/s", [number(row["requests_per_s"]) for row in rounds]),
-        ("total throughput, tokens/s", [number(row["total_tokens_per_s"]) for row in rounds]),
-        ("output throughput, tokens/s", [number(row["output_tokens_per_s"]) for row in rounds]),
+        *((_lower(rate.label), [number(row[rate.key]) for row in rounds]) for rate in OF_ROUNDS),
         ("prompt tokens", [whole(row["prompt_tokens"]) for row in rounds]),
         ("output tokens", [whole(row["output_tokens"]) for row in rounds]),
         ("hit rate, reported (tokens)", [percent(row["hit_rate"]) for row in rounds]),
@@ -68,6 +46,11 @@ def round_table(stats: Stats, scenario: str) -> Table:
     ]
     rows = tuple((name, *cells) for name, cells in lines)
     return Table(f"{scenario}: rounds", header, rows, stats["split_rules"]["round"])
+
+
+def _lower(label: str) -> str:
+    """As it stands among other rows: request throughput."""
+    return label[0].lower() + label[1:]
 
 
 def _wall(row: dict[str, Any]) -> str:
