@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-POLL_S = 0.005
+POLL_S = 0.02
 
 
 class WarmProcess:
