@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 TOOLS := .tools
 BIN := $(VENV)/bin
-TEST_WORKERS ?= 3
+TEST_WORKERS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-quick lint setup lock audit clean
@@ -25,10 +25,10 @@ demo: $(VENV)/installed  ## Both deployments on the emulator, cold and hit, comp
 	@$(BIN)/python -m benchmarks.demo
 
 test: $(VENV)/installed  ## The whole test suite that needs no real engine
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
 
 test-quick: $(VENV)/installed  ## The tests of a minute: no Locust is started
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder -m "not slow"
 
 lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -29,6 +29,7 @@ Process = subprocess.Popen[str] | WarmProcess
 ROOT = Path(__file__).resolve().parent.parent
 LOCUST = [sys.executable, "-m", "locust"]
 LOCUST_FIXTURES = {"locust", "fresh_locust"}
+TIMED = "timed"  # the group of tests that compare times with known ones: never two of them at once
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,12 +41,27 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that start Locust are slow, and each goes to the worker of pytest-xdist that is free; of all others a file stays with one
-    worker, which then makes the file's emulator or table once."""
+    worker, which then makes the file's emulator or table once. What waits (Locust) and what computes (files) take turns."""
+    groups: dict[str, list[pytest.Item]] = {}
     for item in items:
-        if LOCUST_FIXTURES & set(getattr(item, "fixturenames", ())):
+        starts_locust = bool(LOCUST_FIXTURES & set(getattr(item, "fixturenames", ())))
+        if starts_locust:
             item.add_marker(pytest.mark.slow)
-        elif item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+        if (group := item.get_closest_marker("xdist_group")) is None and not starts_locust:
+            group = pytest.mark.xdist_group(item.nodeid.split("::")[0]).mark
+            item.add_marker(pytest.mark.xdist_group(*group.args))
+        groups.setdefault(item.nodeid if group is None else str(group.args[0]), []).append(item)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items[:] = [item for name in in_turns(groups) for item in groups[name]]
+
+
+def in_turns(groups: dict[str, list[pytest.Item]]) -> list[str]:
+    """The group of timed tests, which takes longest, then files of tests and single tests in turns."""
+    together = sorted((name for name in groups if len(groups[name]) > 1), key=lambda name: name != TIMED)
+    alone = [name for name in groups if len(groups[name]) == 1]
+    return sorted(groups, key=lambda name: (
+        together.index(name) / len(together) if name in together else (alone.index(name) + 0.5) / len(alone)
+    ))  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

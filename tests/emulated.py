@@ -41,4 +41,4 @@ def emulator(folder: Path, server: dict[str, Any], *args: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)

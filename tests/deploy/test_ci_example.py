@@ -18,7 +18,10 @@ from tests.conftest import ROOT, free_port
 
 OUTSIDE = ("Install", "Audit every package for known vulnerabilities")  # they ask the package index
 
-pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the example waits with curl, which is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("curl") is None, reason="the example waits with curl, which is not installed"),
+]
 
 
 def steps() -> list[dict[str, Any]]:
@@ -53,7 +56,7 @@ def run_steps(folder: Path, *changes: tuple[str, str]) -> tuple[int, str]:
             ["bash", "-c", script], cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
-            code = shell.wait(170)
+            code = shell.wait(600)
         finally:
             os.killpg(shell.pid, signal.SIGTERM)  # the emulators, which a runner ends with its job
     always = "\n".join(step["run"] for step in steps() if "if" in step).replace(" results/", f" {folder}/results/")

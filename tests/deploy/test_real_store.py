@@ -63,7 +63,7 @@ def master() -> Iterator[tuple[str, str]]:
         yield f"127.0.0.1:{ours['rpc_port']}", f"http://127.0.0.1:{ours['http_metadata_server_port']}/metadata"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)

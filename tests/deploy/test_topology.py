@@ -66,7 +66,7 @@ def network() -> Iterator[Network]:
         for process in started:
             process.terminate()
         for process in started:
-            process.wait(10)
+            process.wait(60)
 
 
 def cached_tokens(base: str, prompt: str) -> int:

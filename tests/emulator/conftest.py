@@ -31,4 +31,4 @@ def serve() -> Iterator[Serve]:
     yield start
     for process in processes:
         process.terminate()
-        assert process.wait(10) in (0, -signal.SIGTERM)
+        assert process.wait(60) in (0, -signal.SIGTERM)

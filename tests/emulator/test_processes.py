@@ -56,7 +56,7 @@ def cluster() -> Iterator[Cluster]:
     yield Cluster(*parts, store, proxy, bare, sequential)
     for process in processes:
         process.terminate()
-        assert process.wait(10) in (0, -signal.SIGTERM)
+        assert process.wait(60) in (0, -signal.SIGTERM)
 
 
 def ask(url: str, name: str) -> Raw:

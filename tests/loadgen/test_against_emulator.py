@@ -19,7 +19,9 @@ import pytest
 from locust_kvcache.contract.record import stream_timing
 from locust_kvcache.loadgen.client.connection import Connection, Target
 from locust_kvcache.loadgen.client.stream import StreamOutcome, stream_request
-from tests.conftest import ROOT, free_port, wait_for
+from tests.conftest import ROOT, TIMED, free_port, wait_for
+
+pytestmark = pytest.mark.xdist_group(TIMED)
 
 TOKENS = 6
 
@@ -43,7 +45,7 @@ def url() -> Iterator[str]:
     wait_for(lambda: urllib.request.urlopen(f"{address}/health", timeout=1).status == 200, what="the emulator")
     yield address
     process.terminate()
-    assert process.wait(10) in (0, -signal.SIGTERM)
+    assert process.wait(60) in (0, -signal.SIGTERM)
 
 
 def ask(url: str, fault: str = "", timeout_s: float = 5.0, idle_timeout_s: float | None = None) -> StreamOutcome:

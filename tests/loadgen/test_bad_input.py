@@ -16,7 +16,7 @@ BASE = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "-r", "10")
 
 def refused(locust: LocustProcesses, *args: str, **env: str) -> str:
     """The output of a run that must be refused: non-zero exit, no run folder."""
-    code, output = locust.run(*BASE, *args, timeout_s=30, **env)
+    code, output = locust.run(*BASE, *args, timeout_s=240, **env)
     assert code not in (0, None), output
     assert not locust.runs()
     assert "Traceback" not in output
@@ -37,7 +37,7 @@ def refused(locust: LocustProcesses, *args: str, **env: str) -> str:
     ids=lambda value: value[0] if isinstance(value, tuple) else None,
 )
 def test_refused_with_a_way_out(locust: LocustProcesses, stub: Stub, args: tuple[str, ...], says: str) -> None:
-    code, output = locust.run(*BASE, "--host", stub.url, *args, timeout_s=30)
+    code, output = locust.run(*BASE, "--host", stub.url, *args, timeout_s=240)
     assert code not in (0, None), output
     assert says in output
     assert "Traceback" not in output

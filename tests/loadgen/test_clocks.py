@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import LocustProcesses, Stub, free_port
+from tests.conftest import TIMED, LocustProcesses, Stub, free_port
 from tests.loadgen.master.test_coordinator import assert_barrier, headless
+
+pytestmark = pytest.mark.xdist_group(TIMED)
 
 SKEW_S = 2.0
 
@@ -19,7 +21,7 @@ def test_a_skewed_clock_changes_no_order(locust: LocustProcesses, stub: Stub, tm
     worker = ("-f", "locustfiles/long_context_high_reuse.py", "--worker", "--master-port", port)
     locust.start(*worker)
     locust.start(*worker, PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
-    master = ("--master", "--master-bind-port", port, "--expect-workers", "2", "--expect-workers-max-wait", "20")
+    master = ("--master", "--master-bind-port", port, "--expect-workers", "2", "--expect-workers-max-wait", "60")
     code, output = locust.run(*headless(stub, *master))
     assert code == 0, output
     (run,) = locust.runs()

@@ -11,8 +11,10 @@ import pytest
 
 from locust_kvcache.analysis.commands.dose_response import dose_points, dose_table
 from locust_kvcache.analysis.pipeline import open_stats
-from tests.conftest import ROOT, LocustProcesses
+from tests.conftest import ROOT, TIMED, LocustProcesses
 from tests.emulated import STORE, emulator
+
+pytestmark = pytest.mark.xdist_group(TIMED)
 
 PREFILL_TOKENS_PER_S = 5000  # 1 / prefill_s_per_token
 LOAD_TOKENS_PER_S = 40_000  # read_bytes_per_s / kv_bytes_per_token

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import LOCUST, ROOT, LocustProcesses, Stub, wait_for
+from tests.conftest import LOCUST, ROOT, TIMED, LocustProcesses, Stub, wait_for
 from tests.loadgen.master.test_coordinator import assert_barrier, assert_each_once_per_round
+
+pytestmark = pytest.mark.xdist_group(TIMED)
 
 DELAY_MS, LOSS, SKEW_S = 50.0, 0.01, 2.0
 HOSTS = {"master": 1, "server": 2, "near": 3, "far": 4}

@@ -65,7 +65,7 @@ def test_a_worker_without_the_file_ends_the_run_with_that_reason(locust: LocustP
         start_new_session=True,
     )
     locust.processes.append(worker)  # type: ignore[arg-type]
-    output, _ = master.communicate(timeout=60)
+    output, _ = master.communicate(timeout=240)
     assert master.returncode == 2, output
     assert f"cannot prepare its requests: {CUT}: cannot be read" in output
     (run,) = locust.runs()

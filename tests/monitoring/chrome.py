@@ -113,4 +113,4 @@ def chromium(profile: Path) -> Iterator[Tab]:
         yield Tab(next(page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page"))
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)

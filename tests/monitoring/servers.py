@@ -31,7 +31,7 @@ def _process(command: list[str], alive_url: str) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 @contextmanager

@@ -13,7 +13,10 @@ from tests.conftest import wait_for
 from tests.monitoring.chrome import BINARY, Tab, chromium
 from tests.monitoring.servers import emulator, runs, web_ui
 
-pytestmark = pytest.mark.skipif(BINARY is None, reason="no chromium on this machine: the browser test needs one")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BINARY is None, reason="no chromium on this machine: the browser test needs one"),
+]
 PICTURES = os.environ.get("KV_PICTURES")  # a folder: keep the pictures there
 REQUESTS = "30" if PICTURES else "8"  # a round of the whole run; from 20 on the pictures show P90
 

@@ -69,13 +69,13 @@ def test_processes_and_all_scenarios(locust: LocustProcesses, stub: Stub) -> Non
 def test_master_and_two_workers_share_unequal_users(locust: LocustProcesses, stub: Stub) -> None:
     port = str(free_port())
     workers = [locust.start("-f", "locustfiles/multi_turn_conversation.py", "--worker", "--master-port", port) for _ in range(2)]
-    master = ("--master", "--master-bind-port", port, "--expect-workers", "2", "--expect-workers-max-wait", "20")
+    master = ("--master", "--master-bind-port", port, "--expect-workers", "2", "--expect-workers-max-wait", "60")
     code, output = locust.run(*headless(stub, *master, locustfile="locustfiles/multi_turn_conversation.py"))
     assert code == 0, output
     (run,) = locust.runs()
     assert_each_once_per_round(run, stub)
     assert run.facts["workers"] == 2
-    assert {worker.wait(10) for worker in workers} == {0}
+    assert {worker.wait(60) for worker in workers} == {0}
     for session in {record["session_id"] for record in run.records}:
         turns = [r for r in run.records if r["session_id"] == session and r["round"] == 1]
         assert len({r["worker"] for r in turns}) == 1  # a session stays where it is
@@ -100,7 +100,7 @@ def test_interrupt_keeps_what_was_measured(locust: LocustProcesses, slow_stub: S
     process = locust.start(*headless(slow_stub, *extra))
     wait_for(lambda: locust.runs() and len(locust.runs()[0].records) >= 1, what="the first record")
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=240)
     (run,) = locust.runs()
     assert process.returncode == 2, output
     facts = run.facts
@@ -126,13 +126,13 @@ def test_web_ui_start_stop_start(locust: LocustProcesses, slow_stub: Stub) -> No
     wait_for(lambda: requests.get(f"http://127.0.0.1:{port}/", timeout=1).ok, what="the web UI")
     assert swarm(port, host=slow_stub.url)["success"]
     wait_for(lambda: locust.runs() and locust.runs()[0].records, what="records of the first run")
-    requests.post(f"http://127.0.0.1:{port}/stop", timeout=20)
+    requests.post(f"http://127.0.0.1:{port}/stop", timeout=60)
     first = wait_for(lambda: locust.runs()[0].facts["ended_at"] and locust.runs()[0], what="the end of the first run")
     assert not first.facts["complete"]
     assert len(first.records) == sum(slow_stub.times_sent(first.facts["nonce"]).values())
     assert swarm(port, host=slow_stub.url, requests="3", rounds="2")["success"]
     second = wait_for(lambda: len(locust.runs()) == 2 and locust.runs()[1], what="the second run")
-    wait_for(lambda: second.facts["ended_at"], seconds=40, what="the end of the second run")
+    wait_for(lambda: second.facts["ended_at"], what="the end of the second run")
     assert first.facts["nonce"] != second.facts["nonce"]
     assert_each_once_per_round(second, slow_stub)
     rows = requests.get(f"http://127.0.0.1:{port}/stats/requests", timeout=5).json()["stats"]
@@ -164,7 +164,7 @@ def test_an_option_file_and_a_listener_of_the_users_own(locust: LocustProcesses,
 
 def test_server_metrics_are_sampled_around_and_in_each_round(locust: LocustProcesses, slow_stub: Stub, tmp_path: Path) -> None:
     """The stub has no metrics page: each scrape says so, and names when it was made."""
-    code, output = locust.run(*headless(slow_stub, "--metrics-interval", "0.2"), timeout_s=90)
+    code, output = locust.run(*headless(slow_stub, "--metrics-interval", "0.2"), timeout_s=240)
     assert code == 0, output
     (run,) = locust.runs()
     rows = [json.loads(line) for line in (run.folder / "server_metrics.jsonl").read_text().splitlines()]

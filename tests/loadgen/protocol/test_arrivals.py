@@ -14,7 +14,9 @@ from scipy import stats
 from locust_kvcache.loadgen.protocol.arrivals import Arrival, due_times_s
 from locust_kvcache.loadgen.protocol.messages import Late
 from locust_kvcache.loadgen.run.late_sessions import Lateness
-from tests.conftest import LocustProcesses, RunFiles, Stub, free_port
+from tests.conftest import TIMED, LocustProcesses, RunFiles, Stub, free_port
+
+pytestmark = pytest.mark.xdist_group(TIMED)
 
 KINDS = ("constant", "poisson", "gamma")
 
@@ -90,7 +92,7 @@ def test_the_rate_is_global(locust: LocustProcesses, stub: Stub, workers: int) -
     port = str(free_port())
     for _ in range(workers):
         locust.start("-f", "locustfiles/cold_start.py", "--worker", "--master-port", port)
-    master = ("--master", "--master-bind-port", port, "--expect-workers", str(workers), "--expect-workers-max-wait", "20")
+    master = ("--master", "--master-bind-port", port, "--expect-workers", str(workers), "--expect-workers-max-wait", "60")
     code, output = locust.run(*open_loop(stub, 20, *master))
     assert code == 0, output
     (run,) = locust.runs()

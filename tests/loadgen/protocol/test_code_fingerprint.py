@@ -53,7 +53,7 @@ def test_a_worker_of_another_checkout_is_refused_before_any_load(
     port = str(free_port())
     start_other(locust, other_checkout, port)
     load = ("-f", FILE, "--headless", "-u", "2", "-r", "10", "--host", stub.url, "--requests", "4")
-    master = ("--master", "--master-bind-port", port, "--expect-workers", "1", "--expect-workers-max-wait", "20")
+    master = ("--master", "--master-bind-port", port, "--expect-workers", "1", "--expect-workers-max-wait", "60")
     code, output = locust.run(*load, *master)
     assert code == 3, output
     assert "#0 differs in scenarios/cold_start.yaml. Bring the checkouts to one commit" in output
@@ -70,9 +70,9 @@ def test_one_that_comes_late_gets_no_work(locust: LocustProcesses, slow_stub: St
     )
     run = wait_for(lambda: locust.runs() and locust.runs()[0], what="the run")
     late = start_other(locust, other_checkout, port)
-    output, _ = master.communicate(timeout=60)
+    output, _ = master.communicate(timeout=240)
     assert master.returncode == 0, output
-    assert late.wait(20) == 0
+    assert late.wait(60) == 0
     assert any("came late and gets no work: it differs in scenarios/cold_start.yaml" in text for text in run.facts["warnings"])
     assert len({record["worker"] for record in run.records}) == 1
     assert run.facts["users"] == 4

@@ -31,7 +31,7 @@ def cut(locust: LocustProcesses, stub: Stub, records: int, how: signal.Signals) 
     process = locust.start(*BASE, "--host", stub.url)
     wait_for(lambda: locust.runs() and len(locust.runs()[0].records) >= records, what=f"{records} records")
     os.killpg(process.pid, how)
-    process.communicate(timeout=30)
+    process.communicate(timeout=240)
     return locust.runs()[0]
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from locust_kvcache.loadgen.protocol.arrivals import Arrival, due_times_s
-from tests.conftest import LocustProcesses, RunFiles, Stub
+from tests.conftest import TIMED, LocustProcesses, RunFiles, Stub
 from tests.emulated import STORE, emulator
+
+pytestmark = pytest.mark.xdist_group(TIMED)
 
 EVEN = """\
 name: even
@@ -40,7 +42,7 @@ def test_cold_and_hit_are_searched_by_rates_that_were_really_offered(locust: Loc
     with emulator(tmp_path, SERVER) as url:
         code, output = locust.run(
             "-f", "locustfiles/cold_start.py", "--headless", "-u", "60", "-r", "60", "--host", url, "--scenarios", str(scenario),
-            "--run-name", "search", "--processes", "2", "--capacity", "cold", "hit", *SEARCH, timeout_s=170,
+            "--run-name", "search", "--processes", "2", "--capacity", "cold", "hit", *SEARCH, timeout_s=400,
         )  # fmt: skip
     assert code == 0, output
     runs = locust.runs()
@@ -70,7 +72,7 @@ def test_users_are_searched_in_a_closed_loop(locust: LocustProcesses, tmp_path: 
         code, output = locust.run(
             "-f", "locustfiles/cold_start.py", "--headless", "-u", "6", "-r", "10", "--host", url, "--scenarios", str(scenario),
             "--run-name", "search", "--capacity", "cold", "--capacity-of", "users", "--requests", "60", "--slo", "ttft_ms=500",
-            "--capacity-repeats", "1", timeout_s=170,
+            "--capacity-repeats", "1", timeout_s=400,
         )  # fmt: skip
     assert code == 0, output
     runs = locust.runs()

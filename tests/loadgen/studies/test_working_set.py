@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from locust_kvcache.analysis.commands.working_set import knees, size_row
-from tests.conftest import LocustProcesses
+from tests.conftest import TIMED, LocustProcesses
 from tests.emulated import KV_BYTES, STORE, emulator
+
+pytestmark = pytest.mark.xdist_group(TIMED)
 
 GPU_TOKENS, STORE_TOKENS = 8000, 24_000
 SMALL = """\
@@ -30,7 +34,7 @@ def sweep(locust: LocustProcesses, folder: Path, server: dict, *sizes: str) -> l
         )
         code, output = locust.run(
             "-f", "locustfiles/cold_start.py", "--headless", "-u", "1", "--deployment", str(deployment), "--scenarios", str(scenario),
-            "--run-name", "sweep", "--metrics-interval", "0", "--working-set", *sizes, timeout_s=150,
+            "--run-name", "sweep", "--metrics-interval", "0", "--working-set", *sizes, timeout_s=400,
         )  # fmt: skip
     assert code == 0, output
     assert "small: " in output

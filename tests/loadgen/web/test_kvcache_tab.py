@@ -76,8 +76,8 @@ def test_users_are_gone_after_a_stop_with_open_streams(locust: LocustProcesses, 
         assert swarm(port, host=slow_stub.url, scenarios="", arrival="closed", deployment="")["success"]
         wait_for(lambda: requests.get(f"{page}/kvcache/data", timeout=5).json()["lines"], what="a first answer")
         assert users() == 4
-        assert requests.post(f"{page}/stop", timeout=20).json()["success"]
-        wait_for(lambda: users() == 0, 5, "the last user's end")
+        assert requests.post(f"{page}/stop", timeout=60).json()["success"]
+        wait_for(lambda: users() == 0, 30, "the last user's end")
 
 
 def test_before_the_login_nothing_is_said(locust: LocustProcesses, stub: Stub) -> None:
