@@ -1,8 +1,9 @@
-"""A load host whose wall clock is 2 s ahead: its records are put in order with the others', and its durations are what they are."""
+"""A load host whose wall clock is 10 minutes ahead: its records are put in order with the others', and its durations are what they are."""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.loadgen.master.test_coordinator import assert_barrier, headless
 
 pytestmark = pytest.mark.xdist_group(TIMED)
 
-SKEW_S = 2.0
+SKEW_S = 600.0  # far more than a busy machine can be late by
 
 
 def test_a_skewed_clock_changes_no_order(locust: LocustProcesses, stub: Stub, tmp_path: Path) -> None:
@@ -27,10 +28,10 @@ def test_a_skewed_clock_changes_no_order(locust: LocustProcesses, stub: Stub, tm
     (run,) = locust.runs()
     facts = run.facts
     assert_barrier(run)
-    assert sorted(facts["clock_offsets_s"].values()) == [pytest.approx(0, abs=0.1), pytest.approx(SKEW_S, abs=0.1)]
-    assert any("2.00 s from the master's" in text for text in facts["warnings"])
+    assert sorted(facts["clock_offsets_s"].values()) == [pytest.approx(0, abs=1), pytest.approx(SKEW_S, abs=1)]
+    assert any(re.search(r"(59|60)\d\.\d\d s from the master's", text) for text in facts["warnings"])
     for entry in facts["rounds"]:
         began = [r["started_at_s"] - entry["started_at_s"] for r in run.records if r["round"] == entry["round"]]
-        assert -0.1 < min(began) <= max(began) < entry["wall_s"] + 0.1  # both hosts' requests lie inside the round
+        assert -5 < min(began) <= max(began) < entry["wall_s"] + 5  # both hosts' requests lie inside the round
     assert len({r["worker"] for r in run.records}) == 2
     assert all(r["e2e_ms"] < 1000 * SKEW_S for r in run.records)

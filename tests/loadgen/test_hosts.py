@@ -1,4 +1,4 @@
-"""Several hosts as network namespaces: master, server and two load hosts, one behind 50 ms of delay and 1 % loss, and 2 s of clock skew."""
+"""Several hosts as network namespaces: master, server and two load hosts, one behind 50 ms and 1 % loss, its clock wrong by 10 min."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.loadgen.master.test_coordinator import assert_barrier, assert_each_on
 
 pytestmark = pytest.mark.xdist_group(TIMED)
 
-DELAY_MS, LOSS, SKEW_S = 50.0, 0.01, 2.0
+DELAY_MS, LOSS, SKEW_S = 50.0, 0.01, 600.0
 HOSTS = {"master": 1, "server": 2, "near": 3, "far": 4}
 FILE = "locustfiles/cold_start.py"
 
@@ -136,7 +136,7 @@ def test_four_hosts(hosts: None, locust: LocustProcesses, tmp_path: Path) -> Non
     assert fastest_ms[1] - fastest_ms[0] > 0.8 * DELAY_MS  # the far host's own delay is in its latency, and nobody else's
     assert all(entry["starved_s"] < 1.0 for entry in run.facts["rounds"])
     offsets_s = sorted(run.facts["clock_offsets_s"].values())
-    assert offsets_s == [pytest.approx(0, abs=0.1), pytest.approx(SKEW_S, abs=0.1)]
+    assert offsets_s == [pytest.approx(0, abs=1), pytest.approx(SKEW_S, abs=1)]
     for entry in run.facts["rounds"]:  # in order across the hosts, though one clock is ahead
         began = [r["started_at_s"] - entry["started_at_s"] for r in run.records if r["round"] == entry["round"]]
-        assert -0.2 < min(began) <= max(began) < entry["wall_s"] + 0.2
+        assert -5 < min(began) <= max(began) < entry["wall_s"] + 5
