@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TEST_WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick lint setup lock audit clean
+.PHONY: help demo test test-quick lint options setup lock audit clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+options: $(VENV)/installed  ## Write docs/options.md anew from the declared options
+	$(BIN)/python -m locust_kvcache.loadgen.options.page docs/options.md
 
 $(TOOLS)/installed: Makefile
 	$(PYTHON) -m venv $(TOOLS)

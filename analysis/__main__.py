@@ -3,7 +3,7 @@
 import sys
 
 from locust_kvcache.analysis.__main__ import main
-from locust_kvcache.analysis.report.command_line import run_command
+from locust_kvcache.contract.command import run_command
 
 if __name__ == "__main__":
     sys.exit(run_command(main))

@@ -6,7 +6,7 @@ Every step is judged again from its records, by the rules of the search itself (
 import sys
 
 from locust_kvcache.analysis.commands.capacity import main
-from locust_kvcache.analysis.report.command_line import run_command
+from locust_kvcache.contract.command import run_command
 
 if __name__ == "__main__":
     sys.exit(run_command(main))

@@ -6,7 +6,7 @@ Knows LMCache YAML, Mooncake JSON, compose files and our deployment files; with 
 import sys
 
 from locust_kvcache.analysis.commands.check_configs import main
-from locust_kvcache.analysis.report.command_line import run_command
+from locust_kvcache.contract.command import run_command
 
 if __name__ == "__main__":
     sys.exit(run_command(main))

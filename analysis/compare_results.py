@@ -6,7 +6,7 @@ Or with --pd-stats A/stats.json --non-pd-stats B/stats.json: the single server i
 import sys
 
 from locust_kvcache.analysis.commands.compare_results import main
-from locust_kvcache.analysis.report.command_line import run_command
+from locust_kvcache.contract.command import run_command
 
 if __name__ == "__main__":
     sys.exit(run_command(main))

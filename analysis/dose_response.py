@@ -6,7 +6,7 @@ The achieved hit share of every request is checked against its cell's target bef
 import sys
 
 from locust_kvcache.analysis.commands.dose_response import main
-from locust_kvcache.analysis.report.command_line import run_command
+from locust_kvcache.contract.command import run_command
 
 if __name__ == "__main__":
     sys.exit(run_command(main))

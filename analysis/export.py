@@ -7,7 +7,7 @@ one row per scrape and sample. Units stand in the column names; docs/metrics.md 
 import sys
 
 from locust_kvcache.analysis.commands.export import main
-from locust_kvcache.analysis.report.command_line import run_command
+from locust_kvcache.contract.command import run_command
 
 if __name__ == "__main__":
     sys.exit(run_command(main))

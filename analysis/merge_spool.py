@@ -6,7 +6,7 @@ python -m analysis.merge_spool RUN SPOOL...      SPOOL: a worker's .jsonl file, 
 import sys
 
 from locust_kvcache.analysis.commands.merge_spool import main
-from locust_kvcache.analysis.report.command_line import run_command
+from locust_kvcache.contract.command import run_command
 
 if __name__ == "__main__":
     sys.exit(run_command(main))

@@ -9,7 +9,7 @@ blocks become the most recent ones, and the least recent are dropped down to the
 import sys
 
 from locust_kvcache.analysis.commands.oracle import main
-from locust_kvcache.analysis.report.command_line import run_command
+from locust_kvcache.contract.command import run_command
 
 if __name__ == "__main__":
     sys.exit(run_command(main))

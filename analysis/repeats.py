@@ -6,7 +6,7 @@ The first run's deployment is the baseline. Two runs of each are enough for an i
 import sys
 
 from locust_kvcache.analysis.commands.repeats import main
-from locust_kvcache.analysis.report.command_line import run_command
+from locust_kvcache.contract.command import run_command
 
 if __name__ == "__main__":
     sys.exit(run_command(main))

@@ -6,7 +6,7 @@ Makes the page of a `--concurrency 1 5 10` run: what cold and hit cost at each l
 import sys
 
 from locust_kvcache.analysis.commands.sweep import main
-from locust_kvcache.analysis.report.command_line import run_command
+from locust_kvcache.contract.command import run_command
 
 if __name__ == "__main__":
     sys.exit(run_command(main))

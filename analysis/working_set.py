@@ -6,7 +6,7 @@ A tier's hit rate is the share of round 2's prompt tokens that it or a faster ti
 import sys
 
 from locust_kvcache.analysis.commands.working_set import main
-from locust_kvcache.analysis.report.command_line import run_command
+from locust_kvcache.contract.command import run_command
 
 if __name__ == "__main__":
     sys.exit(run_command(main))

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.client_certificate import READERS, ROOT, TOKENS, TTFT_MS, cores, level, medians, server_late_ms, truth_server
+from locust_kvcache.certificate.command import READERS, TOKENS, TTFT_MS, cores, level, medians, server_late_ms, truth_server
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.record import quantile
 
@@ -202,5 +202,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    os.chdir(ROOT)
+    os.chdir(Path(__file__).resolve().parent.parent)
     sys.exit(main())

@@ -10,16 +10,25 @@ from typing import Any
 from locust_kvcache.analysis.pipeline import analyse_folder
 from locust_kvcache.analysis.reading.stats_file import write_stats
 from locust_kvcache.analysis.report import ci
-from locust_kvcache.analysis.report.command_line import gate, run_command
+from locust_kvcache.analysis.report.command_line import gate
 from locust_kvcache.analysis.report.run_text import run_text
 from locust_kvcache.analysis.tables.table import run_of
+from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import Exit
 from locust_kvcache.contract.slo import parse_slo
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__)
+    parser = command_parser(
+        "report",
+        "Checks and analyses runs, prints their tables, writes stats.json and the report into each run's folder.",
+        [
+            "results/NAME",
+            "results/NAME --gate --junit gate.xml",
+            "--stats results/NAME/stats.json --output-dir reports/NAME --generate-charts     (elsewhere, from stats.json)",
+        ],
+    )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="folder of a run, e.g. results/NAME")
     parser.add_argument("--no-report", action="store_true", help="write stats.json only")
     parser.add_argument("--gate", action="store_true", help="exit 1 if a target fails, 2 if a run is incomplete")

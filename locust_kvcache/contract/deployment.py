@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 from locust_kvcache.contract.cache_tiers import CacheAction, parse_caches
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.schema import Section, load_yaml
-from locust_kvcache.contract.shipped import shipped
+from locust_kvcache.contract.shipped import find_config, shipped
 
 CONFIGS = shipped("configs")
+MODELS = Path("configs/models.yaml")
 OBJECTIVES = ("ttft_ms", "tpot_ms", "e2e_ms")
 CAPACITIES = ("gpu_tokens", "cpu_gb", "store_gb")  # GB: 10^9 bytes
 KINDS = ("pd_disagg", "non_disagg", "other")
@@ -112,7 +113,8 @@ def _transport(top: Section) -> Transport:
 
 
 def load_deployment(path: Path) -> Deployment:
-    """The deployment described in a YAML file (see configs/pd_disagg.yaml for every key)."""
+    """The deployment described in a YAML file, or in the shipped one of that name (configs/pd_disagg.yaml shows every key)."""
+    path = find_config(path)
     source = str(path)
     top = Section(load_yaml(path), source)
     targets = top.section("targets")
@@ -156,8 +158,9 @@ class ModelInfo:
     targets: dict[str, float]
 
 
-def load_models(path: Path = CONFIGS / "models.yaml") -> tuple[str, dict[str, ModelInfo]]:
-    """(key of the active model, all models by key)."""
+def load_models(path: Path | None = None) -> tuple[str, dict[str, ModelInfo]]:
+    """(key of the active model, all models by key) of ./configs/models.yaml, else of the one that comes with the product."""
+    path = path or find_config(MODELS)
     source = str(path)
     top = Section(load_yaml(path), source)
     active, entries = top.take("active", str), top.take("models", dict)

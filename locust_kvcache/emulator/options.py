@@ -11,14 +11,14 @@ from locust_kvcache.emulator.spec import ROLES, available_profiles
 
 DESCRIPTION = "An OpenAI-compatible server whose KV cache really decides the time to the first token, and whose truth is known."
 EPILOG = f"""examples:
-  python -m locust_kvcache.emulator --port 8000 --time-scale 0.02       a single 72B server, 50 times faster than the reference
-  python -m locust_kvcache.emulator --port 9000 --role pd               prefill and decode apart, behind one address
-  python -m locust_kvcache.emulator --profile deepseek_671b --role pd
-  python -m locust_kvcache.emulator --role store --port 9004            four processes, as on a cluster: the store,
-  python -m locust_kvcache.emulator --role prefiller --port 8100 --store http://127.0.0.1:9004
-  python -m locust_kvcache.emulator --role decoder --port 8200 --store http://127.0.0.1:9004
-  python -m locust_kvcache.emulator --role proxy --port 9000 --prefiller http://127.0.0.1:8100 --decoder http://127.0.0.1:8200
-  python -m locust_kvcache.emulator --fault no_done@0.1 --fault stall=3@0.05      one stream in ten without [DONE], one in twenty stalls
+  locust-kvcache emulator --port 8000 --time-scale 0.02       a single 72B server, 50 times faster than the reference
+  locust-kvcache emulator --port 9000 --role pd               prefill and decode apart, behind one address
+  locust-kvcache emulator --profile deepseek_671b --role pd
+  locust-kvcache emulator --role store --port 9004            four processes, as on a cluster: the store,
+  locust-kvcache emulator --role prefiller --port 8100 --store http://127.0.0.1:9004
+  locust-kvcache emulator --role decoder --port 8200 --store http://127.0.0.1:9004
+  locust-kvcache emulator --role proxy --port 9000 --prefiller http://127.0.0.1:8100 --decoder http://127.0.0.1:8200
+  locust-kvcache emulator --fault no_done@0.1 --fault stall=3@0.05      one stream in ten without [DONE], one in twenty stalls
 
 what happened:
   GET /truth         one JSON line per request: arrival, queue, prefill, loads and cached tokens per tier, each token due and sent,
@@ -36,7 +36,7 @@ proxies (--proxy), what lies between the client and the two servers of role pd:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m locust_kvcache.emulator",
+        prog="locust-kvcache emulator",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

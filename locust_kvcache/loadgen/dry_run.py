@@ -192,6 +192,17 @@ def corpus_notes(plans: list[Plan]) -> list[str]:
     return list(notes.values())
 
 
+def length_notes(options: Options, scenarios: list[Scenario]) -> list[str]:
+    """What --prompt-tokens and --output-tokens made of each scenario."""
+    if options.prompt_tokens is None and options.output_tokens is None:
+        return []
+    return [
+        f"{s.name}: prefix {s.prefix_tokens:,}, messages {s.turn_tokens[0]:,} to {s.turn_tokens[1]:,}, answers {s.output_tokens:,} tokens "
+        "(--prompt-tokens, --output-tokens)"
+        for s in scenarios
+    ]
+
+
 def dry_run_text(
     options: Options, scenarios: list[Scenario], deployment: Deployment | None, model: ModelInfo | None, users: int
 ) -> str:
@@ -200,7 +211,7 @@ def dry_run_text(
     scenarios, notes = studied(options, scenarios, deployment, kv_bytes)
     plans = [dry_plan(scenario, options.seed) for scenario in scenarios]
     levels = options.concurrency or (users,)
-    lines: list[str] = ["Dry run: nothing is sent.", *notes, *corpus_notes(plans)]
+    lines: list[str] = ["Dry run: nothing is sent.", *length_notes(options, scenarios), *notes, *corpus_notes(plans)]
     times: list[float | None] = []
     for level in levels:
         budgets = _level(options, plans, level)

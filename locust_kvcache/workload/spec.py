@@ -19,6 +19,7 @@ from locust_kvcache.workload.trace import TraceSource
 FOLDER = shipped("scenarios")
 APIS = ("chat", "completions")
 REPLIES = ("planned", "server")
+SMALLEST_PREFIX_TOKENS = 32
 ORDERS = ("interleaved", "grouped")
 
 
@@ -50,9 +51,11 @@ class Scenario:
     documents: int = 0  # different prefixes, one drawn per session by Zipf's law; 0: prefix_shared_by says who shares
     zipf: float = 0.0  # its exponent; 0: all are equally popular
     corpus: CorpusSource | None = None  # gives prefixes, or whole conversations, from a user's own files
+    file: str = dataclasses.field(default="", compare=False)  # where it was read from
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """What it sends; the same scenario read from another file is the same."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if key != "file"}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Scenario:
@@ -125,7 +128,7 @@ def _prefix(prefix: Section, source: str) -> dict[str, Any]:
         documents, zipf = _popularity(prefix, 0)
         return {
             "prefix_text": prefix.take("text", str, choices=KINDS),
-            "prefix_tokens": prefix.take("tokens", int, low=32),
+            "prefix_tokens": prefix.take("tokens", int, low=SMALLEST_PREFIX_TOKENS),
             "prefix_shared_by": _shared_by(prefix),
             "documents": documents,
             "zipf": zipf,
@@ -193,7 +196,9 @@ def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
     prefix, turns, output = top.section("prefix"), top.section("turns"), top.section("output")
     doses = None
     if "doses" in values:
-        doses = parse_doses(top.section("doses"), prefix.take("tokens", int, low=32), output.take("tokens", int, low=1))
+        doses = parse_doses(
+            top.section("doses"), prefix.take("tokens", int, low=SMALLEST_PREFIX_TOKENS), output.take("tokens", int, low=1)
+        )
     turn_lengths = _lengths(turns, "tokens")
     scenario = Scenario(
         name=top.take("name", str),
@@ -224,19 +229,32 @@ def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
     return scenario
 
 
-def available_scenarios(folder: Path = FOLDER) -> list[str]:
-    """Names of the scenarios that a folder holds, one YAML file each."""
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+def folders() -> tuple[Path, ...]:
+    """Where a scenario's name is looked up: the working directory's own, then those that come with the product."""
+    return tuple(dict.fromkeys((Path("scenarios").resolve(), FOLDER)))
 
 
-def load_scenario(name_or_path: str, folder: Path = FOLDER) -> Scenario:
-    """The scenario of that name in `folder`, or of that YAML file; BadInput lists what there is."""
-    path = Path(name_or_path) if name_or_path.endswith((".yaml", ".yml")) else folder / f"{name_or_path}.yaml"
-    if not path.is_file():
-        raise BadInput(
-            f"scenario {name_or_path!r} is unknown; available: {', '.join(available_scenarios(folder))}, or the path of a YAML file"
-        )
-    scenario = parse_scenario(load_yaml(path), str(path))
+def available_scenarios() -> list[str]:
+    """Names of all scenarios, one YAML file each."""
+    return sorted({path.stem for folder in folders() for path in folder.glob("*.yaml")})
+
+
+def scenario_file(name_or_path: str) -> Path:
+    """The YAML file of a scenario; BadInput lists what there is."""
+    is_path = name_or_path.endswith((".yaml", ".yml"))
+    candidates = [Path(name_or_path)] if is_path else [folder / f"{name_or_path}.yaml" for folder in folders()]
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise BadInput(
+        f"scenario {name_or_path!r} is unknown; available: {', '.join(available_scenarios())}, or the path of a YAML file"
+    )
+
+
+def load_scenario(name_or_path: str) -> Scenario:
+    """The scenario of that name, or of that YAML file; BadInput names the key that is wrong."""
+    path = scenario_file(name_or_path)
+    scenario = dataclasses.replace(parse_scenario(load_yaml(path), str(path)), file=str(path.resolve()))
     if scenario.name != path.stem:
         raise BadInput(f"{path}: key 'name' is {scenario.name!r}; expected {path.stem!r}, the file's own name")
     return scenario

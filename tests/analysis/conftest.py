@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from locust_kvcache.analysis.report.command_line import run_command
+from locust_kvcache.contract.command import run_command
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from benchmarks import peers
-from benchmarks.client_certificate import server_late_ms, truth_server
+from locust_kvcache.certificate.command import server_late_ms, truth_server
 from locust_kvcache.contract.errors import BadInput
 
 EXPORT = [

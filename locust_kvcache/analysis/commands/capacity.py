@@ -5,7 +5,6 @@ Every step is judged again from its records, by the rules of the search itself (
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Mapping
@@ -20,11 +19,11 @@ from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.reading.run_info import RunInfo
-from locust_kvcache.analysis.report.command_line import run_command
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.capacity_rule import Capacity
+from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.slo import parse_slo
 
@@ -187,7 +186,11 @@ def capacity_page(folders: list[Path], slo: Mapping[str, float], share: float) -
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m analysis.capacity", description=__doc__)
+    parser = command_parser(
+        "capacity",
+        "Judges the steps of a --capacity search again from their records: the highest sustained rate of each side, with its interval.",
+        ["results/NAME_cold results/NAME_hit", "results/NAME_cold --slo ttft_ms=1000"],
+    )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of the runs of a search")
     parser.add_argument("--slo", nargs="+", default=[], metavar="NAME=MS", help="limits (default: those of the search)")
     parser.add_argument(

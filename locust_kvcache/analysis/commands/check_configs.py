@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from locust_kvcache.analysis.reading.runs import read_json
-from locust_kvcache.analysis.report.command_line import run_command
 from locust_kvcache.analysis.server_configs.compose_rules import compose_findings
 from locust_kvcache.analysis.server_configs.config_rules import (
     REFUSED,
@@ -21,6 +20,7 @@ from locust_kvcache.analysis.server_configs.config_rules import (
     memory_gib,
     mooncake_json_findings,
 )
+from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.deployment import load_deployment
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.schema import load_yaml
@@ -81,7 +81,14 @@ def memory_lines(configs: dict[Path, dict[str, Any]], workers: int, mla: bool, h
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m analysis.check_configs", description=__doc__)
+    parser = command_parser(
+        "check-configs",
+        "Names keys of LMCache, Mooncake, compose and deployment files that nothing reads, and what to write instead; exit 1 if any.",
+        [
+            "configs/mooncake-prefiller-config.yaml configs/mooncake-decoder-config.yaml --together",
+            "lmcache.yaml --workers 8 --host-gib 512",
+        ],
+    )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument(
         "--together", action="store_true", help="the LMCache files share one store: chunk size and form must agree"

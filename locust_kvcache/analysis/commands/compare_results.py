@@ -12,15 +12,23 @@ from pathlib import Path
 from locust_kvcache.analysis.across_runs.run_comparison import MAX_RUNS, RunComparison, compare_runs
 from locust_kvcache.analysis.pipeline import open_run
 from locust_kvcache.analysis.report import ci
-from locust_kvcache.analysis.report.command_line import gate, run_command
+from locust_kvcache.analysis.report.command_line import gate
 from locust_kvcache.analysis.report.comparison_page import comparison_outcome, comparison_page, comparison_text
 from locust_kvcache.analysis.report.files import render_html, render_markdown
+from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import Exit
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m analysis.compare_results", description=__doc__.splitlines()[0])
+    parser = command_parser(
+        "compare",
+        "Compares runs: tables, targets and, with --output, a page with charts. The first run is the baseline.",
+        [
+            "results/BEFORE results/AFTER --output comparison.html",
+            "--pd-stats results/PD/stats.json --non-pd-stats results/SINGLE/stats.json --output comparison.html --gate",
+        ],
+    )
     parser.add_argument(
         "runs", nargs="*", type=Path, metavar="RUN", help="folder or stats.json of a run; the first is the baseline"
     )

@@ -5,7 +5,6 @@ The achieved hit share of every request is checked against its cell's target bef
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from pathlib import Path
@@ -18,11 +17,11 @@ from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.pipeline import Analysis, open_run
-from locust_kvcache.analysis.report.command_line import run_command
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.tables import detail_tables
 from locust_kvcache.analysis.tables.table import Table
+from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.dose_response import Doses, cells
 
@@ -139,7 +138,11 @@ def dose_page(runs: list[Analysis]) -> Page:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m analysis.dose_response", description=__doc__)
+    parser = command_parser(
+        "dose-response",
+        "What each cached share did to the TTFT, in runs of the scenario dose_response.",
+        ["results/NAME", "results/NAME_c1 results/NAME_c4"],
+    )
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run of dose_response; one per number of users"
     )

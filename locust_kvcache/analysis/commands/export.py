@@ -17,8 +17,8 @@ import pandas as pd
 from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
 from locust_kvcache.analysis.reading.runs import load_run
 from locust_kvcache.analysis.reading.stats_file import TABLES
-from locust_kvcache.analysis.report.command_line import run_command
 from locust_kvcache.analysis.servers import server_counters
+from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
 
 FORMATS = ("csv", "parquet")
@@ -58,7 +58,11 @@ def write_gauge_charts(analysis: Analysis, folder: Path) -> list[Path]:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m analysis.export", description="Export a run as tidy tables.")
+    parser = command_parser(
+        "export",
+        "Writes a run as tidy tables, one file each, and the servers' metrics over time.",
+        ["results/NAME --output-dir tables", "results/NAME --output-dir tables --format both --charts"],
+    )
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("--output-dir", type=Path, required=True)
     parser.add_argument("--format", choices=(*FORMATS, "both"), default="csv")

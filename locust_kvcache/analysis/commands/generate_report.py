@@ -7,13 +7,17 @@ import sys
 from pathlib import Path
 
 from locust_kvcache.analysis.pipeline import open_stats
-from locust_kvcache.analysis.report.command_line import run_command
 from locust_kvcache.analysis.report.files import FORMATS, write_report
+from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m analysis.generate_report", description="Make the report of a run again.")
+    parser = command_parser(
+        "report",
+        "Makes the report of a run again from its stats.json.",
+        ["--stats results/NAME/stats.json --output-dir reports/NAME --format both --generate-charts"],
+    )
     parser.add_argument(
         "--stats", type=Path, required=True, help="stats.json of a run (records.jsonl beside it is used if present)"
     )

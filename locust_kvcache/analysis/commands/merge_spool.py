@@ -5,7 +5,6 @@ python -m analysis.merge_spool RUN SPOOL...      SPOOL: a worker's .jsonl file, 
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from locust_kvcache.analysis.reading.runs import read_run_json
+from locust_kvcache.contract.command import command_parser
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.record import LOST
 
@@ -70,7 +70,11 @@ def merge(run: Path, spools: Iterable[Path]) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m analysis.merge_spool", description=__doc__)
+    parser = command_parser(
+        "merge-spool",
+        "Completes the records of a run whose master died with those that only its workers' spools hold.",
+        ["results/NAME worker1/spool worker2/spool"],
+    )
     parser.add_argument("run", metavar="RUN", help="the run's folder, e.g. results/NAME")
     parser.add_argument("spools", metavar="SPOOL", nargs="+", help="spool files of its workers, or folders of them")
     given = parser.parse_args(argv)

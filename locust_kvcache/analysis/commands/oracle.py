@@ -19,9 +19,9 @@ import pandas as pd
 from locust_kvcache.analysis.basics.number_text import DASH, percent
 from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
-from locust_kvcache.analysis.report.command_line import run_command
 from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.analysis.tables.text_tables import console
+from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.trace import BLOCK_TOKENS, Row, TraceSource, load_rows
 
@@ -80,7 +80,14 @@ def curve_chart(table: pd.DataFrame, name: str) -> Chart:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m analysis.oracle", description=__doc__.splitlines()[0])
+    parser = command_parser(
+        "oracle",
+        "The hit rate that a prefix cache can reach on a trace: without limit, and for LRU caches of given sizes.",
+        [
+            "conversation_trace.jsonl",
+            "conversation_trace.jsonl --capacity 1000 10000 50000 --kv-bytes-per-token 327680 --output oracle.png",
+        ],
+    )
     add = parser.add_argument
     add("trace", help="a trace of the Mooncake format, JSON lines")
     add("--capacity", type=int, nargs="+", default=list(CAPACITIES), metavar="BLOCKS",

@@ -5,7 +5,6 @@ The first run's deployment is the baseline. Two runs of each are enough for an i
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -19,10 +18,10 @@ from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
 from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.pipeline import Analysis, open_run
-from locust_kvcache.analysis.report.command_line import run_command
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.tables.table import Table
+from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
 
 RULE = "one value per run (its mean, or its rate); geometric means; Student's 95 % intervals of the runs' logarithms"
@@ -146,7 +145,11 @@ def _lead(tables: dict[str, pd.DataFrame], baseline: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m analysis.repeats", description=__doc__)
+    parser = command_parser(
+        "repeats",
+        "Repeated runs of one or more deployments: what holds from one run to the next. The first run's deployment is the baseline.",
+        ["results/A1 results/A2 results/A3", "results/A1 results/A2 results/B1 results/B2 --output-dir reports/repeats"],
+    )
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run; several of each deployment, the baseline's first"
     )

@@ -5,7 +5,6 @@ Makes the page of a `--concurrency 1 5 10` run: what cold and hit cost at each l
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from pathlib import Path
@@ -19,11 +18,11 @@ from locust_kvcache.analysis.charts import drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.charts.run_charts import slug
 from locust_kvcache.analysis.pipeline import open_run
-from locust_kvcache.analysis.report.command_line import run_command
 from locust_kvcache.analysis.report.files import write_page
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.tables import text_tables
 from locust_kvcache.analysis.tables.table import Stats, Table, find, run_of, scenarios
+from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
 
 COLUMNS = tuple((metric.swept, metric.key, None if metric.of == ROUND else "mean") for metric in SWEPT)
@@ -122,7 +121,11 @@ def output_folder(runs: list[Path]) -> Path:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m analysis.sweep", description=__doc__)
+    parser = command_parser(
+        "sweep",
+        "The runs of --concurrency side by side: times, throughput and hits by the number of users.",
+        ["results/NAME_c1 results/NAME_c5 results/NAME_c10"],
+    )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder or stats.json of each level's run")
     parser.add_argument("--output-dir", type=Path, help="folder of the report (default: NAME_sweep beside the runs)")
     args = parser.parse_args()

@@ -5,7 +5,6 @@ A tier's hit rate is the share of round 2's prompt tokens that it or a faster ti
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from pathlib import Path
@@ -18,12 +17,12 @@ from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.pipeline import server_tables
 from locust_kvcache.analysis.reading.runs import load_run
-from locust_kvcache.analysis.report.command_line import run_command
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.stats.knee import Knee, find_knee
 from locust_kvcache.analysis.stats.summary import round_table
 from locust_kvcache.analysis.tables.table import Table
+from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
 
 RULE = "hit: share of round 2's prompt tokens; round 2 repeats round 1 in its order; TTFT: medians"
@@ -137,7 +136,11 @@ def sweep_page(folders: list[Path]) -> Page:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m analysis.working_set", description=__doc__)
+    parser = command_parser(
+        "working-set",
+        "The runs of --working-set: where each cache tier stops holding what is asked of it.",
+        ["results/NAME_ws*"],
+    )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of the runs of a sweep")
     parser.add_argument("--output-dir", type=Path, help="folder of the page (default: NAME_working_set beside the runs)")
     args = parser.parse_args()

@@ -103,7 +103,7 @@ class LoadTest:
         if other := self._workers.running_other_code():
             texts = (f"worker {self._workers.name(worker)} differs in {files}" for worker, files in other.items())
             raise BadInput(
-                f"workers must run the master's code and scenarios; {'; '.join(texts)}. Bring the checkouts to one commit"
+                f"workers must run the master's code; {'; '.join(texts)}. Install the same version, or bring the checkouts to one commit"
             )
         chosen = tuple(scenarios) or self.job.scenarios
         run = open_run(self._environment, self.job, self.look, chosen, suffix, nonce_end)

@@ -11,6 +11,7 @@ from locust_kvcache.contract.cache_tiers import check_arms
 from locust_kvcache.contract.deployment import Deployment, ModelInfo, host_deployment, load_deployment, load_models
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.options.run_options import Options
+from locust_kvcache.workload.given_lengths import with_lengths
 from locust_kvcache.workload.spec import Scenario, load_scenario
 from locust_kvcache.workload.trace_replay import TRACE_REPLAY, replay_scenario
 
@@ -67,6 +68,7 @@ def load_scenarios(options: Options, loaded: Iterable[str]) -> list[Scenario]:
     scenarios = [
         replay_scenario(options.trace) if name == TRACE_REPLAY else load_scenario(name) for name in names or (TRACE_REPLAY,)
     ]
+    scenarios = [with_lengths(scenario, options.prompt_tokens, options.output_tokens) for scenario in scenarios]
     repeated = {scenario.name for scenario in scenarios if sum(s.name == scenario.name for s in scenarios) > 1}
     if repeated:
         raise BadInput(f"--scenarios names {', '.join(sorted(repeated))} more than once")

@@ -1,31 +1,15 @@
-"""The options of a trace's replay: declared on Locust's parser, read into one TraceSource."""
+"""The options of a trace's replay come in from Locust's parser, one TraceSource goes out."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.loadgen.options.option import number
 from locust_kvcache.workload.trace import BLOCK_TOKENS, TraceSource
 
 
-def declare_trace(group: Any, arg: Any) -> None:
-    add = group.add_argument
-    add("--trace", metavar="FILE", default="", env_var="KV_TRACE",
-        help="Replay a trace of the Mooncake format (JSON lines: timestamp, input_length, output_length, hash_ids), open loop by its own "
-             "times; the file must lie at the same path on every host. -u must cover what is in flight")  # fmt: skip
-    add("--trace-speed", metavar="X", type=arg("trace-speed", float, 1e-6), default=1.0, env_var="KV_TRACE_SPEED",
-        help="Times as fast as it was recorded. Default: 1")  # fmt: skip
-    add("--trace-window", metavar="START:STOP", default="", env_var="KV_TRACE_WINDOW",
-        help="Seconds of the trace's own clock to replay, 600:1200 for ten minutes of it. Default: all")  # fmt: skip
-    add("--trace-sample", metavar="SHARE", type=arg("trace-sample", float, 1e-6), default=1.0, env_var="KV_TRACE_SAMPLE",
-        help="Share of the prompt families (same first two blocks) to keep; what is kept shares as before. Default: 1")  # fmt: skip
-    add("--trace-bursts", action="store_true", default=False, env_var="KV_TRACE_BURSTS",
-        help="Keep bursts: the published traces count in steps of 3 s, and what falls into one is spread over it otherwise")  # fmt: skip
-    add("--trace-block-tokens", metavar="N", type=arg("trace-block-tokens", int, 1), default=BLOCK_TOKENS, env_var="KV_TRACE_BLOCK_TOKENS",
-        help="Tokens of a block; less than 512 scales every length down, for a server with a shorter context. Default: 512")  # fmt: skip
-
-
-def read_trace_options(parsed: Any, number: Any) -> TraceSource | None:
+def read_trace_options(parsed: Any) -> TraceSource | None:
     """None without --trace; BadInput names the option, the value found and what is allowed."""
     if not parsed.trace:
         return None

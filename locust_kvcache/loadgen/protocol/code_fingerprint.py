@@ -1,4 +1,4 @@
-"""The code and scenario files of this checkout come in, a short hash of each goes out: workers must compute the master's very plan."""
+"""The version and the code of this package come in, a short hash of each file goes out: workers must compute the master's very plan."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from locust_kvcache.contract.shipped import PACKAGE, shipped
+from locust_kvcache import __version__
+from locust_kvcache.contract.shipped import PACKAGE
 
 PATTERNS = ("contract/*.py", "workload/*.py", "loadgen/**/*.py")  # of the package
 NAMED = 8  # differing files that an error lists
 
 
-def fingerprint(package: Path = PACKAGE, scenarios: Path | None = None) -> dict[str, str]:
-    """Hash by path, of what decides what is sent and how it is measured; equal paths in a checkout and in an installed package."""
+def fingerprint(package: Path = PACKAGE) -> dict[str, str]:
+    """The package's version, and a hash by path of the code that decides what is sent and how it is measured.
+
+    Equal for a checkout and an installed package of the same code. Scenarios are not in it: the master sends their values.
+    """
     code = {f"locust_kvcache/{path.relative_to(package)}": path for pattern in PATTERNS for path in package.glob(pattern)}
-    data = {f"scenarios/{path.name}": path for path in (scenarios or shipped("scenarios")).glob("*.yaml")}
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for name, path in sorted((code | data).items())}
+    return {"version": __version__} | {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for name, path in sorted(code.items())
+    }
 
 
 def differences(master: Mapping[str, str], worker: Mapping[str, str]) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 from locust.env import Environment
 
-from locust_kvcache.contract.deployment import DEFAULT_TARGETS, Deployment, ModelInfo
+from locust_kvcache.contract.deployment import DEFAULT_TARGETS, MODELS, Deployment, ModelInfo
+from locust_kvcache.contract.shipped import find_config
 from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
 from locust_kvcache.loadgen.run.folder import RUN_FORMAT, now_iso
@@ -50,6 +51,10 @@ def first_facts(
             "burstiness": config.arrival.burstiness,
         },
         "scenarios": [scenario.to_dict() for scenario in config.scenarios],
+        "scenario_files": {scenario.name: scenario.file or None for scenario in config.scenarios},
+        "deployment_file": str(find_config(options.deployment).resolve()) if options.deployment else None,
+        "models_file": str(find_config(MODELS).resolve()),
+        "given_lengths": {"prompt_tokens": options.prompt_tokens, "output_tokens": options.output_tokens},
         "arms": list(options.arms) or None,
         "rounds_planned": {s.name: len(options.arms) or options.rounds or s.rounds for s in config.scenarios},
         "request_timeout_s": config.request_timeout_s,

@@ -8,6 +8,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from locust_kvcache.contract.command import typed_command
 from locust_kvcache.contract.shipped import PACKAGE
 
 
@@ -25,4 +26,4 @@ def versions() -> dict[str, str | None]:
 
 def command_line() -> list[str]:
     """The command as typed: no key stands in it, keys come from the environment."""
-    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return typed_command() or [Path(sys.argv[0]).name, *sys.argv[1:]]

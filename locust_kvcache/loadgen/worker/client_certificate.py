@@ -1,4 +1,4 @@
-"""This machine's client certificate comes in (benchmarks/client_certificate.py writes it), the chunk rate it stands for goes out."""
+"""This machine's client certificate comes in (locust-kvcache certificate writes it), the chunk rate it stands for goes out."""
 
 from __future__ import annotations
 

@@ -13,28 +13,30 @@ from locust_kvcache.loadgen.protocol.code_fingerprint import differences, finger
 from tests.conftest import LOCUST, ROOT, LocustProcesses, Stub, free_port, wait_for
 
 FILE = "locustfiles/cold_start.py"
+CHANGED = "locust_kvcache/workload/lengths.py"
 
 
 @pytest.fixture
 def other_checkout(tmp_path: Path) -> Path:
-    """A copy of the tree in which one scenario is another."""
+    """A copy of the tree in which one constant of the plan is another."""
     for name in ("locust_kvcache", "locustfiles", "scenarios", "configs"):
         shutil.copytree(ROOT / name, tmp_path / "other" / name, ignore=shutil.ignore_patterns("__pycache__"))
-    scenario = tmp_path / "other" / "scenarios" / "cold_start.yaml"
-    scenario.write_text(scenario.read_text().replace("tokens: 4000", "tokens: 4001"))
+    lengths = tmp_path / "other" / CHANGED
+    lengths.write_text(lengths.read_text().replace("TRIES = 1000", "TRIES = 1001"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path / "other")
     return tmp_path / "other"
 
 
 def test_differences_name_files(other_checkout: Path) -> None:
     assert differences(fingerprint(), fingerprint()) == ""
-    package, scenarios = other_checkout / "locust_kvcache", other_checkout / "scenarios"
-    assert differences(fingerprint(), fingerprint(package, scenarios)) == "scenarios/cold_start.yaml"
-    (other_checkout / "scenarios" / "mine.yaml").write_text("")
-    (other_checkout / "locust_kvcache" / "workload" / "plan.py").unlink()
-    text = differences(fingerprint(), fingerprint(package, scenarios))
-    only_one_has = "locust_kvcache/workload/plan.py (not on the worker), scenarios/mine.yaml (only on the worker)"
-    assert text == f"scenarios/cold_start.yaml, {only_one_has}"
+    package = other_checkout / "locust_kvcache"
+    assert differences(fingerprint(), fingerprint(package)) == CHANGED
+    (package / "workload" / "mine.py").write_text("")
+    (package / "workload" / "plan.py").unlink()
+    text = differences(fingerprint(), fingerprint(package))
+    only_one_has = "locust_kvcache/workload/plan.py (not on the worker), locust_kvcache/workload/mine.py (only on the worker)"
+    assert text == f"{CHANGED}, {only_one_has}"
+    assert differences(fingerprint(), {**fingerprint(), "version": "0.0.9"}) == "version"
     assert differences(fingerprint(), {}).endswith("more")
 
 
@@ -56,7 +58,7 @@ def test_a_worker_of_another_checkout_is_refused_before_any_load(
     master = ("--master", "--master-bind-port", port, "--expect-workers", "1", "--expect-workers-max-wait", "60")
     code, output = locust.run(*load, *master)
     assert code == 3, output
-    assert "#0 differs in scenarios/cold_start.yaml. Bring the checkouts to one commit" in output
+    assert f"#0 differs in {CHANGED}. Install the same version" in output
     assert not locust.runs()
     assert not stub.bodies()
 
@@ -73,6 +75,6 @@ def test_one_that_comes_late_gets_no_work(locust: LocustProcesses, slow_stub: St
     output, _ = master.communicate(timeout=240)
     assert master.returncode == 0, output
     assert late.wait(60) == 0
-    assert any("came late and gets no work: it differs in scenarios/cold_start.yaml" in text for text in run.facts["warnings"])
+    assert any(f"came late and gets no work: it differs in {CHANGED}" in text for text in run.facts["warnings"])
     assert len({record["worker"] for record in run.records}) == 1
     assert run.facts["users"] == 4

@@ -6,8 +6,6 @@ import locust  # noqa: F401  isort: skip  (patches the standard library before a
 
 import json
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +15,6 @@ from locust_kvcache.loadgen.protocol.messages import Done
 from locust_kvcache.loadgen.run.beyond_certificate import limits_of_round
 from locust_kvcache.loadgen.worker.client_certificate import certified_chunks_per_s
 from locust_kvcache.loadgen.worker.loop_lag import LagMonitor
-from tests.conftest import ROOT
 
 
 def test_only_a_certificate_of_this_host_counts(tmp_path: Path) -> None:
@@ -65,16 +62,3 @@ def test_the_lag_monitor_remembers_the_worst_since_any_moment() -> None:
     for at_s, lag_ms in ((1, 5.0), (2, 30.0), (3, 10.0), (4, 1.0)):
         lag.add(at_s, lag_ms)
     assert [lag.worst_since_ms(at) for at in (0, 2, 2.5, 3.5, 4.5)] == [30.0, 30.0, 10.0, 1.0, None]
-
-
-def test_the_certificate_command_measures_and_saves(tmp_path: Path) -> None:
-    """A level so small that any machine passes it: the figures must be there, small, and of this client and the baseline."""
-    output = tmp_path / "certificate.json"
-    command = [sys.executable, "-m", "benchmarks.client_certificate", "--streams", "4", "--repeats", "1", "--output", str(output)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    levels = json.loads(output.read_text())["levels"]
-    assert {one["reader"] for one in levels} == {"this client", "FastHttpUser readline"}
-    assert all(one["chunks"] == 800 and one["lost_chunks"] == 0 for one in levels)
-    assert all(-0.5 < one["ttft_error_p50_ms"] < 50 for one in levels)  # a sign or unit error would be far outside
-    assert "| 4 | this client |" in done.stdout

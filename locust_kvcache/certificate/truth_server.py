@@ -3,7 +3,7 @@
 Each chunk's content is the server's monotonic clock in ns just before the write. On one host client and server share that clock,
 so a client's stamp minus the content is the error of that stamp. One loop, uvloop, nothing else on the path.
 
-    python -m benchmarks.truth_server PORT [--ttft-ms 200] [--tokens 100] [--tokens-per-s 50]
+    python -m locust_kvcache.certificate.truth_server PORT [--ttft-ms 200] [--tokens 100] [--tokens-per-s 50]
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ async def serve(port: int, schedule: Schedule) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.truth_server", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m locust_kvcache.certificate.truth_server", description=__doc__)
     parser.add_argument("port", type=int)
     parser.add_argument("--ttft-ms", type=float, default=200.0)
     parser.add_argument("--tokens", type=int, default=100)

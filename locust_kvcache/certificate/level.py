@@ -1,4 +1,4 @@
-"""One reader at one level of load, in a process of its own: prints its timing error as one JSON line. Used by client_certificate."""
+"""One reader at one level of load, in a process of its own: prints its timing error as one JSON line. Used by command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import time
 
 import gevent
 
-from benchmarks.readers import READERS, Read
+from locust_kvcache.certificate.readers import READERS, Read
 from locust_kvcache.contract.record import quantile
 from locust_kvcache.loadgen.worker.loop_lag import LagMonitor
 

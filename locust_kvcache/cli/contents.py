@@ -1,0 +1,106 @@
+"""The table of contents of the product: every sub-command of `locust-kvcache`, by what a user wants, and where it is implemented."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from locust_kvcache import __version__
+from locust_kvcache.contract.command import PROGRAM, run_command
+from locust_kvcache.contract.errors import BadInput
+
+LOAD = "Send a load"
+UNDERSTAND = "Understand what was measured"
+SERVERS = "The servers under test"
+SET_UP = "Set up"
+GROUPS = (LOAD, UNDERSTAND, SERVERS, SET_UP)
+
+
+@dataclass(frozen=True)
+class Command:
+    name: str
+    group: str
+    about: str
+    module: str
+    function: str = "main"
+
+    def run(self, arguments: Sequence[str]) -> int:
+        """The command reads its arguments from sys.argv, as it does when it is started by `python -m`."""
+        sys.argv = [f"{PROGRAM} {self.name}", *arguments]
+        code: int = getattr(importlib.import_module(self.module), self.function)()
+        return code
+
+
+RUN = "locust_kvcache.cli.run"
+ANALYSIS = "locust_kvcache.analysis.commands"
+COMMANDS = (
+    Command("run", LOAD, "run scenarios against a server: cold, and the same requests again", RUN, "run"),
+    Command("dry-run", LOAD, "send nothing: what a run would send, take and cost", RUN, "dry_run"),
+    Command("report", UNDERSTAND, "tables, stats.json and the report of a run", "locust_kvcache.cli.report"),
+    Command("compare", UNDERSTAND, "two or more runs: PD against a single server, before against after", f"{ANALYSIS}.compare_results"),
+    Command("repeats", UNDERSTAND, "repeated runs: what holds from one run to the next", f"{ANALYSIS}.repeats"),
+    Command("sweep", UNDERSTAND, "the runs of --concurrency 1 5 10 in one table", f"{ANALYSIS}.sweep"),
+    Command("capacity", UNDERSTAND, "the runs of --capacity: the highest rate within the objectives", f"{ANALYSIS}.capacity"),
+    Command("working-set", UNDERSTAND, "the runs of --working-set: where each cache tier stops holding", f"{ANALYSIS}.working_set"),
+    Command("dose-response", UNDERSTAND, "runs of dose_response: what a cached token saves", f"{ANALYSIS}.dose_response"),
+    Command("oracle", UNDERSTAND, "a trace: the hit rate that a cache of each size can reach", f"{ANALYSIS}.oracle"),
+    Command("export", UNDERSTAND, "a run as CSV or Parquet files", f"{ANALYSIS}.export"),
+    Command("merge-spool", UNDERSTAND, "complete a run whose master died from its workers' spools", f"{ANALYSIS}.merge_spool"),
+    Command("preflight", SERVERS, "is the deployment fit to be measured? what is missing, and what to do", RUN, "preflight"),
+    Command("check-configs", SERVERS, "keys of LMCache, Mooncake and compose files that nothing reads", f"{ANALYSIS}.check_configs"),
+    Command("emulator", SERVERS, "a server to try things on, whose KV cache is known", "locust_kvcache.emulator.__main__"),
+    Command("init", SET_UP, "copy scenarios, deployments, locustfiles, compose and dashboards to edit", "locust_kvcache.cli.init"),
+    Command("certificate", SET_UP, "measure how exact this machine's time stamps are, and up to what load",
+            "locust_kvcache.certificate.command"),
+)  # fmt: skip
+
+
+def contents() -> str:
+    """What `locust-kvcache` prints."""
+    width = max(len(command.name) for command in COMMANDS)
+    lines = [f"usage: {PROGRAM} COMMAND ...", "", "Does the KV cache of an LLM deployment pay, how much, and why not more?"]
+    for group in GROUPS:
+        lines += ["", f"{group}:"]
+        lines += [f"  {command.name:<{width}}  {command.about}" for command in COMMANDS if command.group == group]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "A first look, without a GPU:",
+            f"  {PROGRAM} emulator --port 8000 --time-scale 0.1 &",
+            f"  {PROGRAM} run cold_start --headless -u 4 -r 4 --host http://127.0.0.1:8000",
+            "",
+            f"{PROGRAM} COMMAND --help teaches a command; --version says which version this is.",
+        ]
+    )
+
+
+def version_text() -> str:
+    return f"{PROGRAM} {__version__} (Locust {version('locust')}, Python {platform.python_version()})"
+
+
+def find_command(name: str) -> Command:
+    for command in COMMANDS:
+        if command.name == name:
+            return command
+    names = [command.name for command in COMMANDS]
+    close = difflib.get_close_matches(name.replace("_", "-"), names, 1)
+    hint = f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(names)}"
+    raise BadInput(f"{name!r} is no command of {PROGRAM}; {hint}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a sub-command; its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(contents())
+        return 0
+    if given[0] in ("-V", "--version"):
+        print(version_text())
+        return 0
+    return run_command(lambda: find_command(given[0]).run(given[1:]))

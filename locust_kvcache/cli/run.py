@@ -1,0 +1,77 @@
+"""locust-kvcache run, preflight and dry-run: scenarios and options come in, Locust runs in this very process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from locust_kvcache.cli.run_help import DRY_RUN_HELP, PREFLIGHT_HELP, run_help
+from locust_kvcache.contract.command import PROGRAM, note_typed_command
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.shipped import shipped
+from locust_kvcache.workload.spec import available_scenarios
+
+NO_LOCUSTFILE = "locustfile.py"  # Locust's default, where no -f, configuration file or environment variable names one
+
+
+def run() -> int:
+    return _start(sys.argv[1:], run_help, [])
+
+
+def preflight() -> int:
+    return _start(sys.argv[1:], lambda: PREFLIGHT_HELP, ["--preflight-only", "--headless", "--only-summary"])
+
+
+def dry_run() -> int:
+    return _start(sys.argv[1:], lambda: DRY_RUN_HELP, ["--dry-run", "--headless"])
+
+
+def locustfile_of(scenario: str) -> Path | None:
+    """The runnable file of a scenario: ./locustfiles/NAME.py, else the one that comes with the product."""
+    candidates = (Path("locustfiles") / f"{scenario}.py", shipped("locustfiles") / f"{scenario}.py")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def locustfiles_for(scenarios: Sequence[str]) -> str:
+    """What Locust is to load: the files of these scenarios; all files where one has none of its own, or none is named."""
+    found = [locustfile_of(scenario) for scenario in scenarios]
+    if not found or None in found:
+        own = Path("locustfiles")
+        return str(own if any(own.glob("*.py")) else shipped("locustfiles"))
+    return ",".join(map(str, found))
+
+
+def locust_arguments(arguments: Sequence[str]) -> list[str]:
+    """Locust's own command line for `run`: scenarios that are named become -f and --scenarios; the rest stays as it is."""
+    import locust_kvcache.loadgen.user  # noqa: F401  declares our options on Locust's parser
+
+    from locust.argument_parser import get_parser  # isort: skip
+
+    known, unknown = get_parser().parse_known_args(list(arguments))
+    if known.locustfile != NO_LOCUSTFILE:
+        return list(arguments)
+    # Words that belong to no option are scenarios, wherever they stand; argparse hands on the very objects that it was given.
+    words = [*known.user_classes, *(word for word in unknown if not word.startswith("-"))]
+    named = [argument for argument in arguments if any(argument is word for word in words)]
+    rest = [argument for argument in arguments if not any(argument is word for word in words)]
+    scenarios = named or list(known.scenarios or (["trace_replay"] if known.trace else []))
+    needs_one = known.headless and not (known.worker or known.preflight_only or known.dry_run)
+    if needs_one and not scenarios:
+        raise BadInput(f"no scenario; name one or more: {PROGRAM} run {available_scenarios()[0]} ... (available: "
+                       f"{', '.join(available_scenarios())}; or a YAML file, or -f with a locustfile of your own)")  # fmt: skip
+    return ["-f", locustfiles_for(scenarios), *rest, *(["--scenarios", *named] if named else [])]
+
+
+def _start(arguments: Sequence[str], help_text: Callable[[], str], extra: Sequence[str]) -> int:
+    if {"-h", "--help"} & set(arguments):
+        print(help_text())
+        return 0
+    sys.path.insert(0, os.getcwd())  # as `python -m locust` does: a locustfile may import what lies beside it
+    note_typed_command([*sys.argv[0].split(), *sys.argv[1:]])
+    sys.argv = [sys.argv[0], *locust_arguments([*arguments, *extra])]
+    from locust.main import main
+
+    main()
+    return 0

@@ -1,0 +1,28 @@
+"""The client's timing certificate, measured by the command from a folder that is no checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+@pytest.mark.slow
+def test_the_certificate_command_measures_and_saves(tmp_path: Path) -> None:
+    """A level so small that any machine passes it: the figures must be there, small, and of this client and the baseline."""
+    output = tmp_path / "certificate.json"
+    command = [sys.executable, "-m", "locust_kvcache", "certificate", "--streams", "4", "--repeats", "1", "--output", str(output)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    levels = json.loads(output.read_text())["levels"]
+    assert {one["reader"] for one in levels} == {"this client", "FastHttpUser readline"}
+    assert all(one["chunks"] == 800 and one["lost_chunks"] == 0 for one in levels)
+    assert all(-0.5 < one["ttft_error_p50_ms"] < 50 for one in levels)  # a sign or unit error would be far outside
+    assert "| 4 | this client |" in done.stdout

@@ -1,0 +1,66 @@
+"""Options are declared once: the page is made of them, Locust's parser takes them, other tools' names work."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+from locust.argument_parser import get_parser
+
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.loadgen.options.declared import OPTIONS
+from locust_kvcache.loadgen.options.option import GROUPS, number
+from locust_kvcache.loadgen.options.page import page
+from locust_kvcache.loadgen.options.run_options import Options, read_options
+from tests.conftest import ROOT
+
+
+def test_the_page_is_not_stale() -> None:
+    assert (ROOT / "docs" / "options.md").read_text() == page(), "make options"
+
+
+def test_names_groups_and_variables_are_unique() -> None:
+    names = [name for option in OPTIONS for name in (option.name, *option.aliases)]
+    assert len(set(names)) == len(names)
+    assert {option.group for option in OPTIONS} == set(GROUPS)
+
+
+def parsed(text: str) -> argparse.Namespace:
+    return get_parser(default_config_files=[]).parse_args(text.split())
+
+
+def options(text: str) -> Options:
+    return read_options(parsed(text))
+
+
+def test_names_of_other_tools() -> None:
+    found = options("--num-prompts 7 --max-concurrency 5 --goodput ttft:2000 tpot:50 e2el:9000")
+    assert (found.requests, found.concurrency) == (7, (5,))
+    assert found.study.slo == {"ttft_ms": 2000.0, "tpot_ms": 50.0, "e2e_ms": 9000.0}
+    assert options("--slo ttft_ms=2000").study.slo == {"ttft_ms": 2000.0}
+    with pytest.raises(BadInput, match="--slo is 'itl:5'; expected NAME=MS"):
+        options("--goodput itl:5")
+
+
+def test_each_option_reads_its_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KV_ROUNDS", "3")
+    monkeypatch.setenv("KV_SCENARIOS", "[cold_start, code_generation]")
+    monkeypatch.setenv("KV_GATE", "true")
+    found = options("")
+    assert (found.rounds, found.scenarios, found.gate) == (3, ("cold_start", "code_generation"), True)
+
+
+def test_each_option_reads_its_key_of_a_file(tmp_path: object) -> None:
+    file = tmp_path / "mine.conf"  # type: ignore[operator]
+    file.write_text("rounds = 3\nscenarios = [cold_start, code_generation]\nprompt-tokens = 100\ngate = true\n")
+    found = options(f"--config {file}")
+    assert (found.rounds, found.scenarios, found.prompt_tokens, found.gate) == (3, ("cold_start", "code_generation"), 100, True)
+
+
+def test_numbers() -> None:
+    assert number("rounds", "3", int, 1) == 3
+    assert number("rounds", "", int, 1) is None
+    with pytest.raises(BadInput, match="--rounds is '0'; expected a whole number of at least 1"):
+        number("rounds", "0", int, 1)
+    with pytest.raises(BadInput, match=r"--seed is 'x'; expected a whole number$"):
+        number("seed", "x", int, None)
