@@ -1,6 +1,6 @@
 """Sizes of a model and speeds of a machine come in, what a KV cache can give at best goes out. Bytes, FLOP and seconds.
 
-Sources: R. Qin et al., "Mooncake" (FAST '25), equation 2; the FLOP count of a decoder with causal attention.
+Source: the FLOP count of a decoder with causal attention.
 """
 
 from __future__ import annotations
@@ -15,13 +15,6 @@ def prefill_flop(prompt_tokens: float, cached_tokens: float, active_parameters: 
 def break_even_bandwidth(kv_bytes_per_token: float, prefill_tokens_per_s: float) -> float:
     """Bytes per second below which fetching a token's KV takes longer than computing it: B = kappa * r_p."""
     return kv_bytes_per_token * prefill_tokens_per_s
-
-
-def mooncake_break_even_bandwidth(
-    flop_per_s: float, model_dim: int, gqa: int, prefix_tokens: int, a: float = 4.0, b: float = 22.0, bytes_per_value: int = 2
-) -> float:
-    """Equation 2 of the Mooncake paper: B / G > 2 d s / (gqa * (a p d + b d^2)); bytes per second."""
-    return flop_per_s * 2 * model_dim * bytes_per_value / (gqa * (a * prefix_tokens * model_dim + b * model_dim**2))
 
 
 def largest_reduction(compute_s: float, cold_s: float, load_s: float, overlapped: bool = False) -> float:

@@ -1,0 +1,72 @@
+"""docs/architecture.md is the map of the package: every module stands in it, and it names none that does not exist.
+
+The map's lines are the first sentences of the modules' docstrings. After a module was added, moved or removed:
+python -m tests.test_architecture
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENT = ROOT / "docs/architecture.md"
+BEGIN, END = "<!-- the map: python -m tests.test_architecture -->", "<!-- end of the map -->"
+PACKAGES = {
+    "contract": "what load and analysis agree on",
+    "workload": "what is sent, as values",
+    "loadgen": "how it is driven",
+    "analysis": "what it means",
+    "emulator": "a server whose cache truth is known",
+}
+
+
+def modules() -> list[str]:
+    """Paths below locust_kvcache/, without the folders' empty __init__.py."""
+    package = ROOT / "locust_kvcache"
+    paths = [path for path in package.rglob("*.py") if path.name != "__init__.py" and "shipped" not in path.parts]
+    return sorted(str(path.relative_to(package)) for path in paths)
+
+
+def first_sentence(module: str) -> str:
+    text = ast.get_docstring(ast.parse((ROOT / "locust_kvcache" / module).read_text(encoding="utf-8"))) or ""
+    line = " ".join(text.split("\n\n")[0].split())
+    return re.split(r"(?<=[.?!]) (?=[A-Z])", line)[0].rstrip(".").replace("|", "\\|")
+
+
+def the_map() -> str:
+    """A table per package; modules directly in the package first, then room by room."""
+    parts = []
+    for package, what in {"": "the package itself", **PACKAGES}.items():
+        mine = [name for name in modules() if (name.split("/")[0] == package if package else "/" not in name)]
+        if mine:
+            rows = [
+                f"| `{name}` | {first_sentence(name)} |" for name in sorted(mine, key=lambda name: (name.count("/") > 1, name))
+            ]
+            title = f"`{package}/`" if package else "`locust_kvcache/`"
+            parts.append("\n".join([f"### {title}: {what}", "", "| module | what |", "|---|---|", *rows]))
+    return "\n\n".join(parts)
+
+
+def test_every_module_stands_in_the_map_and_no_other() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    inside = text[text.index(BEGIN) : text.index(END)]
+    named = re.findall(r"^\| `([\w/]+\.py)` \|", inside, re.M)
+    assert sorted(named) == modules(), "the map is stale: python -m tests.test_architecture"
+
+
+def test_the_page_names_no_module_that_does_not_exist() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8").split(BEGIN)[0]
+    named = re.findall(r"`(?:locust_kvcache/)?((?:contract|workload|loadgen|analysis|emulator)/[\w/]+\.py)`", text)
+    assert named
+    assert not set(named) - set(modules())
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    assert [name for name in modules() if not first_sentence(name)] == []
+
+
+if __name__ == "__main__":
+    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
+    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{the_map()}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
