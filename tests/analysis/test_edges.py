@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import warnings
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from locust_kvcache.analysis.across_runs.run_comparison import compare_runs
-from locust_kvcache.analysis.pipeline import analyse_folder
+from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
 from locust_kvcache.analysis.report.comparison_page import comparison_page, comparison_text
 from locust_kvcache.analysis.report.files import render_html, render_markdown
 from locust_kvcache.analysis.report.run_page import run_page
@@ -52,12 +53,25 @@ CASES: dict[str, tuple[list[Record], dict[str, Any]]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def analysed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Analysis]:
+    """The analysis of a case, made once."""
+
+    @functools.cache
+    def analyse(name: str) -> Analysis:
+        records, info = CASES[name]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            return analyse_folder(write_run(tmp_path_factory.mktemp("edges") / name, records, TRUTH, **info))
+
+    return analyse
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_every_run_gets_its_page(tmp_path: Path, name: str) -> None:
-    records, info = CASES[name]
+def test_every_run_gets_its_page(analysed: Callable[[str], Analysis], name: str) -> None:
+    analysis, info = analysed(name), CASES[name][1]
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        analysis = analyse_folder(write_run(tmp_path, records, TRUTH, **info))
         text, page = run_text(analysis.stats), run_page(analysis, charts=False)
         assert "</html>" in render_html(page)
         assert render_markdown(page).startswith("# KV cache report")
@@ -66,8 +80,8 @@ def test_every_run_gets_its_page(tmp_path: Path, name: str) -> None:
         assert text.index("stopped by the user") < 400
 
 
-def test_eight_of_them_compared(tmp_path: Path) -> None:
-    runs = [analyse_folder(write_run(tmp_path / name, *CASES[name][:1], TRUTH, **CASES[name][1])) for name in list(CASES)[:8]]
+def test_eight_of_them_compared(analysed: Callable[[str], Analysis]) -> None:
+    runs = [analysed(name) for name in list(CASES)[:8]]
     found = compare_runs(runs)
     assert not found.comparable
     assert "not comparable" in comparison_text(found)

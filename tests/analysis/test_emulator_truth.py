@@ -21,6 +21,7 @@ from locust_kvcache.emulator.tiers import TierSpec
 from tests.analysis.synthetic import Truth as RunTruth
 from tests.analysis.synthetic import write_run
 
+pytestmark = pytest.mark.slow
 BLOCK, OUTPUT, KV_BYTES = 16, 12, 100_000.0
 PREFIXES, QUESTIONS = 12, 2
 FRONTEND_S, STEP_S = 0.03, 0.02

@@ -58,6 +58,7 @@ def searches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 Command = Callable[..., CompletedProcess[str]]
 
 
+@pytest.mark.slow
 def test_a_search_is_judged_again_as_it_was(command: Command, searches: dict[str, Path], tmp_path: Path) -> None:
     """4 and 10 per second: the values lie within 5 %, and 8 GPUs carry an eighth each."""
     done = command("analysis.capacity", searches["single cold"], searches["single hit"], "--output-dir", tmp_path)
@@ -73,6 +74,7 @@ def test_a_search_is_judged_again_as_it_was(command: Command, searches: dict[str
     assert "the steps that enclose the capacity lasted 1.00 s" in done.stdout
 
 
+@pytest.mark.slow
 def test_single_and_pd_stand_on_one_page_and_are_not_mixed(command: Command, searches: dict[str, Path], tmp_path: Path) -> None:
     done = command("analysis.capacity", *searches.values(), "--output-dir", tmp_path)
     assert done.returncode == 0, done.stderr

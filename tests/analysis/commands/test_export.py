@@ -16,6 +16,7 @@ TRUTH = Truth(sessions=6, turns=5, noise=0.05, spread_tokens=300)
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@pytest.mark.slow
 def test_tables_as_csv_and_parquet(command, tmp_path: Path) -> None:
     folder = synthetic_run(tmp_path / "run", TRUTH)
     scrape = {"at_s": 1.0, "role": "server", "url": "u", "scenario": "s", "round": 1, "when": "before", "ok": True, "error": None}
@@ -34,6 +35,7 @@ def test_tables_as_csv_and_parquet(command, tmp_path: Path) -> None:
         assert len(pd.read_parquet(tmp_path / "out" / f"{name}.parquet")) > 0
 
 
+@pytest.mark.slow
 def test_files_for_ci(command, tmp_path: Path) -> None:
     targets = {"hit_ttft_reduction_min": 0.5, "hit_throughput_gain_min": 9.0, "pd_tpot_increase_max": 0.2}
     folder = synthetic_run(tmp_path / "run", TRUTH, targets=targets)

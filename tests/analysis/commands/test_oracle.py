@@ -47,6 +47,7 @@ def test_a_larger_cache_never_hits_less_and_none_beats_the_ideal(prompts: list[l
     assert all(a <= b for a, b in zip(cached_tokens(rows, 4), ideal, strict=True))
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_table_and_draws(module: Module, tmp_path: Path) -> None:
     picture = tmp_path / "oracle.png"
     done = module(

@@ -66,6 +66,7 @@ def folder(tmp_path: Path, deployment: str, number: int, **more: object) -> Path
     return synthetic_run(tmp_path / f"{deployment}{number}", truth)
 
 
+@pytest.mark.slow
 def test_a_known_difference_is_found_and_its_page_written(module: Module, tmp_path: Path) -> None:
     """b computes half as fast: 4,000 cold tokens take 1,040 ms against 540, and it has twice the GPUs."""
     runs = [folder(tmp_path, name, number) for name in "ab" for number in (1, 2, 3)]
@@ -79,6 +80,7 @@ def test_a_known_difference_is_found_and_its_page_written(module: Module, tmp_pa
     assert "requests/s and GPU in round 1 against a: b" in (tmp_path / "page" / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_runs_that_are_no_repetitions_are_refused(module: Module, tmp_path: Path) -> None:
 
     def repeats(*runs: Path) -> subprocess.CompletedProcess[str]:

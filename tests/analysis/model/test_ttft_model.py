@@ -90,6 +90,7 @@ def test_known_rates_are_found_within_their_intervals(tmp_path: Path, truth: Tru
         assert found[name]["value"] == pytest.approx(true, rel=0.25)
 
 
+@pytest.mark.slow
 def test_break_even(tmp_path: Path) -> None:
     faster = analyse_folder(synthetic_run(tmp_path / "a", TRUTH)).stats["ttft_model"]
     slower = analyse_folder(synthetic_run(tmp_path / "b", TRUTH.but(load_tokens_per_s=4_000))).stats["ttft_model"]
