@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TEST_WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick lint options setup lock audit clean
+.PHONY: help demo test test-quick lint options wheel setup lock audit clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ lint: $(VENV)/installed  ## ruff and mypy
 
 options: $(VENV)/installed  ## Write docs/options.md anew from the declared options
 	$(BIN)/python -m locust_kvcache.loadgen.options.page docs/options.md
+
+wheel: $(VENV)/installed  ## Build the wheel and the source distribution into dist/
+	$(BIN)/python -m hatchling build -d dist
 
 $(TOOLS)/installed: Makefile
 	$(PYTHON) -m venv $(TOOLS)

@@ -8,20 +8,32 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from locust_kvcache import __version__
 from locust_kvcache.contract.command import typed_command
-from locust_kvcache.contract.shipped import PACKAGE
+from locust_kvcache.contract.shipped import checkout
 
 
-def versions() -> dict[str, str | None]:
+def versions() -> dict[str, str]:
     """The software that sent the load."""
-    try:
-        commit = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=PACKAGE, capture_output=True, text=True, timeout=5, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        commit = None
     packages = {name: version(name) for name in ("locust", "gevent", "httptools")}
-    return {"python": platform.python_version(), **packages, "locust_kvcache": commit}
+    commit = _commit()
+    return {
+        "python": platform.python_version(),
+        **packages,
+        "locust_kvcache": f"{__version__} ({commit})" if commit else __version__,
+    }
+
+
+def _commit() -> str | None:
+    """Of the checkout that is used. An installed package has none, although it may lie in somebody's repository."""
+    root = checkout()
+    if root is None:
+        return None
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def command_line() -> list[str]:
