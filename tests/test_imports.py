@@ -134,6 +134,8 @@ def test_only_charts_import_matplotlib(path: Path) -> None:
         ("import locust_kvcache.cli", "locust"),
         ("import locust_kvcache.cli", "pandas"),
         ("import locust_kvcache.cli.run", "locust"),
+        ("import locust_kvcache.cli.run, locust_kvcache.loadgen.user", "pandas"),
+        ("import locust_kvcache.emulator.__main__", "locust"),
         ("import locust, locustfiles.cold_start", "pandas"),
         ("import locust, locustfiles.cold_start", "matplotlib"),
     ],

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from locust_kvcache.contract.shipped import FILES as FILES_SHIPPED
+from locust_kvcache.contract.shipped import FOLDERS
 from tests.conftest import ROOT
 
 FILES = ("requirements.txt", "requirements-dev.txt", "configs/mooncake-requirements.txt")
@@ -46,6 +49,17 @@ def test_nothing_is_installed_without_the_constraints(path: str) -> None:
 def test_what_an_image_installs_from_is_in_its_build_context() -> None:
     allowed = Path(ROOT / ".dockerignore").read_text().split()
     for path in ("Dockerfile", "configs/mooncake.Dockerfile"):
-        sources = [word for line in re.findall(r"^COPY (.*)$", (ROOT / path).read_text(), re.M) for word in line.split()[:-1]]
+        copies = [line for line in re.findall(r"^COPY (.*)$", (ROOT / path).read_text(), re.M) if not line.startswith("--from=")]
+        sources = [word for line in copies for word in line.split()[:-1] if word != "."]
         assert sources
         assert [word for word in sources if f"!{word.removeprefix('./').split('/')[0]}" not in allowed] == []
+
+
+def test_the_wheel_is_built_from_what_the_context_holds() -> None:
+    """What hatchling reads (pyproject.toml) is all let into the image's build context."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {*wheel["packages"], *wheel["force-include"], project["project"]["readme"], *project["project"]["license-files"]}
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert needed - allowed == set()
+    assert set(wheel["force-include"]) == {*FOLDERS, *FILES_SHIPPED}
