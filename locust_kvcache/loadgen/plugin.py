@@ -16,7 +16,8 @@ from locust_kvcache.contract.exit_codes import Exit
 from locust_kvcache.loadgen.dry_run import dry_run_text
 from locust_kvcache.loadgen.interrupt import interrupt_main_only
 from locust_kvcache.loadgen.master.coordinator import Coordinator
-from locust_kvcache.loadgen.master.dispatcher import ScenarioDispatcher, scenario_of
+from locust_kvcache.loadgen.master.dispatcher import ScenarioDispatcher
+from locust_kvcache.loadgen.master.user_classes import scenarios_of
 from locust_kvcache.loadgen.options.resolve import plan_job
 from locust_kvcache.loadgen.options.run_options import read_options
 from locust_kvcache.loadgen.typed_locust import listen, new_hook
@@ -29,8 +30,7 @@ from locust_kvcache.loadgen.worker.record_hook import RecordHook
 def _dry_run(environment: Environment) -> None:
     """Say what a run would send, and end, headless or not; no worker is waited for."""
     options = read_options(environment.parsed_options)  # type: ignore[arg-type]
-    loaded = [scenario_of(cls) for cls in environment.user_classes]
-    scenarios, deployment, model = plan_job(options, loaded, environment.host)
+    scenarios, deployment, model = plan_job(options, scenarios_of(environment.user_classes), environment.host)
     users = int(environment.parsed_options.num_users or 1)  # type: ignore[union-attr]
     print(dry_run_text(options, scenarios, deployment, model, users), flush=True)
     sys.exit(0)
@@ -74,7 +74,7 @@ def _attach_coordinator(environment: Environment) -> None:
     coordinator = Coordinator(environment)
     parsed = environment.parsed_options
     if parsed is not None and parsed.headless:
-        _refused(lambda env: coordinator.check(read_options(parsed), env.host), environment)
+        _refused(lambda env: coordinator.check(read_options(parsed), env.host, env.user_classes), environment)
     attach_tab(environment, coordinator)
     _refused(lambda env: attach_metrics(env, coordinator), environment)
     environment.dispatcher_class = functools.partial(  # type: ignore[assignment]

@@ -33,11 +33,10 @@ class KVCacheUser(User):
     """
 
     abstract = True
-    scenario = ""
+    drives_plan = True  # ours: counted, waited for, given sessions
+    scenario = ""  # empty: whatever --scenarios names
     wait_time = constant(0)
-
-    def on_start(self) -> None:
-        self._connection: Connection | None = None
+    _connection: Connection | None = None
 
     def on_stop(self) -> None:
         self._close()

@@ -8,18 +8,20 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import gevent
+from locust import User
 from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import Exit
-from locust_kvcache.loadgen.master.dispatcher import scenario_of
 from locust_kvcache.loadgen.master.load_test import LoadTest
 from locust_kvcache.loadgen.master.run_driver import RecordListener, RunDriver
 from locust_kvcache.loadgen.master.spawning import Spawning
+from locust_kvcache.loadgen.master.user_classes import check_classes, scenarios_of
 from locust_kvcache.loadgen.master.workers import Workers
 from locust_kvcache.loadgen.options.resolve import Job, resolve
 from locust_kvcache.loadgen.options.run_options import Options, read_options
@@ -64,23 +66,28 @@ class Coordinator:
 
     # -- before a start
 
-    def check(self, options: Options, host: str | None) -> None:
+    def check(self, options: Options, host: str | None, classes: Sequence[type[User]]) -> None:
         """BadInput if what a person wrote is wrong: before workers are waited for, before any user exists."""
-        self._checked = self._resolve(options, host)
+        self._checked = self._resolve(options, host, classes)
         check_writable(options.output_dir)
 
-    def _resolve(self, options: Options, host: str | None) -> Job:
-        return resolve(options, [scenario_of(cls) for cls in self._environment.user_classes], host)
+    def _resolve(self, options: Options, host: str | None, classes: Sequence[type[User]]) -> Job:
+        job = resolve(options, scenarios_of(classes), host)
+        check_classes(self._environment, classes)
+        return job
 
     def _job(self) -> Job:
         """As it was checked, if nothing was changed since: files are read once for a start."""
         options, host = read_options(self._environment.parsed_options), self._environment.host  # type: ignore[arg-type]
+        classes = self._environment.user_classes
         checked, self._checked = self._checked, None
-        return (
-            checked
-            if checked is not None and (checked.options, checked.host) == (options, host)
-            else self._resolve(options, host)
-        )
+        if checked is not None and (checked.options, checked.host, checked.loaded) == (
+            options,
+            host,
+            tuple(scenarios_of(classes)),
+        ):
+            return checked
+        return self._resolve(options, host, classes)
 
     # -- events of Locust
 
@@ -100,7 +107,7 @@ class Coordinator:
     def on_spawning_complete(self) -> None:
         """Fires again when somebody edits the users in mid-round, and when a worker comes back: no new start, but no secret either."""
         if self.driver is not None:
-            self.driver.users_changed(self._runner.target_user_count)
+            self.driver.users_changed(self.spawning.ours)
         self.spawning.done.set()
 
     def on_stopping(self) -> None:

@@ -5,23 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from locust import User
 from locust.dispatch import UsersDispatcher
 from locust.runners import WorkerNode
 
-Classes = list[type[User]]
-
-
-def scenario_of(user_class: type[User]) -> str:
-    """The scenario that a user class drives; empty for a class that is not ours."""
-    return getattr(user_class, "scenario", "") or ""
-
-
-def classes_for(scenario: str, loaded: Classes) -> Classes:
-    """The class of that scenario, else any of ours (the plan says what is sent), and with it every class that is not ours."""
-    ours = [cls for cls in loaded if scenario_of(cls)]
-    own = [cls for cls in ours if scenario_of(cls) == scenario] or ours[:1]
-    return own + [cls for cls in loaded if not scenario_of(cls)]
+from locust_kvcache.loadgen.master.user_classes import Classes
 
 
 class ScenarioDispatcher(UsersDispatcher):

@@ -105,8 +105,10 @@ class LoadTest:
             raise BadInput(
                 f"workers must run the master's code; {'; '.join(texts)}. Install the same version, or bring the checkouts to one commit"
             )
+        look = self.look
+        self._spawning.check_ours()
         chosen = tuple(scenarios) or self.job.scenarios
-        run = open_run(self._environment, self.job, self.look, chosen, suffix, nonce_end)
+        run = open_run(self._environment, self.job, look, chosen, suffix, nonce_end)
         watched = self._environment.web_ui is not None or self._listener is not None
         live = Live(run.requests_by_round()) if watched else None
         if live is not None and self._listener is not None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from gevent.event import Event
 
 from locust_kvcache.loadgen.master.ledger import Ledger, deal
+from locust_kvcache.loadgen.master.spawning import Spawning
 from locust_kvcache.loadgen.master.workers import Workers
 from locust_kvcache.loadgen.protocol.arrivals import Arrival
 from locust_kvcache.loadgen.protocol.messages import (
@@ -35,7 +37,7 @@ DONE_TIMEOUT_S = 5.0
 
 
 class RoundDriver:
-    """Guards one round's ledger. `users` tells how many users each connected worker has now."""
+    """Guards one round's ledger."""
 
     def __init__(
         self,
@@ -43,7 +45,7 @@ class RoundDriver:
         scenario: Scenario,
         number: int,
         workers: Workers,
-        users: Callable[[], dict[str, int]],
+        spawning: Spawning,
         timeout_s: float | None,
         arrival: Arrival | None = None,
     ) -> None:
@@ -52,7 +54,7 @@ class RoundDriver:
         self._scenario = scenario
         self._number = number
         self._workers = workers
-        self._users = users
+        self._users, self._foreign = spawning.by_worker, spawning.foreign
         self._timeout_s = timeout_s
         self._arrival = arrival
         self._news = Event()
@@ -103,7 +105,7 @@ class RoundDriver:
         """Deal, wait until all is prepared, go, wait until every planned request has its record."""
         run, name, number = self._run, self._scenario.name, self._number
         users = self._users()
-        run.note_load(users)
+        run.note_load(users, self._foreign())
         self._deal(list(range(run.sessions(name))), users)
         self._wait(self._all_ready)
         run.metrics.border(name, number, "before")
@@ -115,7 +117,8 @@ class RoundDriver:
         self._wait(self._all_recorded)
         answers = self._collect_answers()
         run.metrics.border(name, number, "after")
-        run.end_round(name, number, answers)
+        worked = [answer for worker, answer in answers.items() if self._ledger.released_count(worker)]
+        run.end_round(name, number, worked, sum((Counter(answer.foreign_requests) for answer in answers.values()), Counter()))
         log.info("%s: round %d done, %s", name, number, run.round_text(name, number))
 
     def _deal(self, sessions: list[int], users: dict[str, int]) -> None:
@@ -161,16 +164,16 @@ class RoundDriver:
                     log.info("%s: round %d, %s", self._scenario.name, self._number, text)
                 told = text
 
-    def _collect_answers(self) -> list[Done]:
-        """How the round went on each worker that had work; one that does not say so in time is left out."""
-        asked = {worker for worker in self._ledger.workers - self._gone if self._ledger.released_count(worker)}
-        for worker in self._ledger.workers - self._gone:
+    def _collect_answers(self) -> dict[str, Done]:
+        """How the round went on each worker; one that does not say so in time is left out."""
+        asked = self._ledger.workers - self._gone
+        for worker in asked:
             self._workers.send(worker, EndRound(*self._about))
         deadline_s = time.monotonic() + DONE_TIMEOUT_S
         while asked & set(self._workers.connected()) - self._done.keys() and time.monotonic() < deadline_s:
             self._news.wait(0.1)
             self._news.clear()
-        return [self._done[worker] for worker in asked if worker in self._done]
+        return {worker: self._done[worker] for worker in asked if worker in self._done}
 
     # -- loss
 

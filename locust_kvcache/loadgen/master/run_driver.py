@@ -87,7 +87,7 @@ class RunDriver:
 
     def _play(self, scenario: Scenario, number: int, arrival: Arrival | None) -> None:
         timeout_s = self._job.options.round_timeout_s
-        self.round = RoundDriver(self.run, scenario, number, self._workers, self._spawning.by_worker, timeout_s, arrival)
+        self.round = RoundDriver(self.run, scenario, number, self._workers, self._spawning, timeout_s, arrival)
         try:
             self.round.run()
         finally:
@@ -102,7 +102,7 @@ class RunDriver:
 
     def _warn_of_missing(self, users: int) -> None:
         if users:
-            self.run.warn(f"{users} of {self._spawning.users} users are not there, or not where they should be")
+            self.run.warn(f"{users} of {self._spawning.ours} users are not there, or not where they should be")
 
     def _between_rounds(self, scenario: Scenario, number: int, pause_s: float) -> None:
         """No request is open: listeners may act on the caches, the server may rest, and users move to workers that have come."""

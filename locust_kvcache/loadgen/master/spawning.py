@@ -12,7 +12,9 @@ from gevent.event import Event
 from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner
 
-from locust_kvcache.loadgen.master.dispatcher import Classes, ScenarioDispatcher, classes_for, scenario_of
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.loadgen.master.dispatcher import ScenarioDispatcher
+from locust_kvcache.loadgen.master.user_classes import Classes, classes_for, is_ours
 from locust_kvcache.loadgen.master.workers import Workers
 from locust_kvcache.workload.spec import Scenario
 
@@ -39,8 +41,28 @@ class Spawning:
 
     @property
     def users(self) -> int:
-        """As many as Locust is to run."""
+        """As many as Locust is to run, of all classes."""
         return self._runner.target_user_count
+
+    @property
+    def ours(self) -> int:
+        """As many of them as can send this scenario's requests, by Locust's dispatcher: its weights and fixed counts decide."""
+        return sum(count for name, count in self._workers.given().items() if self._is_ours(name))
+
+    def foreign(self) -> dict[str, int]:
+        """Users of classes that are not ours, by class."""
+        ours = {cls.__name__ for cls in self._environment.user_classes if is_ours(cls)}
+        return {name: count for name, count in self._workers.given().items() if count and name not in ours}
+
+    def check_ours(self) -> None:
+        """BadInput if users are there and none of them is ours."""
+        self.done.wait()
+        if self.users and not self.ours:
+            others = ", ".join(f"{count} {name}" for name, count in self.foreign().items())
+            raise BadInput(
+                f"none of the {self.users} users is a KVCacheUser (they are {others}): nobody would send the plan. Give more users "
+                "(-u), or set weight or fixed_count of the classes"
+            )
 
     def respawn(self, users: int, rate: float) -> None:
         self.done.clear()
@@ -94,4 +116,4 @@ class Spawning:
         return self._workers.users(self._is_ours)
 
     def _is_ours(self, class_name: str) -> bool:
-        return class_name in {cls.__name__ for cls in self.wanted_classes() if scenario_of(cls)}
+        return class_name in {cls.__name__ for cls in self.wanted_classes() if is_ours(cls)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import gevent
@@ -46,16 +47,21 @@ class Workers:
             counts = {worker: self._runner.clients[worker].user_classes_count for worker in self.connected()}
         return {worker: sum(n for name, n in by_class.items() if is_ours(name)) for worker, by_class in counts.items()}
 
+    def given(self) -> Counter[str]:
+        """Users by class, as Locust's dispatcher gave them to all workers together."""
+        found: Counter[str] = Counter()
+        for by_class in self._given_by_worker().values():
+            found.update(by_class)
+        return found
+
+    def _given_by_worker(self) -> dict[str, dict[str, int]]:
+        dispatcher = self._runner._users_dispatcher
+        return dispatcher._users_on_workers if dispatcher is not None else {}
+
     def users_not_reported(self, is_ours: Callable[[str], bool]) -> int:
         """Users by which the reports still differ from what Locust's dispatcher gave to each worker."""
-        dispatcher, reported = self._runner._users_dispatcher, self.users(is_ours)
-        if isinstance(self._runner, LocalRunner) or dispatcher is None:
-            return max(0, self._runner.target_user_count - sum(reported.values()))
-        given = {
-            worker: sum(n for name, n in by_class.items() if is_ours(name))
-            for worker, by_class in dispatcher._users_on_workers.items()
-        }
-        return sum(abs(given.get(worker, 0) - count) for worker, count in reported.items())
+        given = {worker: sum(n for name, n in of.items() if is_ours(name)) for worker, of in self._given_by_worker().items()}
+        return sum(abs(given.get(worker, 0) - count) for worker, count in self.users(is_ours).items())
 
     def name(self, worker: str) -> str:
         """A worker's name as its own records carry it: host#index."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from locust_kvcache.contract.cache_tiers import check_arms
@@ -24,6 +24,7 @@ class Job:
 
     options: Options
     host: str | None  # Locust's --host
+    loaded: tuple[str, ...]  # scenarios of the loaded user classes
     scenarios: tuple[Scenario, ...]
     deployment: Deployment
     models: Mapping[str, ModelInfo]
@@ -41,7 +42,7 @@ class Job:
         return next((info for info in self.models.values() if info.served_name == name), None)
 
 
-def resolve(options: Options, loaded: Iterable[str], host: str | None) -> Job:
+def resolve(options: Options, loaded: Sequence[str], host: str | None) -> Job:
     """`loaded`: the scenarios of the loaded user classes."""
     scenarios = load_scenarios(options, loaded)
     if options.study.dry_run:
@@ -56,10 +57,10 @@ def resolve(options: Options, loaded: Iterable[str], host: str | None) -> Job:
         raise BadInput(
             f"--empty-caches: deployment {deployment.name!r} does not say how; add `caches` to its file (configs/pd_disagg.yaml shows them)"
         )
-    return Job(options, host, tuple(scenarios), deployment, load_models()[1])
+    return Job(options, host, tuple(loaded), tuple(scenarios), deployment, load_models()[1])
 
 
-def load_scenarios(options: Options, loaded: Iterable[str]) -> list[Scenario]:
+def load_scenarios(options: Options, loaded: Sequence[str]) -> list[Scenario]:
     """The scenarios to run, in order: those named, else those of the loaded locustfiles."""
     of_files = {*loaded} - {""}
     names = options.scenarios or ((TRACE_REPLAY,) if options.trace else tuple(sorted(of_files - {TRACE_REPLAY})))
@@ -93,11 +94,11 @@ def find_deployment(options: Options, host: str | None) -> Deployment:
 
 
 def plan_job(
-    options: Options, loaded: Iterable[str], host: str | None
+    options: Options, loaded: Sequence[str], host: str | None
 ) -> tuple[list[Scenario], Deployment | None, ModelInfo | None]:
     """For a dry run: the deployment and its model are None where only scenarios are known."""
     scenarios = load_scenarios(options, loaded)
     if options.deployment is None and not host:
         return scenarios, None, None
     deployment = find_deployment(options, host)
-    return scenarios, deployment, Job(options, host, tuple(scenarios), deployment, load_models()[1]).model()[1]
+    return scenarios, deployment, Job(options, host, tuple(loaded), tuple(scenarios), deployment, load_models()[1]).model()[1]

@@ -178,6 +178,7 @@ class Done(AboutRound):
     chunks_per_s: float
     certified_chunks_per_s: float | None  # None: no certificate on this host
     starved_s: float  # users were free, and the master's release was on its way
+    foreign_requests: dict[str, int]  # of other users to the same server, by class
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,12 @@ from locust_kvcache.loadgen.run.versions import command_line, versions
 from locust_kvcache.loadgen.server.preflight import Server
 
 
+def _api(config: RunConfig) -> str | dict[str, str]:
+    """chat or completions; by scenario where they differ."""
+    by_scenario = {scenario.name: scenario.api for scenario in config.scenarios}
+    return by_scenario if len(set(by_scenario.values())) > 1 else next(iter(by_scenario.values()))
+
+
 def first_facts(
     environment: Environment,
     config: RunConfig,
@@ -38,12 +44,14 @@ def first_facts(
         "model": config.model,
         "model_info": {"key": model_info.key, **model_info.values} if model_info else None,
         "targets": targets,
-        "server": server.to_dict(),
+        "server": {**server.to_dict(), "api": _api(config)},
         "seed": config.seed,
         "nonce": config.nonce,
+        "nonce_given": options.nonce is not None,
         "users": None,
         "spawn_rate": parsed.spawn_rate,
         "workers": None,
+        "foreign_users": {},
         "clock_offsets_s": {},
         "arrival": {
             "kind": config.arrival.kind,

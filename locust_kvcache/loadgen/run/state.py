@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from locust_kvcache.loadgen.protocol.messages import Done
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
 from locust_kvcache.loadgen.run.beyond_certificate import limits_of_round
 from locust_kvcache.loadgen.run.folder import now_iso, write_json
+from locust_kvcache.loadgen.run.foreign_load import foreign_text
 from locust_kvcache.loadgen.run.late_sessions import Lateness
 from locust_kvcache.loadgen.run.records_file import Collector
 from locust_kvcache.loadgen.run.resume import Resumed, recorded_keys
@@ -76,6 +78,7 @@ class Run:
         resumed.check_same(self._facts)
         moved = resumed.set_aside()
         self._facts["started_at"] = resumed.facts["started_at"]
+        self._facts["nonce_given"] = resumed.facts.get("nonce_given", self._facts["nonce_given"])
         self._facts["warnings"] = list(dict.fromkeys([*resumed.facts["warnings"], *self._facts["warnings"]]))
         self.warn(
             f"resumed at {now_iso()} after {len(resumed.rounds)} complete rounds; {moved} records of a cut round were set aside. "
@@ -136,9 +139,11 @@ class Run:
         tokens = sum(turn.prompt_tokens for turn in self._plans[scenario.name].turns)
         return f"{scenario.requests} requests in {self.sessions(scenario.name)} sessions, {tokens:,} prompt tokens"
 
-    def note_load(self, users_by_worker: dict[str, int]) -> None:
+    def note_load(self, users_by_worker: dict[str, int], foreign: dict[str, int]) -> None:
+        """`foreign`: users of classes that are not ours, by class."""
         self._facts["users"] = sum(users_by_worker.values())
         self._facts["workers"] = len(users_by_worker)
+        self._facts["foreign_users"] = foreign
 
     def note_clocks(self, offsets_s: dict[str, float]) -> None:
         """How far each worker's wall clock is ahead of the master's; their records are given in the master's."""
@@ -192,8 +197,8 @@ class Run:
         self._write()  # should the master die now, it is known that these prompts are no longer cold
         self.metrics.start_sampling()
 
-    def end_round(self, scenario: str, number: int, answers: list[Done]) -> None:
-        """Close a round when every worker is done: the count must match, else the run ends here."""
+    def end_round(self, scenario: str, number: int, answers: list[Done], foreign: Mapping[str, int]) -> None:
+        """Close a round when every worker is done: the count must match, else the run ends here. `foreign`: requests by other classes."""
         assert self._current is not None
         self.metrics.end_sampling(scenario, number)
         planned, seen = self._current["planned_requests"], self.collector.seen(scenario, number)
@@ -205,6 +210,8 @@ class Run:
             "lost_requests": self.collector.statuses(scenario, number)[LOST],
             "starved_s": max((answer.starved_s for answer in answers), default=0.0),
         }
+        if foreign or self._facts["foreign_users"]:
+            self._current["foreign_requests"] = dict(foreign)
         facts, warning = limits_of_round(answers)
         self._current |= facts
         if warning:
@@ -272,6 +279,8 @@ class Run:
             self.metrics.end_sampling(self._current["scenario"], self._current["round"])
         if self.collector.late_records:
             self.warn(f"{self.collector.late_records} records came after their worker was given up; they stay marked lost")
+        if foreign := foreign_text(self._rounds, self._facts["foreign_users"]):
+            self.warn(foreign)
         self.collector.close()
         if self._current is not None:
             seen = self.collector.seen(self._current["scenario"], self._current["round"])

@@ -11,6 +11,7 @@ from typing import Any
 
 from flask import Response, abort, jsonify, request, send_from_directory
 from flask.typing import ResponseReturnValue
+from locust import User
 from locust.env import Environment
 
 from locust_kvcache.contract.errors import BadInput
@@ -77,6 +78,12 @@ def _cell(value: Any) -> Any:
     return round(value, 1) if isinstance(value, float) else value
 
 
+def _chosen_classes(environment: Environment) -> list[type[User]]:
+    """Those that the class picker names, else the loaded ones."""
+    known: Any = environment.available_user_classes or {}  # Locust types its values as users; they are classes
+    return [known[name] for name in request.form.getlist("user_classes") if name in known] or list(environment.user_classes)
+
+
 def refused(environment: Environment, coordinator: Coordinator) -> str | None:
     """Why the form cannot be started, or None: the same checks as a headless start, before any user exists."""
     parsed = vars(environment.parsed_options)
@@ -85,7 +92,7 @@ def refused(environment: Environment, coordinator: Coordinator) -> str | None:
     }
     try:
         options = read_options(argparse.Namespace(**{**parsed, **given}))
-        coordinator.check(options, request.form.get("host") or environment.host)
+        coordinator.check(options, request.form.get("host") or environment.host, _chosen_classes(environment))
     except BadInput as error:
         return str(error)
     return None

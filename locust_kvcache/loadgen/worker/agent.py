@@ -43,6 +43,7 @@ from locust_kvcache.loadgen.protocol.messages import (
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
 from locust_kvcache.loadgen.worker import garbage_collection
 from locust_kvcache.loadgen.worker.client_certificate import certified_chunks_per_s
+from locust_kvcache.loadgen.worker.foreign_load import ForeignLoad
 from locust_kvcache.loadgen.worker.loop_lag import LagMonitor
 from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
 from locust_kvcache.loadgen.worker.request_record import ErrorLog
@@ -68,6 +69,7 @@ class Agent:
         self._share: Share | None = None
         self._sessions = SessionQueue()
         self._low = Event()  # few released sessions are left
+        self._foreign = ForeignLoad(environment)
         self._halted = False
         self._started = False
         self._files = fingerprint()  # now: what this process has loaded
@@ -146,6 +148,7 @@ class Agent:
             return
         share.started_s = share.last_end_s = time.monotonic()
         share.started_at_s = time.time() - self.clock_offset_s
+        self._foreign.begin(share.config.endpoint)
         self._on_release(message)
 
     def _on_release(self, message: Release) -> None:
@@ -248,6 +251,7 @@ class Agent:
                 chunks_per_s=share.chunks / wall_s if wall_s > 0 else 0.0,
                 certified_chunks_per_s=certified_chunks_per_s(),
                 starved_s=share.starved_s,
+                foreign_requests=self._foreign.end(),
             )
         )
 

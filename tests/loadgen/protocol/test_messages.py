@@ -45,7 +45,7 @@ def over_the_wire(message: Message) -> Any:
         Deal("r", "cold_start", 1, [3, 4], 2, Arrival("poisson", 2.0, 1.0, draw=3, exact=True)),
         Deal("r", "cold_start", 1, [], 1, None),
         Go("r", "cold_start", 1, 0, [0], 5),
-        Done("r", "cold_start", 2, 1.5, 100.0, 20.0, None, 0.0),
+        Done("r", "cold_start", 2, 1.5, 100.0, 20.0, None, 0.0, {"Browser": 3}),
         Records("r", ["{}"], [["cold_start", 1, 0, "ok"]]),
     ],
 )

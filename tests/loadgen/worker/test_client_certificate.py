@@ -28,7 +28,17 @@ def test_only_a_certificate_of_this_host_counts(tmp_path: Path) -> None:
 
 
 def answer(rate: float, limit: float | None) -> Done:
-    return Done("r", "s", 1, wall_s=1.0, started_at_s=0.0, chunks_per_s=rate, certified_chunks_per_s=limit, starved_s=0.0)
+    return Done(
+        "r",
+        "s",
+        1,
+        wall_s=1.0,
+        started_at_s=0.0,
+        chunks_per_s=rate,
+        certified_chunks_per_s=limit,
+        starved_s=0.0,
+        foreign_requests={},
+    )
 
 
 def test_a_round_beyond_a_certificate_is_client_limited() -> None:
