@@ -1,4 +1,4 @@
-"""--dry-run: options and scenarios come in, a text goes out that says what a run would send, take, fill and cost.
+"""Says for --dry-run what a run would send, take, fill and cost.
 
 Nothing is sent, and no server is asked: what only a server knows is assumed and said, or said to be missing.
 """

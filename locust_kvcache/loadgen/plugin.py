@@ -1,4 +1,4 @@
-"""Locust's events come in, calls to the coordinator (master) and the agent (whoever runs users) go out; importing it registers both."""
+"""Connects the load generator with Locust: importing it registers the options and the listeners of Locust's events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 exchange over a gevent socket: request bytes go out, time-stamped pieces of the response body come back.
+"""Does one HTTP/1.1 exchange over a gevent socket, and stamps each piece of the response body with its time of arrival.
 
 While a response streams, nothing happens but receive, stamp, frame (llhttp, in C) and append: no JSON, no logging, no Locust.
 """

@@ -1,4 +1,4 @@
-"""Open sockets come in, each piece they receive goes to its owner with the kernel's receive stamp: one epoll set for all streams.
+"""Receives for all open streams with one epoll set, and gives each piece to its owner with the kernel's receive stamp.
 
 gevent watches the epoll set itself, so the event loop does its own work once per batch and not once per chunk, and no greenlet is
 switched to before a response is over.

@@ -1,4 +1,4 @@
-"""A streamed completion: request bytes in, a StreamOutcome out, parsed from the server-sent events after the stream has ended."""
+"""Sends one streamed completion and says how it ended; server-sent events are parsed after the stream's end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locust's events on the master come in, calls to the test under way go out; a test that cannot begin is refused with one line.
+"""Turns Locust's events on the master into tests: starts one, ends it, and refuses with one line a start that cannot be.
 
 Lives on the master, or in the only process. Nothing here runs per request: workers pull from what they were dealt.
 """
@@ -128,6 +128,8 @@ class Coordinator:
     def on_stopped(self) -> None:
         if self._test is not None and (running := self._test.running) is not None:
             running.stopped()
+        if self._environment.parsed_options.headless and not self._workers.connected():  # type: ignore[union-attr]
+            self._end_test()  # Locust stops when it has lost the last worker, and would then wait for ever
 
     # -- the test
 

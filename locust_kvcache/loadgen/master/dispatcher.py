@@ -1,4 +1,4 @@
-"""Scenarios run one after another, but Locust spreads users over all loaded classes: this picks the class of the scenario under way."""
+"""Has Locust spawn the user classes of the scenario under way only: left alone, it spreads users over all loaded classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One test, from Locust's start to its stop: a Job comes in, a plain run goes out, or the runs of a study one after another."""
+"""Runs one test, from Locust's start to its stop: a plain run, or the runs of a study one after another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One round on the master: sessions are dealt and released, lost workers are replaced, and the barrier opens when every record is there."""
+"""Plays one round: deals and releases sessions, replaces lost workers, and ends when every planned request has its record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the files that the options name: options and a host come in, one Job goes out, or BadInput before any load is sent."""
+"""Reads the files that the options name, once for a start: scenarios, the deployment, the list of models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of studies (budget, capacity, working set) come in from Locust's parser, one typed StudyOptions goes out.
+"""Declares and reads the options of studies: budget, capacity, working set.
 
 A study decides what to send next from what it has seen, or sends nothing at all; a plain run needs none of them.
 """

@@ -1,4 +1,4 @@
-"""A plan's sessions and an arrival process come in, the due time of each session after the round's start goes out.
+"""Computes when each session of an open loop is due, in seconds after the round's start.
 
 The schedule is one function of (seed, scenario), the same in every round, so that pairs of requests met the same queue. All workers compute
 the same one and send the sessions they were dealt, so the rate is global by construction.

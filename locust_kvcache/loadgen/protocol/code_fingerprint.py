@@ -1,4 +1,4 @@
-"""The version and the code of this package come in, a short hash of each file goes out: workers must compute the master's very plan."""
+"""Tells whether two processes run the same version and code of this package: workers must compute the master's very plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the master has decided about a run, as one message to the workers: small values only, never a prompt, never a key."""
+"""Holds what the master has decided about a run and tells the workers: small values only, never a prompt, never a key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's folder: run.json says what was run and how far it got, and is replaced as a whole each time (docs/files.md)."""
+"""Makes a run's folder, and replaces its run.json as a whole each time (docs/files.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What workers say of sessions that no user was free for comes in; one warning per round goes out, so that a lower rate is never silent."""
+"""Warns of sessions that no user was free for, once per round: a rate lower than planned is never silent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run looks like so far: the master's record lines come in, table rows and a chart's points per scenario and round go out.
+"""Sums up a run while it goes on, from the lines that reach the master: table rows and a chart's points per scenario and round.
 
 Nothing is sorted or kept per record: times go into buckets 2 % apart, so a percentile is within 1 % of the exact one.
 """

@@ -1,4 +1,4 @@
-"""Opens a run: a Job and what was seen of its server come in, a Run with its folder goes out."""
+"""Opens a run: makes its folder and its nonce, and puts down what was decided about it."""
 
 from __future__ import annotations
 

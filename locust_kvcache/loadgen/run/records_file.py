@@ -1,4 +1,4 @@
-"""Batches of records come in from the workers, lines go to records.jsonl at once; which planned requests have theirs is counted."""
+"""Writes records.jsonl as batches arrive from the workers, and counts which planned requests have their record."""
 
 from __future__ import annotations
 

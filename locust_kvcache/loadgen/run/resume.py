@@ -1,4 +1,4 @@
-"""A run that was cut comes in, what is left of it goes out; rounds that were not complete are set aside, never mixed with new ones."""
+"""Takes up a run that was cut: rounds that were not complete are set aside, never mixed with new ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's decisions come in, run.json as it stands at the run's beginning goes out (docs/files.md)."""
+"""Makes run.json as it stands at a run's beginning (docs/files.md)."""
 
 from __future__ import annotations
 

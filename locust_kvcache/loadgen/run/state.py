@@ -1,4 +1,4 @@
-"""One run's state on the master: its config, folder, collector and rounds come in, run.json goes out."""
+"""Keeps one run's state on the master and writes run.json: its rounds, users, warnings, and how it ended."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import Any
 from locust.env import Environment
 
 from locust_kvcache.contract.deployment import Deployment, ModelInfo
-from locust_kvcache.contract.record import LOST, OK, Record
-from locust_kvcache.contract.round_kinds import COLD, HIT
+from locust_kvcache.contract.record import LOST, OK
 from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.loadgen.protocol.messages import Done
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
@@ -22,6 +21,7 @@ from locust_kvcache.loadgen.run.foreign_load import foreign_text
 from locust_kvcache.loadgen.run.late_sessions import Lateness
 from locust_kvcache.loadgen.run.records_file import Collector
 from locust_kvcache.loadgen.run.resume import Resumed, recorded_keys
+from locust_kvcache.loadgen.run.round_entry import begun, ended, lost_record
 from locust_kvcache.loadgen.run.run_json import first_facts
 from locust_kvcache.loadgen.run.server_metrics import MetricsFile
 from locust_kvcache.loadgen.server.arms import warnings_of
@@ -181,17 +181,7 @@ class Run:
 
     def begin_round(self, scenario: str, number: int) -> None:
         self._round_started_s = time.monotonic()
-        self._current = {
-            "scenario": scenario,
-            "round": number,
-            "kind": COLD if number == 1 else HIT,
-            "planned_requests": self.config.scenario(scenario).requests,
-            "records": 0,
-            "wall_s": None,
-            "started_at_s": time.time(),
-            "complete": False,
-            **self._round_facts,
-        }
+        self._current = {**begun(scenario, number, self.config.scenario(scenario).requests), **self._round_facts}
         self._round_facts = {}
         self._rounds.append(self._current)
         self._write()  # should the master die now, it is known that these prompts are no longer cold
@@ -202,14 +192,9 @@ class Run:
         assert self._current is not None
         self.metrics.end_sampling(scenario, number)
         planned, seen = self._current["planned_requests"], self.collector.seen(scenario, number)
-        self._current |= {
-            "records": len(seen),
-            "wall_s": max((answer.wall_s for answer in answers), default=time.monotonic() - self._round_started_s),
-            "started_at_s": min((answer.started_at_s for answer in answers), default=self._current["started_at_s"]),
-            "complete": len(seen) == planned and not self.collector.duplicates,
-            "lost_requests": self.collector.statuses(scenario, number)[LOST],
-            "starved_s": max((answer.starved_s for answer in answers), default=0.0),
-        }
+        lost, waited_s = self.collector.statuses(scenario, number)[LOST], time.monotonic() - self._round_started_s
+        self._current |= ended(self._current, answers, len(seen), lost, waited_s)
+        self._current["complete"] = len(seen) == planned and not self.collector.duplicates
         if foreign or self._facts["foreign_users"]:
             self._current["foreign_requests"] = dict(foreign)
         facts, warning = limits_of_round(answers)
@@ -229,23 +214,7 @@ class Run:
     def record_lost(self, scenario: str, number: int, turns: list[Turn], worker: str) -> None:
         """Give requests that a lost worker may have sent their record: never cold and never hit, as nobody knows."""
         for turn in turns:
-            record = Record(
-                run_id=self.config.run_id,
-                deployment=self.config.deployment,
-                model=self.config.model,
-                scenario=scenario,
-                round=number,
-                request_index=turn.request_index,
-                session_id=turn.session_id,
-                turn=turn.number,
-                worker=worker,
-                status=LOST,
-                error=f"worker {worker} was lost; it may have sent this request",
-                planned_prompt_tokens=turn.prompt_tokens,
-                shares_prefix_with=turn.shares_prefix_with,
-                round_kind=COLD if number == 1 else HIT,
-            )
-            self.collector.add_lost(record)
+            self.collector.add_lost(lost_record(self.config, scenario, number, turn, worker))
         self.lost_requests += len(turns)
         log.warning("worker %s is given up: %d requests that it may have sent are marked lost", worker, len(turns))
 

@@ -1,4 +1,4 @@
-"""Which arm a round is (cold, gpu_hit, cpu_hit, store_hit) comes in; the caches are brought to that state, and what was seen goes out.
+"""Brings the caches into the state that a round's arm (cold, gpu_hit, cpu_hit, store_hit) needs, and notes what was seen.
 
 An arm is an intention. Which tier answered is for the counters to say: the facts made here stand in run.json beside each round.
 """

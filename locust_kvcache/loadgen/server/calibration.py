@@ -1,4 +1,4 @@
-"""Ways to count tokens on the server come in, a Calibration goes out: what our words, pieces of text and its chat template cost.
+"""Learns how the server counts tokens: what our words, pieces of text and its chat template cost.
 
 The texts counted here are made with a nonce of their own and are never measured.
 """

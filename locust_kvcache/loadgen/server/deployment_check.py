@@ -1,4 +1,4 @@
-"""--preflight-only: a deployment comes in, Findings go out; what can be tried is tried, with canaries that no plan contains."""
+"""Checks a deployment for --preflight-only: what can be tried is tried, with canaries that no plan contains."""
 
 from __future__ import annotations
 

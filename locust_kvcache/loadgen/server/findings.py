@@ -1,4 +1,4 @@
-"""What the servers' metrics pages and a plan say comes in, Findings go out: what was found, why it matters, what to do about it.
+"""Judges what the servers' metrics pages and canaries say: what was found, why it matters, what to do about it.
 
 Pure: nothing here sends a request. `deployment_check` asks the servers, and tries what can be tried.
 """

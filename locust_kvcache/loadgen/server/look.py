@@ -1,4 +1,4 @@
-"""Looks at the server before any load: a Job comes in, what the preflight learnt goes out; --preflight-only says it in Findings."""
+"""Looks at the server before any load: the preflight before a run, or everything that --preflight-only can find out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A deployment and what is to be sent come in, what the server can do goes out, before any load; BadInput says what to do about it.
+"""Finds out what the server can do, before any load: its model, the parameters it takes, its block size, how it counts.
 
 Probes use texts with a nonce of their own, which no plan contains.
 """

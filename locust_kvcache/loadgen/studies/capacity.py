@@ -1,4 +1,4 @@
-"""--capacity: a scenario comes in, runs at rates (or with users) that close in on the most that is sustained go out; cold and hit apart.
+"""Searches for --capacity the highest rate, or number of users, that is sustained; cold and hit apart.
 
 Cold: a run, and so a fresh nonce, for each step. Hit: one run whose first round fills the caches and whose later rounds repeat it.
 """

@@ -1,4 +1,4 @@
-"""--concurrency: numbers of users come in, a run with each goes out; each has a nonce of its own, and so its own cold round."""
+"""Measures one run for each number of users of --concurrency; each has a nonce of its own, and so its own cold round."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study is given to work with: a master that opens runs, and runs whose rounds it plays at a load of its choice.
+"""Declares what a study is given to work with: a master that opens runs, and runs whose rounds it plays at a load of its choice.
 
 A study measures in several runs or rounds, and decides the next from what it saw; docs/decisions/0020 says why it is no LoadTestShape.
 """

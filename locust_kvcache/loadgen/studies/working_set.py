@@ -1,4 +1,4 @@
-"""--working-set: sizes in tokens come in, or what the servers say their caches hold; a run of two rounds for each size goes out.
+"""Measures for --working-set a run of two rounds for each size, by default around what the servers say their caches hold.
 
 Round 2 repeats round 1 in its order, so a tier that evicts the least recently used loses everything as soon as it is too small.
 """

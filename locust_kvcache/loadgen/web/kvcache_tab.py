@@ -1,4 +1,4 @@
-"""Locust's own page gets a "KV cache" tab and a start form that refuses bad input with its reason; the report is served when it is made.
+"""Adds a "KV cache" tab to Locust's page, checks its start form, and serves the report when it is made.
 
 Uses what Locust's page offers: extended tabs and tables by `template_args`, their rows by the answer to /stats/requests.
 """

@@ -1,4 +1,4 @@
-"""A page beside Locust's own: the state of the run under way comes in, a page with table and chart goes out, and its data as JSON.
+"""Serves a page beside Locust's own with the table and chart of the run under way, and its data as JSON.
 
 The page draws by itself from /kvcache/data; it needs nothing from elsewhere, and puts whatever a server said on the page as text.
 """

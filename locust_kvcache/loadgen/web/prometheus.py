@@ -1,4 +1,4 @@
-"""The client's own metrics for Prometheus: parsed records come in where the master receives them, a page of text goes out.
+"""Serves the client's own metrics for Prometheus, from the records that reach the master.
 
 Counted over the life of the process, as Prometheus wants it; served as /metrics of Locust's page, or apart with `--metrics-port`.
 """

@@ -1,4 +1,4 @@
-"""The worker's side of a round: the master's messages come in, users take sessions without asking anybody, records go out in batches.
+"""The worker's side of a run: takes the master's messages, hands sessions to users, and gives their records back in batches.
 
 Lives in every process that runs users (a Locust worker, or the only process).
 """

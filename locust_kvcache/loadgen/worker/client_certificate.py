@@ -1,4 +1,4 @@
-"""This machine's client certificate comes in (locust-kvcache certificate writes it), the chunk rate it stands for goes out."""
+"""Reads this machine's client certificate (locust-kvcache certificate writes it): the chunk rate up to which it stamps in time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How late this process's event loop ran: a short sleep is measured over and over, the worst delay since a moment is told on request."""
+"""Measures how late this process's event loop runs: a short sleep over and over, and the worst delay since any moment."""
 
 from __future__ import annotations
 

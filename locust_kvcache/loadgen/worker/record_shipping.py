@@ -1,4 +1,4 @@
-"""Records of this process come in, batches to the master go out, and each batch is first appended to a spool file of this process."""
+"""Sends this process's records to the master in batches; each is first appended to a spool file, in case the master dies."""
 
 from __future__ import annotations
 

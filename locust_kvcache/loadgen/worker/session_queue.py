@@ -1,4 +1,4 @@
-"""Released sessions come in, each user that is free takes one; users block here at the barrier between rounds."""
+"""Hands released sessions to users that are free; users block here at the barrier between rounds."""
 
 from __future__ import annotations
 

@@ -1,0 +1,57 @@
+"""Makes a round's entry in run.json: as it begins, and as it ended by what the workers answered; and the records of lost requests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from locust_kvcache.contract.record import LOST, Record
+from locust_kvcache.contract.round_kinds import COLD, HIT
+from locust_kvcache.loadgen.protocol.messages import Done
+from locust_kvcache.loadgen.protocol.run_config import RunConfig
+from locust_kvcache.workload.plan import Turn
+
+
+def begun(scenario: str, number: int, planned_requests: int) -> dict[str, Any]:
+    return {
+        "scenario": scenario,
+        "round": number,
+        "kind": COLD if number == 1 else HIT,
+        "planned_requests": planned_requests,
+        "records": 0,
+        "wall_s": None,
+        "started_at_s": time.time(),
+        "complete": False,
+    }
+
+
+def ended(entry: dict[str, Any], answers: Sequence[Done], records: int, lost: int, waited_s: float) -> dict[str, Any]:
+    """What the entry gets when every worker is done; `waited_s`, the master's own measure, counts where no worker answered."""
+    return {
+        "records": records,
+        "wall_s": max((answer.wall_s for answer in answers), default=waited_s),
+        "started_at_s": min((answer.started_at_s for answer in answers), default=entry["started_at_s"]),
+        "lost_requests": lost,
+        "starved_s": max((answer.starved_s for answer in answers), default=0.0),
+    }
+
+
+def lost_record(config: RunConfig, scenario: str, number: int, turn: Turn, worker: str) -> Record:
+    """The master's record of a request that a lost worker may have sent: never cold and never hit, as nobody knows."""
+    return Record(
+        run_id=config.run_id,
+        deployment=config.deployment,
+        model=config.model,
+        scenario=scenario,
+        round=number,
+        request_index=turn.request_index,
+        session_id=turn.session_id,
+        turn=turn.number,
+        worker=worker,
+        status=LOST,
+        error=f"worker {worker} was lost; it may have sent this request",
+        planned_prompt_tokens=turn.prompt_tokens,
+        shares_prefix_with=turn.shares_prefix_with,
+        round_kind=COLD if number == 1 else HIT,
+    )
