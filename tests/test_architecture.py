@@ -19,6 +19,7 @@ PACKAGES = {
     "loadgen": "how it is driven",
     "analysis": "what it means",
     "emulator": "a server whose cache truth is known",
+    "certificate": "how late this machine's own clocks are, measured",
 }
 
 
