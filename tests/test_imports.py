@@ -26,7 +26,8 @@ FLOORS: dict[str, list[set[str]]] = {
     "loadgen": [
         {"typed_locust"},
         {"options", "protocol", "client"},
-        {"server", "worker"},
+        {"worker"},
+        {"server"},
         {"run"},
         {"studies", "dry_run"},
         {"master"},

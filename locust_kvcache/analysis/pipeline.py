@@ -98,7 +98,7 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
         *server_problems,
     ]
     problems += steadiness.steadiness_problems(steady)
-    problems += answer_checks.answer_problems(records, run.info.scenarios)
+    problems += [*answer_checks.answer_problems(records, run.info.scenarios), *figure_checks.sent_late(records)]
     block = run.info.block_size_tokens or windows.BLOCK_SIZE_TOKENS
     distributions = _distributions(records)
     states, state_problems = cache_states(run.info, records, rounds, servers, distributions, block)

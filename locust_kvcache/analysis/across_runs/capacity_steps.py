@@ -67,8 +67,6 @@ def _step(
 ) -> Step:
     samples = [sample for row in rows_of(records) if (sample := sample_of(row))]
     known = records[records["reported_cached_tokens"].notna() & records["prompt_tokens"].gt(0)]
-    lag_ms = records["schedule_lag_ms"].fillna(0.0)
-    intended = records.assign(ttft_ms=records["ttft_ms"] + lag_ms, e2e_ms=records["e2e_ms"] + lag_ms)
     users, rate = told.get("users"), told.get("request_rate_per_s")
     turns = len(records) / max(1, records["session_id"].nunique())
     requests_per_s = rate * turns if rate else len(records) / wall_s
@@ -84,7 +82,7 @@ def _step(
         found=judge(samples, slo, share),
         requests=len(records),
         hit_share=float(known["reported_cached_tokens"].sum() / known["prompt_tokens"].sum()) if len(known) else None,
-        goodput_per_s=requests_per_s * float(meets_slo(intended, slo).mean()) if len(records) else 0.0,
+        goodput_per_s=requests_per_s * float(meets_slo(records, slo).mean()) if len(records) else 0.0,
         lasted_s=wall_s,
         in_flight=None if pd.isna(mean_s) else requests_per_s * mean_s,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pandas as pd
 
 from locust_kvcache.analysis.basics.problems import Problem
+from locust_kvcache.analysis.cache.cache_step import all_but_a_step
 from locust_kvcache.analysis.cache.prefixes import siblings
 
 EVIDENCE = ("cold", "partial", "hit", "racing", "unknown", "warmup", "failed")
@@ -96,6 +97,7 @@ def check_evidence(
     if fresh.empty:
         return records, problems
     near_all = fresh["reported_cached_tokens"] >= fresh["prompt_tokens"] - 1 - 2 * block
+    near_all |= all_but_a_step(fresh["reported_cached_tokens"], fresh["prompt_tokens"], block, LYING_SHARE)
     impossible = near_all & fresh["reported_cached_tokens"].ge(block)
     if impossible.mean() >= LYING_SHARE:
         text = (

@@ -35,3 +35,25 @@ def failures(records: pd.DataFrame) -> list[Problem]:
     return [
         Problem("warning", "failures", text, "A failed request may have warmed the cache, or eased the load, for the others.")
     ]
+
+
+LATE_MS = 20.0  # less is the event loop's own jitter
+LATE_SHARE = 0.05
+
+
+def sent_late(records: pd.DataFrame) -> list[Problem]:
+    """Open loop: rounds in which more than LATE_SHARE of the scheduled requests were sent more than LATE_MS after their intended time."""
+    problems = []
+    scheduled = records[records["schedule_lag_ms"].notna()].astype({"scenario": str})
+    for (scenario, number), group in scheduled.groupby(["scenario", "round"], sort=False):
+        lag_ms = group["schedule_lag_ms"]
+        late = lag_ms[lag_ms > LATE_MS]
+        if len(late) > LATE_SHARE * len(group):
+            text = (
+                f"Round {number} of {scenario}: {len(late)} of {len(group)} scheduled requests were sent late, by {late.mean():,.0f} ms on "
+                f"average and {late.max():,.0f} ms at most. Times from the actual send leave this wait out; goodput and objectives hold it."
+            )
+            problems.append(
+                Problem("warning", "sent_late", text, "Give the run more users (-u), or ask for a lower --request-rate.")
+            )
+    return problems

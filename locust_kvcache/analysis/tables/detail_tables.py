@@ -37,18 +37,18 @@ def cache_table(stats: Stats, scenario: str) -> Table:
         ),
     ]
     for cause in CAUSES:
-        cells = [_share(row[f"lost_{cause}"], row["planned"]) for row in rounds]
+        cells = [_share(row.get(f"lost_{cause}"), row["planned"]) for row in rounds]
         lines.append((f"lost: {cause.replace('_', ' ')}", cells))
     if any(row["beyond_plan"] for row in rounds):
         lines.append(("served beyond the plan", [whole(row["beyond_plan"]) for row in rounds]))
     header = ("", *(f"round {row['round']}" for row in rounds))
     rows = tuple((name, *cells) for name, cells in lines) if rounds else ()
-    lost = [cause for cause in CAUSES if any(row[f"lost_{cause}"] for row in rounds)]
+    lost = [cause for cause in CAUSES if any(row.get(f"lost_{cause}") for row in rounds)]
     notes = tuple(f"{cause.replace('_', ' ')}: {MEANING[cause]}." for cause in lost)
     return Table(f"{scenario}: where the cached tokens went", header, rows, CACHE_RULE, notes)
 
 
-def _share(tokens: float, of: float) -> str:
+def _share(tokens: float | None, of: float) -> str:
     """1,234 (56.7 %)."""
     return f"{whole(tokens)} ({percent(tokens / of)})" if of and tokens else whole(tokens)
 

@@ -12,6 +12,17 @@ from locust_kvcache.workload.plan import Calibration, Plan, make_plan
 from locust_kvcache.workload.spec import Scenario
 
 
+def body_parameters(accepted: dict[str, Any], scenario: Scenario) -> dict[str, Any]:
+    """Body keys of a scenario's requests: only those that the preflight saw the server accept."""
+    wanted = {
+        "max_tokens": scenario.output_tokens,
+        "max_completion_tokens": scenario.output_tokens,
+        "temperature": scenario.temperature,
+        "ignore_eos": scenario.ignore_eos,
+    }
+    return {key: wanted.get(key, value) for key, value in accepted.items()}
+
+
 @dataclass(frozen=True)
 class RunConfig:
     run_id: str
@@ -53,14 +64,7 @@ class RunConfig:
         return make_plan(self.scenario(name), self.calibration, self.nonce, self.seed)
 
     def body_parameters(self, scenario: Scenario) -> dict[str, Any]:
-        """Body keys of a scenario's requests: only those that the preflight saw the server accept."""
-        wanted = {
-            "max_tokens": scenario.output_tokens,
-            "max_completion_tokens": scenario.output_tokens,
-            "temperature": scenario.temperature,
-            "ignore_eos": scenario.ignore_eos,
-        }
-        return {key: wanted.get(key, value) for key, value in self.parameters.items()}
+        return body_parameters(self.parameters, scenario)
 
     def api_key(self) -> str | None:
         return os.environ.get(self.api_key_env) or None

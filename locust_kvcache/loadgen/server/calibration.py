@@ -15,6 +15,8 @@ from locust_kvcache.workload.plan import Calibration, Message, header
 from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.text import piece_cost, sample_text, vocabulary
 
+LEAST_PER_PIECE = 0.5  # tokens of a word of text, or of a line of code: no tokenizer takes fewer
+
 CountMessages = Callable[[list[Message]], int | None]
 CountText = Callable[[str], int | None]
 SAMPLE_PIECES = {"code": (30, 240)}
@@ -22,6 +24,10 @@ DEFAULT_SAMPLE_PIECES = (150, 1200)
 ASSUMED_PER_PIECE = {"document": 1.25, "dialogue": 1.25, "question": 1.2, "instruction": 1.2, "code": 12.0}
 WORD_REPEATS = 8
 PARALLEL_COUNTS = 8
+
+
+class CountsRefused(Exception):
+    """The server's counts cannot be those of the texts that it was given; the message says why."""
 
 
 def kinds_of(scenarios: Iterable[Scenario]) -> set[str]:
@@ -44,7 +50,11 @@ def _word_tokens(count_text: CountText) -> dict[str, float] | None:
     counts = pool.map(lambda word: count_text("the" + f" {word}" * WORD_REPEATS), words)
     if any(count is None for count in counts):
         return None
-    return {word: (count - base) / WORD_REPEATS for word, count in zip(words, counts, strict=True)}
+    found = {word: (count - base) / WORD_REPEATS for word, count in zip(words, counts, strict=True)}
+    if min(found.values()) < LEAST_PER_PIECE:
+        least = min(found, key=lambda word: found[word])
+        raise CountsRefused(f"the word {least!r} adds {found[least]:g} tokens each time that it stands in a text")
+    return found
 
 
 def _sample(kind: str, pieces: int) -> tuple[list[Message], list[str]]:
@@ -56,14 +66,18 @@ def _sample(kind: str, pieces: int) -> tuple[list[Message], list[str]]:
 def _fit_kind(count: CountMessages, kind: str, words: dict[str, float]) -> tuple[float, float] | None:
     """(tokens per piece beside its words, tokens of an empty prompt) from two lengths of a kind's text; None if not counted."""
     cost = piece_cost(0.0, words, 0.0)
-    rest = []
+    rest, counts = [], []
     sizes = SAMPLE_PIECES.get(kind, DEFAULT_SAMPLE_PIECES)
     for size in sizes:
         messages, taken = _sample(kind, size)
         counted = count(messages)
         if counted is None:
             return None
+        counts.append(counted)
         rest.append(counted - sum(map(cost, taken)))
+    if counts[1] - counts[0] < LEAST_PER_PIECE * (sizes[1] - sizes[0]):
+        what = "lines of code" if kind == "code" else "pieces of text"
+        raise CountsRefused(f"{sizes[0]} and {sizes[1]} {what} were counted as {counts[0]} and {counts[1]} tokens")
     per_piece = (rest[1] - rest[0]) / (sizes[1] - sizes[0])
     return per_piece, max(0.0, rest[0] - per_piece * sizes[0])
 
@@ -79,14 +93,22 @@ def _exchange_tokens(count: CountMessages) -> float:
     return float(max(0, apart - together)) if together is not None and apart is not None else 0.0
 
 
+def assumed() -> Calibration:
+    """What common tokenizers do, for a server that does not say."""
+    return Calibration(dict(ASSUMED_PER_PIECE), {}, 0.0, 20.0, 8.0, "assumed")
+
+
 def calibrate(count: CountMessages, count_text: CountText | None, source: str, scenarios: Iterable[Scenario]) -> Calibration:
-    """Learn how the server counts; with one that does not say, assume what common tokenizers do, and say so in `source`."""
+    """Learn how the server counts; with one that does not say, assume what common tokenizers do, and say so in `source`.
+
+    CountsRefused where it says what cannot be.
+    """
     scenarios = list(scenarios)
     words = (_word_tokens(count_text) if count_text else None) or {}
     fits = {kind: _fit_kind(count, kind, words) for kind in sorted(kinds_of(scenarios))}
     known = {kind: fit for kind, fit in fits.items() if fit is not None}
     if len(known) < len(fits):
-        return Calibration(dict(ASSUMED_PER_PIECE), {}, 0.0, 20.0, 8.0, "assumed")
+        return assumed()
     usual = collections.Counter(words.values()).most_common(1)[0][0] if words else 0.0
     conversations = any(scenario.turns > 1 or scenario.corpus is not None for scenario in scenarios)
     return Calibration(

@@ -15,11 +15,12 @@ from locust_kvcache.contract.deployment import Deployment
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.client.request_bodies import PATHS
 from locust_kvcache.loadgen.client.stream import StreamOutcome
-from locust_kvcache.loadgen.server.calibration import calibrate
+from locust_kvcache.loadgen.server.calibration import CountsRefused, assumed, calibrate
 from locust_kvcache.loadgen.server.canary import new_canary
 from locust_kvcache.loadgen.server.findings import no_hit
 from locust_kvcache.loadgen.server.metrics_pages import label_value, scrape
 from locust_kvcache.loadgen.server.probe import PARAMETERS, Probe, parameter_variants
+from locust_kvcache.loadgen.server.sized_canary import ask_largest, check_refused, sized_warnings
 from locust_kvcache.workload.plan import Calibration
 from locust_kvcache.workload.spec import Scenario
 
@@ -43,6 +44,7 @@ class Server:
     parameters: dict[str, Any]
     calibration: Calibration
     warnings: list[str] = field(default_factory=list)
+    largest_request: dict[str, Any] = field(default_factory=dict)  # planned and counted tokens of the largest planned request
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -52,6 +54,7 @@ class Server:
             "block_size_known": self.block_size_known,
             "reports_cached_tokens": self.reports_cached_tokens,
             "request_parameters": self.parameters,
+            "largest_request": self.largest_request,
         }
 
 
@@ -70,9 +73,10 @@ class Preflight:
         first = self._accepted_request("chat" if any(s.api == "chat" for s in scenarios) else "completions")
         reports, omits_zero = self._cached_tokens_reported(first)
         block_size = self._block_size()
-        calibration = self._calibrate(scenarios)
-        if calibration.source == "assumed":
-            self._warn("the server counts no prompt tokens (/tokenize, usage): prompt sizes are assumed, not calibrated")
+        calibration = self._calibrate(scenarios, first.reader.prompt_tokens)
+        sized = ask_largest(self.probe, scenarios, calibration)
+        check_refused(sized, self.deployment.endpoint)
+        self.warnings += sized_warnings(sized, calibration.source != "assumed")
         version = self.probe.get_json("/version").get("version")
         self.probe.close()
         return Server(
@@ -87,6 +91,7 @@ class Preflight:
             parameters=self.probe.parameters,
             calibration=calibration,
             warnings=self.warnings,
+            largest_request=sized.facts,
         )
 
     def _warn(self, text: str) -> None:
@@ -197,14 +202,37 @@ class Preflight:
 
     # -- counting tokens
 
-    def _calibrate(self, scenarios: list[Scenario]) -> Calibration:
-        """Count by /tokenize where it counts chat messages, else by the usage of a one-token answer."""
+    def _calibrate(self, scenarios: list[Scenario], canary_tokens: int | None) -> Calibration:
+        """Count by /tokenize where it counts chat messages as the model does, else by the usage of a one-token answer.
+
+        `canary_tokens`: the last canary's prompt tokens by usage. Counts that cannot be those of a text are refused by name.
+        """
         probe = self.probe
-        if self.api == "chat" and probe.tokenize(messages=self.canary, add_generation_prompt=True) is not None:
-            return calibrate(
-                lambda messages: probe.tokenize(messages=messages, add_generation_prompt=True),
-                lambda text: probe.tokenize(prompt=text),
-                "tokenize",
-                scenarios,
+        told = probe.tokenize(messages=self.canary, add_generation_prompt=True) if self.api == "chat" else None
+        if told is not None and canary_tokens is not None and abs(told - canary_tokens) > max(0.05 * canary_tokens, 8):
+            self._warn(
+                f"/tokenize counts {told} tokens in a prompt that the model counts as {canary_tokens}: another tokenizer. Prompt sizes "
+                "are calibrated by the model's own count"
             )
-        return calibrate(lambda messages: probe.stream(messages, self.api, 1).reader.prompt_tokens, None, "usage", scenarios)
+        elif told is not None:
+            try:
+                return calibrate(
+                    lambda messages: probe.tokenize(messages=messages, add_generation_prompt=True),
+                    lambda text: probe.tokenize(prompt=text),
+                    "tokenize",
+                    scenarios,
+                )
+            except CountsRefused as error:
+                self._warn(f"the counts of /tokenize are refused: {error}")
+        return self._calibrate_by_usage(scenarios)
+
+    def _calibrate_by_usage(self, scenarios: list[Scenario]) -> Calibration:
+        probe = self.probe
+        try:
+            found = calibrate(lambda messages: probe.stream(messages, self.api, 1).reader.prompt_tokens, None, "usage", scenarios)
+        except CountsRefused as error:
+            self._warn(f"the server's prompt_tokens are refused: {error}. Prompt sizes are assumed, not calibrated")
+            return assumed()
+        if found.source == "assumed":
+            self._warn("the server counts no prompt tokens (/tokenize, usage): prompt sizes are assumed, not calibrated")
+        return found

@@ -12,6 +12,7 @@ import requests
 
 from locust_kvcache.contract.deployment import Deployment, Transport
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.usage import whole_count
 from locust_kvcache.loadgen.client.connection import Connection, Target
 from locust_kvcache.loadgen.client.request_bodies import PATHS, body_tail, chat_body, completion_body, encode_message
 from locust_kvcache.loadgen.client.stream import StreamOutcome, stream_request
@@ -64,12 +65,12 @@ class Probe:
         self.parameters: dict[str, Any] = dict(PARAMETERS)
         self._timeout_s = timeout_s
         try:
-            self._target = Target.from_url(deployment.endpoint, deployment.transport)
+            self.target = Target.from_url(deployment.endpoint, deployment.transport)
         except OSError as error:  # ssl.SSLError is one
             raise BadInput(
                 f"tls of deployment {deployment.name!r}: {error}; check its ca_file, client_cert and client_key"
             ) from error
-        self._connection = Connection(self._target)
+        self._connection = Connection(self.target)
         self._session = _session(deployment.transport)
         self._headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
 
@@ -97,9 +98,13 @@ class Probe:
             body = chat_body(self.model, [encode_message(m["role"], m["content"]) for m in messages], tail)
         else:
             body = completion_body(self.model, "\n\n".join(m["content"] for m in messages), tail)
-        outcome = StreamOutcome()
-        head = self._target.request_head(PATHS[api], len(body), self.api_key)
-        stream_request(self._connection, head + body, self._timeout_s, outcome)
+        head = self.target.request_head(PATHS[api], len(body), self.api_key)
+        return self.send(head + body, max_tokens)
+
+    def send(self, request: bytes, asked_tokens: int | None) -> StreamOutcome:
+        """A whole HTTP request that asks for so many tokens."""
+        outcome = StreamOutcome(asked_tokens=asked_tokens)
+        stream_request(self._connection, request, self._timeout_s, outcome)
         return outcome
 
     def tokenize(self, **question: Any) -> int | None:
@@ -111,4 +116,4 @@ class Probe:
             count = answer.json().get("count") if answer.ok else None
         except (requests.RequestException, ValueError, AttributeError):
             return None
-        return count if isinstance(count, int) else None
+        return whole_count(count) or None

@@ -22,6 +22,11 @@ class LagMonitor:
         if self._greenlet is None:
             self._greenlet = gevent.spawn(self._watch)
 
+    def stop(self) -> None:
+        if self._greenlet is not None:
+            self._greenlet.kill()
+            self._greenlet = None
+
     def _watch(self) -> None:
         while True:
             due_s = time.monotonic() + INTERVAL_S

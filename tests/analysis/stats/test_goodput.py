@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from locust_kvcache.analysis.reading.records import COLUMNS
+from locust_kvcache.analysis.stats.figure_checks import sent_late
 from locust_kvcache.analysis.stats.goodput import goodput_table, meets_slo
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.slo import parse_slo
@@ -22,6 +23,30 @@ SLO = {"ttft_ms": 200.0, "tpot_ms": 20.0, "e2e_ms": 500.0}
 
 def test_a_request_must_meet_every_objective() -> None:
     assert meets_slo(RECORDS, SLO).tolist() == [True, True, False, False, False, False]
+
+
+def test_in_an_open_loop_the_wait_for_a_free_user_counts() -> None:
+    """Within 200 ms of the send, and up to three seconds after it was to be sent."""
+    waited = RECORDS.assign(schedule_lag_ms=[0.0, 0.0, -1.0, NONE, 0.0, 0.0])
+    assert meets_slo(waited, SLO).tolist() == [True, True, False, False, False, False]  # early, or a later turn: as it was
+    late = RECORDS.assign(schedule_lag_ms=[2900.0, 1.0, 0.0, 0.0, 0.0, 0.0])
+    assert meets_slo(late, SLO).tolist() == [False] * 6  # 100 ms after the send are 3,000 after the intended time
+    assert meets_slo(late, {"tpot_ms": 20.0}).tolist() == [
+        True,
+        True,
+        True,
+        False,
+        False,
+        True,
+    ]  # between tokens nobody waits for a user
+
+
+def test_requests_that_were_sent_late_are_named() -> None:
+    records = RECORDS.assign(scenario="s", round=1, schedule_lag_ms=[3000.0, 1000.0, 5.0, NONE, 0.0, 0.0])
+    found = sent_late(records)
+    assert [problem.code for problem in found] == ["sent_late"]
+    assert "2 of 5 scheduled requests were sent late, by 2,000 ms on average and 3,000 ms at most" in found[0].text
+    assert sent_late(records.assign(schedule_lag_ms=NONE)) == []
 
 
 def test_the_table_counts_per_round_and_second() -> None:

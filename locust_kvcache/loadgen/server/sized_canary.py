@@ -1,0 +1,130 @@
+"""Sends one request of the largest planned size before any load, with a nonce of its own, and compares what came with what was planned.
+
+Scenarios and a Probe come in, facts and warnings go out: a server that cuts prompts, counts otherwise, ends answers early, or a proxy
+that buffers, is named before hours are spent on it. BadInput where the server refuses such a request.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gevent
+
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.record import stream_timing, was_buffered
+from locust_kvcache.loadgen.client.stream import StreamOutcome
+from locust_kvcache.loadgen.protocol.run_config import body_parameters
+from locust_kvcache.loadgen.server.probe import Probe
+from locust_kvcache.loadgen.worker.loop_lag import INTERVAL_S, LagMonitor
+from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
+from locust_kvcache.workload.plan import Calibration, Session, Turn, make_plan
+from locust_kvcache.workload.spec import Scenario
+
+MOST_OUTPUT_TOKENS = 16  # enough to see an answer that ends early
+TOLERANCE = 0.05  # of the planned prompt tokens
+LEAST_TOKENS_OFF = 32
+REFUSED = (400, 413, 422)
+
+
+@dataclass(frozen=True)
+class Sized:
+    """The largest planned request of all scenarios, as it was sent and answered."""
+
+    scenario: Scenario
+    turn: Turn
+    outcome: StreamOutcome
+    loop_lag_ms: float | None = None  # worst delay of this process meanwhile: it makes clumps too
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For run.json."""
+        return {
+            "scenario": self.scenario.name,
+            "status": self.outcome.status,
+            "planned_prompt_tokens": self.turn.prompt_tokens,
+            "prompt_tokens": self.outcome.reader.prompt_tokens,
+            "planned_output_tokens": self.turn.output_tokens,
+            "output_tokens": self.outcome.reader.output_tokens,
+        }
+
+
+def ask_largest(probe: Probe, scenarios: Iterable[Scenario], calibration: Calibration, seed: int = 1) -> Sized:
+    """Send the largest request that any of the scenarios plans, with at most MOST_OUTPUT_TOKENS of output."""
+    nonce = secrets.token_hex(4)
+    found: list[tuple[Turn, Session, PreparedRequests]] = []
+    for scenario in scenarios:
+        plan = make_plan(scenario, calibration, nonce, seed)
+        parameters = body_parameters(probe.parameters, scenario)
+        prepared = PreparedRequests(plan, probe.target, probe.model, probe.api_key, parameters)
+        turns = [(turn, session) for session in plan.sessions for turn in session.turns if _can_be_made(scenario, turn)]
+        turn, session = max(turns, key=lambda pair: pair[0].prompt_tokens)
+        found.append((replace(turn, output_tokens=min(plan.output_tokens(turn), MOST_OUTPUT_TOKENS)), session, prepared))
+    turn, session, prepared = max(found, key=lambda entry: entry[0].prompt_tokens)
+    prepared.prepare(session)
+    request = prepared.request(session, turn)
+    assert request is not None, "a first turn, or one whose earlier answers are planned"
+    lag = LagMonitor()
+    lag.start()
+    outcome = probe.send(request, turn.output_tokens)
+    gevent.sleep(2 * INTERVAL_S)  # the monitor looks once more
+    lag.stop()
+    return Sized(prepared.plan.scenario, turn, outcome, lag.worst_since_ms(outcome.response.sent_at_s))
+
+
+def _can_be_made(scenario: Scenario, turn: Turn) -> bool:
+    """A later turn carries the server's own answers in some scenarios, and none has been given yet."""
+    return turn.number == 1 or scenario.reply != "server"
+
+
+def check_refused(sized: Sized, endpoint: str) -> None:
+    """BadInput where such a request is not possible at all."""
+    outcome = sized.outcome
+    if outcome.response.http_status in REFUSED:
+        raise BadInput(
+            f"{endpoint} refuses the largest request of scenario {sized.scenario.name} ({sized.turn.prompt_tokens:,} prompt tokens): "
+            f"{outcome.error}. Plan shorter prompts, or raise the server's (--max-model-len) or the proxy's limit"
+        )
+
+
+def sized_warnings(sized: Sized, calibrated: bool) -> list[str]:
+    """What is wrong with the answer, with figures. `calibrated`: the planned size was made from the server's own counts."""
+    outcome, reader, turn = sized.outcome, sized.outcome.reader, sized.turn
+    what = f"a request of the largest planned size ({turn.prompt_tokens:,} prompt tokens, scenario {sized.scenario.name})"
+    if outcome.status != "ok":
+        return [f"{what} failed: {outcome.status}: {outcome.error}"]
+    found = []
+    if reader.counts.rejected:
+        found.append(f"the server reports token counts that cannot be true and are rejected: {reader.counts.rejected}")
+    counted, planned = reader.prompt_tokens, turn.prompt_tokens
+    off = counted is not None and abs(counted - planned) > max(TOLERANCE * planned, LEAST_TOKENS_OFF)
+    if calibrated and not turn.estimated and counted is not None and off:
+        found.append(
+            f"{what} was counted by the server as {counted:,} tokens: it cuts prompts (context length? Ollama: num_ctx), or counts "
+            "otherwise than when it was asked for sizes"
+        )
+    asked, came = turn.output_tokens, reader.output_tokens
+    if asked is not None and came is not None and came != asked:
+        found.append(
+            f"an answer has {came} tokens where {asked} were asked for: ignore_eos or max_tokens is not honoured, so answers may be of "
+            "unequal length, and rounds then not comparable on E2E latency and throughput"
+        )
+    return found + _stream_warnings(sized)
+
+
+def _stream_warnings(sized: Sized) -> list[str]:
+    outcome, reader, response = sized.outcome, sized.outcome.reader, sized.outcome.response
+    timing = stream_timing(response.sent_at_s, None, None, outcome.chunks, reader.output_tokens)
+    found = []
+    if was_buffered(timing.clump_gap_ms, sized.loop_lag_ms):
+        found.append(
+            "an answer came all at once or in clumps: buffered on its way (a proxy? nginx: proxy_buffering off), or not streamed; TTFT "
+            "then holds the time to decode, and TPOT and ITL are missing"
+        )
+    if reader.unknown_field:
+        found.append(
+            f"answers carry output in the unknown field {reader.unknown_field!r}; it counts as output that is not visible"
+        )
+    return found
