@@ -1,4 +1,4 @@
-"""python -m analysis RUN_DIR [RUN_DIR2 ...]: checks and analyses runs, writes stats.json and the report, prints the tables."""
+"""locust-kvcache report RUN_DIR [RUN_DIR2 ...]: checks and analyses runs, writes stats.json and the report, prints the tables."""
 
 from __future__ import annotations
 

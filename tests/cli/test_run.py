@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from locust_kvcache.cli.run_help import run_help
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.options.declared import OPTIONS
 from locust_kvcache.loadgen.options.option import GROUPS
-from tests.conftest import ROOT, RunFiles, Stub
+from tests.conftest import ROOT, RunFiles, Stub, free_port, hear_sigint, wait_for
 
 FILES = ROOT / "locustfiles"
 
@@ -106,3 +107,32 @@ def test_locusts_exit_code_is_the_commands(tmp_path: Path) -> None:
     done = kvcache(tmp_path, "dry-run", "cold_strat")
     assert done.returncode == 3
     assert "scenario 'cold_strat' is unknown; available: batch_processing" in done.stderr
+
+
+@pytest.mark.slow
+def test_processes_of_one_host(tmp_path: Path, stub: Stub) -> None:
+    port = str(free_port())
+    load = ("--headless", "-u", "2", "-r", "2", "--host", stub.url, "--requests", "4", "--no-report", "--only-summary")
+    done = kvcache(tmp_path, "run", "cold_start", *load, "--processes", "2", "--master-bind-port", port, "--master-port", port)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder,) = (path.parent for path in tmp_path.glob("results/*/run.json"))
+    assert (RunFiles(folder).facts["workers"], RunFiles(folder).facts["complete"]) == (2, True)
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, slow_stub: Stub) -> None:
+    load = ("--headless", "-u", "2", "-r", "2", "--host", slow_stub.url, "--requests", "30", "--no-report", "--run-name", "cut")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "locust_kvcache", "run", "cold_start", *load], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=hear_sigint,
+    )  # fmt: skip
+    try:
+        run = RunFiles(tmp_path / "results" / "cut")
+        wait_for(lambda: run.records, what="the first record")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(120) == 2
+    finally:
+        process.kill()
+        process.wait()
+    assert run.facts["incomplete_reason"].startswith("stopped in round 1 of cold_start")
+    assert run.facts["ended_at"] is not None

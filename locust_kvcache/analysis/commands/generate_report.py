@@ -1,4 +1,4 @@
-"""python -m analysis.generate_report --stats results/RUN/stats.json --output-dir reports/x --format html|markdown|both"""
+"""locust-kvcache report --stats results/RUN/stats.json --output-dir reports/x --format html|markdown|both"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A run whose master died, and the spools of its workers, come in; the run's records.jsonl is completed with what only the spools hold.
 
-python -m analysis.merge_spool RUN SPOOL...      SPOOL: a worker's .jsonl file, or a folder of them
+locust-kvcache merge-spool RUN SPOOL...      SPOOL: a worker's .jsonl file, or a folder of them
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 3
-    print(f"{added} records added to {given.run}. The report again: python -m analysis {given.run}")
+    print(f"{added} records added to {given.run}. The report again: locust-kvcache report {given.run}")
     return 0
 
 

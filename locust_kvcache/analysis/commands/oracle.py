@@ -1,6 +1,6 @@
 """A trace comes in, the hit rate that a prefix cache can reach goes out: for one without limit, and for LRU of a given size.
 
-    python -m analysis.oracle TRACE [--capacity 1000 10000 30000 50000] [--kv-bytes-per-token 327680] [--output oracle.png]
+    locust-kvcache oracle TRACE [--capacity 1000 10000 30000 50000] [--kv-bytes-per-token 327680] [--output oracle.png]
 
 Token-weighted: tokens found in the cache / prompt tokens. A row finds the longest run of its first blocks that is cached; then all its
 blocks become the most recent ones, and the least recent are dropped down to the capacity.

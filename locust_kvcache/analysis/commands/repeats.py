@@ -1,4 +1,4 @@
-"""python -m analysis.repeats RUN [RUN ...]: several runs of each deployment come in, what holds from one run to the next goes out.
+"""locust-kvcache repeats RUN [RUN ...]: several runs of each deployment come in, what holds from one run to the next goes out.
 
 The first run's deployment is the baseline. Two runs of each are enough for an interval, three to five for one worth quoting.
 """
@@ -156,7 +156,7 @@ def main() -> int:
     parser.add_argument("--output-dir", type=Path, help="folder of the page (default: repeats beside the first run)")
     args = parser.parse_args()
     if len(args.runs) < 2:
-        raise BadInput(f"{len(args.runs)} run given; expected 2 or more: python -m analysis.repeats RUN RUN ...")
+        raise BadInput(f"{len(args.runs)} run given; expected 2 or more: locust-kvcache repeats RUN RUN ...")
     publish(repeats_page([open_run(path) for path in args.runs]), args.output_dir or folder_beside(args.runs[0], "repeats"))
     return 0
 

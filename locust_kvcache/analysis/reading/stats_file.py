@@ -16,7 +16,7 @@ TABLES = (
     "problems rounds windows windows_by_round distributions failures effects targets cache steady_state outliers tiers stages "
     "transfers server_counts gauges other_tools verdicts load_rates goodput gains ttft_parts transfer_efficiency counters"
 ).split()
-WAY_OUT = "Make it again with: python -m analysis RUN_FOLDER"
+WAY_OUT = "Make it again with: locust-kvcache report RUN_FOLDER"
 
 
 def write_stats(path: Path, stats: dict[str, Any]) -> None:

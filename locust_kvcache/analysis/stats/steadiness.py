@@ -110,5 +110,5 @@ def steadiness_problems(table: pd.DataFrame) -> list[Problem]:
             problems.append(Problem("note", "ramp_up", text, "More requests per round make it matter less."))
         else:
             text = f"{name}: its first requests take {row['warmup_ratio']:.2f} times as long as the rest."
-            problems.append(Problem("warning", "warmup", text, "Label them: python -m analysis RUN --warmup-requests N."))
+            problems.append(Problem("warning", "warmup", text, "Label them: locust-kvcache report RUN --warmup-requests N."))
     return problems

@@ -60,7 +60,7 @@ def judge_run(
                 else:
                     judged.append(judge(name, targets[name], (text + which, metric, *rest), table, scenario))  # type: ignore[arg-type]
     others = [
-        _not_judged(name, targets[name], None, "needs a PD run and a single-server run: python -m analysis.compare_results")
+        _not_judged(name, targets[name], None, "needs a PD run and a single-server run: locust-kvcache compare")
         for name in PAIR_TARGETS
         if targets.get(name) is not None
     ]

@@ -177,7 +177,7 @@ def _dead_cache(canary: dict[str, Any], tier: str, named: bool) -> Finding:
         ERROR if named else WARNING,
         "dead_cache",
         what,
-        "Check the keys of its config (python -m analysis.check_configs), its log (LMCache: degraded mode), and the master's key count.",
+        "Check the keys of its config (locust-kvcache check-configs), its log (LMCache: degraded mode), and the master's key count.",
         "The server looks healthy, and every hit there will be a miss.",
     )
 
