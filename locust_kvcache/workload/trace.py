@@ -20,6 +20,8 @@ from locust_kvcache.contract.errors import BadInput
 
 BLOCK_TOKENS = 512
 TOKEN_IDS = range(1000, 5000)  # plain words in every vocabulary of 8,000 and more: no bytes, no special tokens
+TIME_UNITS = {"ms": 1.0, "s": 1000.0}  # ms in each
+SHORT_S, FAST_PER_S = 10.0, 50.0  # a recorded trace is longer, and slower
 KEYS = ("timestamp", "input_length", "output_length", "hash_ids")
 
 
@@ -35,6 +37,7 @@ class TraceSource:
     sample: float = 1.0  # share of the prompt families that is kept
     keep_bursts: bool = False
     block_tokens: int = BLOCK_TOKENS  # less scales all lengths down, sharing as it is
+    time_unit: str = "ms"  # of its timestamps; a key of TIME_UNITS
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -84,7 +87,7 @@ def _checked(line: bytes, where: str) -> dict[str, Any]:
     if not isinstance(row, dict) or any(key not in row for key in KEYS):
         raise BadInput(f"{where} is {line[:60]!r}; expected an object with {', '.join(KEYS)}")
     for key, low in (("timestamp", 0), ("input_length", 1), ("output_length", 1)):
-        if not isinstance(row[key], int | float) or isinstance(row[key], bool) or row[key] < low:
+        if not isinstance(row[key], int | float) or isinstance(row[key], bool) or not low <= row[key] < math.inf:
             raise BadInput(f"{where}: key {key!r} is {row[key]!r}; expected a number of at least {low}")
     ids = row["hash_ids"]
     wanted = math.ceil(row["input_length"] / BLOCK_TOKENS)
@@ -101,7 +104,9 @@ def load_rows(source: TraceSource) -> tuple[Row, ...]:
         raise BadInput(
             f"{source.path}: its sha256 is {sha256[:12]}..., the master read {source.sha256[:12]}...; every host needs the same file"
         )
-    timed = sorted(zip(_times_s(raw, source.keep_bursts), raw, strict=True), key=lambda pair: pair[0])
+    timed = sorted(
+        zip(_times_s(raw, source.keep_bursts, TIME_UNITS[source.time_unit]), raw, strict=True), key=lambda pair: pair[0]
+    )
     stop_s = math.inf if source.stop_s is None else source.stop_s
     kept = [(at_s, row) for at_s, row in timed if source.start_s <= at_s < stop_s and _sampled(row["hash_ids"], source.sample)]
     if not kept:
@@ -121,9 +126,22 @@ def _row(due_s: float, row: dict[str, Any], block_tokens: int) -> Row:
     )
 
 
-def _times_s(raw: Sequence[dict[str, Any]], keep_bursts: bool) -> list[float]:
+def unit_warning(source: TraceSource) -> str | None:
+    """Why the timestamps of a file that is read in ms look like seconds: its whole span, or None where nothing is odd."""
+    raw, _ = read_trace(source.path)
+    times = [row["timestamp"] for row in raw]
+    span_s, broken = (max(times) - min(times)) / 1000, any(at != int(at) for at in times)
+    if source.time_unit != "ms" or len(raw) < 2 or not (broken or span_s < SHORT_S or len(raw) / span_s > FAST_PER_S):
+        return None
+    return (
+        f"{source.path}: {len(raw):,} requests span {span_s:,.3g} s if its timestamps are ms, as in the Mooncake traces; if they are "
+        "seconds, say --trace-time-unit s"
+    )
+
+
+def _times_s(raw: Sequence[dict[str, Any]], keep_bursts: bool, unit_ms: float = 1.0) -> list[float]:
     """Times in s. The published traces count in steps of 3 s, an artefact of their making: rows of one step are spread evenly over it."""
-    times = [int(row["timestamp"]) for row in raw]
+    times = [round(row["timestamp"] * unit_ms) for row in raw]
     if keep_bursts:
         return [at_ms / 1000 for at_ms in times]
     step_ms = math.gcd(*(at_ms - times[0] for at_ms in times)) if len(times) > 1 else 0

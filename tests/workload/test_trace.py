@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.plan import Calibration, make_plan
-from locust_kvcache.workload.trace import Row, TraceSource, block_ids, load_rows, read_trace, shared_prefixes
+from locust_kvcache.workload.trace import Row, TraceSource, block_ids, load_rows, read_trace, shared_prefixes, unit_warning
 from locust_kvcache.workload.trace_replay import replay_scenario
 from tests.conftest import ROOT
 
@@ -32,6 +32,32 @@ def write(path: Path, *rows: tuple[int, int, int, list[int]]) -> TraceSource:
 
 def but(source: TraceSource, **changes: Any) -> TraceSource:
     return TraceSource(**{**source.to_dict(), **changes})
+
+
+def test_timestamps_in_seconds_are_named_and_read_as_such(tmp_path: Path) -> None:
+    rows = [(at, 500, 5, [number]) for number, at in enumerate((0.0, 0.4, 1.2, 60.0))]
+    source = write(tmp_path / "seconds.jsonl", *rows)  # type: ignore[arg-type]
+    warning = unit_warning(source) or ""
+    assert "4 requests span 0.06 s if its timestamps are ms" in warning
+    assert "--trace-time-unit s" in warning
+    in_seconds = but(source, time_unit="s", keep_bursts=True)
+    assert [row.due_s for row in load_rows(in_seconds)] == [0.0, 0.4, 1.2, 60.0]
+    assert unit_warning(in_seconds) is None
+    whole = write(tmp_path / "whole.jsonl", *[(at, 500, 5, [at]) for at in range(3600)])  # an hour in whole seconds
+    assert "span 3.6 s" in (unit_warning(whole) or "")
+
+
+def test_timestamps_in_milliseconds_are_nothing_odd(tmp_path: Path) -> None:
+    assert unit_warning(TraceSource(str(CUT))) is None
+    assert unit_warning(write(tmp_path / "one.jsonl", (0, 500, 5, [1]))) is None
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-1", "true"])
+def test_a_timestamp_that_is_no_time_is_bad_input(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "odd.jsonl"
+    path.write_text(f'{{"timestamp": {value}, "input_length": 500, "output_length": 5, "hash_ids": [1]}}\n')
+    with pytest.raises(BadInput, match="line 1: key 'timestamp'"):
+        read_trace(path)
 
 
 def test_shared_prefixes_by_hand() -> None:

@@ -56,16 +56,15 @@ def _impossible(records: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, pd.Serie
 
 
 def _rejected_problems(records: pd.DataFrame, impossible: dict[str, pd.Series]) -> list[Problem]:
-    problems = []
-    for column, wrong in impossible.items():
-        count = int(wrong.sum())
-        if count:
-            told = records.loc[wrong, "usage_rejected"].dropna()
-            example = f" (first: {told.iloc[0]})" if len(told) else ""
-            where = f"in {count} of {len(records)} answers{example}"
-            text = f"The server's {COUNTS[column]} cannot be true {where}. Figures from it are missing."
-            problems.append(Problem("warning", "usage_rejected", text, WAY_OUT))
-    return problems
+    """One problem for all counts, with an example where the load kept one."""
+    counts = {COUNTS[column]: int(wrong.sum()) for column, wrong in impossible.items() if wrong.any()}
+    if not counts:
+        return []
+    listed = ", ".join(f"{name} in {count:,} of {len(records):,} answers" for name, count in counts.items())
+    told = records.loc[pd.concat(impossible.values(), axis=1).any(axis=1), "usage_rejected"].dropna()
+    example = f" First: {told.iloc[0]}." if len(told) else ""
+    text = f"The server's token counts cannot be true: {listed}.{example} Figures from them are missing."
+    return [Problem("warning", "usage_rejected", text, WAY_OUT)]
 
 
 def _constant_prompts(records: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:

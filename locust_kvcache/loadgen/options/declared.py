@@ -81,6 +81,7 @@ REPLAYED_TRACE = (
            "1", "SHARE", float, 1e-6),
     Option("trace-bursts", TRACE, "Keep bursts: the published traces count in steps of 3 s, and what falls into one is spread over it "
            "otherwise", False, flag=True),
+    Option("trace-time-unit", TRACE, "Unit of the trace's timestamps", "ms", "ms", "ms|s"),
     Option("trace-block-tokens", TRACE, "Tokens of a block; less than 512 scales every length down, for a server with a shorter context",
            BLOCK_TOKENS, metavar="N", kind=int, low=1),
 )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.options.option import number
-from locust_kvcache.workload.trace import BLOCK_TOKENS, TraceSource
+from locust_kvcache.workload.trace import BLOCK_TOKENS, TIME_UNITS, TraceSource
 
 
 def read_trace_options(parsed: Any) -> TraceSource | None:
@@ -24,8 +24,15 @@ def read_trace_options(parsed: Any) -> TraceSource | None:
         stop_s=stop_s,
         sample=sample,
         keep_bursts=bool(parsed.trace_bursts),
+        time_unit=_time_unit(str(parsed.trace_time_unit or "ms")),
         block_tokens=number("trace-block-tokens", parsed.trace_block_tokens, int, 1) or BLOCK_TOKENS,
     )
+
+
+def _time_unit(text: str) -> str:
+    if text not in TIME_UNITS:
+        raise BadInput(f"--trace-time-unit is {text!r}; expected one of {', '.join(TIME_UNITS)}")
+    return text
 
 
 def _window(text: str) -> tuple[float, float | None]:

@@ -16,6 +16,7 @@ from locust_kvcache.loadgen.server.probe import Probe
 from locust_kvcache.workload.footprint import largest_working_set_tokens
 from locust_kvcache.workload.plan import make_plan
 from locust_kvcache.workload.spec import Scenario
+from locust_kvcache.workload.trace import unit_warning
 
 log = logging.getLogger("kvcache")
 
@@ -41,6 +42,7 @@ def look_at_server(job: Job) -> Look:
             rows, file = scenario.corpus.skipped, scenario.corpus.files[0]
             log.warning("%s: %d rows of %s are no conversations and are skipped", scenario.name, rows, file)
     server = Preflight(job.deployment, job.options.request_timeout_s).run(wanted, job.scenarios)
+    server.warnings += [text for scenario in job.scenarios if scenario.trace and (text := unit_warning(scenario.trace))]
     return Look(server, info or job.served(server.model))
 
 

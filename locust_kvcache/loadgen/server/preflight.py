@@ -179,7 +179,9 @@ class Preflight:
         """(cached tokens are reported, they are left out when 0): the same canary again must hit if there is a prefix cache."""
         again = self._answer(fresh=False)
         reports = again.reader.cached_tokens is not None
-        if not reports:
+        if not reports and "cached_tokens" in (again.reader.counts.rejected or ""):
+            self._warn("the cached tokens that the server reports cannot be true: hits are known by round only")
+        elif not reports:
             self._warn(
                 "the server does not report cached tokens (vLLM: --enable-prompt-tokens-details, SGLang: --enable-cache-report): "
                 "hits are known by round only"

@@ -70,7 +70,7 @@ def test_one_impossible_count_of_many_costs_only_itself(tmp_path: Path) -> None:
     )
     assert problems(found, "cached_tokens_lie") == []
     assert problems(found, "usage_rejected") == [
-        "The server's cached_tokens cannot be true in 1 of 240 answers. Figures from it are missing."
+        "The server's token counts cannot be true: cached_tokens in 1 of 240 answers. Figures from them are missing."
     ]
     assert published(found, "hit_rate")[1] == pytest.approx(2080 / 2096)
 
@@ -80,7 +80,7 @@ def test_output_tokens_that_cannot_be(tmp_path: Path, value: Any) -> None:
     """40 chunks carried output in every answer."""
     found = analysed(tmp_path, lambda record: replace(record, output_tokens=value))
     assert published(found, "output_tokens") == published(found, "output_tokens_per_s") == [None, None]
-    assert "completion_tokens cannot be true in 32 of 32 answers" in problems(found, "usage_rejected")[0]
+    assert "cannot be true: completion_tokens in 32 of 32 answers" in problems(found, "usage_rejected")[0]
 
 
 def test_what_the_load_rejected_is_told_with_its_reason(tmp_path: Path) -> None:
