@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -76,6 +77,7 @@ def contents() -> str:
             f"  {PROGRAM} run cold_start --headless -u 4 -r 4 --host http://127.0.0.1:8000",
             "",
             f"{PROGRAM} COMMAND --help teaches a command; --version says which version this is.",
+            f'Completion in bash and zsh: eval "$(register-python-argcomplete {PROGRAM})"',
         ]
     )
 
@@ -96,6 +98,10 @@ def find_command(name: str) -> Command:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a sub-command; its exit code."""
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks what could come next
+        from locust_kvcache.cli.completion import complete
+
+        complete(command.name for command in COMMANDS)
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help", "help"):
         print(contents())
