@@ -12,10 +12,13 @@ from locust_kvcache.analysis.reading.stats_file import write_stats
 from locust_kvcache.analysis.report import ci
 from locust_kvcache.analysis.report.command_line import gate
 from locust_kvcache.analysis.report.run_text import run_text
+from locust_kvcache.analysis.stats.targets import RUN_TARGETS
 from locust_kvcache.analysis.tables.table import run_of
+from locust_kvcache.contract import failure_limit
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.exit_codes import Exit
+from locust_kvcache.contract.exit_codes import OK, Exit
+from locust_kvcache.contract.failure_limit import FailureLimit, parse_failure_limit
 from locust_kvcache.contract.slo import parse_slo
 
 
@@ -31,8 +34,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="folder of a run, e.g. results/NAME")
     parser.add_argument("--no-report", action="store_true", help="write stats.json only")
-    parser.add_argument("--gate", action="store_true", help="exit 1 if a target fails, 2 if a run is incomplete")
-    parser.add_argument("--warmup-requests", type=int, default=0, metavar="N", help="label the first N requests of each round")
+    parser.add_argument("--gate", action="store_true", help="end with the exit code of the gravest cause, see below")
+    parser.add_argument("--max-failures", metavar="N", help=failure_limit.HELP)
     parser.add_argument(
         "--slo",
         nargs="+",
@@ -44,9 +47,9 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def analyse_one(folder: Path, report: bool, warmup_requests: int, slo: dict[str, float]) -> dict[str, Any]:
+def analyse_one(folder: Path, report: bool, slo: dict[str, float], max_failures: FailureLimit | None) -> dict[str, Any]:
     """Write stats.json and the report of one run, print its tables, return its statistics."""
-    analysis = analyse_folder(folder, warmup_requests, slo)
+    analysis = analyse_folder(folder, slo, max_failures)
     files = [folder / "stats.json"]
     try:
         write_stats(files[0], analysis.stats)
@@ -67,21 +70,24 @@ def analyse_one(folder: Path, report: bool, warmup_requests: int, slo: dict[str,
 
 def main() -> int:
     args = parse_arguments()
+    limit = None if args.max_failures is None else parse_failure_limit(args.max_failures)
     all_stats = []
     for number, folder in enumerate(args.runs):
         if number:
             print("\n" + "=" * 100 + "\n")
-        all_stats.append(analyse_one(folder, not args.no_report, args.warmup_requests, parse_slo(args.slo)))
-    code = gate(all_stats, [target for stats in all_stats for target in stats["targets"]])
+        all_stats.append(analyse_one(folder, not args.no_report, parse_slo(args.slo), limit))
+    cause = gate(all_stats, [row for stats in all_stats for row in stats["targets"] if row["target"] in RUN_TARGETS])
     if args.junit or args.json or args.summary:
         if len(all_stats) > 1:
             raise BadInput(
                 "--junit, --json and --summary describe one run; give one RUN_DIR, or compare runs with compare_results"
             )
-        print("\n".join(f"  {path}" for path in ci.write_files(args, ci.run_outcome(all_stats[0], code))))
+        print("\n".join(f"  {path}" for path in ci.write_files(args, ci.run_outcome(all_stats[0], cause))))
     if args.gate:
-        return code
-    contradicts = any(run_of(stats).complete and not stats["complete"] for stats in all_stats)
+        if cause is not OK:
+            print(f"exit code {cause.code:d}: {cause.text}")
+        return cause.code
+    contradicts = any(run_of(stats).complete and not stats["records_complete"] for stats in all_stats)
     return Exit.NOT_JUDGED if contradicts else 0
 
 

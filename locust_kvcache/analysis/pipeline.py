@@ -17,16 +17,28 @@ import pandas as pd
 from locust_kvcache.analysis.basics.metrics import SAMPLED
 from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
-from locust_kvcache.analysis.cache import arm_effects, hit_gains, ideal_caches, lost_tokens, tier_verdicts, windows
+from locust_kvcache.analysis.cache import (
+    arm_effects,
+    claimed,
+    hit_effects,
+    hit_gains,
+    ideal_caches,
+    lost_tokens,
+    never_stored,
+    run_claims,
+    tier_verdicts,
+    windows,
+)
+from locust_kvcache.analysis.cache.round_facts import kind_of, round_kinds
 from locust_kvcache.analysis.model import model_statistics, ttft_model
 from locust_kvcache.analysis.reading.run_info import RunInfo, parse_run_info
 from locust_kvcache.analysis.reading.runs import RecordedRun, load_run
 from locust_kvcache.analysis.reading.stats_file import KIND, STATS_FORMAT, read_stats
-from locust_kvcache.analysis.servers import hidden_failures, kv_transfers, server_counters, ttft_parts
+from locust_kvcache.analysis.servers import counted_prompts, hidden_failures, kv_transfers, server_counters, ttft_parts
 from locust_kvcache.analysis.stats import (
     answer_checks,
+    busy_time,
     client_limits,
-    comparison,
     figure_checks,
     goodput,
     other_tools,
@@ -35,6 +47,7 @@ from locust_kvcache.analysis.stats import (
     targets,
 )
 from locust_kvcache.analysis.stats.intervals import CONFIDENCE, RESAMPLES, SEED
+from locust_kvcache.contract.failure_limit import FailureLimit, parse_failure_limit
 from locust_kvcache.contract.tier_capacity import tier_capacities
 
 SAMPLED_REQUESTS = 2000  # per scenario and round, whole sessions
@@ -66,11 +79,11 @@ class Analysis:
         return pd.DataFrame(self.stats[name])
 
 
-def label_run(run: RecordedRun, warmup_requests: int = 0) -> tuple[pd.DataFrame, list[Problem]]:
+def label_run(run: RecordedRun) -> tuple[pd.DataFrame, list[Problem]]:
     """The records with their windows and estimates, and what is wrong with the evidence."""
     block = run.info.block_size_tokens
     records, problems = windows.check_evidence(run.records, block, _prefillers_count(run))
-    return summary.add_estimates(windows.label_windows(records, block, warmup_requests)), problems
+    return summary.add_estimates(windows.label_windows(records, block)), problems
 
 
 def _prefillers_count(run: RecordedRun) -> pd.DataFrame | None:
@@ -82,12 +95,15 @@ def _prefillers_count(run: RecordedRun) -> pd.DataFrame | None:
     return mine.assign(cached_tokens=mine["gpu"] + mine["external"])[["scenario", "round", "cached_tokens"]]
 
 
-def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[str, float] | None = None) -> Analysis:
-    """Everything that is said of a run, from its folder. `slo` takes the place of the deployment's own."""
+def analyse_folder(
+    folder: str | Path, slo: Mapping[str, float] | None = None, max_failures: FailureLimit | None = None
+) -> Analysis:
+    """Everything that is said of a run, from its folder. `slo` and `max_failures` take the place of the run's own."""
     run = load_run(folder)
-    records, evidence_problems = label_run(run, warmup_requests)
-    rounds = summary.round_table(records, run.counts)
+    limit = max_failures or parse_failure_limit(run.info.max_failures)
+    records, evidence_problems = label_run(run)
     client = client_limits.with_certificates(client_limits.lag_by_round(records), run.info.beyond_certificate)
+    rounds = _rounds(run, records, client)
     steady = steadiness.steady_state(records)
     servers, server_problems = server_tables(run, rounds)
     problems = [
@@ -97,6 +113,8 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
         *client_limits.client_problems(client),
         *server_problems,
     ]
+    if run.info.arrival.closed:
+        problems += figure_checks.ramp_and_tail(rounds)
     problems += steadiness.steadiness_problems(steady)
     problems += [*answer_checks.answer_problems(records, run.info.scenarios), *figure_checks.sent_late(records)]
     block = run.info.block_size_tokens or windows.BLOCK_SIZE_TOKENS
@@ -104,22 +122,29 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
     states, state_problems = cache_states(run.info, records, rounds, servers, distributions, block)
     problems += state_problems
     objectives = dict(slo or run.info.deployment.slo)
-    effects = answer_checks.withhold(cold_against_hit(run, records, rounds), answer_checks.unequal_output(records))
+    account = lost_tokens.account(records, block)
+    claims = run_claims.claims_of_run(
+        run.info, run.complete, limit, rounds, states["verdicts"], account, servers["counted_prompts"], block
+    )
+    found = hit_effects.hit_effects(run.info, records, rounds, run.info.arrival.closed)
+    effects = claimed.with_claims(answer_checks.withhold(found, answer_checks.unequal_output(records)), claims)
     over_time, over_time_note = _over_time(run, records, block)
     scenarios = list(dict.fromkeys(rounds["scenario"]))
     stats = {
         "kind": KIND,
         "format": STATS_FORMAT,
-        "complete": run.complete,
+        "complete": run.complete and limit.allows(int(rounds["failed"].sum()), int(rounds["planned_requests"].sum())),
+        "records_complete": run.complete,
+        "max_failures": str(limit),
+        "claims": [claim.to_dict() for claim in claims.values()],
         "confidence": CONFIDENCE,
         "resamples": RESAMPLES,
         "bootstrap_seed": SEED,
-        "warmup_requests": warmup_requests,
         "block_size_tokens": block,
         "split_rules": windows.RULES,
         "run": run.info.raw,
         "problems": [problem.to_dict() for problem in sorted_problems(problems)],
-        "rounds": rounds.merge(client, on=["scenario", "round"], how="left"),
+        "rounds": rounds,
         "windows": summary.totals(records, ["scenario", "window"]),
         "windows_by_round": records.groupby(["scenario", "round", "window"], observed=True)
         .size()
@@ -131,8 +156,14 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
         "slo": objectives,
         "goodput": goodput.goodput_table(records, objectives, rounds),
         "effects": effects,
-        "targets": targets.judge_run(run.info.targets, effects, scenarios),
-        "cache": lost_tokens.account(records, block),
+        "targets": targets.judge_run(
+            run.info.targets,
+            effects,
+            scenarios,
+            lambda scenario, number: claimed.why_not_judged(claims.get(scenario), number),
+            run.info.arrival.closed,
+        ),
+        "cache": account,
         "cache_over_time": over_time,
         "cache_over_time_note": over_time_note,
         "steady_state": steady,
@@ -143,6 +174,14 @@ def analyse_folder(folder: str | Path, warmup_requests: int = 0, slo: Mapping[st
         "samples": _samples(records),
     }
     return Analysis(Path(folder), plain(stats), tier_verdicts.answered_by(records, states["verdicts"]))
+
+
+def _rounds(run: RecordedRun, records: pd.DataFrame, client: pd.DataFrame) -> pd.DataFrame:
+    """The table of rounds: what each was played for, whether the client was in time, and the rate while all users were busy."""
+    keys, kinds = ["scenario", "round"], round_kinds(run.info.rounds)
+    rounds = summary.round_table(records, run.counts)
+    rounds["kind"] = [kinds.get(key, kind_of(key[1])) for key in zip(rounds["scenario"], rounds["round"], strict=True)]
+    return rounds.merge(client, on=keys, how="left").merge(busy_time.busy_table(records), on=keys, how="left")
 
 
 def cache_states(
@@ -162,11 +201,15 @@ def cache_states(
         "verdicts": verdicts,
         "load_rates": rates,
         "gains": hit_gains.gains(verdicts, rounds, distributions, info, link_gb_per_s),
-        "ttft_parts": ttft_parts.ttft_parts(servers["stages"], moved, tiers, distributions, rounds),
+        "ttft_parts": ttft_parts.ttft_parts(servers["stages"], moved, tiers, distributions, rounds, info.deployment.roles),
         "transfer_efficiency": kv_transfers.efficiency(moved, tiers, kv_bytes),
     }
-    hidden = hidden_failures.hidden_failures(rounds, tiers, moved, block)
-    return tables, [*tier_verdicts.problems_of(verdicts, tiers), *hidden, *arm_effects.implausible(rates)]
+    hidden = [
+        *hidden_failures.hidden_failures(rounds, tiers, moved, block),
+        *hidden_failures.slow_puts(verdicts, moved, distributions),
+    ]
+    lost = never_stored.never_stored(records)
+    return tables, [*tier_verdicts.problems_of(verdicts, tiers, lost), *hidden, *arm_effects.implausible(rates)]
 
 
 def _distributions(records: pd.DataFrame) -> pd.DataFrame:
@@ -178,22 +221,12 @@ def _distributions(records: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def cold_against_hit(run: RecordedRun, records: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
-    """Effects of a hit by both rules; throughput has one by round only, as windows by evidence lie inside each other in time."""
-    closed = run.info.arrival.closed
-    pairs = comparison.pair_rounds(records)
-    rates = comparison.rate_effects(rounds[rounds["round"] == 1], rounds[rounds["round"] > 1], pairs, closed)
-    by_round = comparison.add_verdicts(_stack(comparison.effects(pairs), rates))
-    by_evidence = comparison.add_verdicts(comparison.effects(comparison.pair_windows(records)))
-    by_arm = arm_effects.arm_effects(run.info, records, rounds, closed)
-    return _stack(by_round.assign(split="round"), by_evidence.assign(split="evidence"), by_arm)
-
-
 def server_tables(run: RecordedRun, rounds: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], list[Problem]]:
     """What the servers' own metrics say of each round; empty tables where there are none."""
     series = server_counters.series(run.server_metrics)
     changed, problems = server_counters.deltas(series)
-    tiers = server_counters.tiers(changed)
+    counted = counted_prompts.counted_prompts(changed, rounds)
+    tiers = run_claims.trusted(server_counters.tiers(changed), counted)
     checked = server_counters.check_client_counts(tiers, rounds)
     moved, late = kv_transfers.without_late(kv_transfers.transfers(changed), changed, tiers)
     tables = {
@@ -201,10 +234,11 @@ def server_tables(run: RecordedRun, rounds: pd.DataFrame) -> tuple[dict[str, pd.
         "stages": server_counters.stage_times(changed),
         "transfers": moved,
         "server_counts": checked,
+        "counted_prompts": counted,
         "counters": server_counters.counters(changed),
         "gauges": server_counters.gauge_series(series),
     }
-    return tables, [*problems, *late, *figure_checks.disagreement(checked)]
+    return tables, [*problems, *late, *figure_checks.disagreement(checked), *run_claims.evidence_problems(counted)]
 
 
 def _over_time(run: RecordedRun, records: pd.DataFrame, block: int) -> tuple[pd.DataFrame, str | None]:
@@ -225,12 +259,6 @@ def _link_gb_per_s(info: RunInfo) -> float:
     return info.deployment.link_gb_per_s or model_statistics.PCIE5_X16_GB_PER_S * float(info.deployment.gpus or 1)
 
 
-def _stack(*tables: pd.DataFrame) -> pd.DataFrame:
-    """concat that keeps the columns of an empty table and does not let it change the others' types."""
-    filled = [table for table in tables if len(table)]
-    return pd.concat(filled, ignore_index=True) if filled else tables[0]
-
-
 def _samples(records: pd.DataFrame) -> dict[str, list[Any]]:
     """The requests as columns: all, or whole sessions drawn at random, the same ones in each round."""
     parts = []
@@ -249,7 +277,7 @@ def open_stats(path: str | Path) -> Analysis:
     file = Path(path) / "stats.json" if Path(path).is_dir() else Path(path)
     stats = read_stats(file)
     if (file.parent / "records.jsonl").is_file() and (file.parent / "run.json").is_file():
-        requests, _ = label_run(load_run(file.parent), int(stats.get("warmup_requests") or 0))
+        requests, _ = label_run(load_run(file.parent))
         return Analysis(file.parent, stats, requests)
     sample = pd.DataFrame(stats["samples"], columns=SAMPLE_COLUMNS)
     numbers = [name for name in SAMPLE_COLUMNS if name.endswith(("_ms", "_s", "_tokens"))]

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.exit_codes import Exit
+from locust_kvcache.contract.exit_codes import Exit, help_text
 
 PROGRAM = "locust-kvcache"
+ARGPARSE_REFUSED = 2
 
 
 _typed: list[str] = []
@@ -26,11 +27,11 @@ def typed_command() -> list[str]:
 
 
 def command_parser(name: str, about: str, examples: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser of `locust-kvcache NAME`; `examples` stand at the end of its --help, without the program's name."""
+    """The parser of `locust-kvcache NAME`; `examples` (without the program's name) and the exit codes end its --help."""
     return argparse.ArgumentParser(
         prog=f"{PROGRAM} {name}",
         description=about,
-        epilog="examples:\n" + "\n".join(f"  {PROGRAM} {name} {example}" for example in examples),
+        epilog="\n".join(["examples:", *(f"  {PROGRAM} {name} {example}" for example in examples), "", help_text()]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
@@ -42,6 +43,8 @@ def run_command(main: Callable[[], int]) -> int:
             stream.reconfigure(errors="replace")  # a console without UTF-8 must not end a run
     try:
         return main()
+    except SystemExit as stop:  # argparse: 2 for arguments that it refuses, which is bad input
+        return Exit.BAD_INPUT if stop.code == ARGPARSE_REFUSED else int(stop.code or 0)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return Exit.BAD_INPUT

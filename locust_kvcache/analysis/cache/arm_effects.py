@@ -7,8 +7,10 @@ import pandas as pd
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.analysis.stats import comparison
+from locust_kvcache.contract.round_kinds import CONTROL
 
 SPLIT = "arm"
+EFFECT_COLUMNS = [*comparison.COLUMNS, "p_adjusted", "verdict", "split", "round"]
 BELOW = ("store", "cpu", "below")
 RATE_COLUMNS = (
     "scenario", "round", "tokens_per_request", "extra_ttft_ms", "tokens_per_s", "gb_per_s", "gb_per_s_low", "gb_per_s_high",
@@ -22,16 +24,21 @@ def arms_of(info: RunInfo) -> dict[int, str]:
 
 
 def arm_effects(info: RunInfo, records: pd.DataFrame, rounds: pd.DataFrame, closed: bool) -> pd.DataFrame:
-    """As the effects of a hit, for each later round by itself: columns of `effects`, with `round`; split is arm."""
+    """As the effects of a hit, for each later round by itself: columns of `effects`, with `round`; split is arm.
+
+    Against the control where there is one, else against the first round.
+    """
     tables = []
-    for number in list(arms_of(info))[1:]:
-        pairs = comparison.pair_two_rounds(records, 1, number)
+    control = next((number for number, arm in arms_of(info).items() if arm == CONTROL), None)
+    first = control or 1
+    for number in [number for number in list(arms_of(info))[1:] if number != control]:
+        pairs = comparison.pair_two_rounds(records, first, number)
         if pairs.empty:
             continue
-        rates = comparison.rate_effects(rounds[rounds["round"] == 1], rounds[rounds["round"] == number], pairs, closed)
+        rates = comparison.rate_effects(rounds[rounds["round"] == first], rounds[rounds["round"] == number], pairs, closed)
         both = [table for table in (comparison.effects(pairs), rates) if len(table)]
         tables.append(comparison.add_verdicts(pd.concat(both, ignore_index=True)).assign(split=SPLIT, round=number))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*comparison.COLUMNS, "split", "round"])
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=EFFECT_COLUMNS)
 
 
 def load_rates(

@@ -11,6 +11,7 @@ from locust_kvcache.analysis.cache.claims import ELSEWHERE, HIT, LESS, NOTHING, 
 
 ROUND, EVIDENCE, ARM, CONTROL, AGAINST_CONTROL = "round", "evidence", "arm", "control", "against control"
 CREDITING = ("better", "worse")  # verdicts that a reader takes for the cache's doing
+WITHOUT_CACHE = {"better": "faster", "worse": "slower"}  # what order and warm-up do is no merit
 UNSERVED = {NOTHING: "nothing hit", ELSEWHERE: "nothing hit", LESS: "hit less than planned", UNKNOWN: "no sign of a hit"}
 
 
@@ -18,7 +19,7 @@ def with_claims(effects: pd.DataFrame, claims: Mapping[str, Claim]) -> pd.DataFr
     """`effects` with the column `verdict` as far as the claims allow.
 
     Where figures are not valid no verdict stands. Where the later rounds were not served from the cache, better and worse give way to what
-    was seen instead; requests that hit by their own evidence keep theirs, and so does the control, which says nothing of the cache.
+    was seen instead; requests that hit by their own evidence keep theirs. A control says nothing of the cache: it is faster or slower.
     """
     if effects.empty or "verdict" not in effects:
         return effects
@@ -32,7 +33,9 @@ def _verdict(claim: Claim | None, split: str, number: Any, verdict: Any) -> Any:
         return verdict
     if not claim.valid:
         return claim.verdict or "not valid"
-    if verdict not in CREDITING or split in (EVIDENCE, CONTROL):
+    if split == CONTROL:
+        return WITHOUT_CACHE.get(verdict, verdict)
+    if verdict not in CREDITING or split == EVIDENCE:
         return verdict
     if split == ARM:
         return UNSERVED.get(served(claim, number), verdict)

@@ -10,18 +10,21 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from locust_kvcache.analysis.basics.number_text import percent, plural, whole
+from locust_kvcache.analysis.basics.number_text import percent, plural
 from locust_kvcache.contract import exit_codes
 from locust_kvcache.contract.exit_codes import Cause
+from locust_kvcache.contract.failure_limit import FailureLimit
 from locust_kvcache.contract.round_kinds import COLD, CONTROL
 from locust_kvcache.contract.round_kinds import HIT as LATER
 
 FULL = 0.9  # of what the plan allows, less a block per request: below it a round was served less than planned
 LEAST = 0.1  # of the prompt tokens, or of what the plan allows: below it a round has hit nothing worth the name
-SEEN = 0.5  # of the prompt tokens that were sent: a server that counted fewer did not get this round's requests
+SEEN = 0.1  # of the prompt tokens that were sent: servers that counted fewer did not get this round's requests
 FEW_FAILURES = 0.1  # of a round's requests: above it those that are left are no sample of the round
 HIT, LESS, NOTHING, UNKNOWN, ELSEWHERE = "hit", "less than planned", "nothing", "unknown", "elsewhere"
 SERVED = (HIT, UNKNOWN, LESS, NOTHING, ELSEWHERE)  # from the best to the worst that can be said of a later round
+
+NO_FAILURE = FailureLimit()
 
 
 @dataclass(frozen=True)
@@ -69,22 +72,6 @@ class RoundFacts:
 
 
 @dataclass(frozen=True)
-class Limit:
-    """How many requests may fail: a count, or a share of those planned."""
-
-    count: int = 0
-    share: float = 0.0
-
-    def allows(self, failed: int, planned: int) -> bool:
-        return failed <= max(self.count, int(self.share * planned))
-
-    def __str__(self) -> str:
-        return (
-            f"{self.share:.2%}".replace(".00%", " %").replace("%", " %").replace("  ", " ") if self.share else whole(self.count)
-        )
-
-
-@dataclass(frozen=True)
 class Claim:
     """What may be said of one scenario.
 
@@ -110,7 +97,7 @@ class Claim:
 
 
 def decide(
-    scenario: str, rounds: Sequence[RoundFacts], complete: bool = True, limit: Limit = Limit(), closed: bool = True
+    scenario: str, rounds: Sequence[RoundFacts], complete: bool = True, limit: FailureLimit = NO_FAILURE, closed: bool = True
 ) -> Claim:
     """The gravest of what stands against a scenario decides; the rest stands in `also`."""
     later = [facts for facts in rounds if facts.kind == LATER]
@@ -151,7 +138,7 @@ def _incomplete(complete: bool, shared: dict[str, Any]) -> Claim | None:
     return _against(exit_codes.INCOMPLETE, "the run is incomplete", "the run is incomplete", shared)
 
 
-def _failed(rounds: Sequence[RoundFacts], limit: Limit, shared: dict[str, Any]) -> Claim | None:
+def _failed(rounds: Sequence[RoundFacts], limit: FailureLimit, shared: dict[str, Any]) -> Claim | None:
     """All rounds together against the limit; the round with the largest share decides whether the others may be compared with it."""
     failed, planned = sum(facts.failed for facts in rounds), sum(facts.planned or facts.recorded for facts in rounds)
     if limit.allows(failed, planned):

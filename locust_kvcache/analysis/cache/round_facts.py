@@ -28,7 +28,7 @@ def kind_of(number: int) -> str:
 
 
 def unseen_rounds(counted: pd.DataFrame) -> set[Key]:
-    """Rounds of whose prompt tokens the servers' counters saw less than half: those counters say nothing of them."""
+    """Rounds of whose prompt tokens the servers' counters saw hardly any: those counters say nothing of them."""
     return {
         (row["scenario"], row["round"]) for row in rows_of(counted) if row["seen_share"] is not None and row["seen_share"] < SEEN
     }
@@ -67,8 +67,8 @@ def _by_key(table: pd.DataFrame) -> dict[Key, Row]:
 
 def _facts(row: Row, verdict: Row, lost: Row, block: int) -> RoundFacts:
     requests = row["succeeded"] or 0
-    counted = [verdict.get(name) for name in ("gpu_tokens", "below_tokens", "computed_tokens")]
-    prompt = sum(map(float, counted)) if None not in counted else verdict.get("prompt_tokens")  # type: ignore[arg-type]
+    counted = _counted_prompt(verdict)
+    prompt = verdict.get("prompt_tokens") if counted is None else counted
     return RoundFacts(
         number=row["round"],
         planned=int(row["planned_requests"] or 0),
@@ -89,4 +89,15 @@ def _allowed(verdict: Row, lost: Row, requests: int, block: int) -> float | None
         return None
     below = (verdict.get("below_tokens") or 0) > 0
     coarse = lost.get("lost_granularity") or (max(0, CHUNK_TOKENS - block) * requests if below else 0)
-    return max(0.0, float(allowed) - float(coarse))
+    return max(0.0, float(allowed) - float(coarse)) * _counted_share(verdict)
+
+
+def _counted_share(verdict: Row) -> float:
+    """Of the prompt tokens, what the counters that are the evidence saw: one of several replicas counts its own requests only."""
+    counted, sent = _counted_prompt(verdict), verdict.get("prompt_tokens")
+    return min(1.0, counted / sent) if counted is not None and sent else 1.0
+
+
+def _counted_prompt(verdict: Row) -> float | None:
+    counted = [verdict.get(name) for name in ("gpu_tokens", "below_tokens", "computed_tokens")]
+    return None if None in counted else float(sum(value or 0.0 for value in counted))

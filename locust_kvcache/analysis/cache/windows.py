@@ -1,7 +1,7 @@
 """Records come in, the same records labelled with their window go out, by two independent rules: the round, and the evidence.
 
-Rule "round": round 1 is `cold`, rounds 2..n are `hit`, whatever the cache did. Rule "evidence": what the server says it took from
-its cache, against what the plan says could have been there; docs/metrics.md has the table.
+Rule "round": a round is what it was played for, `cold`, `control` or `hit`, whatever the cache did. Rule "evidence": what the server says
+it took from its cache, against what the plan says could have been there; docs/metrics.md has the table.
 """
 
 from __future__ import annotations
@@ -11,34 +11,38 @@ import pandas as pd
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.cache.cache_step import all_but_a_step
 from locust_kvcache.analysis.cache.prefixes import siblings
+from locust_kvcache.contract.round_kinds import COLD, HIT, KINDS
 
-EVIDENCE = ("cold", "partial", "hit", "racing", "unknown", "warmup", "failed")
+EVIDENCE = ("cold", "partial", "hit", "racing", "unknown", "failed")
 BLOCK_SIZE_TOKENS = 16  # vLLM's default, where the server says nothing
 RULES = {
-    "round": "by round: round 1 is cold, later rounds are hit, whatever the cache did",
+    "round": "by round: round 1 is cold, later rounds repeat it, whatever the cache did",
     "evidence": "by evidence: the cached tokens that the server reported, against what the plan says could have been cached",
 }
 LEAST_SHARE = 0.5  # of the prompt: a request that took less from the cache is partial, however little the plan allowed
 LYING_SHARE = 0.8  # of requests that nothing can have been cached for
 
 
-def label_windows(records: pd.DataFrame, block_size_tokens: int | None, warmup_requests: int = 0) -> pd.DataFrame:
-    """Adds `round_window` and `window`; no row is ever dropped.
-
-    In order of precedence: failed; warmup (the first `warmup_requests` sent of each round); racing; then by cached tokens.
-    """
+def label_windows(records: pd.DataFrame, block_size_tokens: int | None) -> pd.DataFrame:
+    """Adds `round_window` and `window`; no row is ever dropped. In order of precedence: failed; racing; then by cached tokens."""
     block = block_size_tokens or BLOCK_SIZE_TOKENS
     label = by_cached_tokens(records, block)
     label = label.mask(is_racing(records, label), "racing")
-    if warmup_requests:
-        sent = records.groupby(["scenario", "round"], observed=True)["started_at_s"].rank(method="first")
-        label = label.mask(sent.le(warmup_requests), "warmup")
     label = label.mask(~records["ok"], "failed")
-    round_window = pd.Series("cold", index=records.index).mask(records["round"].gt(1), "hit").mask(~records["ok"], "failed")
+    round_window = kinds_of(records).mask(~records["ok"], "failed")
     return records.assign(
         window=pd.Categorical(label, categories=EVIDENCE),
-        round_window=pd.Categorical(round_window, categories=("cold", "hit", "failed")),
+        round_window=pd.Categorical(round_window, categories=(*KINDS, "failed")),
     )
+
+
+def kinds_of(records: pd.DataFrame) -> pd.Series:
+    """cold, control or hit of each record's round; records that do not say it are of the first round, which is cold, or repeat it."""
+    by_number = pd.Series(COLD, index=records.index, dtype=object).mask(records["round"].gt(1), HIT)
+    if "round_kind" not in records:
+        return by_number
+    told = records["round_kind"].astype(object)
+    return told.where(told.isin(KINDS), by_number)
 
 
 def by_cached_tokens(records: pd.DataFrame, block: int) -> pd.Series:

@@ -19,10 +19,10 @@ LOOKS: dict[str, dict[str, Any]] = {
     "partial": {"color": COLOURS["third"], "linestyle": "-.", "marker": "s", "hatch": "..."},
     "racing": {"color": COLOURS["fourth"], "linestyle": ":", "marker": "D", "hatch": "xxx"},
     "unknown": {"color": COLOURS["faint"], "linestyle": (0, (1, 1)), "marker": "v", "hatch": "+++"},
-    "warmup": {"color": COLOURS["faint"], "linestyle": (0, (5, 1)), "marker": "P", "hatch": "oo"},
+    "control": {"color": COLOURS["faint"], "linestyle": (0, (5, 1)), "marker": "P", "hatch": "oo"},
     "failed": {"color": COLOURS["ink"], "linestyle": (0, (3, 1)), "marker": "x", "hatch": "**"},
 }
-ORDER = ("cold", "hit", "partial", "racing", "unknown", "warmup", "failed")
+ORDER = ("cold", "control", "hit", "partial", "racing", "unknown", "failed")
 POINTS = 500  # drawn at most, evenly picked: more say nothing and make a report heavy
 
 

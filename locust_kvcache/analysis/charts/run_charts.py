@@ -12,6 +12,7 @@ from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.charts import drawing, study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.pipeline import Analysis
+from locust_kvcache.analysis.tables.claim_words import claim_of, kind_of
 from locust_kvcache.analysis.tables.ideal_cache_tables import rate_points
 from locust_kvcache.analysis.tables.table import find, scenarios
 
@@ -39,8 +40,9 @@ def answer_chart(analysis: Analysis) -> Chart | None:
         columns=["group", "baseline", "contender", "note"],
     ).sort_values("group", key=lambda group: group.str.partition(":")[0].map(scenarios(stats).index), kind="stable")
     text = "; ".join(f"{row['group']}: {number(row['baseline'])} to {number(row['contender'])} ms" for row in rows_of(bars))
-    labels = ("cold (round 1)", "the arm" if split == "arm" else "hit (later rounds)")
-    title = "Mean TTFT, cold against each arm" if split == "arm" else "Mean TTFT, cold against cache hit"
+    hits = all(claim_of(stats, name)["later"] == "hit" for name in scenarios(stats))
+    labels = ("cold (round 1)", "the arm" if split == "arm" else "hit (later rounds)" if hits else "later rounds")
+    title = f"Mean TTFT, cold against {'each arm' if split == 'arm' else 'cache hit' if hits else 'later rounds'}"
     return draw("answer", title, text, lambda axes: drawing.draw_pairs_of_bars(axes, bars, "mean TTFT (ms)", labels),
                 (7.6, 1.5 + 0.75 * len(bars)))  # fmt: skip
 
@@ -98,6 +100,7 @@ def _hit_rates(analysis: Analysis, scenario: str) -> Chart | None:
 
 
 def _changes(analysis: Analysis, scenario: str) -> Chart | None:
+    later = claim_of(analysis.stats, scenario)["later"].capitalize()
     wanted = [row for row in find(analysis.stats["effects"], split="round", scenario=scenario)
               if row["statistic"] in ("mean", "rate") and row["metric"] in ANSWERED and row["ratio"]]  # fmt: skip
     if not wanted:
@@ -110,7 +113,7 @@ def _changes(analysis: Analysis, scenario: str) -> Chart | None:
     text = "; ".join(
         f"{row.name_} {percent(row.change, signed=True)}" for row in frame.rename(columns={"name": "name_"}).itertuples()
     )
-    return draw(slug(f"changes-{scenario}"), "What a cache hit changes, by round, with 95 % intervals", text,
+    return draw(slug(f"changes-{scenario}"), f"{later}, by round: what changes, with 95 % intervals", text,
                 lambda axes: drawing.draw_changes(axes, frame), (7.6, 1.0 + 0.42 * len(frame)))  # fmt: skip
 
 
@@ -118,7 +121,7 @@ def _throughput(analysis: Analysis, scenario: str) -> Chart | None:
     rounds = [row for row in find(analysis.stats["rounds"], scenario=scenario) if row["requests_per_s"]]
     if not rounds:
         return None
-    frame = pd.DataFrame([(f"round {row['round']}", "cold" if row["round"] == 1 else "hit", row["requests_per_s"]) for row in rounds],
+    frame = pd.DataFrame([(f"round {row['round']}", kind_of(row), row["requests_per_s"]) for row in rounds],
                          columns=["group", "label", "value"])  # fmt: skip
     text = "; ".join(f"round {row['round']}: {number(row['requests_per_s'])} requests/s" for row in rounds)
     return draw(slug(f"throughput-{scenario}"), "Request throughput by round", text,

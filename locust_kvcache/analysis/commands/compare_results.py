@@ -17,7 +17,7 @@ from locust_kvcache.analysis.report.comparison_page import comparison_outcome, c
 from locust_kvcache.analysis.report.files import render_html, render_markdown
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.exit_codes import Exit
+from locust_kvcache.contract.exit_codes import NOT_COMPARABLE, worst
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -35,7 +35,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--pd-stats", type=Path, help="stats.json of the PD-disaggregated run")
     parser.add_argument("--non-pd-stats", type=Path, help="stats.json of the single server's run")
     parser.add_argument("--output", type=Path, help="report to write: .html or .md")
-    parser.add_argument("--gate", action="store_true", help="exit 1 if a target fails, 2 if not comparable or incomplete")
+    parser.add_argument("--gate", action="store_true", help="end with the exit code of the gravest cause, see below")
     parser.add_argument("--accept", default="", metavar="NAMES", help="differences to accept, e.g. users,model (comma-separated)")
     ci.add_arguments(parser)
     return parser.parse_args()
@@ -70,15 +70,16 @@ def main() -> int:
         raise BadInput(f"--output: {args.output} ends in {args.output.suffix!r}; allowed: .html, .md")
     accepted = frozenset(name.strip() for name in args.accept.split(",") if name.strip())
     found = compare_runs([open_run(path) for path in chosen_paths(args)], accepted)
-    code = gate([run.stats for run in found.runs], list(found.targets)) if found.comparable else Exit.NOT_JUDGED
+    cause = gate([run.stats for run in found.runs], list(found.targets))
+    cause = cause if found.comparable else worst([cause, NOT_COMPARABLE])
     print(comparison_text(found))
-    written = ci.write_files(args, comparison_outcome(found, code))
+    written = ci.write_files(args, comparison_outcome(found, cause))
     if args.output:
         write_output(args.output, found)
         written.insert(0, args.output)
     if written:
         print("\nFiles\n" + "\n".join(f"  {path}" for path in written))
-    return code if args.gate else 0
+    return cause.code if args.gate else 0
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ class DeploymentInfo:
     link_gb_per_s: float | None
     slo: Mapping[str, float]  # ms by objective
     capacity: Mapping[str, float]  # by tier: gpu_tokens, cpu_gb, store_gb
+    roles: tuple[str, ...] = ()  # whose metrics pages are named
 
     @property
     def is_pd(self) -> bool:
@@ -63,10 +64,18 @@ class RoundInfo:
     wall_s: float | None
     complete: bool
     client_limited: bool
+    chunks_per_s_max: float | None  # that a worker received
+    certified_chunks_per_s: float | None
+    users: int | None
     kind: str | None  # cold, control or hit
     arm: str | None
     canary: Mapping[str, Any]
     capacity: Mapping[str, Any]
+
+    def beyond_text(self) -> str:
+        if self.chunks_per_s_max is None or self.certified_chunks_per_s is None:
+            return "a worker received more chunks per second than its certificate stands for"
+        return f"a worker received {self.chunks_per_s_max:,.0f} chunks/s, its certificate stands for {self.certified_chunks_per_s:,.0f}"
 
 
 @dataclass(frozen=True)
@@ -94,13 +103,14 @@ class RunInfo:
     study: Mapping[str, Any]
     command: tuple[str, ...]
     warnings: tuple[str, ...]
+    max_failures: str | int | None = None  # as given: a number, or a share such as 1%
     problems: tuple[Finding, ...] = field(default=(), repr=False)
     raw: Json = field(default_factory=dict, repr=False)
 
     @property
-    def beyond_certificate(self) -> frozenset[tuple[str, int]]:
-        """Rounds in which a worker received more chunks per second than its certificate stands for."""
-        return frozenset((entry.scenario, entry.number) for entry in self.rounds if entry.client_limited)
+    def beyond_certificate(self) -> dict[tuple[str, int], str]:
+        """Rounds in which a worker received more chunks per second than its certificate stands for, and how many."""
+        return {(entry.scenario, entry.number): entry.beyond_text() for entry in self.rounds if entry.client_limited}
 
     def planned_rounds(self, scenario: str) -> int | None:
         """Rounds that the run wanted of a scenario: one number for all, or one per scenario."""
@@ -149,6 +159,11 @@ class _Taken:
         found: Json | None = self._typed(key, dict, "an object")
         return found or {}
 
+    def roles(self, key: str) -> tuple[str, ...]:
+        """The `role` of each object in a list."""
+        pages = self._typed(key, list, "a list") or ()
+        return tuple(str(page["role"]) for page in pages if isinstance(page, dict) and page.get("role"))
+
     def texts(self, key: str) -> tuple[str, ...]:
         return tuple(str(entry) for entry in self._typed(key, list, "a list") or ())
 
@@ -186,6 +201,7 @@ def parse_run_info(raw: Json) -> RunInfo:
         study=top.mapping("study"),
         command=command,
         warnings=top.texts("warnings"),
+        max_failures=raw.get("max_failures"),
         problems=tuple(notes),
         raw=raw,
     )
@@ -200,6 +216,7 @@ def _deployment(found: _Taken) -> DeploymentInfo:
         link_gb_per_s=found.number("link_gb_per_s"),
         slo=found.mapping("slo"),
         capacity=found.mapping("capacity"),
+        roles=found.roles("metrics"),
     )
 
 
@@ -219,6 +236,9 @@ def _round(entry: Any, place: int, notes: list[Finding]) -> RoundInfo:
         wall_s=found.number("wall_s"),
         complete=found.flag("complete"),
         client_limited=found.flag("client_limited"),
+        chunks_per_s_max=found.number("worker_chunks_per_s_max"),
+        certified_chunks_per_s=found.number("certified_chunks_per_s_min"),
+        users=found.whole("users"),
         kind=found.text("kind"),
         arm=found.text("arm"),
         canary=found.mapping("canary"),

@@ -15,17 +15,17 @@ from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED
 from locust_kvcache.analysis.tables import run_tables, sentences, text_tables
 from locust_kvcache.analysis.tables.table import Table, run_of, scenarios
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.exit_codes import Cause
 
-MEANING = {0: "pass", 1: "gate failed", 2: "not comparable or incomplete"}
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`exit_code` is what --gate returns; `verdicts` are rows of effects with a verdict; `tables` go into the Markdown summary."""
+    """`cause` is why --gate ends as it does; `verdicts` are rows of effects with a verdict; `tables` go into the Markdown summary."""
 
     title: str
-    exit_code: int
+    cause: Cause
     lead: str
     targets: tuple[dict[str, Any], ...]
     problems: tuple[dict[str, Any], ...]
@@ -88,8 +88,8 @@ def _xml(text: str) -> str:
 def as_json(outcome: Outcome) -> str:
     value = {
         "title": outcome.title,
-        "exit_code": outcome.exit_code,
-        "outcome": MEANING[outcome.exit_code],
+        "exit_code": int(outcome.cause.code),
+        "cause": outcome.cause.name,
         "lead": outcome.lead,
         "targets": outcome.targets,
         "verdicts": outcome.verdicts,
@@ -101,18 +101,18 @@ def as_json(outcome: Outcome) -> str:
 def summary(outcome: Outcome) -> str:
     """The answer, the tables, what stands against them; short enough for a comment."""
     escape = text_tables.escape_markdown
-    lines = [f"### {escape(outcome.title)}: {MEANING[outcome.exit_code]}", "", escape(outcome.lead), ""]
+    lines = [f"### {escape(outcome.title)}: {outcome.cause.name}", "", escape(outcome.lead), ""]
     for table in outcome.tables:
         lines += [text_tables.markdown(table, level=4), ""]
     problems = [f"- **{row['severity']}**: {escape(row['text'])}" for row in outcome.problems if row["severity"] != "note"][:10]
     return "\n".join([*lines, *(["#### What stands against these figures", "", *problems] if problems else [])]) + "\n"
 
 
-def run_outcome(stats: dict[str, Any], exit_code: int) -> Outcome:
+def run_outcome(stats: dict[str, Any], cause: Cause) -> Outcome:
     """The outcome of one run: its targets, and cold against hit as its verdicts."""
     verdicts = [row for row in stats["effects"] if row["verdict"]]
     tables = [run_tables.answer_table(stats, name) for name in scenarios(stats)]
     targets = run_tables.targets_table(stats)
     title = f"KV cache: {run_of(stats).run_id}"
-    return Outcome(title, exit_code, sentences.headline(stats), tuple(stats["targets"]), tuple(stats["problems"]), tuple(verdicts),
+    return Outcome(title, cause, sentences.headline(stats), tuple(stats["targets"]), tuple(stats["problems"]), tuple(verdicts),
                    (*tables, *([targets] if targets else [])))  # fmt: skip

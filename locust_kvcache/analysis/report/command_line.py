@@ -1,15 +1,31 @@
-"""What the commands share: the exit code of a gate (contract/exit_codes.py)."""
+"""What the commands share: the cause that a gate ends with (contract/exit_codes.py)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from locust_kvcache.analysis.stats.targets import FAIL
-from locust_kvcache.contract.exit_codes import Exit
+from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED
+from locust_kvcache.contract import exit_codes
+from locust_kvcache.contract.exit_codes import Cause, cause_named, worst
 
 
-def gate(stats_list: list[dict[str, Any]], targets: list[dict[str, Any]]) -> int:
-    """0 pass, 1 a target failed, 2 a run is incomplete, so that its targets prove nothing."""
-    if not all(stats["complete"] for stats in stats_list):
-        return Exit.NOT_JUDGED
-    return Exit.TARGET_MISSED if any(target["verdict"] == FAIL for target in targets) else Exit.OK
+def gate_causes(stats: dict[str, Any]) -> list[Cause]:
+    """What a gate finds in one run, its targets apart: by the claim of each scenario, and by its records."""
+    causes = [cause_named(claim["cause"]) for claim in stats.get("claims") or []]
+    causes += [] if stats.get("records_complete", stats["complete"]) else [exit_codes.INCOMPLETE]
+    return [cause for cause in causes if cause is not exit_codes.NOTHING_JUDGED]  # that depends on whether a target was set
+
+
+def target_causes(targets: list[dict[str, Any]]) -> list[Cause]:
+    """Of the targets that these runs can meet: one is missed, or none of them could be judged."""
+    if any(target["verdict"] == FAIL for target in targets):
+        return [exit_codes.TARGET_MISSED]
+    if targets and all(target["verdict"] == NOT_JUDGED for target in targets):
+        return [exit_codes.NOTHING_JUDGED]
+    return []
+
+
+def gate(stats_list: list[dict[str, Any]], targets: list[dict[str, Any]]) -> Cause:
+    """The cause that a gate ends with: the gravest of all runs."""
+    found = [cause for stats in stats_list for cause in gate_causes(stats)]
+    return worst([*found, *target_causes(targets)])

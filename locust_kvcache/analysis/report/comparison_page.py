@@ -19,6 +19,7 @@ from locust_kvcache.analysis.report.page import Block, Page, section
 from locust_kvcache.analysis.tables import run_tables, sentences, text_tables
 from locust_kvcache.analysis.tables.store_cost import cost_table
 from locust_kvcache.analysis.tables.table import Table, find, scenarios
+from locust_kvcache.contract.exit_codes import Cause
 
 
 def scenarios_of(found: RunComparison) -> list[str]:
@@ -170,14 +171,14 @@ def comparison_text(found: RunComparison) -> str:
     )
 
 
-def comparison_outcome(found: RunComparison, exit_code: int) -> Outcome:
+def comparison_outcome(found: RunComparison, cause: Cause) -> Outcome:
     """For CI: the side-by-side tables and targets, and every verdict."""
     targets = targets_table(found)
     tables = [*(side_by_side(found, name) for name in scenarios_of(found)), *([targets] if targets else [])]
     verdicts = rows_of(found.effects[found.effects["verdict"].notna()])
     problems = tuple(problem.to_dict() for problem in found.problems)
     title = f"KV cache: {' against '.join(found.names)}"
-    return Outcome(title, exit_code, headline(found), found.targets, problems, tuple(verdicts), tuple(tables))
+    return Outcome(title, cause, headline(found), found.targets, problems, tuple(verdicts), tuple(tables))
 
 
 def ttft_chart(found: RunComparison, scenario: str) -> Chart | None:

@@ -13,6 +13,7 @@ from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.analysis.report.page import Block, Page, section
 from locust_kvcache.analysis.tables import arm_tables, detail_tables, ideal_cache_tables, run_tables, sentences, stage_tables
+from locust_kvcache.analysis.tables.claim_words import answer_splits, round_label
 from locust_kvcache.analysis.tables.table import Table, find, scenarios
 
 
@@ -26,7 +27,7 @@ def run_page(analysis: Analysis, charts: bool) -> Page:
         answer += (
             [arm_tables.arm_table(stats, name), arm_tables.rate_table(stats, name)]
             if has_arms
-            else [run_tables.answer_table(stats, name)]
+            else [run_tables.answer_table(stats, name, split) for split in answer_splits(stats, name)[:-1]]
         )
     answer += [
         run_charts.answer_chart(analysis) if charts else None,
@@ -64,7 +65,7 @@ def scenario_blocks(analysis: Analysis, name: str, charts: bool) -> list[Block |
     )
     blocks: list[Block | None] = [run_tables.round_table(stats, name), drawn.get("throughput")]
     for row in find(stats["rounds"], scenario=name):
-        title = f"Round {row['round']} ({'cold' if row['round'] == 1 else 'hit'}): times of the successful requests"
+        title = f"{round_label(stats, row).capitalize()}: times of the successful requests"
         blocks.append(run_tables.distribution_table(stats, name, "round", str(row["round"]), title))
     blocks += [drawn.get("ttft-ms-ecdf-by-round"), drawn.get("changes"), run_tables.window_table(stats, name)]
     blocks += [
@@ -93,7 +94,7 @@ def scenario_blocks(analysis: Analysis, name: str, charts: bool) -> list[Block |
             stage_tables.counter_table,
         )
     ]
-    return [*blocks, detail_tables.effects_table(stats, name, "round"), detail_tables.effects_table(stats, name, "evidence")]
+    return [*blocks, *(detail_tables.effects_table(stats, name, split) for split in answer_splits(stats, name))]
 
 
 def stage_chart(analysis: Analysis, name: str) -> Chart | None:
@@ -118,14 +119,14 @@ def validity_blocks(analysis: Analysis) -> list[Block | None]:
         listed = ", ".join(f"{entry['requests']} {entry['window']}" for entry in windows)
         lag = DASH if row["loop_lag_p90_ms"] is None else f"{row['loop_lag_p90_ms']:.2f} ms"
         share = percent(row["lag_over_ttft"])
-        verdict = {True: "client-limited", False: "yes"}.get(row["client_limited"], DASH)
+        verdict = {True: f"no: {row.get('late') or 'client-limited'}", False: "yes"}.get(row["client_limited"], DASH)
         count = f"{row['requests']} of {row['planned_requests'] or 0:.0f}"
         kernel = percent(row["kernel_clock_share"])
         rows.append((f"{row['scenario']}, round {row['round']}", count, listed, lag, share, kernel, verdict))
     header = ("round", "records of planned", "windows by evidence", "event-loop lag, P90", "of the median TTFT",
               "stamped by the kernel", "client believable")  # fmt: skip
     title = "Is cold cold, and was the client in time?"
-    table = Table(title, header, tuple(rows), stats["split_rules"]["evidence"], texts=(2,))
+    table = Table(title, header, tuple(rows), stats["split_rules"]["evidence"], texts=(2, 6))
     warnings = Table("What the load run itself had to say", ("warning",), tuple((text,) for text in analysis.info.warnings))
     return [table, detail_tables.steady_table(stats), detail_tables.outlier_table(stats), warnings]
 

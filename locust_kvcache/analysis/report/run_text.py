@@ -13,6 +13,7 @@ from locust_kvcache.analysis.tables import (
     stage_tables,
     text_tables,
 )
+from locust_kvcache.analysis.tables.claim_words import answer_splits, round_label
 from locust_kvcache.analysis.tables.table import find, run_of, scenarios
 
 
@@ -22,9 +23,7 @@ def run_text(stats: dict[str, Any]) -> str:
     for scenario in scenarios(stats):
         blocks.append(text_tables.console(run_tables.round_table(stats, scenario)))
         for row in find(stats["rounds"], scenario=scenario):
-            title = (
-                f"{scenario}, round {row['round']} ({'cold' if row['round'] == 1 else 'hit'}): times of the successful requests"
-            )
+            title = f"{scenario}, {round_label(stats, row)}: times of the successful requests"
             table = run_tables.distribution_table(stats, scenario, "round", str(row["round"]), title)
             blocks.append(text_tables.console(table))
         blocks.append(text_tables.console(run_tables.window_table(stats, scenario)))
@@ -32,8 +31,10 @@ def run_text(stats: dict[str, Any]) -> str:
         if ideal := ideal_cache_tables.ideal_table(stats, scenario):
             blocks.append(text_tables.console(ideal))
         blocks += [text_tables.console(make(stats, scenario)) for make in (stage_tables.gain_table, stage_tables.parts_table)]
-        blocks += [text_tables.console(run_tables.answer_table(stats, scenario, split)) for split in ("round", "evidence")]
-        if run_of(stats).arms:
+        if not run_of(stats).arms:
+            splits = answer_splits(stats, scenario)
+            blocks += [text_tables.console(run_tables.answer_table(stats, scenario, split)) for split in splits]
+        else:
             blocks += [text_tables.console(make(stats, scenario)) for make in (arm_tables.arm_table, arm_tables.rate_table)]
     blocks.append(text_tables.console(detail_tables.model_table(stats)))
     blocks.append(text_tables.console(arm_tables.verdict_table(stats)))

@@ -5,6 +5,7 @@ A round's own rate holds its ramp, its tail and its slowest request; the rate wh
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -77,16 +78,15 @@ def _batch_means(rates: Floats) -> tuple[float, float, float]:
     return mean, max(0.0, mean - half), mean + half
 
 
-def loads(busy: pd.DataFrame, rounds: list[dict[str, Any]]) -> pd.DataFrame:
+def loads(busy: pd.DataFrame, users_by_round: Mapping[tuple[str, int], int]) -> pd.DataFrame:
     """scenario, round, users: how many users a round had; missing where nothing tells.
 
     By run.json where it says so per round; else the most requests in flight, where that level was held for most of the round.
     """
-    told = {(entry.get("scenario"), entry.get("round")): entry.get("users") for entry in rounds}
     rows = []
     for row in rows_of(busy):
-        users = told.get((row["scenario"], row["round"]))
-        if not isinstance(users, int):
+        users = users_by_round.get((row["scenario"], row["round"]))
+        if users is None:
             held = row["at_max_share"] is not None and row["at_max_share"] >= PLATEAU
             users = int(row["in_flight_max"]) if held else None
         rows.append((row["scenario"], row["round"], users))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -27,6 +27,7 @@ def lag_by_round(records: pd.DataFrame) -> pd.DataFrame:
         p90 = float(lag.quantile(0.9)) if len(lag) >= MIN_CLUSTERS else None
         marked = group["client_limited"].dropna()
         late = bool(p90 is not None and ttft > 0 and p90 > LIMITED_SHARE * ttft)
+        limited = bool(marked.mean() > LIMITED_SHARE) if len(marked) else late
         rows.append(
             {
                 "scenario": str(keys[0]),
@@ -35,34 +36,41 @@ def lag_by_round(records: pd.DataFrame) -> pd.DataFrame:
                 "lag_over_ttft": p90 / ttft if p90 is not None and ttft > 0 else None,
                 "lag_over_tpot": p90 / tpot if p90 is not None and tpot > 0 else None,
                 "kernel_clock_share": float(group["clock"].eq("kernel").mean()),
-                "client_limited": bool(marked.mean() > LIMITED_SHARE) if len(marked) else late,
+                "client_limited": limited,
+                "late": _why_late(group, p90) if limited else "",
             }
         )
     return pd.DataFrame(rows, columns=["scenario", "round", "loop_lag_p90_ms", "lag_over_ttft", "lag_over_tpot",
-                                       "kernel_clock_share", "client_limited"])  # fmt: skip
+                                       "kernel_clock_share", "client_limited", "late"])  # fmt: skip
 
 
-def with_certificates(client: pd.DataFrame, beyond: Set[tuple[str, int]]) -> pd.DataFrame:
+def _why_late(group: pd.DataFrame, p90: float | None) -> str:
+    """The rule that applied: stamps of the kernel are wrong when chunks wait together, stamps of the process when the loop is late."""
+    marked = group[group["client_limited"].eq(1)] if group["client_limited"].notna().any() else group
+    lag = "the lag is unknown" if p90 is None else f"lag P90 {p90:.1f} ms"
+    share = f"{len(marked) / len(group):.0%} of the requests"
+    if marked["clock"].eq("kernel").mean() > 0.5:
+        return f"{lag}, the gap between chunks {marked['icl_p50_ms'].median():.1f} ms: chunks of {share} waited for one another"
+    ttft = float(group["ttft_ms"].median())
+    ratio = "" if p90 is None or not ttft > 0 else f", {p90 / ttft:.0%} of the median TTFT of {ttft:.1f} ms"
+    return f"{lag}{ratio}: {share} could have been stamped too late"
+
+
+def with_certificates(client: pd.DataFrame, beyond: Mapping[tuple[str, int], str]) -> pd.DataFrame:
     """`beyond`: rounds in which a worker received more chunks per second than its certificate stands for are client-limited too."""
-    also = [(scenario, number) in beyond for scenario, number in zip(client["scenario"], client["round"], strict=True)]
-    return client.assign(client_limited=client["client_limited"].astype(bool) | pd.Series(also, index=client.index, dtype=bool))
-
-
-def _lag(row: dict[str, Any]) -> str:
-    p90, share = row["loop_lag_p90_ms"], row["lag_over_ttft"]
-    known = p90 is not None and pd.notna(p90) and share is not None and pd.notna(share)
-    return f"P90 {p90:.1f} ms, {share:.0%} of the median TTFT" if known else "lag unknown"
+    keys = list(zip(client["scenario"], client["round"], strict=True))
+    late = [text or beyond.get(key, "") for key, text in zip(keys, client["late"], strict=True)]
+    limited = [bool(mark) or key in beyond for key, mark in zip(keys, client["client_limited"], strict=True)]
+    return client.assign(client_limited=pd.Series(limited, index=client.index, dtype=bool), late=late)
 
 
 def client_problems(client: pd.DataFrame) -> list[Problem]:
-    limited = client[client["client_limited"].astype(bool)]
     return [
         Problem(
             "warning",
             "client_limited",
-            f"Round {row['round']} of {row['scenario']} is client-limited: the load generator was held up so long "
-            f"({_lag(row)}), or received so many chunks per second, that its own times could have moved.",
+            f"Round {row['round']} of {row['scenario']} is client-limited, its times are not valid: {row['late']}.",
             "Use more workers (--processes, --worker), or fewer users per worker.",
         )
-        for row in rows_of(limited)
+        for row in rows_of(client[client["client_limited"].astype(bool)])
     ]

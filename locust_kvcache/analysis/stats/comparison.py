@@ -25,9 +25,9 @@ COLUMNS = (
 ).split()
 
 
-def pair_rounds(records: pd.DataFrame) -> pd.DataFrame:
-    """Cold and hit of one planned request by round: round 1, and the mean over the later rounds in which it succeeded."""
-    return _paired(records, records["round_window"].eq("cold"), records["round_window"].eq("hit"))
+def pair_rounds(records: pd.DataFrame, baseline: str = "cold", contender: str = "hit") -> pd.DataFrame:
+    """One planned request in the rounds of two kinds: the means over those in which it succeeded."""
+    return _paired(records, records["round_window"].eq(baseline), records["round_window"].eq(contender))
 
 
 def pair_two_rounds(records: pd.DataFrame, baseline: int, contender: int) -> pd.DataFrame:

@@ -57,3 +57,23 @@ def sent_late(records: pd.DataFrame) -> list[Problem]:
                 Problem("warning", "sent_late", text, "Give the run more users (-u), or ask for a lower --request-rate.")
             )
     return problems
+
+
+APART = 0.1  # of the rate while all users were busy
+
+
+def ramp_and_tail(rounds: pd.DataFrame) -> list[Problem]:
+    """Closed loop: rounds whose own rate and that of busy users are more than a tenth apart."""
+    found = []
+    for row in rows_of(rounds):
+        rate, busy = row["requests_per_s"], row["busy_requests_per_s"]
+        if not rate or not busy or abs(rate / busy - 1) <= APART:
+            continue
+        text = (
+            f"Round {row['round']} of {row['scenario']}: {rate:.3g} requests/s over the whole round, {busy:.3g} "
+            f"[{row['busy_requests_per_s_low']:.3g}, {row['busy_requests_per_s_high']:.3g}] while all users were busy: its ramp, its tail "
+            "or a slow request make up the difference."
+        )
+        todo = "Compare the rate while all users were busy, or send more requests per round (--requests)."
+        found.append(Problem("warning", "ramp_and_tail", text, todo))
+    return found

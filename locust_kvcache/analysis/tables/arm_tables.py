@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent, whole
+from locust_kvcache.analysis.tables.claim_words import NO_CONTROL, claim_of, control_text, kind_of
 from locust_kvcache.analysis.tables.table import Stats, Table, find
 
 RULE = "by the tier that answered: the servers' counters where there are any, else what the answers reported"
@@ -10,13 +11,14 @@ RULE = "by the tier that answered: the servers' counters where there are any, el
 
 def verdict_table(stats: Stats) -> Table:
     """Was cold cold, and which tier answered each later round?"""
+    kinds = {(row["scenario"], row["round"]): kind_of(row) for row in stats["rounds"]}
     rows = []
     for row in stats["verdicts"]:
         prompt = row["prompt_tokens"]
         shares = [
             percent(row[key] / prompt) if prompt and row[key] is not None else DASH for key in ("gpu_tokens", "below_tokens")
         ]
-        meant = row["arm"] or ("cold" if row["round"] == 1 else "hit")
+        meant = row["arm"] or kinds.get((row["scenario"], row["round"]), "")
         rows.append(
             (f"{row['scenario']}, round {row['round']}", meant, row["verdict"], whole(row["cached_tokens"]), *shares, row["text"])
         )
@@ -47,8 +49,17 @@ def arm_table(stats: Stats, scenario: str) -> Table:
                 (ttft[0]["verdict"] or DASH) if ttft else DASH,
             )
         )
-    header = ("arm", "answered", "TTFT mean, ms", "median", "P90", "change against cold", "requests/s", "change", "TTFT verdict")
-    return Table(f"{scenario}: each arm against cold", header, tuple(rows), RULE, texts=(1, 8))
+    header = ("arm", "answered", "TTFT mean, ms", "median", "P90", "change", "requests/s", "change", "TTFT verdict")
+    control = claim_of(stats, scenario)["control"]
+    against, notes = ("the control", ()) if control else ("cold", (NO_CONTROL,))
+    return Table(
+        f"{scenario}: each arm against {against}",
+        header,
+        tuple(rows),
+        RULE,
+        texts=(1, 8),
+        notes=notes,
+    )
 
 
 def rate_table(stats: Stats, scenario: str) -> Table:
@@ -72,13 +83,19 @@ def rate_table(stats: Stats, scenario: str) -> Table:
 
 
 def headline(stats: Stats) -> str:
-    """Each arm's change of the mean TTFT against cold, in a sentence per scenario."""
+    """Each arm's change of the mean TTFT against cold (or the control), in a sentence per scenario; what stands against it first."""
     texts = []
     for scenario in dict.fromkeys(row["scenario"] for row in stats["verdicts"]):
-        rows = find(stats["verdicts"], scenario=scenario)
+        claim = claim_of(stats, scenario)
+        lead = f"{claim['lead']}. " if claim["lead"] else ""
+        if not claim["valid"]:
+            texts.append(f"{scenario}: {lead}".strip())
+            continue
+        rows = [row for row in find(stats["verdicts"], scenario=scenario) if row["round"] != claim["control"]]
         parts = []
         for row in rows[1:]:
             ttft = find(stats["effects"], split="arm", scenario=scenario, round=row["round"], metric="ttft_ms", statistic="mean")
             parts.append(f"{row['verdict']} ({row['arm']}) {change(ttft[0]) if ttft else 'not comparable'}")
-        texts.append(f"{scenario}: mean TTFT against the first arm ({rows[0]['verdict']}): {', '.join(parts)}.")
+        against = "the control" if claim["control"] else f"the first arm ({rows[0]['verdict']})"
+        texts.append(f"{scenario}: {lead}Mean TTFT against {against}: {', '.join(parts)}{control_text(stats, scenario)}.")
     return " ".join(texts)

@@ -8,6 +8,7 @@ from locust_kvcache.analysis.basics.metrics import metric_name, statistic_name
 from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent, signed_percent, whole
 from locust_kvcache.analysis.cache.lost_tokens import CAUSES, MEANING
 from locust_kvcache.analysis.stats.other_tools import TOOLS
+from locust_kvcache.analysis.tables.run_tables import comparison_names, split_rule
 from locust_kvcache.analysis.tables.table import Stats, Table, find
 
 CACHE_RULE = "by round; tokens of successful requests that have both figures"
@@ -174,9 +175,14 @@ def effects_table(stats: Stats, scenario: str, split: str) -> Table:
         rows.append(
             (name, number(row["baseline"]), number(row["contender"]), change(row), pairs, percent(row["smallest_effect"]))
         )
-    header = ("metric", "cold", "hit", "change [interval]", "pairs in sessions", "smallest effect to be seen")
+    names = comparison_names(stats, scenario, split)
+    header = ("metric", *names, "change [interval]", "pairs in sessions", "smallest effect to be seen")
     return Table(
-        f"{scenario}: cold against hit in full, by {split}", header, tuple(rows), stats["split_rules"][split], sortable=True
+        f"{scenario}: {names[0]} against {names[1]} in full, by {split}",
+        header,
+        tuple(rows),
+        split_rule(stats, split),
+        sortable=True,
     )
 
 

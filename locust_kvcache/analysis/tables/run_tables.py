@@ -6,12 +6,14 @@ from typing import Any
 
 from locust_kvcache.analysis.basics.metrics import ANSWERED, OF_ROUNDS, metric_name
 from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent, plural, target_value, whole
+from locust_kvcache.analysis.cache.claimed import AGAINST_CONTROL, CONTROL, EVIDENCE, ROUND
 from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED, PASS
+from locust_kvcache.analysis.tables.claim_words import NO_CONTROL, claim_of, round_label
 from locust_kvcache.analysis.tables.table import Stats, Table, find
 
 
 def answer_table(stats: Stats, scenario: str, split: str = "round") -> Table:
-    """Cold against hit: the mean of each metric, its change with interval, the verdict."""
+    """Cold (or a control) against the later rounds: the mean of each metric, its change with interval, the verdict."""
     effects = find(stats["effects"], split=split, scenario=scenario)
     rows = []
     for metric in ANSWERED:
@@ -21,23 +23,39 @@ def answer_table(stats: Stats, scenario: str, split: str = "round") -> Table:
             )
     pairs = max((row["pairs"] or 0 for row in effects), default=0)
     clusters = max((row["clusters"] or 0 for row in effects), default=0)
-    notes = (f"{plural(int(pairs), 'pair')} of the same planned request in {plural(int(clusters), 'session')}; means; "
+    notes: tuple[str, ...] = (f"{plural(int(pairs), 'pair')} of the same planned request in {plural(int(clusters), 'session')}; means; "
              f"{stats['confidence']:.0%} bootstrap intervals, sessions resampled whole.",)  # fmt: skip
-    header = ("", "cold", "hit", "change [interval]", "verdict")
-    return Table(f"{scenario}: cold against hit, by {split}", header, tuple(rows), stats["split_rules"][split], notes)
+    names = comparison_names(stats, scenario, split)
+    if split in (ROUND, AGAINST_CONTROL):
+        notes = notes if claim_of(stats, scenario)["control"] else (*notes, NO_CONTROL)
+    title = f"{scenario}: {names[0]} against {names[1]}, by {'evidence' if split == EVIDENCE else 'round'}"
+    return Table(title, ("", *names, "change [interval]", "verdict"), tuple(rows), split_rule(stats, split), notes)
+
+
+def comparison_names(stats: Stats, scenario: str, split: str) -> tuple[str, str]:
+    """What stands on the two sides of a split's effects."""
+    if split == EVIDENCE:
+        return "cold", "hit"
+    if split == CONTROL:
+        return "cold", "control"
+    return ("control" if split == AGAINST_CONTROL else "cold"), claim_of(stats, scenario)["later"]
+
+
+def split_rule(stats: Stats, split: str) -> str:
+    return str(stats["split_rules"]["evidence" if split == EVIDENCE else "round"])
 
 
 def round_table(stats: Stats, scenario: str) -> Table:
     """One column per round: counts, wall time, throughput, tokens, hit rates."""
     rounds = find(stats["rounds"], scenario=scenario)
-    kinds = ["cold" if row["round"] == 1 else "hit" for row in rounds]
-    header = ("", *(f"round {row['round']} ({kind})" for row, kind in zip(rounds, kinds, strict=True)))
+    header = ("", *(round_label(stats, row) for row in rounds))
     lines: list[tuple[str, list[str]]] = [
         ("requests planned", [whole(row["planned_requests"]) for row in rounds]),
         ("succeeded", [whole(row["succeeded"]) for row in rounds]),
         ("failed", [failures(row) for row in rounds]),
         ("wall time, s", [_wall(row) for row in rounds]),
         *((_lower(rate.label), [number(row[rate.key]) for row in rounds]) for rate in OF_ROUNDS),
+        ("request throughput while all users were busy [interval]", [_busy(row) for row in rounds]),
         ("prompt tokens", [whole(row["prompt_tokens"]) for row in rounds]),
         ("output tokens", [whole(row["output_tokens"]) for row in rounds]),
         ("hit rate, reported (tokens)", [percent(row["hit_rate"]) for row in rounds]),
@@ -51,6 +69,14 @@ def round_table(stats: Stats, scenario: str) -> Table:
 def _lower(label: str) -> str:
     """As it stands among other rows: request throughput."""
     return label[0].lower() + label[1:]
+
+
+def _busy(row: dict[str, Any]) -> str:
+    """The rate without ramp and tail, with its interval."""
+    if row.get("busy_requests_per_s") is None:
+        return DASH
+    ends = (number(row["busy_requests_per_s_low"]), number(row["busy_requests_per_s_high"]))
+    return f"{number(row['busy_requests_per_s'])} [{', '.join(ends)}]"
 
 
 def _wall(row: dict[str, Any]) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from locust_kvcache.analysis.basics.number_text import change, number, percent, plural
-from locust_kvcache.analysis.stats.targets import NOT_JUDGED, PASS
+from locust_kvcache.analysis.basics.number_text import percent, plural
+from locust_kvcache.analysis.stats.targets import NOT_JUDGED, PASS, RUN_TARGETS
+from locust_kvcache.analysis.tables.claim_words import VERBS, answer, answering_split, claim_of
 from locust_kvcache.analysis.tables.table import Stats, find, run_of, scenarios
 
 
@@ -18,71 +19,63 @@ def run_line(stats: Stats) -> str:
         load = f"{run.arrival.kind} arrivals, {run.arrival.request_rate_per_s} requests/s"
     records = sum(row["requests"] for row in stats["rounds"])
     planned = sum(row["planned_requests"] or 0 for row in stats["rounds"])
-    state = "complete" if stats["complete"] else "INCOMPLETE"
+    failed = sum(row["failed"] for row in stats["rounds"])
+    state = "complete" if stats.get("records_complete", stats["complete"]) else "INCOMPLETE"
     kind = run.deployment.kind or "other"
     name = run.deployment.name or "unnamed deployment"
     where = name if name == kind else f"{name} ({kind})"
-    return f"{run.run_id}: {where}, {run.model or 'unknown model'}, {load}; {state}, {records:,} of {planned:,.0f} records"
+    line = f"{run.run_id}: {where}, {run.model or 'unknown model'}, {load}; {state}, {records:,} of {planned:,.0f} records"
+    return f"{line}, {plural(failed, 'request')} failed" if failed else line
 
 
 def headline(stats: Stats) -> str:
-    """The answer in one sentence: what repeating the requests changes, and whether it is more than noise."""
+    """The answer in one sentence: what stands against it, what repeating the requests changes, and whether it is more than noise."""
     names = scenarios(stats)
     if not names:
         return "There is nothing to say: no round has a record."
-    text = _answer(stats, names[0]) if len(names) == 1 else _overall(stats, names)
-    judged = [row["verdict"] for row in stats["targets"] if row["verdict"] != NOT_JUDGED]
-    return f"{text} {judged.count(PASS)} of {plural(len(judged), 'target')} met." if judged else text
+    text = answer(stats, names[0]) if len(names) == 1 else _overall(stats, names)
+    return f"{text} {targets_text(stats)}".rstrip()
+
+
+def targets_text(stats: Stats) -> str:
+    """2 of 3 targets met, 1 not judged; empty where nobody set one that a single run can meet."""
+    rows = [row for row in stats["targets"] if row["target"] in RUN_TARGETS]
+    verdicts = [row["verdict"] for row in rows]
+    judged, open_ = len(verdicts) - verdicts.count(NOT_JUDGED), verdicts.count(NOT_JUDGED)
+    if judged:
+        return f"{verdicts.count(PASS)} of {plural(judged, 'target')} met{f', {open_} not judged' if open_ else ''}."
+    return f"No target could be judged: {rows[0]['why']}." if rows else ""
 
 
 def details(stats: Stats) -> list[str]:
     """A sentence per scenario, where there are several."""
     names = scenarios(stats)
-    return [_answer(stats, name) for name in names] if len(names) > 1 else []
+    return [answer(stats, name) for name in names] if len(names) > 1 else []
 
 
 def _overall(stats: Stats, names: list[str]) -> str:
-    rows = find(stats["effects"], split="round", metric="ttft_ms", statistic="mean")
-    counts = [
-        (verb, [row for row in rows if row["verdict"] == verdict]) for verdict, verb in (("better", "cuts"), ("worse", "raises"))
+    """What stands against some of the scenarios first; then what repeating the requests changes in those of which it may be said."""
+    claims = {name: claim_of(stats, name) for name in names}
+    against = [f"{name}: {claim['lead']}." for name, claim in claims.items() if claim["lead"]]
+    good = [
+        name
+        for name, claim in claims.items()
+        if claim["valid"] and claim["cause"] not in ("nothing hit", "nothing could be judged")
     ]
+    rows = [
+        row
+        for name in good
+        for row in find(stats["effects"], split=answering_split(stats, name), scenario=name, metric="ttft_ms", statistic="mean")
+    ]
+    counts = [(verb, [row for row in rows if row["verdict"] == verdict]) for verdict, verb in VERBS.items()]
     parts = [
-        f"{verb} the mean TTFT in {len(found)} of {len(names)} scenarios, by {span(found)}" for verb, found in counts if found
+        f"{verb} the mean TTFT in {len(found)} of {len(good)} scenarios, by {span(found)}" for verb, found in counts if found
     ]
-    return f"Repeating the requests {' and '.join(parts) or 'does not demonstrably change the mean TTFT in any scenario'}."
+    said = f"Repeating the requests {' and '.join(parts) or 'does not demonstrably change the mean TTFT in any scenario'}."
+    return " ".join([*against, *([said] if good else [])])
 
 
 def span(rows: list[dict[str, Any]]) -> str:
     """39.4 to 76.6 %: the smallest and the largest change."""
     changes = sorted(abs(row["ratio"] - 1) for row in rows)
     return percent(changes[0]) if len(changes) == 1 else f"{100 * changes[0]:,.1f} to {percent(changes[-1])}"
-
-
-def _answer(stats: Stats, scenario: str) -> str:
-    effects = find(stats["effects"], split="round", scenario=scenario)
-    ttft = find(effects, metric="ttft_ms", statistic="mean")
-    if not ttft or ttft[0]["ratio"] is None:
-        return f"{scenario}: cold and hit cannot be compared (no request succeeded both in round 1 and in a later round)."
-    row = ttft[0]
-    verb = {"better": "cuts", "worse": "raises"}.get(row["verdict"] or "", "does not demonstrably change")
-    size = f" by {_interval(row)}" if verb != "does not demonstrably change" else f" ({_interval(row, signed=True)})"
-    text = f"{scenario}: repeating the requests {verb} the mean TTFT{size}, {number(row['baseline'])} to {number(row['contender'])} ms"
-    rate = find(effects, metric="requests_per_s")
-    if rate:
-        text += f"; throughput {change(rate[0])}"
-    pure = find(stats["effects"], split="evidence", scenario=scenario, metric="ttft_ms", statistic="mean")
-    if pure and pure[0]["ratio"] is not None and abs(pure[0]["ratio"] - row["ratio"]) > 0.02:
-        text += f"; by evidence, a hit against a cold request: {change(pure[0])}"
-    efficiency = [r["cache_efficiency"] for r in find(stats["rounds"], scenario=scenario) if r["round"] > 1]
-    known = [value for value in efficiency if value is not None]
-    return text + (f"; {percent(min(known))} of what could be cached was served from the cache." if known else ".")
-
-
-def _interval(row: dict[str, Any], signed: bool = False) -> str:
-    if signed:
-        return change(row)
-    size = f"{abs(100 * (row['ratio'] - 1)):,.1f} %"
-    if row["ratio_low"] is None:
-        return size
-    ends = sorted(abs(100 * (row[key] - 1)) for key in ("ratio_low", "ratio_high"))
-    return f"{size} (95 % interval {ends[0]:,.1f} to {ends[1]:,.1f} %)"

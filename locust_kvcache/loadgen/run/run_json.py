@@ -6,7 +6,7 @@ from typing import Any
 
 from locust.env import Environment
 
-from locust_kvcache.contract.deployment import DEFAULT_TARGETS, MODELS, Deployment, ModelInfo
+from locust_kvcache.contract.deployment import MODELS, Deployment, ModelInfo
 from locust_kvcache.contract.shipped import find_config
 from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
@@ -30,8 +30,7 @@ def first_facts(
     options: Options,
 ) -> dict[str, Any]:
     """What is known before the first round; the rest is None, and the run not complete."""
-    targets = {**DEFAULT_TARGETS} if deployment.kind != "other" else {}
-    targets |= (model_info.targets if model_info else {}) | deployment.targets
+    model_targets = model_info.targets if model_info and options.deployment else {}  # with --host alone nobody set any
     parsed: Any = environment.parsed_options
     return {
         "format": RUN_FORMAT,
@@ -43,7 +42,7 @@ def first_facts(
         "deployment": deployment.to_dict(),
         "model": config.model,
         "model_info": {"key": model_info.key, **model_info.values} if model_info else None,
-        "targets": targets,
+        "targets": model_targets | deployment.targets,
         "server": {**server.to_dict(), "api": _api(config)},
         "seed": config.seed,
         "nonce": config.nonce,

@@ -46,10 +46,10 @@ TABLE = effects((ROUND, None, "better"), (EVIDENCE, None, "better"), (CONTROL, N
 @pytest.mark.parametrize(
     ("found", "wanted"),
     [
-        (claim(990.0), ["better", "better", "worse", "no evidence"]),
-        (claim(0.0), ["nothing hit", "better", "worse", "no evidence"]),
-        (claim(400.0), ["hit less than planned", "better", "worse", "no evidence"]),
-        (claim(None), ["no sign of a hit", "better", "worse", "no evidence"]),
+        (claim(990.0), ["better", "better", "slower", "no evidence"]),
+        (claim(0.0), ["nothing hit", "better", "slower", "no evidence"]),
+        (claim(400.0), ["hit less than planned", "better", "slower", "no evidence"]),
+        (claim(None), ["no sign of a hit", "better", "slower", "no evidence"]),
         (claim(990.0, late="lag"), ["not valid"] * 4),
         (claim(0.0, late="lag"), ["not valid"] * 4),
         (claim(990.0, failed=8), ["not valid: failures"] * 4),

@@ -80,8 +80,8 @@ def test_without_evidence_only_round_one_can_race() -> None:
 def test_precedence_and_nothing_dropped() -> None:
     rows = frame([{"request_index": i, "started_at_s": float(i)} for i in range(4)])
     rows.loc[3, "ok"] = False
-    labelled = label_windows(rows, 16, warmup_requests=2)
-    assert labelled["window"].tolist() == ["warmup", "warmup", "cold", "failed"]
+    labelled = label_windows(rows, 16)
+    assert labelled["window"].tolist() == ["cold", "cold", "cold", "failed"]
     assert labelled["round_window"].tolist() == ["cold", "cold", "cold", "failed"]
 
 
@@ -98,3 +98,10 @@ def test_one_warm_request_is_a_warning_not_a_lie() -> None:
     believed, problems = check_evidence(rows, 16)
     assert believed["reported_cached_tokens"].notna().all()
     assert [problem.code for problem in problems] == ["not_cold"]
+
+
+def test_a_rounds_kind_and_not_its_number_says_what_it_is() -> None:
+    rows = frame([{"request_index": 0, "round": number} for number in (1, 2, 3)])
+    assert label_windows(rows, 16)["round_window"].tolist() == ["cold", "hit", "hit"]
+    told = rows.assign(round_kind=["cold", "control", None])
+    assert label_windows(told, 16)["round_window"].tolist() == ["cold", "control", "hit"]

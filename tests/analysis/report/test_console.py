@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import pytest
 
+from locust_kvcache.contract.record import Record
 from tests.analysis.synthetic import Truth, make_records, synthetic_run, write_run
 
 TRUTH = Truth(sessions=6, turns=5, noise=0.05, spread_tokens=200)
@@ -93,6 +94,50 @@ def test_gate(command, tmp_path: Path, info: dict, code: int) -> None:
     done = command("analysis", synthetic_run(tmp_path, TRUTH, **info), "--no-report", "--gate")
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def changed(number: int, count: int, **values: object) -> list[Record]:
+    """The run's records, the first `count` of one round with other values."""
+    return [
+        dataclasses.replace(record, **values) if record.round == number and record.request_index < count else record
+        for record in make_records(TRUTH)
+    ]
+
+
+EASY = {"hit_ttft_reduction_min": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("records", "options", "code", "words"),
+    [
+        (make_records(TRUTH.but(efficiency=0.0)), [], 5, "nothing hit in round 2 (0.0 % of the prompt tokens"),
+        (make_records(TRUTH.but(efficiency=0.4)), [], 5, "round 2 hit less than the plan allows"),
+        (changed(2, 30, reported_cached_tokens=None), [], 2, "later rounds are faster; nothing shows that the cache did it"),
+        (changed(2, 1, status="http_error"), [], 4, "1 of 60 requests failed (--max-failures: 0)"),
+        (changed(2, 1, status="http_error"), ["--max-failures", "2%"], 0, "1 of 1 target met"),
+        (changed(2, 24, status="http_error"), [], 4, "24 of 60 requests failed"),
+        (changed(2, 30, client_limited=True, loop_lag_ms=162.8), [], 6, "not valid: the load generator was late (round 2: lag P90"),
+        (make_records(TRUTH), [], 0, "1 of 1 target met"),
+    ],
+)  # fmt: skip
+def test_a_gate_ends_with_the_gravest_cause_and_the_headline_says_it_first(
+    command, tmp_path: Path, records: list[Record], options: list[str], code: int, words: str
+) -> None:
+    done = command("analysis", write_run(tmp_path, records, TRUTH, targets=EASY), "--no-report", "--gate", *options)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert words in done.stdout
+    if code:
+        assert "PASS" not in done.stdout
+    if code in (2, 5, 6):
+        assert "better" not in done.stdout
+
+
+def test_argparse_errors_are_bad_input_and_the_help_lists_the_exit_codes(command) -> None:
+    assert command("analysis", "--no-such-option").returncode == 3
+    assert command("analysis", ".", "--max-failures", "a few").returncode == 3
+    helped = command("analysis", "--help")
+    assert helped.returncode == 0
+    assert "5  nothing hit" in helped.stdout
 
 
 def test_records_that_contradict_run_json_are_never_passed_over(command, tmp_path: Path) -> None:

@@ -48,10 +48,10 @@ def test_a_request_counts_by_the_share_of_its_time() -> None:
 
 def test_a_round_with_half_of_the_users_is_seen() -> None:
     both = pd.concat([closed_loop(6, [1.0] * 24), closed_loop(3, [1.0] * 24, number=2)])
-    assert loads(busy_table(both), [])["users"].tolist() == [6, 3]
+    assert loads(busy_table(both), {})["users"].tolist() == [6, 3]
 
 
 def test_run_json_knows_better_and_a_level_that_was_not_held_is_no_load() -> None:
     busy = busy_table(closed_loop(6, [1.0] * 24))
-    assert loads(busy, [{"scenario": "s", "round": 1, "users": 5}])["users"].tolist() == [5]
-    assert loads(busy.assign(at_max_share=0.3), [])["users"].isna().all()
+    assert loads(busy, {("s", 1): 5})["users"].tolist() == [5]
+    assert loads(busy.assign(at_max_share=0.3), {})["users"].isna().all()

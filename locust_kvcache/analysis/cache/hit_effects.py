@@ -1,0 +1,41 @@
+"""Labelled records and the table of rounds come in, what a hit changes goes out: by round, by evidence, by arm, and against a control."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from locust_kvcache.analysis.cache import arm_effects, claimed
+from locust_kvcache.analysis.reading.run_info import RunInfo
+from locust_kvcache.analysis.stats import comparison
+from locust_kvcache.contract.round_kinds import COLD, CONTROL, HIT
+
+
+def hit_effects(info: RunInfo, records: pd.DataFrame, rounds: pd.DataFrame, closed: bool) -> pd.DataFrame:
+    """Effects of a hit by both rules, and of the control and against it where there is one; throughput has none by evidence, as
+    windows by evidence lie inside each other in time."""
+    tables = [arm_effects.arm_effects(info, records, rounds, closed)]
+    control = rounds["kind"].eq(CONTROL).any()
+    if control:
+        tables.append(_between(records, rounds, COLD, CONTROL, closed).assign(split=claimed.CONTROL))
+    if not arm_effects.arms_of(info):  # arms are answered by different tiers: pooled they are the effect of none
+        tables.append(_between(records, rounds, COLD, HIT, closed).assign(split=claimed.ROUND))
+        if control:
+            tables.append(_between(records, rounds, CONTROL, HIT, closed).assign(split=claimed.AGAINST_CONTROL))
+        without_control = records[records["round_window"].ne(CONTROL)]
+        by_evidence = comparison.add_verdicts(comparison.effects(comparison.pair_windows(without_control)))
+        tables.append(by_evidence.assign(split=claimed.EVIDENCE))
+    return _stack(*tables)
+
+
+def _between(records: pd.DataFrame, rounds: pd.DataFrame, baseline: str, contender: str, closed: bool) -> pd.DataFrame:
+    """Effects from the rounds of one kind to those of another, on the same planned requests."""
+    pairs = comparison.pair_rounds(records, baseline, contender)
+    before, after = (rounds[rounds["kind"].eq(kind)] for kind in (baseline, contender))
+    rates = comparison.rate_effects(before, after, pairs, closed)
+    return comparison.add_verdicts(_stack(comparison.effects(pairs), rates))
+
+
+def _stack(*tables: pd.DataFrame) -> pd.DataFrame:
+    """concat that keeps the columns of an empty table and does not let it change the others' types."""
+    filled = [table for table in tables if len(table)]
+    return pd.concat(filled, ignore_index=True) if filled else tables[0]

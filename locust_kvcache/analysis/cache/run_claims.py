@@ -1,0 +1,57 @@
+"""A run's tables come in, the claim of each scenario goes out, with what weakens the evidence as Problems."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from locust_kvcache.analysis.basics.number_text import percent
+from locust_kvcache.analysis.basics.plain_values import rows_of
+from locust_kvcache.analysis.basics.problems import Problem
+from locust_kvcache.analysis.cache.claims import Claim, decide
+from locust_kvcache.analysis.cache.round_facts import facts_of, idle_scenarios, round_kinds, unseen_rounds
+from locust_kvcache.analysis.reading.run_info import RunInfo
+from locust_kvcache.analysis.stats.busy_time import loads
+from locust_kvcache.contract.failure_limit import FailureLimit
+
+
+def claims_of_run(
+    info: RunInfo,
+    complete: bool,
+    limit: FailureLimit,
+    rounds: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    account: pd.DataFrame,
+    counted: pd.DataFrame,
+    block: int,
+) -> dict[str, Claim]:
+    """By scenario. `rounds` is the table of rounds with `late` and the columns of busy_time."""
+    users = loads(rounds, {(entry.scenario, entry.number): entry.users for entry in info.rounds if entry.users is not None})
+    facts = facts_of(rounds, verdicts, account, counted, users, round_kinds(info.rounds), block)
+    return {scenario: decide(scenario, mine, complete, limit, info.arrival.closed) for scenario, mine in facts.items()}
+
+
+def trusted(tiers: pd.DataFrame, counted: pd.DataFrame) -> pd.DataFrame:
+    """The tiers without those of rounds that the servers did not see: their counters are of other requests."""
+    unseen = unseen_rounds(counted)
+    keys = zip(tiers["scenario"], tiers["round"], strict=True)
+    return tiers[[key not in unseen for key in keys]] if unseen else tiers
+
+
+def evidence_problems(counted: pd.DataFrame) -> list[Problem]:
+    """Counters that did not move with the load: another server's page, or an answer from before the servers."""
+    idle, found = idle_scenarios(counted), []
+    if idle:
+        where = ", ".join(sorted(idle))
+        text = f"The servers' metrics page did not move with the requests of {where}: its counters are no evidence of any cache."
+        found.append(
+            Problem("warning", "idle_page", text, "Does `metrics` in the deployment file name the servers behind the endpoint?")
+        )
+    for row in rows_of(counted):
+        if (row["scenario"], row["round"]) in unseen_rounds(counted) and row["scenario"] not in idle:
+            text = (
+                f"Round {row['round']} of {row['scenario']} did not reach the servers: they counted {percent(row['seen_share'])} of the "
+                "prompt tokens that were sent."
+            )
+            todo = "A gateway with a cache of its own answered? Switch that off, or send to the servers themselves."
+            found.append(Problem("warning", "not_seen", text, todo))
+    return found

@@ -1,0 +1,107 @@
+"""Statistics come in, the words that the claims allow go out: how a round is called, which effects answer, what a headline says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from locust_kvcache.analysis.basics.number_text import change, number, percent
+from locust_kvcache.analysis.cache.claimed import AGAINST_CONTROL, CONTROL, EVIDENCE, ROUND, UNSERVED
+from locust_kvcache.analysis.cache.claims import HIT, UNKNOWN
+from locust_kvcache.analysis.tables.table import Stats, find
+
+NO_CONTROL = "No control round was run (--control): what order, warm-up and the day do without a cache is not known."
+VERBS = {"better": "cuts", "worse": "raises"}
+
+
+def claim_of(stats: Stats, scenario: str) -> dict[str, Any]:
+    """The claim of a scenario; one that allows all where statistics of before have none."""
+    allowed = {"lead": "", "valid": True, "credited": True, "verdict": "", "why_not_judged": "", "later": "hit", "control": None,
+               "rounds": [], "also": [], "cause": "ok"}  # fmt: skip
+    return next(iter(find(stats.get("claims") or [], scenario=scenario)), allowed)
+
+
+def kind_of(row: dict[str, Any]) -> str:
+    """cold, control or hit: what a row of the table of rounds was played for."""
+    return str(row.get("kind") or ("cold" if row["round"] == 1 else "hit"))
+
+
+def round_label(stats: Stats, row: dict[str, Any]) -> str:
+    """round 1 (cold), round 2 (hit); without a word for a later round that evidence does not call a hit."""
+    kind = kind_of(row)
+    served = next((how for number_, how, _ in claim_of(stats, row["scenario"])["rounds"] if number_ == row["round"]), HIT)
+    word = {UNKNOWN: " (repeated)"}.get(served, f" ({UNSERVED[served]})") if kind == "hit" and served != HIT else f" ({kind})"
+    return f"round {row['round']}{word}"
+
+
+def answering_split(stats: Stats, scenario: str) -> str:
+    """The effects that answer the question: against the control where there is one."""
+    return AGAINST_CONTROL if claim_of(stats, scenario)["control"] else ROUND
+
+
+def answer_splits(stats: Stats, scenario: str) -> tuple[str, ...]:
+    """The comparisons of one scenario, the one that answers first; what the control did stands beside it."""
+    return (AGAINST_CONTROL, CONTROL, ROUND, EVIDENCE) if claim_of(stats, scenario)["control"] else (ROUND, EVIDENCE)
+
+
+def answer(stats: Stats, scenario: str) -> str:
+    """The answer for one scenario; what stands against it comes first, and no number follows figures that are not valid."""
+    claim = claim_of(stats, scenario)
+    also = f" Also: {'; '.join(claim['also'])}." if claim["also"] else ""
+    if not claim["valid"]:
+        return f"{scenario}: {claim['lead']}.{also}"
+    effects = find(stats["effects"], split=answering_split(stats, scenario), scenario=scenario)
+    ttft = find(effects, metric="ttft_ms", statistic="mean")
+    if not ttft or ttft[0]["ratio"] is None:
+        lead = f"{claim['lead']}; " if claim["lead"] else ""
+        return f"{scenario}: {lead}cold and hit cannot be compared (no request succeeded both in round 1 and in a later round).{also}"
+    if not claim["credited"] and claim["cause"] in ("nothing hit", "nothing could be judged"):
+        return f"{scenario}: {_not_credited(claim, ttft[0])}{control_text(stats, scenario)}.{also}"
+    lead = f"{claim['lead']}. Apart from that: " if claim["lead"] else ""
+    return f"{scenario}: {lead}{_credited(stats, scenario, effects, ttft[0])}{also}"
+
+
+def _not_credited(claim: dict[str, Any], row: dict[str, Any]) -> str:
+    """The change as it is, and that it is not the cache's."""
+    size = f"mean TTFT {change(row)}, {number(row['baseline'])} to {number(row['contender'])} ms"
+    if claim["cause"] == "nothing could be judged":
+        return f"later rounds are {_moved(row)}; {claim['lead']}: {size}"
+    name = claim["later"]
+    return f"{claim['lead']}. {name[0].upper()}{name[1:]} against cold: {size}, which is not credited to the cache"
+
+
+def _moved(row: dict[str, Any]) -> str:
+    if row["ratio_low"] is None or row["ratio_low"] <= 1 <= row["ratio_high"]:
+        return "not demonstrably faster"
+    return "faster" if row["ratio"] < 1 else "slower"
+
+
+def _credited(stats: Stats, scenario: str, effects: list[dict[str, Any]], row: dict[str, Any]) -> str:
+    verb = VERBS.get(row["verdict"] or "")
+    size = f"{verb} the mean TTFT by {interval(row)}" if verb else f"does not demonstrably change the mean TTFT ({change(row)})"
+    text = f"repeating the requests {size}, {number(row['baseline'])} to {number(row['contender'])} ms"
+    if rate := find(effects, metric="requests_per_s"):
+        text += f"; throughput {change(rate[0])}"
+    pure = find(stats["effects"], split=EVIDENCE, scenario=scenario, metric="ttft_ms", statistic="mean")
+    if pure and pure[0]["ratio"] is not None and abs(pure[0]["ratio"] - row["ratio"]) > 0.02:
+        text += f"; by evidence, a hit against a cold request: {change(pure[0])}"
+    text += control_text(stats, scenario)
+    efficiency = [entry["cache_efficiency"] for entry in find(stats["rounds"], scenario=scenario) if kind_of(entry) == "hit"]
+    known = [value for value in efficiency if value is not None]
+    return text + (f"; {percent(min(known))} of what could be cached was served from the cache." if known else ".")
+
+
+def control_text(stats: Stats, scenario: str) -> str:
+    """What the control did without a cache, beside the effect against it."""
+    row = find(stats["effects"], split=CONTROL, scenario=scenario, metric="ttft_ms", statistic="mean")
+    if not row or row[0]["ratio"] is None:
+        return ""
+    return f"; this is against the control, fresh prompts after the first round, whose own change from that round is {change(row[0])}"
+
+
+def interval(row: dict[str, Any]) -> str:
+    """48.3 % (95 % interval 40.1 to 55.0 %)."""
+    size = f"{abs(100 * (row['ratio'] - 1)):,.1f} %"
+    if row["ratio_low"] is None:
+        return size
+    ends = sorted(abs(100 * (row[key] - 1)) for key in ("ratio_low", "ratio_high"))
+    return f"{size} (95 % interval {ends[0]:,.1f} to {ends[1]:,.1f} %)"
