@@ -14,7 +14,8 @@ from typing import Any
 from tests.stub_server import Handler, Server
 
 ODDITIES = (
-    "honest cuts constant strings ends_early gives_up buffers muses short_context half_tokenizer constant_tokenizer counts_twice"
+    "honest cuts constant strings ends_early gives_up buffers muses short_context hides at_least_16 half_tokenizer "
+    "constant_tokenizer counts_twice"
 ).split()
 CONTEXT = 1024
 TOKENIZERS = {"half_tokenizer": lambda count: count // 2, "constant_tokenizer": lambda count: 7}
@@ -47,11 +48,17 @@ class Odd(Handler):
         if model == "short_context" and len(tokens_of(messages)) > CONTEXT:
             self._json(400, {"error": {"message": f"This model's maximum context length is {CONTEXT} tokens"}})
             return
-        self._answer(model, len(tokens_of(messages)), body["max_tokens"])
+        asked = body.get("max_tokens", body.get("max_completion_tokens", 16))
+        if model == "at_least_16" and asked < 16:
+            self._json(400, {"error": {"message": "max_tokens: integer below minimum value, expected a value >= 16"}})
+            return
+        self._answer(model, len(tokens_of(messages)), asked)
 
     def _answer(self, model: str, prompt: int, asked: int) -> None:
         came = min(asked, {"ends_early": 6, "gives_up": 3}.get(model, asked))
         events = [self._output(model, number, came, asked) for number in range(came)]
+        if model == "hides":  # the first three tokens are counted, and no delta shows them
+            events = events[3:] or [{"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}]
         events.append({"choices": [], "usage": self._usage(model, prompt, came)})
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")

@@ -63,6 +63,7 @@ class Probe:
         self.api_key = os.environ.get(deployment.api_key_env) or None
         self.model = ""
         self.parameters: dict[str, Any] = dict(PARAMETERS)
+        self.least_tokens = 1  # of an answer, for a server that takes no fewer or whose first ones are hidden
         self._timeout_s = timeout_s
         try:
             self.target = Target.from_url(deployment.endpoint, deployment.transport)
@@ -92,6 +93,7 @@ class Probe:
 
     def stream(self, messages: list[Message], api: str, max_tokens: int = 2) -> StreamOutcome:
         """One small request, as the measured ones will be."""
+        max_tokens = max(max_tokens, self.least_tokens)
         parameters = {key: max_tokens if key.startswith("max_") else value for key, value in self.parameters.items()}
         tail = body_tail(parameters)
         if api == "chat":

@@ -64,6 +64,11 @@ def test_what_is_odd_about_a_server_is_said_before_any_load(url: str, model: str
     assert any(said in text for text in looked_at(url, model).warnings)
 
 
+@pytest.mark.parametrize("model", ["hides", "at_least_16"])
+def test_a_server_that_shows_nothing_of_a_small_answer_is_asked_for_a_larger_one(url: str, model: str) -> None:
+    assert looked_at(url, model).largest_request["status"] == "ok"
+
+
 def test_a_count_that_does_not_follow_the_text_is_refused(url: str) -> None:
     found = looked_at(url, "constant")
     assert found.calibration.source == "assumed"
