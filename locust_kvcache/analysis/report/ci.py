@@ -15,7 +15,7 @@ from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED
 from locust_kvcache.analysis.tables import run_tables, sentences, text_tables
 from locust_kvcache.analysis.tables.table import Table, run_of, scenarios
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.exit_codes import Cause
+from locust_kvcache.contract.exit_codes import OK, TARGET_MISSED, Cause
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -56,6 +56,8 @@ def write_files(args: argparse.Namespace, outcome: Outcome) -> list[Path]:
 def junit(outcome: Outcome) -> str:
     """One test case per target (failed, or skipped where it was not judged) and one per problem that stands in a gate's way."""
     blocking = [problem for problem in outcome.problems if problem["severity"] == "error"]
+    if not blocking and outcome.cause not in (OK, TARGET_MISSED):
+        blocking = [{"code": outcome.cause.name, "text": outcome.lead, "what_to_do": outcome.cause.text}]
     failed = [target for target in outcome.targets if target["verdict"] == FAIL]
     skipped = [target for target in outcome.targets if target["verdict"] == NOT_JUDGED]
     counts = {

@@ -46,9 +46,9 @@ def test_files_for_ci(command, tmp_path: Path) -> None:
     assert {key: suite.get(key) for key in ("tests", "failures", "errors", "skipped")} == {
         "tests": "3", "failures": "1", "errors": "0", "skipped": "1"}  # fmt: skip
     outcome = json.loads(files[1].read_text())
-    assert (outcome["exit_code"], outcome["outcome"]) == (1, "gate failed")
+    assert (outcome["exit_code"], outcome["cause"]) == (1, "target missed")
     assert {row["verdict"] for row in outcome["targets"]} == {"pass", "fail", "not judged"}
-    assert files[2].read_text().startswith("### KV cache: synthetic: gate failed")
+    assert files[2].read_text().startswith("### KV cache: synthetic: target missed")
     compared = command("analysis.compare_results", folder, synthetic_run(tmp_path / "other", TRUTH, users=3), "--junit", files[0])
     assert compared.returncode == 0
     assert 'errors="1"' in files[0].read_text()
