@@ -2,12 +2,14 @@
 
     python tests/stub_server.py PORT LOG [ttft_s] [token_gap_s] [address]
 
+STUB_SAYS_NOTHING_CACHED=1: its answers report no cached token, however fast they come.
 LOG gets one JSON line per POST: path, nonce words of the first message, measured (its max_tokens is not a probe's) and the body.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import threading
@@ -80,7 +82,8 @@ class Handler(BaseHTTPRequestHandler):
                 time.sleep(self.gap_s)
             finish = "length" if number == count - 1 else None
             self._event({"choices": [{"index": 0, "delta": {"content": f" w{number}"}, "finish_reason": finish}]})
-        usage = {"prompt_tokens": len(tokens), "completion_tokens": count, "prompt_tokens_details": {"cached_tokens": cached}}
+        told = 0 if os.environ.get("STUB_SAYS_NOTHING_CACHED") else cached
+        usage = {"prompt_tokens": len(tokens), "completion_tokens": count, "prompt_tokens_details": {"cached_tokens": told}}
         self._event({"choices": [], "usage": usage})
         self._chunk(b"data: [DONE]\n\n")
         self.wfile.write(b"0\r\n\r\n")
