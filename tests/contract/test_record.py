@@ -117,6 +117,13 @@ def test_chunks_in_clumps_are_recognised() -> None:
     assert not was_buffered(timing.clump_gap_ms, loop_lag_ms=180)  # so late a loop makes clumps itself
 
 
+def test_short_bursts_are_the_servers_own_and_no_clumps() -> None:
+    bursts = chunks(*[at for at in (0.100, 0.104, 0.108) for _ in range(8)])
+    timing = stream_timing(0.0, 0.1, 0.1, bursts, output_tokens=24)
+    assert timing.clump_gap_ms is None
+    assert timing.tpot_ms == pytest.approx(8 / 23)
+
+
 def test_several_tokens_in_each_chunk_are_no_clumps() -> None:
     """Speculative decoding, or vLLM's --stream-interval: the model's steps are seen one by one."""
     timing = stream_timing(0.0, 0.1, 0.1, [OutputChunk(0.1 * n, True, 4) for n in range(1, 9)], output_tokens=32)
