@@ -32,11 +32,11 @@ web page's start form, under "Advanced options", "Custom parameters".
 
 def _row(option: Option) -> str:
     names = ", ".join(f"`--{name}`" for name in (option.name, *option.aliases)) + (" *" if option.in_form else "")
-    value = "" if option.flag else option.metavar or " \\| ".join(option.choices)
+    value = "" if option.flag else option.metavar or " | ".join(option.choices)
     value += " ..." if option.many else ""
     variable = f"`{option.variable}`" if option.variable else ""
     cells = (names, value, variable, f"`{option.name}`", option.default_text, option.help)
-    return "| " + " | ".join(cell.replace("<", "&lt;") for cell in cells) + " |"
+    return "| " + " | ".join(cell.replace("<", "&lt;").replace("|", "\\|") for cell in cells) + " |"
 
 
 def page() -> str:
