@@ -196,7 +196,7 @@ def cache_states(
     tiers, moved = servers["tiers"], servers["transfers"]
     kv_bytes, link_gb_per_s = info.model_facts.kv_bytes_per_token, _link_gb_per_s(info)
     verdicts = tier_verdicts.judge(rounds, info, tiers, moved, block)
-    rates = arm_effects.load_rates(verdicts, records, kv_bytes, link_gb_per_s)
+    rates = arm_effects.load_rates(verdicts, records, kv_bytes, link_gb_per_s, moved)
     tables = {
         "verdicts": verdicts,
         "load_rates": rates,
@@ -251,12 +251,13 @@ def _model(records: pd.DataFrame, info: RunInfo) -> dict[str, Any]:
     """One model per deployment, over all scenarios."""
     points = ttft_model.fit_points(records)
     fit = ttft_model.fit_ttft(points) if len(points) else None
-    return model_statistics.model_stats(fit, info.model_facts.kv_bytes_per_token, points)
+    return model_statistics.model_stats(fit, info.model_facts.kv_bytes_per_token, points, info.users)
 
 
-def _link_gb_per_s(info: RunInfo) -> float:
-    """The configured link's rate, else that of PCIe 5 x16 for each GPU: what no load can exceed."""
-    return info.deployment.link_gb_per_s or model_statistics.PCIE5_X16_GB_PER_S * float(info.deployment.gpus or 1)
+def _link_gb_per_s(info: RunInfo) -> float | None:
+    """The configured link's rate, else that of PCIe 5 x16 for each GPU: what no load can exceed. None where no GPU is known of."""
+    gpus = info.deployment.gpus
+    return info.deployment.link_gb_per_s or (model_statistics.PCIE5_X16_GB_PER_S * gpus if gpus else None)
 
 
 def _samples(records: pd.DataFrame) -> dict[str, list[Any]]:

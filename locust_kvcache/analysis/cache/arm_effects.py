@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.reading.run_info import RunInfo
+from locust_kvcache.analysis.servers.kv_transfers import LOAD
 from locust_kvcache.analysis.stats import comparison
 from locust_kvcache.contract.round_kinds import CONTROL
 
@@ -14,7 +18,7 @@ EFFECT_COLUMNS = [*comparison.COLUMNS, "p_adjusted", "verdict", "split", "round"
 BELOW = ("store", "cpu", "below")
 RATE_COLUMNS = (
     "scenario", "round", "tokens_per_request", "extra_ttft_ms", "tokens_per_s", "gb_per_s", "gb_per_s_low", "gb_per_s_high",
-    "limit_gb_per_s", "plausible",
+    "limit_gb_per_s", "plausible", "withheld",
 )  # fmt: skip
 
 
@@ -42,12 +46,18 @@ def arm_effects(info: RunInfo, records: pd.DataFrame, rounds: pd.DataFrame, clos
 
 
 def load_rates(
-    verdicts: pd.DataFrame, records: pd.DataFrame, kv_bytes_per_token: float | None, limit_gb_per_s: float
+    verdicts: pd.DataFrame,
+    records: pd.DataFrame,
+    kv_bytes_per_token: float | None,
+    limit_gb_per_s: float | None,
+    moved: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """What loading KV from below the GPU costs, against the same requests hit on the GPU (one row per such round).
 
     rate = tokens from below per request / (mean TTFT of the arm - mean TTFT of the GPU hit), over the same planned requests, with
     computing the rest of a chunk in it. A rate above `limit_gb_per_s` is not possible: one of the two arms was not what it was taken for.
+    `withheld` says why no rate is given: a difference that could be nothing bounds no rate, and counters of the connector (`moved`) that
+    say something else are nearer to the truth.
     """
     rows = []
     for scenario, group in verdicts.groupby("scenario", sort=False):
@@ -61,9 +71,33 @@ def load_rates(
             tokens = float(row["below_tokens"]) / len(pairs)
             rates = [_rate(tokens, ttft[key]) for key in ("difference", "difference_high", "difference_low")]
             gb = [rate * kv_bytes_per_token / 1e9 if rate and kv_bytes_per_token else None for rate in rates]
-            plausible = None if gb[0] is None else gb[0] <= limit_gb_per_s
-            rows.append((scenario, row["round"], tokens, ttft["difference"], rates[0], *gb, limit_gb_per_s, plausible))
+            withheld = _withheld(ttft, gb[0], _counted_gb_per_s(moved, row))
+            if withheld:
+                rates, gb = [None] * 3, [None] * 3
+            plausible = None if gb[0] is None or limit_gb_per_s is None else gb[0] <= limit_gb_per_s
+            rows.append((scenario, row["round"], tokens, ttft["difference"], rates[0], *gb, limit_gb_per_s, plausible, withheld))
     return pd.DataFrame(rows, columns=RATE_COLUMNS)
+
+
+CONTRADICTED = 10.0  # times the rate that the connector counts, which is that of one rank
+
+
+def _withheld(ttft: pd.Series, gb_per_s: float | None, counted_gb_per_s: float | None) -> str:
+    low, high = ttft["difference_low"], ttft["difference_high"]
+    if low is not None and high is not None and low <= 0:
+        return f"loading cost {low:,.1f} to {high:,.1f} ms: a difference that could be nothing bounds no rate"
+    if gb_per_s and counted_gb_per_s and gb_per_s > CONTRADICTED * counted_gb_per_s:
+        return f"the connector's own counters say {counted_gb_per_s:.3g} GB/s, the difference {gb_per_s:.3g}"
+    return ""
+
+
+def _counted_gb_per_s(moved: pd.DataFrame | None, row: Mapping[Any, Any]) -> float | None:
+    """The fastest load that a connector or store counted in that round."""
+    if moved is None or moved.empty:
+        return None
+    mine = moved[moved["scenario"].eq(row["scenario"]) & moved["round"].eq(row["round"]) & moved["kind"].eq(LOAD)]
+    found = mine["gb_per_s"].astype("float64").max()
+    return None if pd.isna(found) else float(found)
 
 
 def _rate(tokens: float, extra_ms: float | None) -> float | None:

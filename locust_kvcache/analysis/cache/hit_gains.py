@@ -21,7 +21,7 @@ COLUMNS = (
 
 
 def gains(
-    verdicts: pd.DataFrame, rounds: pd.DataFrame, distributions: pd.DataFrame, info: RunInfo, link_gb_per_s: float
+    verdicts: pd.DataFrame, rounds: pd.DataFrame, distributions: pd.DataFrame, info: RunInfo, link_gb_per_s: float | None
 ) -> pd.DataFrame:
     """One row per later round whose cached tokens are known. Tokens are means per request; shares are of the cold mean TTFT.
 
@@ -65,7 +65,7 @@ def largest(
     loaded: float | None,
     cold_cached: float,
     info: RunInfo,
-    link_gb_per_s: float,
+    link_gb_per_s: float | None,
     step_s: float = 0.0,
 ) -> tuple[float | None, float]:
     """(loading before computing, loading while computing): the largest possible reductions of the mean TTFT.
@@ -73,8 +73,9 @@ def largest(
     Computing takes at least `step_s`, one decode step: a pass has to read the weights, however few tokens are left.
     """
     kappa, pd_pair = _positive(info.model_facts.kv_bytes_per_token), info.deployment.is_pd
-    known = loaded is not None and (kappa is not None or not (loaded or pd_pair))
-    seconds_per_token = (kappa or 0.0) / (link_gb_per_s * 1e9)
+    crosses = bool(loaded or pd_pair)  # the link, with KV whose time must be known
+    known = loaded is not None and not (crosses and (kappa is None or link_gb_per_s is None))
+    seconds_per_token = (kappa or 0.0) / (link_gb_per_s * 1e9) if link_gb_per_s else 0.0
     hand_off_s = min(seconds_per_token * prompt, cold_s) if pd_pair else 0.0
     left = _work(prompt, cached, info) / _work(prompt, cold_cached, info)
     compute_s, load_s = max((cold_s - hand_off_s) * left, step_s), seconds_per_token * (loaded or 0.0)

@@ -120,8 +120,10 @@ def problems_of(scenario: str, side: str, steps: list[Step]) -> list[Problem]:
     """What would make a capacity another thing than it says."""
     found = []
     if short := [step for step in steps if step.found.short_of_users]:
+        first = min(short, key=lambda step: step.level)
         text = (
-            f"{scenario}, {side}: at {number(min(step.level for step in short))} {steps[0].unit} and above all users were busy."
+            f"{scenario}, {side}: {plural(len(short), 'step')} from {number(first.level)} {first.unit} on would have kept the limits as "
+            f"sent: requests were sent late ({number(first.in_flight)} in flight on average at the first of them)."
         )
         found.append(
             Problem("warning", "short_of_users", text, "The capacity may be the load generator's: give more users (-u).")

@@ -70,6 +70,7 @@ def rate_table(stats: Stats, scenario: str) -> Table:
         if row["gb_per_s_low"] is not None:
             gb += f" [{number(row['gb_per_s_low'])}, {number(row['gb_per_s_high'])}]"
         gb += " NOT POSSIBLE" if row["plausible"] is False else ""
+        gb = f"not told: {row['withheld']}" if row.get("withheld") else gb
         cells = (
             whole(row["tokens_per_request"]),
             number(row["extra_ttft_ms"]),
@@ -79,7 +80,7 @@ def rate_table(stats: Stats, scenario: str) -> Table:
         )
         rows.append((f"round {row['round']}", *cells))
     header = ("", "tokens loaded per request", "TTFT over the GPU hit, ms", "tokens/s", "GB/s [interval]", "link, GB/s")
-    return Table(f"{scenario}: loading KV, from the difference to the GPU hit", header, tuple(rows), RULE)
+    return Table(f"{scenario}: loading KV, from the difference to the GPU hit", header, tuple(rows), RULE, texts=(4,))
 
 
 def headline(stats: Stats) -> str:

@@ -100,8 +100,13 @@ def gain_table(stats: Stats, scenario: str) -> Table:
     notes = []
     if found:
         work = "the model's FLOP" if found[0]["by_flop"] else "tokens (models.yaml does not give the model's FLOP)"
-        link = f"{number(found[0]['link_gb_per_s'])} GB/s"
-        if not run_of(stats).deployment.link_gb_per_s:
+        known = found[0]["link_gb_per_s"] is not None
+        link = (
+            f"{number(found[0]['link_gb_per_s'])} GB/s"
+            if known
+            else "unknown (give link_gb_per_s or gpus in the deployment file)"
+        )
+        if known and not run_of(stats).deployment.link_gb_per_s:
             link += " (PCIe 5 x16 of each GPU; give link_gb_per_s in the deployment file for the link that KV really crosses)"
         notes.append(f"Work by {work}; link: {link}; cold as measured under this load.")
     return Table(f"{scenario}: what a hit gained of what it can gain", header, tuple(rows), BY_ROUND, tuple(notes))

@@ -78,11 +78,14 @@ def test_achieved_over_possible() -> None:
     assert gains(*tables(float("nan")), PLAIN, 63.0).empty
 
 
-def stats(cold_ms: float, hit_ms: float, written: float) -> dict[str, Any]:
-    times = [{"scenario": "s", "split": "round_window", "group": group, "metric": "ttft_ms", "mean": mean}
-             for group, mean in (("cold", cold_ms), ("hit", hit_ms))]  # fmt: skip
+def stats(cold_ms: float, hit_ms: float, written: float, tier: str | None = "store", kind: str = "non_disagg") -> dict[str, Any]:
+    times = [{"scenario": "s", "split": "round", "group": str(number), "metric": "ttft_ms", "mean": mean, "min": mean - 1,
+              "max": mean + 1, "median_low": mean - 1, "median_high": mean + 1}
+             for number, mean in ((1, cold_ms), (2, hit_ms))]  # fmt: skip
     moves = [{"scenario": "s", "round": 1, "kind": "save", "bytes": written, "seconds": 1.0}] if written else []
-    return {"distributions": times, "transfers": moves, "tiers": []}
+    judged = [{"scenario": "s", "round": 2, "tier": tier}]
+    run = {"deployment": {"kind": kind}}
+    return {"distributions": times, "transfers": moves, "tiers": [], "verdicts": judged, "claims": [], "run": run}
 
 
 def test_what_a_decoder_is_handed_is_no_store() -> None:
@@ -91,8 +94,8 @@ def test_what_a_decoder_is_handed_is_no_store() -> None:
 
 
 def test_cost_of_writing_beside_the_gain() -> None:
-    """300 ms dearer cold, 600 ms cheaper on a hit: it pays from one hit per two cold requests on."""
-    plain, stored = stats(1000.0, 900.0, 0.0), stats(1300.0, 400.0, 2e9)
+    """300 ms dearer cold, and 600 ms cheaper on a hit than the same round without a store: it pays from one hit in two."""
+    plain, stored = stats(1000.0, 1000.0, 0.0, tier=None), stats(1300.0, 400.0, 2e9)
     assert (has_store(plain), has_store(stored)) == (False, True)
     row = cost_row(plain, stored, "s")
     assert row
@@ -100,3 +103,11 @@ def test_cost_of_writing_beside_the_gain() -> None:
     never = cost_row(plain, stats(1300.0, 1100.0, 2e9), "s")
     assert never
     assert never["hits_to_pay"] is None
+
+
+def test_what_says_nothing_of_a_store() -> None:
+    """A hit that the GPU's own cache answered, another kind of deployment, cold rounds that are not apart."""
+    plain = stats(1000.0, 1000.0, 0.0, tier=None)
+    assert cost_row(plain, stats(1300.0, 400.0, 2e9, tier="gpu"), "s") is None
+    assert cost_row(plain, stats(1300.0, 400.0, 2e9, kind="pd_disagg"), "s") is None
+    assert cost_row(plain, stats(1001.0, 400.0, 2e9), "s") is None

@@ -212,3 +212,20 @@ def test_a_dead_store_that_slows_hits_on_the_gpu_is_said_in_one_sentence() -> No
     (problem,) = hidden_failures.slow_puts(judged, traffic("save_put", 0.0, failed=12.0), times)
     assert "took 4.7 times the cold TTFT, while puts to the Mooncake store failed" in problem.text
     assert hidden_failures.slow_puts(judged, traffic("save_put", 1e9), times) == []
+
+
+def test_a_difference_that_could_be_nothing_bounds_no_load_rate() -> None:
+    """Store hits that take 0.1 ms longer, with a spread of 2 ms: no rate; nor one that the connector's counters contradict."""
+    judged = tier_verdicts.judge(
+        rounds(2, 3), RUN, tiers((2, "server", 40_000.0, 0.0, 0.0), (3, "server", 0.0, 40_000.0, 0.0)), TRAFFIC, BLOCK
+    )
+    made = records()
+    apart = 0.1 * made["round"].eq(3) * (1 - made["request_index"] % 2 * 2)
+    close = made.assign(ttft_ms=20.0 + made["request_index"] % 3 + apart)
+    (row,) = arm_effects.load_rates(judged, close, 327_680.0, None).to_dict("records")
+    assert row["withheld"].startswith("loading cost -")
+    assert pd.isna(row["gb_per_s"])
+    counted = traffic("load_get", 1e8, number=3).assign(gb_per_s=0.1)
+    (row,) = arm_effects.load_rates(judged, records(), 327_680.0, None, counted).to_dict("records")
+    assert row["withheld"] == "the connector's own counters say 0.1 GB/s, the difference 13.1"
+    assert row["plausible"] is None

@@ -114,3 +114,18 @@ def test_equal_lengths_cannot_tell_load_from_fixed(tmp_path: Path) -> None:
 def test_no_variety_no_model(tmp_path: Path) -> None:
     stats = analyse_folder(synthetic_run(tmp_path, TRUTH.but(rounds=1, turns=1, spread_tokens=0))).stats["ttft_model"]
     assert stats["why_not"]
+
+
+def test_a_model_that_misses_one_request_in_ten_is_not_shown() -> None:
+    """Half of the requests wait 0.3 s behind others: a median residual that looks well says nothing of the tenth that is far off."""
+    rng = np.random.default_rng(1)
+    prompt = rng.uniform(1000, 8000, 200)
+    cached = np.where(np.arange(200) % 2, 0.9 * prompt, 0.0)
+    ttft = 20 + (prompt - cached) / 8 + np.where(np.arange(200) % 5 == 0, 900.0, 0.0)
+    frame = pd.DataFrame({"prompt_tokens": prompt, "cached_tokens": cached, "ttft_ms": ttft, "label": "cold", "tpot_ms": 5.0,
+                          "session": np.arange(200).astype(str)})  # fmt: skip
+    stats = model_stats(fit_ttft(frame), 327_680, frame, users=8)
+    assert stats["parameters"] == []
+    assert "at 8 users" in stats["why_not"]
+    assert "measure at one user" in stats["why_not"]
+    assert stats["median_error"] < 0.15 < stats["p90_error"]
