@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.across_runs import conditions
+from locust_kvcache.analysis.across_runs.run_validity import validity_problems
 from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
 from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.stats import comparison, targets
@@ -37,10 +38,7 @@ def compare_runs(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -
     found = conditions.compare_conditions([run.info for run in runs], [run.requests for run in runs], accepted)
     names = run_names(runs)
     problems = conditions.condition_problems(found)
-    for run, name in zip(runs, names, strict=True):
-        if not run.stats["complete"]:
-            first = run.stats["problems"][0]["text"] if run.stats["problems"] else ""
-            problems.append(Problem("error", "incomplete", f"{name} is incomplete. {first}", "Compare whole runs."))
+    problems += validity_problems({name: run.stats for name, run in zip(names, runs, strict=True)})
     effects = _effects(runs, names)
     if problems:
         effects = effects.assign(verdict=effects["verdict"].where(effects["verdict"].isna(), "not comparable"))

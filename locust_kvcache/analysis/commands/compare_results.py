@@ -12,12 +12,11 @@ from pathlib import Path
 from locust_kvcache.analysis.across_runs.run_comparison import MAX_RUNS, RunComparison, compare_runs
 from locust_kvcache.analysis.pipeline import open_run
 from locust_kvcache.analysis.report import ci
-from locust_kvcache.analysis.report.command_line import gate
+from locust_kvcache.analysis.report.command_line import comparison_gate
 from locust_kvcache.analysis.report.comparison_page import comparison_outcome, comparison_page, comparison_text
 from locust_kvcache.analysis.report.files import render_html, render_markdown
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.exit_codes import NOT_COMPARABLE, worst
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -70,8 +69,8 @@ def main() -> int:
         raise BadInput(f"--output: {args.output} ends in {args.output.suffix!r}; allowed: .html, .md")
     accepted = frozenset(name.strip() for name in args.accept.split(",") if name.strip())
     found = compare_runs([open_run(path) for path in chosen_paths(args)], accepted)
-    cause = gate([run.stats for run in found.runs], list(found.targets))
-    cause = cause if found.comparable else worst([cause, NOT_COMPARABLE])
+    stats = {name: run.stats for name, run in zip(found.names, found.runs, strict=True)}
+    cause = comparison_gate(stats, list(found.targets), found.comparable)
     print(comparison_text(found))
     written = ci.write_files(args, comparison_outcome(found, cause))
     if args.output:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED
+from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED, RUN_TARGETS
 from locust_kvcache.contract import exit_codes
 from locust_kvcache.contract.exit_codes import Cause, cause_named, worst
 
@@ -28,4 +29,13 @@ def target_causes(targets: list[dict[str, Any]]) -> list[Cause]:
 def gate(stats_list: list[dict[str, Any]], targets: list[dict[str, Any]]) -> Cause:
     """The cause that a gate ends with: the gravest of all runs."""
     found = [cause for stats in stats_list for cause in gate_causes(stats)]
+    return worst([*found, *target_causes(targets)])
+
+
+def comparison_gate(runs: Mapping[str, dict[str, Any]], targets: list[dict[str, Any]], comparable: bool) -> Cause:
+    """As `gate`, of runs by name. A run that hits nothing may be the yardstick: that counts where it has targets on hits of its own."""
+    wanted = {target.get("run") for target in targets if target["target"] in RUN_TARGETS}
+    found = [] if comparable else [exit_codes.NOT_COMPARABLE]
+    for name, stats in runs.items():
+        found += [cause for cause in gate_causes(stats) if cause is not exit_codes.NOTHING_HIT or name in wanted]
     return worst([*found, *target_causes(targets)])
