@@ -17,6 +17,7 @@ from locust_kvcache.analysis.charts.run_charts import slug
 from locust_kvcache.analysis.report.ci import Outcome
 from locust_kvcache.analysis.report.page import Block, Page, section
 from locust_kvcache.analysis.tables import run_tables, sentences, text_tables
+from locust_kvcache.analysis.tables.claim_words import claim_of
 from locust_kvcache.analysis.tables.store_cost import cost_table
 from locust_kvcache.analysis.tables.table import Table, find, scenarios
 from locust_kvcache.contract.exit_codes import Cause
@@ -38,8 +39,17 @@ def side_by_side(found: RunComparison, scenario: str) -> Table:
         rows.append((metric_name(metric), *cells))
     rows.append(("hit rate, reported (tokens)", *(cell for run in found.runs for cell in _hit_cells(run.stats, scenario))))
     rows.append(("requests failed", *(cell for run in found.runs for cell in _failed_cells(run.stats, scenario))))
-    header = ("", *(f"{name} {column}" for name in found.names for column in ("cold", "hit", "change")))
-    return Table(f"{scenario}: all runs, cold against hit", header, tuple(rows), found.runs[0].stats["split_rules"]["round"])
+    later = [claim_of(run.stats, scenario)["later"] for run in found.runs]
+    header = (
+        "",
+        *(f"{name} {column}" for name, hit in zip(found.names, later, strict=True) for column in ("cold", hit, "change")),
+    )
+    return Table(
+        f"{scenario}: all runs, cold against {'hit' if set(later) == {'hit'} else 'later rounds'}",
+        header,
+        tuple(rows),
+        found.runs[0].stats["split_rules"]["round"],
+    )
 
 
 def _cells(stats: dict[str, Any], scenario: str, metric: str, statistic: str) -> tuple[str, str, str]:
