@@ -184,6 +184,7 @@ class LocustProcesses:
             command += ["--master-bind-port", port, "--master-port", port]
         if "--worker" not in args:
             command += ["--output-dir", str(self.output_dir), "--no-report", "--only-summary"]
+            command += [] if "--warm-up" in args else ["--warm-up", "off"]  # tests count what a server gets
         process: Process
         if self._warm is None or "PYTHONPATH" in env:
             process = subprocess.Popen(

@@ -21,7 +21,13 @@ KINDS = {
     "sglang_flush": "POST URL/flush_cache",
     "command": "a command of yours, by the shell; exit code 0 means done",
 }
-ARMS = {"cold": (), "gpu_hit": (), "cpu_hit": ("gpu",), "store_hit": ("gpu", "cpu")}  # arm -> tiers to empty before it
+ARMS = {
+    "cold": (),
+    "control": (),
+    "gpu_hit": (),
+    "cpu_hit": ("gpu",),
+    "store_hit": ("gpu", "cpu"),
+}  # arm -> tiers to empty before it
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,9 @@ def check_arms(arms: tuple[str, ...], actions: tuple[CacheAction, ...], deployme
     """BadInput for arms that this deployment gives no means for."""
     if arms and arms[0] != "cold":
         raise BadInput(f"--arms starts with {arms[0]!r}; the first arm must be cold: the others repeat its requests")
-    if arms.count("cold") > 1:
-        raise BadInput("--arms names cold twice; a run's prompts are cold once")
+    for once in ("cold", "control"):
+        if arms.count(once) > 1:
+            raise BadInput(f"--arms names {once} twice; a run has one such round")
     able = {action.tier for action in actions}
     for arm in arms:
         needed = [tier for tier in ARMS[arm] if tier == "gpu"]

@@ -33,6 +33,13 @@ def kinds_of_arms(arms: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(arm if arm in (COLD, CONTROL) else HIT for arm in arms)
 
 
+def planned_kinds(rounds: int, arms: tuple[str, ...], control: bool, control_last: bool = False) -> tuple[str, ...]:
+    """The kinds of a scenario's rounds: of its `arms` where there are any, else of `rounds` rounds, and a control beside them."""
+    if not arms:
+        return kinds_of_rounds(rounds - 1, control, control_last)
+    return kinds_of_arms(with_control(arms, control_last) if control else arms)
+
+
 def with_control(arms: tuple[str, ...], control_last: bool = False) -> tuple[str, ...]:
     """The arms with a control after the cold one (or last); unchanged where they name one."""
     if CONTROL in arms:

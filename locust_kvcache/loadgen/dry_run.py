@@ -12,12 +12,14 @@ from typing import Any
 
 from locust_kvcache.contract.deployment import Deployment, ModelInfo
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.round_kinds import CONTROL, planned_kinds
 from locust_kvcache.contract.tier_capacity import tier_capacities
 from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.workload.budget import DEFAULT_BLOCK_TOKENS, Expectation, RoundBudget, cost, dry_plan, round_budget
 from locust_kvcache.workload.footprint import working_set_tokens
 from locust_kvcache.workload.plan import Plan
 from locust_kvcache.workload.spec import Scenario
+from locust_kvcache.workload.warm_up import AUTO, LEAST_REQUESTS, LIMIT_REQUESTS, LIMIT_S, OFF, WINDOWS, window_sessions
 from locust_kvcache.workload.working_set import filling, sweep_sizes
 
 HEADER = ("scenario", "round", "requests", "prompt tokens", "planned cached", "output tokens", "expected")
@@ -79,7 +81,8 @@ def _counts(budget: RoundBudget) -> tuple[int, ...]:
 
 
 def _row(budget: RoundBudget) -> tuple[str, ...]:
-    return (budget.scenario, str(budget.round), *(f"{n:,}" for n in _counts(budget)), duration_text(budget.duration_s))
+    number = f"{budget.round} {budget.kind}" if budget.kind == CONTROL else str(budget.round)
+    return (budget.scenario, number, *(f"{n:,}" for n in _counts(budget)), duration_text(budget.duration_s))
 
 
 def _load_text(options: Options, users: int) -> str:
@@ -100,14 +103,30 @@ def _level(options: Options, plans: list[Plan], users: int) -> list[RoundBudget]
     found = []
     for plan in plans:
         expected = expectation(options, plan.scenario.name)
-        rounds = len(options.arms) or options.rounds or plan.scenario.rounds
-        found += [round_budget(plan, number, users, rate, expected) for number in range(1, rounds + 1)]
+        kinds = planned_kinds(options.rounds or plan.scenario.rounds, options.arms, options.control)
+        found += [round_budget(plan, number, kind, users, rate, expected) for number, kind in enumerate(kinds, 1)]
     return found
 
 
 def total_s(budgets: list[RoundBudget], pause_s: float) -> float | None:
     times = [budget.duration_s for budget in budgets if budget.duration_s is not None]
     return sum(times) + pause_s * (len(budgets) - 1) if len(times) == len(budgets) else None
+
+
+def warm_up_line(options: Options, plans: list[Plan], users: int) -> str:
+    """What is sent before each scenario's first round; it is in no table, as it ends by what is seen."""
+    if options.warm_up == OFF:
+        return "Warm-up: none"
+    if options.warm_up != AUTO:
+        return f"Warm-up: about {options.warm_up:,} requests before each scenario's first round, not in the table"
+    closed = options.arrival == "closed" and not options.replays
+    sizes = [
+        sum(len(plan.sessions[session].turns) for session in window_sessions(plan, users if closed else None)) for plan in plans
+    ]
+    return (
+        f"Warm-up: before each scenario's first round windows of {max(sizes):,} requests until their TTFT is steady, at least "
+        f"{LEAST_REQUESTS} requests, at most about {max(LIMIT_REQUESTS, 2 * WINDOWS * max(sizes)):,} or {LIMIT_S:g} s; not in the table"
+    )
 
 
 def missing_text(options: Options, plans: list[Plan]) -> list[str]:
@@ -222,6 +241,8 @@ def dry_run_text(
     sources = {expectation(options, plan.scenario.name).source for plan in plans} - {""}
     lines += ["", f"Duration: {duration_text(whole_s)}" + (f", by the times of {', '.join(sorted(sources))}" if sources else "")]
     lines += missing_text(options, plans)
+    lines += ["", warm_up_line(options, plans, max(levels))]
+    lines += [f"Repeats: {options.repeat} such runs; the times above are those of one"] if options.repeat > 1 else []
     lines += ["", f"KV cache (blocks of {DEFAULT_BLOCK_TOKENS} tokens assumed)"]
     lines += footprint_lines(max(map(working_set_tokens, plans)), kv_bytes, deployment.capacity if deployment else {})
     lines += ["", cost_line(whole_s, deployment.gpus if deployment else None, options.study.gpu_hour_price)]

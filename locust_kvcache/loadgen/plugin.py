@@ -17,6 +17,7 @@ from locust_kvcache.loadgen.dry_run import dry_run_text
 from locust_kvcache.loadgen.interrupt import interrupt_main_only
 from locust_kvcache.loadgen.master.coordinator import Coordinator
 from locust_kvcache.loadgen.master.dispatcher import ScenarioDispatcher
+from locust_kvcache.loadgen.master.missing_workers import end_with_own_code
 from locust_kvcache.loadgen.master.user_classes import scenarios_of
 from locust_kvcache.loadgen.options.resolve import plan_job
 from locust_kvcache.loadgen.options.run_options import read_options
@@ -72,6 +73,7 @@ def _attach_agent(environment: Environment) -> None:
 
 def _attach_coordinator(environment: Environment) -> None:
     coordinator = Coordinator(environment)
+    end_with_own_code(environment)
     parsed = environment.parsed_options
     if parsed is not None and parsed.headless:
         _refused(lambda env: coordinator.check(read_options(parsed), env.host, env.user_classes), environment)

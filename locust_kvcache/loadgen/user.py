@@ -9,6 +9,7 @@ from locust import User, constant
 
 import locust_kvcache.loadgen.plugin  # noqa: F401  registers options and listeners, as Locust plugins do
 from locust_kvcache.contract.record import INTERNAL_ERROR, OK, Record
+from locust_kvcache.contract.round_kinds import WARM_UP
 from locust_kvcache.loadgen.client.connection import Connection
 from locust_kvcache.loadgen.client.stream import StreamOutcome, stream_request
 from locust_kvcache.loadgen.worker.agent import Agent
@@ -67,7 +68,7 @@ class KVCacheUser(User):
 
     def _run_turn(self, agent: Agent, work: Assignment, turn: Turn) -> None:
         """Send one planned request and record it, however it ends: it has exactly one record, whatever is raised on the way."""
-        outcome = StreamOutcome(asked_tokens=work.share.prepared.plan.output_tokens(turn))
+        outcome = StreamOutcome(asked_tokens=work.share.prepared.asked_tokens(turn))
         started_at_s, started_s = time.time() - agent.clock_offset_s, time.monotonic()
         try:
             self._send(work, turn, outcome)
@@ -110,7 +111,9 @@ class KVCacheUser(User):
 
     def _tell_locust(self, record: Record, elapsed_ms: float) -> None:
         """One request in Locust's statistics; TTFT and TPOT as rows of their own that leave its totals alone. Listeners of a user's own
-        may fail: that is logged, and costs no record."""
+        may fail: that is logged, and costs no record. A warm-up's request is in none of it."""
+        if record.round_kind == WARM_UP:
+            return
         name = f"{record.scenario} r{record.round:02d}"
         ok = record.status == OK
         self.environment.events.request.fire(

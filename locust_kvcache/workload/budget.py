@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from locust_kvcache.contract.round_kinds import sends_new_prompts
 from locust_kvcache.workload.plan import Calibration, Plan, Session, make_plan, planned_cached_tokens
 from locust_kvcache.workload.spec import Scenario
 
@@ -35,6 +36,7 @@ class RoundBudget:
     planned_cached_tokens: int
     output_tokens: int
     duration_s: float | None
+    kind: str
 
 
 def dry_plan(scenario: Scenario, seed: int) -> Plan:
@@ -42,7 +44,7 @@ def dry_plan(scenario: Scenario, seed: int) -> Plan:
     return make_plan(scenario, UNCALIBRATED, "", seed)
 
 
-def session_s(plan: Plan, session: Session, number: int, block_tokens: int, expected: Expectation) -> float | None:
+def session_s(plan: Plan, session: Session, repeats: bool, block_tokens: int, expected: Expectation) -> float | None:
     """One session, turn after turn. A partly cached prompt's TTFT lies between cold and hit, in proportion to its cached tokens."""
     scenario = plan.scenario
     if expected.cold_ttft_ms is None or (expected.tpot_ms is None and scenario.output_tokens > 1):
@@ -50,17 +52,17 @@ def session_s(plan: Plan, session: Session, number: int, block_tokens: int, expe
     hit_ms = expected.cold_ttft_ms if expected.hit_ttft_ms is None else expected.hit_ttft_ms
     total_ms = 1000 * scenario.think_time_s * (len(session.turns) - 1)
     for turn in session.turns:
-        share = planned_cached_tokens(turn, number, None, block_tokens) / turn.prompt_tokens
+        share = planned_cached_tokens(turn, repeats, None, block_tokens) / turn.prompt_tokens
         total_ms += expected.cold_ttft_ms + (hit_ms - expected.cold_ttft_ms) * share
         total_ms += (plan.output_tokens(turn) - 1) * (expected.tpot_ms or 0.0)
     return total_ms / 1000
 
 
 def round_duration_s(
-    plan: Plan, number: int, users: int, rate_per_s: float | None, expected: Expectation, block_tokens: int
+    plan: Plan, repeats: bool, users: int, rate_per_s: float | None, expected: Expectation, block_tokens: int
 ) -> float | None:
     """Closed loop: all sessions' time shared among the users, at least the longest one. Open loop: the last start, and that session."""
-    times = [session_s(plan, session, number, block_tokens, expected) for session in plan.sessions]
+    times = [session_s(plan, session, repeats, block_tokens, expected) for session in plan.sessions]
     known = [time for time in times if time is not None]
     if plan.due_s:
         return plan.due_s[-1] + (known[-1] if known else 0.0)
@@ -70,16 +72,24 @@ def round_duration_s(
 
 
 def round_budget(
-    plan: Plan, number: int, users: int, rate_per_s: float | None, expected: Expectation, block_tokens: int = DEFAULT_BLOCK_TOKENS
+    plan: Plan,
+    number: int,
+    kind: str,
+    users: int,
+    rate_per_s: float | None,
+    expected: Expectation,
+    block_tokens: int = DEFAULT_BLOCK_TOKENS,
 ) -> RoundBudget:
+    repeats = not sends_new_prompts(kind)
     return RoundBudget(
         plan.scenario.name,
         number,
         plan.requests,
         sum(turn.prompt_tokens for turn in plan.turns),
-        sum(planned_cached_tokens(turn, number, None, block_tokens) for turn in plan.turns),
+        sum(planned_cached_tokens(turn, repeats, None, block_tokens) for turn in plan.turns),
         sum(map(plan.output_tokens, plan.turns)),
-        round_duration_s(plan, number, users, rate_per_s, expected, block_tokens),
+        round_duration_s(plan, repeats, users, rate_per_s, expected, block_tokens),
+        kind,
     )
 
 

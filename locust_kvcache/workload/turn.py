@@ -30,17 +30,18 @@ class Session:
 
 
 def planned_cached_tokens(
-    turn: Turn, round_number: int, prompt_tokens: int | None, block_size_tokens: int, sent_tokens: int | None = None
+    turn: Turn, repeats: bool, prompt_tokens: int | None, block_size_tokens: int, sent_tokens: int | None = None
 ) -> int:
     """What an infinite prefix cache would hold of this prompt, in whole blocks.
 
-    Round 1: the prefix that an earlier request of the round has sent. Later rounds: all of the prompt but its last token,
+    In a round with prompts of its own (cold, control): the prefix that an earlier request of the round has sent. In one that repeats
+    an earlier round: all of the prompt but its last token,
     floor((n - 1) / block) * block, as vLLM must compute at least one token. The server's own count of the prompt, where
     known, rescales the planned share; of a user's own document, it is what the prompt has beyond the calibrated texts after it.
     `sent_tokens` is the server's own count of the shared prefix, where known.
     """
     prompt = prompt_tokens or turn.prompt_tokens
-    if round_number > 1:
+    if repeats:
         shared = prompt - 1
     elif sent_tokens is not None:
         shared = min(prompt - 1, sent_tokens)

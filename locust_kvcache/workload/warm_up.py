@@ -19,7 +19,8 @@ FRESH, AGAIN = "fresh", "again"
 WINDOW_REQUESTS = 8  # at least
 WINDOWS = 3  # of each kind, before anything is called steady
 LEAST_REQUESTS = 32
-FASTER = 0.9  # a window is faster than an earlier one if its requests take less than this share of the time, by the median
+FASTER = 0.9  # a window is faster than an earlier one if its requests take less than this share of the time, by the median,
+FASTER_SHARE = 0.75  # and so many of them are faster at all: else it is noise
 LIMIT_REQUESTS = 200  # or the windows that the rule needs, where those are more
 LIMIT_S = 120.0
 OPEN_WINDOW_SESSIONS = 16  # open loop: as many at most in one window
@@ -27,7 +28,8 @@ OPEN_WINDOW_S = 5.0  # a window's arrivals are not spread over more than this
 OUTPUT_TOKENS = 32  # an answer of the warm-up is no longer: it is the first token that has to become steady
 RULE = (
     f"steady: at least {WINDOWS} windows of each kind and {LEAST_REQUESTS} requests, and the last window of each kind is not more than "
-    f"{1 - FASTER:.0%} faster than either of the two before it (median of the ratios of the TTFT, request by request); "
+    f"{1 - FASTER:.0%} faster than either of the two before it (median of the ratios of the TTFT, request by request; at least "
+    f"{FASTER_SHARE:.0%} of the requests faster); "
     f"limits: {LIMIT_REQUESTS} requests (or {WINDOWS} windows of each kind), {LIMIT_S:g} s"
 )
 
@@ -79,19 +81,31 @@ class Window:
         return {**known, "median_ttft_ms": None if median is None else round(median, 3)}
 
 
-def ratio(later: Window, earlier: Window) -> float | None:
-    """The median of later / earlier TTFT, request by request; None where no request of both succeeded."""
+def ratios(later: Window, earlier: Window) -> list[float]:
+    """later / earlier TTFT of each request that succeeded in both."""
     pairs = zip(later.ttft_ms, earlier.ttft_ms, strict=True)
-    found = [a / b for a, b in pairs if a is not None and b]
+    return [a / b for a, b in pairs if a is not None and b]
+
+
+def ratio(later: Window, earlier: Window) -> float | None:
+    """Their median; None where no request of both succeeded."""
+    found = ratios(later, earlier)
     return statistics.median(found) if found else None
+
+
+def no_faster(later: Window, earlier: Window) -> bool:
+    """False also where nothing can be compared."""
+    found = ratios(later, earlier)
+    if not found:
+        return False
+    return statistics.median(found) >= FASTER or sum(value < 1 for value in found) < FASTER_SHARE * len(found)
 
 
 def lane_is_steady(windows: Sequence[Window]) -> bool:
     """The last window is not faster than either of the two before it."""
     if len(windows) < WINDOWS:
         return False
-    ratios = [ratio(windows[-1], earlier) for earlier in windows[-WINDOWS:-1]]
-    return all(value is not None and value >= FASTER for value in ratios)
+    return all(no_faster(windows[-1], earlier) for earlier in windows[-WINDOWS:-1])
 
 
 @dataclass
@@ -102,7 +116,7 @@ class WarmUp:
     wanted: str | int
     repeats: bool  # the run has rounds that hit
     windows: list[Window] = field(default_factory=list)
-    ended: str | None = None  # why: steady | request limit | time limit | asked for | nothing succeeded | stopped
+    ended: str | None = None  # why: steady | request limit | time limit | asked for | nothing succeeded
     after: dict[str, Any] = field(default_factory=dict)  # what was done before round 1, e.g. to the caches
 
     @property

@@ -77,7 +77,8 @@ def test_a_killed_worker_in_a_cold_round(cluster: Cluster, allowed: bool) -> Non
     assert master.returncode == (0 if allowed else 2), output
     (run,) = cluster.locust.runs()
     facts = run.facts
-    assert facts["complete"], facts["incomplete_reason"]
+    assert facts["complete"] == allowed, facts["incomplete_reason"]
+    assert facts["cause"] == ("ok" if allowed else "incomplete")
     first = [r for r in run.records if r["round"] == 1]
     lost = [r for r in first if r["status"] == "lost"]
     assert len(first) == 60
@@ -170,7 +171,7 @@ def test_spools_go_when_the_run_is_closed(cluster: Cluster) -> None:
 
 def test_a_worker_that_leaves_hands_back_what_it_had_not_begun(cluster: Cluster) -> None:
     workers = [cluster.worker() for _ in range(2)]
-    master = cluster.master(2, "-s", "10", requests=30)
+    master = cluster.master(2, "-s", "10", "--allow-loss", requests=30)
     cluster.run(records=2)
     workers[0].terminate()
     output, _ = master.communicate(timeout=240)
@@ -178,6 +179,50 @@ def test_a_worker_that_leaves_hands_back_what_it_had_not_begun(cluster: Cluster)
     (run,) = cluster.locust.runs()
     assert_each_once_per_round(run, cluster.stub)
     assert any("was lost in round 1" in text for text in run.facts["warnings"])
+    first, second = run.facts["rounds"]
+    assert (first["users_at_start"], first["users_at_end"], first["workers_lost"]) == (6, 3, 1)
+    assert (second["users_planned"], second["users_at_start"], second["users_at_end"]) == (6, 6, 6)
+
+
+def assert_all_users_in_every_round(run: RunFiles, where: str) -> None:
+    loads = [(entry["users_planned"], entry["users_at_start"], entry["users_at_end"]) for entry in run.facts["rounds"]]
+    assert loads == [(6, 6, 6), (6, 6, 6)]
+    assert run.facts["complete"], run.facts["incomplete_reason"]
+    assert any("was lost" in text and where in text for text in run.facts["warnings"]), run.facts["warnings"]
+    assert len(run.records) == 120
+    assert {record["status"] for record in run.records} == {"ok"}
+
+
+@pytest.mark.parametrize("pause_s", ["1", "12"], ids=["early in the pause", "seen in the pause"])
+def test_a_worker_killed_between_rounds_is_replaced_before_go(cluster: Cluster, pause_s: str) -> None:
+    workers = [cluster.worker() for _ in range(2)]
+    master = cluster.master(2, "--round-pause", pause_s)
+    run = cluster.run(records=60)
+    wait_for(lambda: run.facts["rounds"][0]["complete"], what="the end of round 1")
+    os.killpg(workers[0].pid, signal.SIGKILL)
+    output, _ = master.communicate(timeout=120)
+    assert master.returncode == 0, output
+    assert_all_users_in_every_round(run, "")
+    assert len({record["worker"] for record in run.records if record["round"] == 2}) == 1
+
+
+def test_a_worker_killed_in_the_preflight_is_replaced_before_go(cluster: Cluster) -> None:
+    workers = [cluster.worker() for _ in range(2)]
+    master = cluster.master(2)
+    wait_for(lambda: len(cluster.stub.bodies()) >= 1, 60, "the preflight")
+    os.killpg(workers[0].pid, signal.SIGKILL)
+    output, _ = master.communicate(timeout=120)
+    assert master.returncode == 0, output
+    (run,) = cluster.locust.runs()
+    assert_all_users_in_every_round(run, "")
+    assert len({record["worker"] for record in run.records}) == 1
+
+
+def test_workers_that_do_not_come_end_it_by_a_limit(locust: LocustProcesses) -> None:
+    never = ("--master", "--master-bind-port", str(free_port()), "--expect-workers", "1", "--expect-workers-max-wait", "1")
+    code, output = locust.run("-f", FILE, "--headless", "-u", "1", "--host", "http://127.0.0.1:9", *never)
+    assert code == 7, output
+    assert "0 of 1 workers came in time: exit code 7" in output
 
 
 @pytest.mark.parametrize("room", ["for run.json", "for nothing"])

@@ -128,11 +128,11 @@ def test_what_a_turn_shares_is_what_the_server_counted_before(tmp_path: Path) ->
     found = prepared(plan(written(tmp_path, [SHAREGPT])))
     session = found.plan.sessions[0]
     first, second = session.turns
-    assert found.planned_cached(session, first, 1, 100, 16) == 0
-    assert found.planned_cached(session, second, 1, 130, 16) is None  # its first turn was not counted here
+    assert found.planned_cached(session, first, 1, False, 100, 16) == 0
+    assert found.planned_cached(session, second, 1, False, 130, 16) is None  # its first turn was not counted here
     found.remember(first, 1, "ignored", 100, 9)
-    assert found.planned_cached(session, second, 1, 130, 16) == 96
-    assert found.planned_cached(session, second, 2, 130, 16) == 128  # all but the last token
+    assert found.planned_cached(session, second, 1, False, 130, 16) == 96
+    assert found.planned_cached(session, second, 2, True, 130, 16) == 128  # all but the last token
 
 
 def test_generated_answers_are_carried_and_their_plan_is_honest(tmp_path: Path) -> None:
@@ -142,18 +142,18 @@ def test_generated_answers_are_carried_and_their_plan_is_honest(tmp_path: Path) 
     assert found.request(session, second) is None  # waits for the answer, and has none
     found.remember(first, 1, "Because.", 100, 13)
     assert [m["content"] for m in messages(found, 0, 1)][1:] == ["Why?", "Because.", "Ah?"]
-    assert found.planned_cached(session, second, 1, 130, 16) == 112  # 100 and all but the last of 13 tokens
+    assert found.planned_cached(session, second, 1, False, 130, 16) == 112  # 100 and all but the last of 13 tokens
     found.remember(first, 2, "Another.", 100, 13)
     assert messages(found, 0, 1)[2]["content"] == "Because."  # round 2 repeats round 1's
-    assert found.planned_cached(session, second, 2, 130, 16) == 128
+    assert found.planned_cached(session, second, 2, True, 130, 16) == 128
 
 
 def test_a_first_answer_in_a_later_round_leaves_the_plan_unknown(tmp_path: Path) -> None:
     found = prepared(plan(written(tmp_path, [SHAREGPT], history="generated")))
     session = found.plan.sessions[0]
     found.remember(session.turns[0], 2, "Late.", 100, 13)
-    assert found.planned_cached(session, session.turns[1], 2, 130, 16) is None
-    assert found.planned_cached(session, session.turns[1], 3, 130, 16) == 128
+    assert found.planned_cached(session, session.turns[1], 2, True, 130, 16) is None
+    assert found.planned_cached(session, session.turns[1], 3, True, 130, 16) == 128
 
 
 def test_requests_are_the_files_turns(tmp_path: Path) -> None:
@@ -179,9 +179,9 @@ def test_a_shared_document_is_what_stands_before_the_calibrated_question(tmp_pat
     998 are the document, 62 blocks of 16."""
     planned = plan(documents(tmp_path, {"a.txt": b"word " * 300}))
     first, second = planned.turns[:2]
-    assert planned_cached_tokens(first, 1, 1020, 16) == 0
-    assert planned_cached_tokens(second, 1, 1020, 16) == 992
-    assert planned_cached_tokens(second, 2, 1020, 16) == 1008
+    assert planned_cached_tokens(first, False, 1020, 16) == 0
+    assert planned_cached_tokens(second, False, 1020, 16) == 992
+    assert planned_cached_tokens(second, True, 1020, 16) == 1008
     assert working_set_tokens(planned) == (8 + 300 - 2) + 6 * (20 + 2)  # 8 of the template around it
 
 

@@ -43,7 +43,7 @@ def test_the_last_turn_of_each_session_is_its_cell() -> None:
     for session, cell in zip(plan.sessions, cells(DOSES, "1/dose_response/doses"), strict=True):
         last = session.turns[-1]
         assert last.prompt_tokens == cell.prompt_tokens
-        assert planned_cached_tokens(last, 1, None, 16) == round(cell.hit_fraction * cell.prompt_tokens) // 16 * 16
+        assert planned_cached_tokens(last, False, None, 16) == round(cell.hit_fraction * cell.prompt_tokens) // 16 * 16
         assert len({s.prefix_id for s in plan.sessions}) == len(plan.sessions)
 
 

@@ -101,7 +101,7 @@ def test_what_an_endless_cache_hits_by_hand() -> None:
     one = scenario(prefix={"shared_by": None, "popularity": {"documents": 5, "zipf": 1.0}})
     planned = plan(one, 50)
     used = len({session.prefix_id for session in planned.sessions})
-    cached = [planned_cached_tokens(turn, 1, None, 16) for turn in planned.turns]
+    cached = [planned_cached_tokens(turn, False, None, 16) for turn in planned.turns]
     assert (cached.count(0), cached.count(4000)) == (used, 50 - used)
 
 

@@ -132,7 +132,7 @@ def test_a_text_costs_what_was_asked(kind: str, tokens: float, seed: int) -> Non
 )
 def test_planned_cached_tokens(shared: int, round_number: int, prompt: int | None, expected: int) -> None:
     turn = Turn(0, 0, 1, 50, 4050, shared, None)
-    assert planned_cached_tokens(turn, round_number, prompt, 16) == expected
+    assert planned_cached_tokens(turn, round_number > 1, prompt, 16) == expected
 
 
 def test_from_dict_is_the_inverse_of_to_dict() -> None:

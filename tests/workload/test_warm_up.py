@@ -10,7 +10,7 @@ import pytest
 from locust_kvcache.workload.budget import UNCALIBRATED
 from locust_kvcache.workload.plan import Plan, make_plan
 from locust_kvcache.workload.spec import load_scenario
-from locust_kvcache.workload.warm_up import AUTO, WarmUp, Window, lane_is_steady, rate_per_s, ratio, window_sessions
+from locust_kvcache.workload.warm_up import AUTO, WarmUp, Window, lane_is_steady, no_faster, rate_per_s, ratio, window_sessions
 
 
 def plan_of(name: str, requests: int) -> Plan:
@@ -71,6 +71,14 @@ def test_a_lane_is_steady_if_its_last_window_is_no_faster_than_the_two_before() 
     assert not lane_is_steady(steady[:2])
     assert not lane_is_steady([*steady, window("fresh", 80.0)])
     assert not lane_is_steady([window("fresh", 100.0), window("fresh", 94.0), window("fresh", 89.0)]), "a slow fall is one too"
+
+
+def test_a_median_that_most_requests_do_not_share_is_noise() -> None:
+    """Ratios 0.5, 0.6, 1.1, 1.18: the median is 0.85, but only half of the requests are faster."""
+    before, noisy = window("fresh", 100.0, 100.0, 100.0, 100.0), window("fresh", 50.0, 60.0, 110.0, 118.0)
+    assert ratio(noisy, before) == pytest.approx(0.85)
+    assert no_faster(noisy, before)
+    assert not no_faster(window("fresh", 50.0, 60.0, 89.0, 118.0), before)
 
 
 def run(

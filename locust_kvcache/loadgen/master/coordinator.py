@@ -17,7 +17,7 @@ from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner
 
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.exit_codes import Exit
+from locust_kvcache.contract.exit_codes import ABORTED, INCOMPLETE, Exit
 from locust_kvcache.loadgen.master.load_test import LoadTest
 from locust_kvcache.loadgen.master.run_driver import RecordListener, RunDriver
 from locust_kvcache.loadgen.master.spawning import Spawning
@@ -27,7 +27,8 @@ from locust_kvcache.loadgen.options.resolve import Job, resolve
 from locust_kvcache.loadgen.options.run_options import Options, read_options
 from locust_kvcache.loadgen.protocol.messages import FROM_WORKERS, AboutRun, Files, Message, Time
 from locust_kvcache.loadgen.run.folder import check_writable
-from locust_kvcache.loadgen.run.state import RunIncomplete
+from locust_kvcache.loadgen.run.outcome import Outcome
+from locust_kvcache.loadgen.run.state import LimitReached, RunIncomplete
 
 log = logging.getLogger("kvcache")
 
@@ -142,7 +143,7 @@ class Coordinator:
         except RunIncomplete as error:
             if (running := test.running) is not None:
                 running.halt_workers()
-                running.finish(str(error))
+                running.finish(Outcome(ABORTED if isinstance(error, LimitReached) else INCOMPLETE, str(error)))
         except gevent.GreenletExit:
             raise
         except Exception as error:
@@ -150,7 +151,7 @@ class Coordinator:
             self._environment.process_exit_code = int(Exit.NOT_JUDGED)
             if (running := test.running) is not None:
                 with contextlib.suppress(Exception):  # whatever it is, the test must end
-                    running.finish(f"internal error: {type(error).__name__}: {error}")
+                    running.finish(Outcome(INCOMPLETE, f"internal error: {type(error).__name__}: {error}"))
         self._end_test()
 
     def _on_message(self, message_type: type[Message], environment: Environment, msg: Any, **_: Any) -> None:

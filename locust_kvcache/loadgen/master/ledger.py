@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 
 from locust_kvcache.workload.plan import Plan, Turn
 
@@ -69,12 +69,12 @@ class Ledger:
         """Sessions that were released to a worker."""
         return len(self._released.get(worker, []))
 
-    def open_turns(self, worker: str, seen: set[int]) -> list[Turn]:
+    def open_turns(self, worker: str, seen: Set[int]) -> list[Turn]:
         """Released requests of a worker without a record: it may have sent them."""
         sessions = (self._plan.sessions[index] for index in self._released.get(worker, []))
         return [turn for session in sessions for turn in session.turns if turn.request_index not in seen]
 
-    def still_has(self, worker: str, seen: set[int]) -> int:
+    def still_has(self, worker: str, seen: Set[int]) -> int:
         """Requests of a worker without a record, released or not."""
         waiting = sum(len(self._plan.sessions[index].turns) for index in self._waiting.get(worker, ()))
         return waiting + len(self.open_turns(worker, seen))

@@ -9,7 +9,7 @@ from functools import cached_property
 from locust.env import Environment
 
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.exit_codes import Exit
+from locust_kvcache.contract.exit_codes import Cause, Exit, worst
 from locust_kvcache.contract.finding import ERROR, WARNING
 from locust_kvcache.loadgen.master.run_driver import RecordListener, RunDriver
 from locust_kvcache.loadgen.master.spawning import Spawning
@@ -22,6 +22,7 @@ from locust_kvcache.loadgen.server.deployment_check import report
 from locust_kvcache.loadgen.server.look import Look, look_at_server, preflight_only
 from locust_kvcache.loadgen.studies.capacity import CAPACITY
 from locust_kvcache.loadgen.studies.concurrency import CONCURRENCY
+from locust_kvcache.loadgen.studies.repeats import REPEATS
 from locust_kvcache.loadgen.studies.study import Study
 from locust_kvcache.loadgen.studies.working_set import WORKING_SET
 from locust_kvcache.workload.spec import Scenario
@@ -36,6 +37,8 @@ def study_of(job: Job) -> Study | None:
         return CAPACITY
     if options.study.sweeps_working_set:
         return WORKING_SET
+    if options.repeat > 1:
+        return REPEATS
     return CONCURRENCY if options.concurrency else None
 
 
@@ -50,6 +53,8 @@ class LoadTest:
         self._listener = listener
         self.driver: RunDriver | None = None  # of the run under way, or of the last one; None in the preflight
         self._summary = ""
+        self._causes: list[Cause] = []  # of the runs that have ended
+        self._warmed_up: dict[str, str] = {}  # by scenario, the run whose warm-up the server had
 
     @property
     def running(self) -> RunDriver | None:
@@ -71,6 +76,16 @@ class LoadTest:
             driver = self.open_run()
             driver.play()
             driver.close()
+
+    def _ended(self, cause: Cause) -> None:
+        """A run has ended: the gravest cause of all runs of this test decides the exit code. Where there is none, requests that failed
+        within --max-failures are no reason for Locust's own code; those of users that are not ours are."""
+        self._causes.append(cause)
+        code = int(worst(self._causes).code)
+        ours = tuple(f"{scenario.name} r" for scenario in self.job.scenarios)
+        runner = self._environment.runner
+        foreign = runner is not None and any(not error.name.startswith(ours) for error in runner.errors.values())
+        self._environment.process_exit_code = None if not code and foreign else code
 
     def _preflight_only(self) -> None:
         findings = preflight_only(self.job)
@@ -113,5 +128,7 @@ class LoadTest:
         live = Live(run.requests_by_round()) if watched else None
         if live is not None and self._listener is not None:
             self._listener.begin(run, live, self.job.options.arms)
-        self.driver = RunDriver(self._environment, self.job, run, self._workers, self._spawning, live, self._listener)
+        self.driver = RunDriver(
+            self._environment, self.job, run, self._workers, self._spawning, live, self._listener, self._warmed_up, self._ended
+        )
         return self.driver

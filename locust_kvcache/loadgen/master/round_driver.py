@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence, Set
+from typing import Protocol
 
 from gevent.event import Event
 
@@ -27,13 +28,50 @@ from locust_kvcache.loadgen.protocol.messages import (
     Release,
     Want,
 )
-from locust_kvcache.loadgen.run.state import Run, RunIncomplete
-from locust_kvcache.workload.spec import Scenario
+from locust_kvcache.loadgen.protocol.run_config import RunConfig
+from locust_kvcache.loadgen.run.state import LimitReached, RunIncomplete
+from locust_kvcache.workload.plan import Plan, Turn
 
 log = logging.getLogger("kvcache")
 PROGRESS_INTERVAL_S = 2.0
 LOST_AFTER_S = 15.0  # a worker that is missing for so long is given up; until then it may come back and go on
+LOST_BEFORE_S = 5.0  # the same before the round has begun: nothing is lost but time
 DONE_TIMEOUT_S = 5.0
+
+
+class WorkerLost(Exception):
+    """A worker was lost before the round had begun: nothing was sent, and users can be given to others first."""
+
+
+class Played(Protocol):
+    """What a round driver plays: sessions of a plan, and who keeps what comes of them. A measured round, or a warm-up's window."""
+
+    @property
+    def scenario(self) -> str: ...
+    @property
+    def number(self) -> int: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def nonce(self) -> str | None: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def plan(self) -> Plan: ...
+    @property
+    def sessions(self) -> Sequence[int]: ...
+    @property
+    def requests(self) -> int: ...
+    @property
+    def arrival(self) -> Arrival | None: ...
+    def begin(self, users: int, planned_users: int) -> None: ...
+    def seen(self) -> Set[int]: ...
+    def progress(self) -> str: ...
+    def worker_lost(self) -> None: ...
+    def lost(self, turns: list[Turn], worker: str) -> None: ...
+    def check(self) -> None: ...
+    def warn(self, text: str) -> None: ...
+    def end(self, answers: list[Done], users: int, foreign: Mapping[str, int]) -> None: ...
 
 
 class RoundDriver:
@@ -41,22 +79,18 @@ class RoundDriver:
 
     def __init__(
         self,
-        run: Run,
-        scenario: Scenario,
-        number: int,
+        config: RunConfig,
+        played: Played,
         workers: Workers,
         spawning: Spawning,
         timeout_s: float | None,
-        arrival: Arrival | None = None,
     ) -> None:
-        """`arrival` takes the place of the run's own in this round."""
-        self._run = run
-        self._scenario = scenario
-        self._number = number
+        self._config = config
+        self._played = played
         self._workers = workers
-        self._users, self._foreign = spawning.by_worker, spawning.foreign
+        self._spawning = spawning
+        self._users = spawning.by_worker
         self._timeout_s = timeout_s
-        self._arrival = arrival
         self._news = Event()
         self._deals = 0
         self._ready: dict[str, tuple[int, int]] = {}  # worker -> (deal it has prepared, sessions it wants at once)
@@ -67,7 +101,7 @@ class RoundDriver:
         self._handed_back: list[int] = []
         self._started = False
         self._refused: str | None = None  # why a worker cannot take part
-        self._ledger = Ledger(run.plan(scenario.name), {})
+        self._ledger = Ledger(played.plan, {})
 
     # -- messages; run in the loop that answers heartbeats, so nothing here blocks
 
@@ -75,7 +109,7 @@ class RoundDriver:
         if isinstance(message, Flushed):
             self._handed_back += self._ledger.hand_back(worker, message.unsent)
         elif isinstance(message, AboutRound):
-            if (message.scenario, message.round) != (self._scenario.name, self._number):
+            if (message.scenario, message.round) != (self._played.scenario, self._played.number):
                 return
             self._take(worker, message)
         self._news.set()
@@ -93,7 +127,7 @@ class RoundDriver:
 
     @property
     def _about(self) -> tuple[str, str, int]:
-        return self._run.config.run_id, self._scenario.name, self._number
+        return self._config.run_id, self._played.scenario, self._played.number
 
     def _release(self, release: type[Release], worker: str, have: int, count: int) -> None:
         sessions, rest = self._ledger.release(worker, have, count)
@@ -103,23 +137,18 @@ class RoundDriver:
 
     def run(self) -> None:
         """Deal, wait until all is prepared, go, wait until every planned request has its record."""
-        run, name, number = self._run, self._scenario.name, self._number
         users = self._users()
-        run.note_load(users, self._foreign())
-        self._deal(list(range(run.sessions(name))), users)
+        self._deal(list(self._played.sessions), users)
         self._wait(self._all_ready)
-        run.metrics.border(name, number, "before")
-        log.info("%s: round %d starts, %s", name, number, run.planned_text(self._scenario))
-        run.begin_round(name, number)
+        self._played.begin(sum(users.values()), self._spawning.planned)
         self._started = True
         for worker, (_, want) in list(self._ready.items()):
             self._release(Go, worker, 0, want)
         self._wait(self._all_recorded)
         answers = self._collect_answers()
-        run.metrics.border(name, number, "after")
         worked = [answer for worker, answer in answers.items() if self._ledger.released_count(worker)]
-        run.end_round(name, number, worked, sum((Counter(answer.foreign_requests) for answer in answers.values()), Counter()))
-        log.info("%s: round %d done, %s", name, number, run.round_text(name, number))
+        foreign = sum((Counter(answer.foreign_requests) for answer in answers.values()), Counter())
+        self._played.end(worked, sum(self._users().values()), foreign)
 
     def _deal(self, sessions: list[int], users: dict[str, int]) -> None:
         """Give sessions to workers in proportion to their users; in mid-round, to those that are in the round."""
@@ -127,7 +156,7 @@ class RoundDriver:
         if self._started:
             able = {worker: count for worker, count in able.items() if worker in self._ledger.workers}
         if not any(able.values()):
-            raise RunIncomplete(f"no worker with users is left in round {self._number} of {self._scenario.name}")
+            raise RunIncomplete(f"no worker with users is left in {self._where()}")
         self._deals += 1
         for worker, share in deal(len(sessions), able).items():
             if self._started and not share:
@@ -135,14 +164,16 @@ class RoundDriver:
             ids = [sessions[position] for position in share]
             self._ledger.add(worker, ids)
             self._last_deal[worker] = self._deals
-            self._workers.send(worker, BeginRun(self._run.config, self._workers.clock_offset_s(worker)))
-            self._workers.send(worker, Deal(*self._about, ids, self._deals, self._arrival))
+            self._workers.send(worker, BeginRun(self._config, self._workers.clock_offset_s(worker)))
+            self._workers.send(
+                worker, Deal(*self._about, ids, self._deals, self._played.arrival, self._played.kind, self._played.nonce)
+            )
 
     def _all_ready(self) -> bool:
         return all(self._ready.get(worker, (0, 0))[0] >= number for worker, number in self._last_deal.items())
 
     def _all_recorded(self) -> bool:
-        return len(self._run.collector.seen(self._scenario.name, self._number)) >= self._scenario.requests
+        return len(self._played.seen()) >= self._played.requests
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         """Until `condition`; meanwhile lost workers are replaced, progress is told, and a time limit is kept."""
@@ -151,17 +182,17 @@ class RoundDriver:
         while not condition():
             self._news.wait(0.2)
             self._news.clear()
-            self._run.check_collector()
+            self._played.check()
             if self._refused is not None:
                 raise RunIncomplete(self._refused)
             self._check_workers()
             now_s = time.monotonic()
             if self._timeout_s is not None and now_s - begun_s > self._timeout_s and not condition():
-                raise RunIncomplete(self._stragglers())
+                raise LimitReached(self._stragglers())
             if self._started and now_s - told_s >= PROGRESS_INTERVAL_S:
-                told_s, text = now_s, self._run.progress_text(self._scenario.name, self._number)
+                told_s, text = now_s, self._played.progress()
                 if text != told:
-                    log.info("%s: round %d, %s", self._scenario.name, self._number, text)
+                    log.info("%s: %s, %s", self._played.scenario, self._played.title, text)
                 told = text
 
     def _collect_answers(self) -> dict[str, Done]:
@@ -178,14 +209,20 @@ class RoundDriver:
     # -- loss
 
     def _check_workers(self) -> None:
-        """Deal again what a silent worker was not given yet; after LOST_AFTER_S count what it was given as possibly sent."""
+        """Deal again what a silent worker was not given yet; after LOST_AFTER_S count what it was given as possibly sent. Before the
+        round has begun there is no need to: WorkerLost."""
         connected, now_s = set(self._workers.connected()), time.monotonic()
         for worker in self._ledger.workers - self._gone:
             if worker in connected:
-                if self._missing_since_s.pop(worker, None) is not None:
-                    self._run.warn(
+                if self._missing_since_s.pop(worker, None) is not None and self._started:
+                    self._played.warn(
                         f"worker {self._workers.name(worker)} is back in {self._where()}; its times of that while are suspect"
                     )
+                continue
+            if not self._started:
+                self._missing_since_s.setdefault(worker, now_s)
+                if worker not in self._workers.known() or now_s - self._missing_since_s[worker] > LOST_BEFORE_S:
+                    raise WorkerLost(worker)
                 continue
             if worker not in self._missing_since_s:
                 self._missing_since_s[worker] = now_s
@@ -198,16 +235,17 @@ class RoundDriver:
             self._deal(sessions, self._users())
 
     def _where(self) -> str:
-        return f"round {self._number} of {self._scenario.name}"
+        return f"{self._played.title} of {self._played.scenario}"
 
-    def _seen(self) -> set[int]:
-        return self._run.collector.seen(self._scenario.name, self._number)
+    def _seen(self) -> Set[int]:
+        return self._played.seen()
 
     def _replace(self, worker: str) -> None:
         sessions = self._ledger.withdraw(worker)
         self._last_deal.pop(worker, None)
+        self._played.worker_lost()
         open_turns = len(self._ledger.open_turns(worker, self._seen()))
-        self._run.warn(
+        self._played.warn(
             f"worker {self._workers.name(worker)} was lost in {self._where()}: {len(sessions)} sessions that it had not begun are dealt "
             f"again, {open_turns} requests may have been sent by it"
         )
@@ -218,7 +256,7 @@ class RoundDriver:
         self._gone.add(worker)
         self._workers.give_up(worker)
         turns = self._ledger.open_turns(worker, self._seen())
-        self._run.record_lost(self._scenario.name, self._number, turns, self._workers.name(worker))
+        self._played.lost(turns, self._workers.name(worker))
         self._news.set()
 
     def _stragglers(self) -> str:

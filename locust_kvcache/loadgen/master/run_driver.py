@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import gevent
 from locust.env import Environment
 
-from locust_kvcache.contract.exit_codes import Exit
-from locust_kvcache.loadgen.master.round_driver import RoundDriver
+from locust_kvcache.contract.exit_codes import CAUSES, FAILURES, INCOMPLETE, Cause, worst
+from locust_kvcache.contract.round_kinds import CONTROL, HIT
+from locust_kvcache.loadgen.master.round_driver import LOST_BEFORE_S, Played, RoundDriver, WorkerLost
 from locust_kvcache.loadgen.master.spawning import Spawning
+from locust_kvcache.loadgen.master.warm_up_driver import WarmUpDriver
 from locust_kvcache.loadgen.master.workers import Workers
 from locust_kvcache.loadgen.options.resolve import Job
 from locust_kvcache.loadgen.protocol.arrivals import Arrival
-from locust_kvcache.loadgen.protocol.messages import AboutRun, Flushed, Halt, Late, Records, RunClosed
+from locust_kvcache.loadgen.protocol.messages import AboutRun, Flushed, Halt, Late, Records, RunClosed, WarmedUp
 from locust_kvcache.loadgen.run.analysis_process import analyse
 from locust_kvcache.loadgen.run.live_statistics import Live
+from locust_kvcache.loadgen.run.measured_round import MeasuredRound
 from locust_kvcache.loadgen.run.open_run import make_arms
-from locust_kvcache.loadgen.run.state import Run
+from locust_kvcache.loadgen.run.outcome import Outcome
+from locust_kvcache.loadgen.run.state import Run, RunIncomplete
+from locust_kvcache.loadgen.run.warm_up_window import WarmUpWindow
+from locust_kvcache.loadgen.server.arms import Arms
 from locust_kvcache.workload.spec import Scenario
+from locust_kvcache.workload.warm_up import OFF, WarmUp
 
 log = logging.getLogger("kvcache")
 FLUSH_TIMEOUT_S = 5.0
+BEGIN_TRIES = 5
 
 
 class RecordListener(Protocol):
@@ -46,8 +55,11 @@ class RunDriver:
         spawning: Spawning,
         live: Live | None,
         listener: RecordListener | None,
+        warmed_up: dict[str, str],
+        ended: Callable[[Cause], None],
     ) -> None:
-        """`live` where somebody may look at the run while it goes on."""
+        """`live` where somebody may look at the run while it goes on. `warmed_up`: by scenario, the run of this test that warmed up;
+        `ended` is told what came of the run."""
         self._environment = environment
         self._job = job
         self.run = run
@@ -55,8 +67,11 @@ class RunDriver:
         self._workers = workers
         self._spawning = spawning
         self._listener = listener
+        self._warmed_up = warmed_up
+        self._ended = ended
         self._flushed: set[str] = set()
         self.round: RoundDriver | None = None  # the one under way
+        self._window: WarmUpWindow | None = None  # of a warm-up under way
         self.summary = ""  # what the analysis printed
         self._compare_clocks()
 
@@ -75,23 +90,86 @@ class RunDriver:
                 if not first:
                     self._between_rounds(scenario, number, options.round_pause_s)
                 first = False
+                if number == 1:
+                    self._warm_up(scenario, arms)
                 run.note_caches(arms.before(number))
                 self._play(scenario, number, None)
+
+    def _warm_up_once(self, scenario: Scenario) -> None:
+        """In a study only the first run of a scenario warms up: the others find the server as it left it."""
+        if earlier := self._warmed_up.get(scenario.name):
+            skipped = WarmUp(
+                scenario.name, self._job.options.warm_up, True, ended=f"not repeated: {earlier} of this test warmed up"
+            )
+            self.run.note_warm_up(skipped.to_dict())
+            return
+        self._warmed_up[scenario.name] = self.run.config.run_id
+        self._warm_up(scenario, make_arms(self.run, self._job))
+
+    def _warm_up(self, scenario: Scenario, arms: Arms) -> None:
+        """Requests that are not measured, before the first round; a resumed run whose first round is done has none."""
+        run, kinds = self.run, [self.run.kind(scenario.name, n) for n in range(1, self.run.rounds_planned(scenario) + 1)]
+        if self._job.options.warm_up == OFF:
+            run.note_warm_up(WarmUp(scenario.name, OFF, False, ended=OFF).to_dict())
+            return
+        driver = WarmUpDriver(run, scenario, self._job.options.warm_up, HIT in kinds)
+        run.warming_up = scenario.name
+        driver.run(lambda: sum(self._spawning.by_worker().values()), self._play_window)
+        for arm in dict.fromkeys(run.arms):
+            if emptied := arms.reach(arm):
+                driver.again_from(arm, emptied, self._play_window)
+        run.warming_up = None
+
+    def _play_window(self, window: WarmUpWindow) -> None:
+        self._window = window
+        try:
+            self._drive(window)
+        finally:
+            self._window = None
 
     def play_round(self, scenario: Scenario, number: int, arrival: Arrival, facts: dict[str, Any]) -> None:
         """A round of a study: at its own arrivals, with `facts` in its entry of run.json."""
         self._warn_of_missing(self._spawning.switch_to(scenario))
         self._between_rounds(scenario, number, self._job.options.round_pause_s)
+        if number == 1:
+            self._warm_up_once(scenario)
         self.run.note_round(facts)
         self._play(scenario, number, arrival)
 
     def _play(self, scenario: Scenario, number: int, arrival: Arrival | None) -> None:
+        kind = self.run.kind(scenario.name, number)
+        nonce = secrets.token_hex(4) if kind == CONTROL else None
+        self._drive(MeasuredRound(self.run, scenario, number, kind, nonce, arrival))
+
+    def _drive(self, played: Played) -> None:
+        """Play a round with all its users: those of a worker that was lost before it began spawn on the others first."""
         timeout_s = self._job.options.round_timeout_s
-        self.round = RoundDriver(self.run, scenario, number, self._workers, self._spawning, timeout_s, arrival)
-        try:
-            self.round.run()
-        finally:
-            self.round = None
+        for _ in range(BEGIN_TRIES):
+            self._forget_lost_workers()
+            if missing := self._spawning.fill_up():
+                self._warn_of_missing(missing)
+            self.run.note_load(self._spawning.by_worker(), self._spawning.foreign())
+            self.round = RoundDriver(self.run.config, played, self._workers, self._spawning, timeout_s)
+            try:
+                self.round.run()
+                return
+            except WorkerLost as lost:
+                (worker,) = lost.args
+                name = self._workers.name(worker)
+                self.run.warn(f"worker {name} was lost before {played.title} of {played.scenario}: its users spawn on the others")
+                self._workers.give_up(worker)
+            finally:
+                self.round = None
+        raise RunIncomplete(f"workers were lost before {played.title} of {played.scenario} {BEGIN_TRIES} times in a row")
+
+    def _forget_lost_workers(self) -> None:
+        """A worker that does not answer may be back in a moment; else its users spawn on the others."""
+        deadline_s = time.monotonic() + LOST_BEFORE_S
+        while (lost := self._workers.known() - set(self._workers.connected())) and time.monotonic() < deadline_s:
+            gevent.sleep(0.1)
+        for worker in lost:
+            self.run.warn(f"worker {self._workers.name(worker)} was lost between rounds: its users spawn on the others")
+            self._workers.give_up(worker)
 
     # -- between rounds
 
@@ -136,38 +214,37 @@ class RunDriver:
     def stopped(self) -> None:
         """Locust has stopped the users before the run was through."""
         lost = "" if self._workers.connected() else "every worker was lost; "
-        self.finish(lost + self.run.stopped_reason())
+        self.finish(Outcome(INCOMPLETE, lost + self.run.stopped_reason()))
 
     def close(self, analysed: bool = True) -> Path:
         """The run is through; its folder."""
-        self.finish(None, analysed)
+        self.finish(self.run.outcome(self._job.options.max_failures, self._job.options.allow_loss), analysed)
         return self.run.folder
 
-    def finish(self, incomplete_reason: str | None, analysed: bool = True) -> None:
-        """Close the files, let the analysis speak, and set the exit code; once per run."""
-        run, options = self.run, self._job.options
-        run.finish(incomplete_reason)
+    def finish(self, outcome: Outcome, analysed: bool = True) -> None:
+        """Close the files, let the analysis speak, and say what came of the run; once per run."""
+        run = self.run
+        run.finish(outcome)
         for worker in self._workers.connected():
             self._workers.send(worker, RunClosed(run.config.run_id))
-        code = int(Exit.NOT_JUDGED)
-        if run.lost_requests and not options.allow_loss:
-            log.error("%d requests are lost with their worker: exit code %d (--allow-loss: 0)", run.lost_requests, code)
-            self._environment.process_exit_code = code
-        if incomplete_reason:
-            log.error("run %s is incomplete: %s", run.config.run_id, incomplete_reason)
-            self._environment.process_exit_code = code
+        if outcome.reason:
+            log.error("run %s is incomplete: %s", run.config.run_id, outcome.reason)
+        causes = [outcome.cause]
+        if outcome.cause is FAILURES and self._environment.parsed_options.exit_code_on_error == 0:  # type: ignore[union-attr]
+            causes = []
         if not run.collector.records:
             log.error("nothing was measured; %s holds only run.json", run.folder)
         elif analysed:
-            self._analyse(incomplete_reason)
+            causes += self._analyse(outcome)
+        self._ended(worst(causes))
 
-    def _analyse(self, incomplete_reason: str | None) -> None:
+    def _analyse(self, outcome: Outcome) -> list[Cause]:
         options = self._job.options
         code, self.summary = analyse(self.run.folder, options.report, options.gate)
-        if code and (options.gate or not incomplete_reason):
-            self._environment.process_exit_code = self._environment.process_exit_code or code
         if not self._environment.parsed_options.headless:  # type: ignore[union-attr]
             print(self.summary, flush=True)
+        told = code and (options.gate or not outcome.reason)
+        return [next((cause for cause in CAUSES if cause.code == code), INCOMPLETE)] if told else []
 
     # -- what workers say
 
@@ -180,6 +257,8 @@ class RunDriver:
                 self._take_records(message)
             case Late():
                 self.run.lateness.note(worker, message)
+            case WarmedUp() if self._window is not None and message.round == self._window.number:
+                self._window.take([(index, ttft_ms) for index, ttft_ms in message.answered])
             case Flushed():
                 self._flushed.add(worker)
         if self.round is not None:

@@ -19,6 +19,7 @@ from locust_kvcache.loadgen.master.workers import Workers
 from locust_kvcache.workload.spec import Scenario
 
 USERS_TIMEOUT_S = 15.0
+FILL_UP_TRIES = 3
 MAX_SPAWN_RATE = 100.0  # Locust warns beyond it
 
 
@@ -97,6 +98,24 @@ class Spawning:
             self.respawn(users, float(max(users, 1)))
             return self.wait()
         return 0
+
+    @property
+    def planned(self) -> int:
+        """Users of ours that the round should have: all that Locust is to run, but those of classes that are not ours."""
+        return max(0, self.users - sum(self.foreign().values()))
+
+    def fill_up(self) -> int:
+        """Between rounds: the users of workers that were lost spawn on those that are there. The number that is still missing."""
+        dispatcher = self._runner._users_dispatcher
+        for _ in range(FILL_UP_TRIES):
+            missing = self.planned - sum(self.by_worker().values())
+            if missing <= 0 or not self._workers.connected():
+                return max(0, missing)
+            if isinstance(dispatcher, ScenarioDispatcher):
+                dispatcher.settle()
+            self.respawn(self.users, min(MAX_SPAWN_RATE, float(max(self.users, 1))))
+            self.wait()
+        return max(0, self.planned - sum(self.by_worker().values()))
 
     def refuse(self, worker: str) -> None:
         """A worker that came late and cannot be used."""

@@ -8,6 +8,7 @@ from locust_kvcache.workload.trace import BLOCK_TOKENS
 
 ARRIVALS = ("closed", "constant", "poisson", "gamma")
 LEVELS = ("rate", "users")
+CONTROLS = ("auto", "on", "off")
 
 WHAT_IS_SENT = (
     Option("scenarios", SENT, "Scenarios to run one after another: names (./scenarios/NAME.yaml, else those that come with the "
@@ -43,6 +44,13 @@ ROUNDS_AND_CACHES = (
            in_form=True),
     Option("arms", ROUNDS, "Rounds by the tier that is to answer: cold, gpu_hit, cpu_hit, store_hit. Before a cpu_hit or store_hit arm "
            "the tiers above it are emptied as the deployment's `caches` say. Instead of --rounds", metavar="ARM", many=True, in_form=True),
+    Option("control", ROUNDS, "The cold round once more with fresh prompts of the same lengths: what order, warming up and the day do "
+           "without a cache (docs/warm-up-and-control.md). --control alone is on; auto is on with --arms", "auto", choices=CONTROLS,
+           alone="on", in_form=True),
+    Option("warm-up", ROUNDS, "Requests before each scenario's first round that are not measured: auto (until their TTFT is steady), a "
+           "number, or off (docs/warm-up-and-control.md)", "auto", metavar="auto|N|off", in_form=True),
+    Option("repeat", ROUNDS, "Complete runs of this load, one after another, each with a nonce and a folder of its own (NAME-1 ...), "
+           "summarised together at the end", 1, metavar="N", kind=int, low=1),
     Option("empty-caches", ROUNDS, "Before each scenario's first round empty every tier in the deployment's `caches`, and prove it with "
            "a canary", False, flag=True, in_form=True),
     Option("round-pause", ROUNDS, "Seconds without load between rounds", 0.0, "0", "S", float, 0, in_form=True),
@@ -66,6 +74,8 @@ WHAT_IS_WRITTEN = (
     Option("output-dir", OUTPUT, "Folder that gets a folder per run", "results", metavar="DIR"),
     Option("run-name", OUTPUT, "Name of the run's folder", shown_default="<deployment>_<model>_<time>", metavar="NAME", in_form=True),
     Option("slo", OUTPUT, OBJECTIVES_HELP, shown_default="the deployment's `slo`", metavar="NAME=MS", many=True, aliases=("goodput",)),
+    Option("max-failures", OUTPUT, "Requests that may fail in a run that is still complete: a number, or a share such as 1%", "0",
+           metavar="N|SHARE%"),
     Option("gate", OUTPUT, "Exit non-zero when a target is missed (1), or the run is incomplete (2)", False, flag=True),
     Option("no-report", OUTPUT, "Write stats.json, but no report/ at the end of the run", False, flag=True),
     Option("metrics-port", OUTPUT, "Serve the client's own metrics for Prometheus at http://HOST:PORT/metrics (master, headless too); "

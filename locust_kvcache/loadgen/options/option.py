@@ -34,6 +34,7 @@ class Option:
     low: float | None = None  # a number must be at least this
     many: bool = False  # takes any number of words
     flag: bool = False
+    alone: str = ""  # what the option means without a value
     choices: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()  # names that users of other tools know
     same_as: str = ""  # sets another option's value
@@ -73,6 +74,8 @@ class Option:
             settings["choices"] = self.choices
         else:
             settings["metavar"] = self.metavar
+        if self.alone:
+            settings |= {"nargs": "?", "const": self.alone}
         if self.many or self.same_as:
             settings["nargs"] = 1 if self.same_as else "*"
         if self.same_as:

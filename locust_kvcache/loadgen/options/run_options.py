@@ -14,8 +14,10 @@ from locust import events
 
 from locust_kvcache.contract.cache_tiers import ARMS
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.failure_limit import FailureLimit, parse_failure_limit
 from locust_kvcache.loadgen.options.declared import ARRIVALS, OPTIONS
 from locust_kvcache.loadgen.options.option import GROUPS, number, words
+from locust_kvcache.loadgen.options.round_options import read_control, read_repeat, read_warm_up
 from locust_kvcache.loadgen.options.study_options import StudyOptions, read_study
 from locust_kvcache.loadgen.options.trace_options import read_trace_options
 from locust_kvcache.loadgen.typed_locust import listen
@@ -49,6 +51,10 @@ class Options:
     round_pause_s: float
     allow_loss: bool
     arms: tuple[str, ...]
+    control: bool  # a round of fresh prompts beside the cold one
+    warm_up: str | int  # auto, off, or a number of requests
+    repeat: int  # so many complete runs
+    max_failures: FailureLimit
     empty_caches: bool
     preflight_only: bool
     gate: bool
@@ -114,6 +120,7 @@ def read_options(parsed: argparse.Namespace) -> Options:
         raise BadInput(f"--arrival {arrival} needs --request-rate (session starts per second, over all workers)")
     names = words(parsed.scenarios)
     concurrency = _levels(parsed)
+    arms = _arms(parsed)
     run_name = parsed.run_name or None
     if run_name and (Path(run_name).name != run_name or run_name in (".", "..")):
         raise BadInput(f"--run-name is {run_name!r}; expected a plain folder name")
@@ -139,7 +146,11 @@ def read_options(parsed: argparse.Namespace) -> Options:
         round_timeout_s=number("round-timeout", parsed.round_timeout, float, 0.001),
         round_pause_s=number("round-pause", parsed.round_pause, float, 0) or 0.0,
         allow_loss=bool(parsed.allow_loss),
-        arms=_arms(parsed),
+        arms=arms,
+        control=read_control(parsed.control, arms),
+        warm_up=read_warm_up(parsed.warm_up),
+        repeat=read_repeat(parsed),
+        max_failures=parse_failure_limit(parsed.max_failures),
         empty_caches=bool(parsed.empty_caches),
         preflight_only=bool(parsed.preflight_only),
         metrics_interval_s=number("metrics-interval", parsed.metrics_interval, float, 0) or 0.0,

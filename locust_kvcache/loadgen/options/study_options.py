@@ -13,6 +13,7 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.slo import EXPECTED, parse_slo, parse_times
 from locust_kvcache.loadgen.options.declared import LEVELS
 from locust_kvcache.loadgen.options.option import number, words
+from locust_kvcache.loadgen.options.round_options import check_control
 from locust_kvcache.workload.working_set import parse_sizes
 
 SIDES = ("cold", "hit")
@@ -55,6 +56,7 @@ def _check(parsed: argparse.Namespace, capacity: tuple[str, ...], share: float, 
         for name in ("concurrency", "arms", "resume", "nonce", "rounds"):
             if getattr(parsed, name, None):
                 raise BadInput(f"{study} decides its runs and rounds itself; leave --{name} out")
+        check_control(parsed.control, study)
 
 
 def read_study(parsed: argparse.Namespace) -> StudyOptions:

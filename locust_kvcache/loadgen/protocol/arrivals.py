@@ -10,6 +10,9 @@ import itertools
 import random
 from dataclasses import dataclass
 
+from locust_kvcache.workload.plan import Plan
+from locust_kvcache.workload.warm_up import window_sessions
+
 
 @dataclass(frozen=True)
 class Arrival:
@@ -36,3 +39,15 @@ def due_times_s(arrival: Arrival, sessions: int, seed_key: str) -> list[float] |
     due_s = [0.0, *itertools.accumulate(gaps)][:sessions]
     stretch = (sessions - 1) * mean_gap_s / due_s[-1] if arrival.exact and due_s[-1] > 0 else 1.0
     return [at_s * stretch for at_s in due_s]
+
+
+def window_due_s(arrival: Arrival, plan: Plan, seed_key: str) -> list[float] | None:
+    """Due time in s of each session of a warm-up's window, by session id; None for the closed loop. Other sessions are not sent."""
+    sessions = window_sessions(plan, None)
+    times = due_times_s(arrival, len(sessions), seed_key)
+    if times is None:
+        return None
+    due_s = [0.0] * len(plan.sessions)
+    for session, at_s in zip(sessions, times, strict=True):
+        due_s[session] = at_s
+    return due_s

@@ -81,6 +81,8 @@ class Deal(AboutRound):
     sessions: list[int]
     deal: int  # number of this deal within the round
     arrival: Arrival | None  # None: the run's own
+    round_kind: str  # contract/round_kinds.py
+    nonce: str | None  # of the round's prompts; None: the run's own
 
     def to_wire(self) -> dict[str, Any]:
         return {**super().to_wire(), "arrival": asdict(self.arrival) if self.arrival else None}
@@ -200,6 +202,14 @@ class Records(AboutRun):
 
 
 @dataclass(frozen=True)
+class WarmedUp(AboutRound):
+    """Requests of a warm-up that have ended: (request_index, TTFT in ms, None for one that failed). They have no record."""
+
+    kind = "kv_warmed_up"
+    answered: list[list[Any]]
+
+
+@dataclass(frozen=True)
 class Flushed(AboutRun):
     """Halted, and every record was sent; `run_id` is empty where this worker knows of no run."""
 
@@ -207,4 +217,4 @@ class Flushed(AboutRun):
     unsent: list[int]  # released sessions that were never begun
 
 
-FROM_WORKERS: tuple[type[Message], ...] = (Files, Time, Ready, Refused, Want, Done, Late, Records, Flushed)
+FROM_WORKERS: tuple[type[Message], ...] = (Files, Time, Ready, Refused, Want, Done, Late, Records, WarmedUp, Flushed)

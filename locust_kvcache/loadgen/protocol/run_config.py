@@ -61,6 +61,7 @@ class RunConfig:
         return next(scenario for scenario in self.scenarios if scenario.name == name)
 
     def plan(self, name: str) -> Plan:
+        """With the run's own nonce; a control and a warm-up send the same plan with another."""
         return make_plan(self.scenario(name), self.calibration, self.nonce, self.seed)
 
     def body_parameters(self, scenario: Scenario) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from locust_kvcache.loadgen.run.folder import check_writable, create_run_folder
 from locust_kvcache.loadgen.run.resume import load_resumed
 from locust_kvcache.loadgen.run.state import Run
 from locust_kvcache.loadgen.server.arms import Arms
-from locust_kvcache.loadgen.server.look import Look, make_canary, passive_warnings
+from locust_kvcache.loadgen.server.look import Look, control_comes_last, make_canary, passive_warnings
 from locust_kvcache.workload.spec import Scenario
 
 log = logging.getLogger("kvcache")
@@ -23,7 +23,7 @@ log = logging.getLogger("kvcache")
 
 def make_arms(run: Run, job: Job) -> Arms:
     """What brings the caches into each round's state."""
-    return Arms(job.deployment, job.options.arms, job.options.empty_caches, make_canary(job, run.server))
+    return Arms(job.deployment, run.arms, job.options.empty_caches, make_canary(job, run.server))
 
 
 def open_run(
@@ -41,6 +41,8 @@ def open_run(
         folder = resumed.folder
     else:
         folder = create_run_folder(options.output_dir, options.run_name, deployment.name, server.model, suffix)
+    before = resumed.facts.get("control_last") if resumed is not None else None
+    control_last = before if before is not None else options.control and control_comes_last(job, look, scenarios)
     nonce = secrets.token_hex(4) if options.nonce is None else options.nonce + nonce_end
     config = RunConfig(
         run_id=folder.name,
@@ -60,4 +62,4 @@ def open_run(
         calibration=resumed.calibration if resumed else server.calibration,
         scenarios=scenarios,
     )
-    return Run(environment, folder, config, deployment, look.model_info, server, options, resumed)
+    return Run(environment, folder, config, deployment, look.model_info, server, options, control_last, resumed)

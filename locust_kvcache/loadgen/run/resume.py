@@ -12,7 +12,8 @@ from locust_kvcache.loadgen.run.folder import RUN_FORMAT
 from locust_kvcache.workload.plan import Calibration
 
 ANEW = "Start a new run instead"
-SAME = ("model", "seed", "scenarios", "rounds_planned", "arrival", "deployment", "arms")  # keys of run.json that must not differ
+SAME = ("model", "seed", "scenarios", "rounds_planned", "round_kinds", "arrival", "deployment", "arms")
+# keys of run.json that must not differ
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Resumed:
         """BadInput if the new command would send something else, or elsewhere."""
         new = json.loads(json.dumps(facts))
         for key in SAME:
-            if new.get(key) != self.facts.get(key):
+            if key in self.facts and new.get(key) != self.facts.get(key):
                 raise BadInput(f"--resume {self.folder}: {key} is {new.get(key)!r}, the run had {self.facts.get(key)!r}. {ANEW}")
 
     def set_aside(self) -> int:

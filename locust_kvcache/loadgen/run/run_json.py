@@ -7,6 +7,7 @@ from typing import Any
 from locust.env import Environment
 
 from locust_kvcache.contract.deployment import MODELS, Deployment, ModelInfo
+from locust_kvcache.contract.round_kinds import planned_kinds, with_control
 from locust_kvcache.contract.shipped import find_config
 from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
@@ -28,10 +29,15 @@ def first_facts(
     model_info: ModelInfo | None,
     server: Server,
     options: Options,
+    control_last: bool,
 ) -> dict[str, Any]:
     """What is known before the first round; the rest is None, and the run not complete."""
     model_targets = model_info.targets if model_info and options.deployment else {}  # with --host alone nobody set any
     parsed: Any = environment.parsed_options
+    arms = with_control(options.arms, control_last) if options.arms and options.control else options.arms
+    kinds = {
+        s.name: planned_kinds(options.rounds or s.rounds, options.arms, options.control, control_last) for s in config.scenarios
+    }
     return {
         "format": RUN_FORMAT,
         "run_id": config.run_id,
@@ -62,8 +68,12 @@ def first_facts(
         "deployment_file": str(find_config(options.deployment).resolve()) if options.deployment else None,
         "models_file": str(find_config(MODELS).resolve()),
         "given_lengths": {"prompt_tokens": options.prompt_tokens, "output_tokens": options.output_tokens},
-        "arms": list(options.arms) or None,
-        "rounds_planned": {s.name: len(options.arms) or options.rounds or s.rounds for s in config.scenarios},
+        "arms": list(arms) or None,
+        "rounds_planned": {name: len(planned) for name, planned in kinds.items()},
+        "round_kinds": {name: list(planned) for name, planned in kinds.items()},
+        "control_last": control_last if options.control else None,
+        "warm_up": [],
+        "max_failures": str(options.max_failures),
         "request_timeout_s": config.request_timeout_s,
         "idle_timeout_s": config.idle_timeout_s,
         "calibration": config.calibration.to_dict(),

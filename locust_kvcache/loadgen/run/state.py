@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 from locust.env import Environment
 
 from locust_kvcache.contract.deployment import Deployment, ModelInfo
+from locust_kvcache.contract.failure_limit import FailureLimit
 from locust_kvcache.contract.record import LOST, OK
+from locust_kvcache.contract.round_kinds import COLD, HIT
 from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.loadgen.protocol.messages import Done
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
@@ -19,6 +22,7 @@ from locust_kvcache.loadgen.run.beyond_certificate import limits_of_round
 from locust_kvcache.loadgen.run.folder import now_iso, write_json
 from locust_kvcache.loadgen.run.foreign_load import foreign_text
 from locust_kvcache.loadgen.run.late_sessions import Lateness
+from locust_kvcache.loadgen.run.outcome import Outcome, outcome_of
 from locust_kvcache.loadgen.run.records_file import Collector
 from locust_kvcache.loadgen.run.resume import Resumed, recorded_keys
 from locust_kvcache.loadgen.run.round_entry import begun, ended, lost_record
@@ -37,6 +41,10 @@ class RunIncomplete(Exception):
     """The run cannot go on, but what it measured stays; the message is its incomplete_reason."""
 
 
+class LimitReached(RunIncomplete):
+    """A limit that the user set ended the run: --round-timeout."""
+
+
 class Run:
     def __init__(
         self,
@@ -47,6 +55,7 @@ class Run:
         model_info: ModelInfo | None,
         server: Server,
         options: Options,
+        control_last: bool,
         resumed: Resumed | None = None,
     ) -> None:
         self._environment = environment
@@ -58,14 +67,14 @@ class Run:
         self.finished = False
         self.metrics = MetricsFile(folder / "server_metrics.jsonl", deployment.metrics, options.metrics_interval_s)
         self.lateness = Lateness()
-        self.lost_requests = 0
+        self.warming_up: str | None = None  # the scenario whose warm-up is under way
         self._write_error: OSError | None = None
         self._plans = {scenario.name: config.plan(scenario.name) for scenario in config.scenarios}
         self._resumed = resumed
         self._rounds: list[dict[str, Any]] = list(resumed.rounds) if resumed else []
         self._current: dict[str, Any] | None = None
         self._round_started_s = 0.0
-        self._facts = first_facts(environment, config, deployment, model_info, server, options)
+        self._facts = first_facts(environment, config, deployment, model_info, server, options, control_last)
         self._facts["rounds"] = self._rounds
         if resumed is not None:
             self._take_over(resumed)
@@ -79,6 +88,7 @@ class Run:
         moved = resumed.set_aside()
         self._facts["started_at"] = resumed.facts["started_at"]
         self._facts["nonce_given"] = resumed.facts.get("nonce_given", self._facts["nonce_given"])
+        self._facts["warm_up"] = resumed.facts.get("warm_up") or []
         self._facts["warnings"] = list(dict.fromkeys([*resumed.facts["warnings"], *self._facts["warnings"]]))
         self.warn(
             f"resumed at {now_iso()} after {len(resumed.rounds)} complete rounds; {moved} records of a cut round were set aside. "
@@ -104,6 +114,22 @@ class Run:
         rounds: int = self._facts["rounds_planned"][scenario.name]
         return rounds
 
+    def kind(self, scenario: str, number: int) -> str:
+        """What a round is for; a study's rounds that were not planned repeat its first."""
+        kinds: list[str] = self._facts["round_kinds"][scenario]
+        return kinds[number - 1] if number <= len(kinds) else COLD if number == 1 else HIT
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arm of each round; empty where rounds are no arms."""
+        return tuple(self._facts["arms"] or ())
+
+    def note_warm_up(self, facts: dict[str, Any]) -> None:
+        """What a scenario's warm-up was, in place of what was known of it so far."""
+        others = [known for known in self._facts["warm_up"] if known["scenario"] != facts["scenario"]]
+        self._facts["warm_up"] = [*others, facts]
+        self._write()
+
     def requests_by_round(self) -> dict[tuple[str, int], int]:
         """Planned requests of each (scenario, round)."""
         return {(s.name, n): s.requests for s in self.config.scenarios for n in range(1, self.rounds_planned(s) + 1)}
@@ -111,6 +137,7 @@ class Run:
     def plan_rounds(self, scenario: str, rounds: int) -> None:
         """A study decides on its rounds one by one."""
         self._facts["rounds_planned"][scenario] = rounds
+        self._facts["round_kinds"][scenario] = [COLD, *[HIT] * (rounds - 1)]
 
     def note_study(self, facts: dict[str, Any]) -> None:
         """What a study wants to be known of this run."""
@@ -179,21 +206,26 @@ class Run:
         """What is to stand in the entry of the round that comes."""
         self._round_facts = {**self._round_facts, **facts}
 
-    def begin_round(self, scenario: str, number: int) -> None:
+    def begin_round(self, scenario: str, number: int, kind: str, nonce: str | None, users: int, planned_users: int) -> None:
         self._round_started_s = time.monotonic()
-        self._current = {**begun(scenario, number, self.config.scenario(scenario).requests), **self._round_facts}
+        self._current = {
+            **begun(scenario, number, kind, self.config.scenario(scenario).requests, users, planned_users),
+            **self._round_facts,
+        }
+        if nonce is not None:
+            self._current["nonce"] = nonce
         self._round_facts = {}
         self._rounds.append(self._current)
         self._write()  # should the master die now, it is known that these prompts are no longer cold
         self.metrics.start_sampling()
 
-    def end_round(self, scenario: str, number: int, answers: list[Done], foreign: Mapping[str, int]) -> None:
+    def end_round(self, scenario: str, number: int, answers: list[Done], users: int, foreign: Mapping[str, int]) -> None:
         """Close a round when every worker is done: the count must match, else the run ends here. `foreign`: requests by other classes."""
         assert self._current is not None
         self.metrics.end_sampling(scenario, number)
         planned, seen = self._current["planned_requests"], self.collector.seen(scenario, number)
-        lost, waited_s = self.collector.statuses(scenario, number)[LOST], time.monotonic() - self._round_started_s
-        self._current |= ended(self._current, answers, len(seen), lost, waited_s)
+        statuses, waited_s = self.collector.statuses(scenario, number), time.monotonic() - self._round_started_s
+        self._current |= ended(self._current, answers, statuses, users, waited_s)
         self._current["complete"] = len(seen) == planned and not self.collector.duplicates
         if foreign or self._facts["foreign_users"]:
             self._current["foreign_requests"] = dict(foreign)
@@ -211,12 +243,16 @@ class Run:
         self._current = None
         self._write()
 
-    def record_lost(self, scenario: str, number: int, turns: list[Turn], worker: str) -> None:
+    def record_lost(self, scenario: str, number: int, kind: str, turns: list[Turn], worker: str) -> None:
         """Give requests that a lost worker may have sent their record: never cold and never hit, as nobody knows."""
         for turn in turns:
-            self.collector.add_lost(lost_record(self.config, scenario, number, turn, worker))
-        self.lost_requests += len(turns)
+            self.collector.add_lost(lost_record(self.config, scenario, number, kind, turn, worker))
         log.warning("worker %s is given up: %d requests that it may have sent are marked lost", worker, len(turns))
+
+    def note_lost_worker(self) -> None:
+        """In the round under way."""
+        if self._current is not None:
+            self._current["workers_lost"] += 1
 
     def check_collector(self) -> None:
         if self.collector.error is not None:
@@ -238,11 +274,20 @@ class Run:
 
     def stopped_reason(self) -> str:
         if self._current is None:
-            return "stopped between rounds"
+            return f"stopped in the warm-up of {self.warming_up}" if self.warming_up else "stopped between rounds"
         name, number = self._current["scenario"], self._current["round"]
         return f"stopped in round {number} of {name} ({self.progress_text(name, number)})"
 
-    def finish(self, incomplete_reason: str | None) -> None:
+    def statuses(self) -> Counter[str]:
+        """How the requests of all rounds ended."""
+        return sum((self.collector.statuses(entry["scenario"], entry["round"]) for entry in self._rounds), start=Counter[str]())
+
+    def outcome(self, limit: FailureLimit, allow_loss: bool) -> Outcome:
+        """Of a run whose rounds were all played."""
+        planned = sum(entry["planned_requests"] for entry in self._rounds)
+        return outcome_of(self._rounds, self.statuses(), planned, limit, allow_loss)
+
+    def finish(self, outcome: Outcome) -> None:
         self.finished = True
         if self._current is not None:
             self.metrics.end_sampling(self._current["scenario"], self._current["round"])
@@ -254,5 +299,13 @@ class Run:
         if self._current is not None:
             seen = self.collector.seen(self._current["scenario"], self._current["round"])
             self._current |= {"records": len(seen), "wall_s": time.monotonic() - self._round_started_s}
-        self._facts |= {"complete": incomplete_reason is None, "incomplete_reason": incomplete_reason, "ended_at": now_iso()}
+        statuses = self.statuses()
+        self._facts |= {
+            "complete": outcome.reason is None,
+            "incomplete_reason": outcome.reason,
+            "cause": outcome.cause.name,
+            "failed_requests": statuses.total() - statuses[OK],
+            "lost_requests": statuses[LOST],
+            "ended_at": now_iso(),
+        }
         self._write()

@@ -13,6 +13,7 @@ import gevent
 
 from locust_kvcache.contract.cache_tiers import CacheAction, actions_before
 from locust_kvcache.contract.deployment import Deployment
+from locust_kvcache.contract.round_kinds import CONTROL
 from locust_kvcache.loadgen.server.cache_actions import carry_out
 from locust_kvcache.loadgen.server.canary import Canary
 from locust_kvcache.loadgen.server.metrics_pages import scrape
@@ -69,6 +70,8 @@ class Arms:
             actions = actions_before(arm, self._deployment.caches)
         if arm is None and not actions:
             return {}
+        if arm == CONTROL:
+            return {"arm": arm}
         facts: dict[str, Any] = {"arm": arm, "cache_actions": [], "canary": None, "settled_s": 0.0}
         if number == 1:
             self._canary.store()
@@ -83,6 +86,14 @@ class Arms:
             log.info("%s", line)
         return facts
 
+    def reach(self, arm: str) -> list[dict[str, Any]]:
+        """Empty what lies above the tier of an arm, in a warm-up; what came of each action, nothing where the arm needs none."""
+        actions = actions_before(arm, self._deployment.caches)
+        if not actions:
+            return []
+        settle(self._deployment)
+        return [result.to_dict() for result in carry_out(actions)]
+
     def close(self) -> None:
         self._canary.close()
 
@@ -91,9 +102,9 @@ def describe(facts: dict[str, Any]) -> list[str]:
     """The console's lines: what was done, and what the canary says of it."""
     lines = [
         f"{result['tier']} cache, {result['kind']}: {'done' if result['ok'] else 'FAILED'} ({result['detail']})"
-        for result in facts["cache_actions"]
+        for result in facts.get("cache_actions", ())
     ]
-    if canary := facts["canary"]:
+    if canary := facts.get("canary"):
         parts = [
             f"{canary[key]:.0f} {key.removesuffix('_tokens')}"
             for key in ("gpu_tokens", "external_tokens", "computed_tokens")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from locust_kvcache.contract.deployment import ModelInfo
 from locust_kvcache.contract.finding import ERROR, WARNING, Finding
+from locust_kvcache.contract.tier_capacity import tier_capacities
 from locust_kvcache.loadgen.options.resolve import Job
 from locust_kvcache.loadgen.server.canary import Canary
 from locust_kvcache.loadgen.server.deployment_check import check, passive_findings
@@ -63,6 +64,20 @@ def passive_warnings(job: Job, look: Look, scenarios: tuple[Scenario, ...]) -> l
     store_arm = "store_hit" in job.options.arms
     found = passive_findings(job.deployment, scrape(job.deployment.metrics), tokens, look.kv_bytes_per_token, store_arm)
     return [f"{f.text}. {f.why} {f.what_to_do}" for f in found if f.severity in (WARNING, ERROR)]
+
+
+def control_comes_last(job: Job, look: Look, scenarios: tuple[Scenario, ...]) -> bool:
+    """Whether a tier is known to hold one working set and not two: a control's prompts would put out those that are to be hit."""
+    tokens = working_set(scenarios, look.server, job.options.seed)
+    held = tier_capacities(scrape(job.deployment.metrics), look.kv_bytes_per_token, job.deployment.capacity)
+    small = [tier for tier, capacity in held.items() if tokens <= capacity < 2 * tokens]
+    if small:
+        log.warning(
+            "the control is played last: the %s tier holds the working set of %s tokens once and not twice",
+            small[0],
+            f"{tokens:,}",
+        )
+    return bool(small)
 
 
 def preflight_only(job: Job) -> list[Finding]:

@@ -18,7 +18,8 @@ from locust.runners import WorkerRunner
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.record import Record
-from locust_kvcache.loadgen.protocol.arrivals import due_times_s
+from locust_kvcache.contract.round_kinds import WARM_UP
+from locust_kvcache.loadgen.protocol.arrivals import due_times_s, window_due_s
 from locust_kvcache.loadgen.protocol.code_fingerprint import fingerprint
 from locust_kvcache.loadgen.protocol.messages import (
     AboutRound,
@@ -122,7 +123,7 @@ class Agent:
         if run is None or message.run_id != run.config.run_id:
             return
         try:
-            prepared = run.prepared_for(message.scenario)
+            prepared = run.prepared_for(message.scenario, message.round_kind, message.nonce)
         except BadInput as error:
             self._send(Refused(*about, str(error)))
             return
@@ -138,9 +139,13 @@ class Agent:
 
     def _new_share(self, config: RunConfig, message: Deal, prepared: PreparedRequests) -> Share:
         arrival, plan = message.arrival or config.arrival, prepared.plan
-        by_trace = plan.due_s if arrival.kind == "trace" else None
-        due_s = by_trace or due_times_s(arrival, len(plan.sessions), f"{config.seed}/{message.scenario}/arrivals")
-        return Share(config, message.scenario, message.round, prepared, due_s, window=max(4, 2 * self._runner.user_count))
+        seed_key = f"{config.seed}/{message.scenario}/arrivals"
+        if message.round_kind == WARM_UP:
+            due_s = window_due_s(arrival, plan, seed_key)
+        else:
+            due_s = (plan.due_s if arrival.kind == "trace" else None) or due_times_s(arrival, len(plan.sessions), seed_key)
+        window = max(4, 2 * self._runner.user_count)
+        return Share(config, message.scenario, message.round, message.round_kind, prepared, due_s, window)
 
     def _on_go(self, message: Go) -> None:
         share = self._mine(message)

@@ -35,6 +35,7 @@ class PreparedRequests:
     model: str
     api_key: str | None
     parameters: dict[str, Any]  # stream, max_tokens, ... as this server accepts them
+    longest_output: int | None = None  # tokens; shorter than planned in a warm-up
     _blocks: dict[int, bytes] = field(default_factory=dict)  # of a trace: whole blocks, each once however often it is shared
     _prefixes: dict[int, bytes] = field(default_factory=dict)
     _users: dict[int, bytes] = field(default_factory=dict)
@@ -71,8 +72,13 @@ class PreparedRequests:
         self._users[turn.request_index] = encode_ids(last)
         gevent.sleep(0)
 
+    def asked_tokens(self, turn: Turn) -> int:
+        """Output tokens that a request asks for."""
+        planned = self.plan.output_tokens(turn)
+        return planned if self.longest_output is None else min(planned, self.longest_output)
+
     def _tail(self, turn: Turn) -> bytes:
-        own: dict[str, Any] = {key: self.plan.output_tokens(turn) for key in LENGTH_KEYS if key in self.parameters}
+        own: dict[str, Any] = {key: self.asked_tokens(turn) for key in LENGTH_KEYS if key in self.parameters}
         return body_tail({**self.parameters, **own})
 
     def remember(self, turn: Turn, round_number: int, reply: str, prompt_tokens: int | None, output_tokens: int | None) -> None:
@@ -87,17 +93,17 @@ class PreparedRequests:
             self._sent_tokens[turn.request_index] = prompt_tokens + (max(0, (output_tokens or 0) - 1) if carries_reply else 0)
 
     def planned_cached(
-        self, session: Session, turn: Turn, round_number: int, prompt_tokens: int | None, block: int
+        self, session: Session, turn: Turn, round_number: int, repeats: bool, prompt_tokens: int | None, block: int
     ) -> int | None:
-        """What an infinite cache would hold of it. None where that is unknown: a file's turn whose earlier one was not counted here, or
-        a later round that carries an answer which this very round gave."""
+        """What an infinite cache would hold of it; `repeats`: an earlier round has sent the same prompts. None where that is unknown: a
+        file's turn whose earlier one was not counted here, or a later round that carries an answer which this very round gave."""
         earlier = session.turns[: turn.number - 1]
-        if any(self._answered_in.get(before.request_index) == round_number > 1 for before in earlier):
+        if repeats and any(self._answered_in.get(before.request_index) == round_number for before in earlier):
             return None
         sent = self._sent_tokens.get(earlier[-1].request_index) if turn.estimated and earlier else None
-        if self.plan.scenario.converses and earlier and sent is None and round_number == 1:
+        if self.plan.scenario.converses and earlier and sent is None and not repeats:
             return None
-        return planned_cached_tokens(turn, round_number, prompt_tokens, block, sent)
+        return planned_cached_tokens(turn, repeats, prompt_tokens, block, sent)
 
     def _answer(self, turn: Turn) -> bytes | None:
         return self.replies.get(turn.request_index, self._planned_replies.get(turn.request_index))

@@ -50,7 +50,7 @@ def _planned(work: Assignment, turn: Turn, worker: str) -> dict[str, Any]:
         "turn": turn.number,
         "worker": worker,
         "planned_prompt_tokens": turn.prompt_tokens,
-        "planned_output_tokens": work.share.prepared.plan.output_tokens(turn),
+        "planned_output_tokens": work.share.prepared.asked_tokens(turn),
         "shares_prefix_with": turn.shares_prefix_with,
     }
 
@@ -85,7 +85,7 @@ def make_record(
         prompt_tokens=reader.prompt_tokens,
         output_tokens=reader.output_tokens,
         planned_cached_tokens=work.share.prepared.planned_cached(
-            work.session, turn, work.share.number, reader.prompt_tokens, config.block_size_tokens
+            work.session, turn, work.share.number, work.share.repeats, reader.prompt_tokens, config.block_size_tokens
         ),
         reported_cached_tokens=_cached_tokens(outcome, config.zero_cached_if_missing),
         usage_rejected=reader.counts.rejected,

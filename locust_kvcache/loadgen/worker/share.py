@@ -6,7 +6,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
-from locust_kvcache.contract.round_kinds import COLD, HIT
+from locust_kvcache.contract.round_kinds import sends_new_prompts
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
 from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
 from locust_kvcache.workload.plan import Session
@@ -23,6 +23,7 @@ class Share:
     config: RunConfig
     scenario: str
     number: int
+    kind: str  # contract/round_kinds.py
     prepared: PreparedRequests
     due_s: list[float] | None  # by session_id, after the round's start
     window: int  # sessions to have released ahead of the users
@@ -41,8 +42,9 @@ class Share:
     starved_s: float = 0.0  # users were free, and the master's release was on its way
 
     @property
-    def kind(self) -> str:
-        return COLD if self.number == 1 else HIT
+    def repeats(self) -> bool:
+        """Its prompts were sent by an earlier round."""
+        return not sends_new_prompts(self.kind)
 
     def add(self, sessions: list[int]) -> None:
         self.unreleased = deque(sorted([*self.unreleased, *sessions]))  # plan order, which is the order in which they are due

@@ -21,6 +21,7 @@ from locust_kvcache.loadgen.protocol.messages import (
     Message,
     Records,
     Release,
+    WarmedUp,
 )
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
 from locust_kvcache.workload.plan import Calibration
@@ -42,8 +43,9 @@ def over_the_wire(message: Message) -> Any:
     "message",
     [
         BeginRun(CONFIG, 0.25),
-        Deal("r", "cold_start", 1, [3, 4], 2, Arrival("poisson", 2.0, 1.0, draw=3, exact=True)),
-        Deal("r", "cold_start", 1, [], 1, None),
+        Deal("r", "cold_start", 1, [3, 4], 2, Arrival("poisson", 2.0, 1.0, draw=3, exact=True), "control", "5eed"),
+        Deal("r", "cold_start", 1, [], 1, None, "cold", None),
+        WarmedUp("r", "cold_start", -2, [[3, 12.5], [4, None]]),
         Go("r", "cold_start", 1, 0, [0], 5),
         Done("r", "cold_start", 2, 1.5, 100.0, 20.0, None, 0.0, {"Browser": 3}),
         Records("r", ["{}"], [["cold_start", 1, 0, "ok"]]),
@@ -58,6 +60,6 @@ def test_no_two_messages_share_a_name() -> None:
         return [*([of.kind] if "kind" in vars(of) else []), *(kind for sub in of.__subclasses__() for kind in kinds(sub))]
 
     found = kinds(messages.Message)
-    assert len(found) == len(set(found)) == 18
+    assert len(found) == len(set(found)) == 19
     assert Release.kind != Go.kind
     assert all(of.kind in found for of in FROM_WORKERS)

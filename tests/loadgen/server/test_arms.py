@@ -18,6 +18,7 @@ from tests.conftest import ROOT, LocustProcesses, Stub, free_port, wait_for
 Start = Callable[..., str]
 GPU, CPU = ("gpu", "vllm_reset"), ("cpu", "lmcache_clear")
 LOAD = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "-r", "10", "--requests", "4")
+PLAIN = (*LOAD, "--control", "off")
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def bytes_from_store(run: Any, number: int) -> float:
 
 def test_each_arm_is_answered_by_its_tier(locust: LocustProcesses, emulator: Start, tmp_path: Path) -> None:
     file = deployment(tmp_path, emulator(), GPU, CPU)
-    code, output = locust.run(*LOAD, "--deployment", file, "--arms", "cold", "gpu_hit", "cpu_hit", "store_hit")
+    code, output = locust.run(*PLAIN, "--deployment", file, "--arms", "cold", "gpu_hit", "cpu_hit", "store_hit")
     assert code == 0, output
     (run,) = locust.runs()
     cold, gpu, cpu, store = run.facts["rounds"]
@@ -115,9 +116,29 @@ def test_each_arm_is_answered_by_its_tier(locust: LocustProcesses, emulator: Sta
     assert not [text for text in run.facts["warnings"] if "cache" in text and "reset" in text]
 
 
+def test_arms_have_a_control_and_warm_up_every_path(locust: LocustProcesses, emulator: Start, tmp_path: Path) -> None:
+    file = deployment(tmp_path, emulator(), GPU, CPU)
+    code, output = locust.run(*LOAD, "--deployment", file, "--arms", "cold", "gpu_hit", "store_hit", "--warm-up", "auto")
+    assert code == 0, output
+    (run,) = locust.runs()
+    rounds = run.facts["rounds"]
+    assert [(entry["arm"], entry["kind"]) for entry in rounds] == [
+        ("cold", "cold"), ("control", "control"), ("gpu_hit", "hit"), ("store_hit", "hit"),
+    ]  # fmt: skip
+    by_round = tokens_by_round(run)
+    for number in (1, 2):
+        assert by_round[number]["local_compute"] == sum(by_round[number].values()), "cold and control were computed"
+    assert by_round[3]["local_cache_hit"] > 0.9 * sum(by_round[3].values())
+    assert by_round[4]["external_kv_transfer"] > 0.9 * sum(by_round[4].values())
+    (warm_up,) = run.facts["warm_up"]
+    assert warm_up["windows"][-1]["kind"] == "store_hit"
+    assert [action["tier"] for action in warm_up["cache_actions"]] == ["gpu", "cpu"]
+    assert {record["round_kind"] for record in run.records} == {"cold", "control", "hit"}
+
+
 def test_a_reset_that_resets_nothing_is_found_out(locust: LocustProcesses, emulator: Start, tmp_path: Path) -> None:
     file = deployment(tmp_path, emulator("--fault", "reset_clears_nothing"), GPU, CPU)
-    code, output = locust.run(*LOAD, "--deployment", file, "--arms", "cold", "store_hit")
+    code, output = locust.run(*PLAIN, "--deployment", file, "--arms", "cold", "store_hit")
     assert code == 0, output
     (run,) = locust.runs()
     assert run.facts["rounds"][1]["cache_actions"][0]["ok"]  # it said so
@@ -127,7 +148,7 @@ def test_a_reset_that_resets_nothing_is_found_out(locust: LocustProcesses, emula
 
 def test_the_caches_are_emptied_first_if_asked(locust: LocustProcesses, emulator: Start, tmp_path: Path) -> None:
     file = deployment(tmp_path, emulator(), ("store", "vllm_reset_external"))
-    code, output = locust.run(*LOAD, "--deployment", file, "--empty-caches")
+    code, output = locust.run(*PLAIN, "--deployment", file, "--empty-caches")
     assert code == 0, output
     (run,) = locust.runs()
     first, second = run.facts["rounds"]
@@ -149,14 +170,14 @@ def test_the_caches_are_emptied_first_if_asked(locust: LocustProcesses, emulator
     ],
 )
 def test_what_cannot_be_is_refused(locust: LocustProcesses, options: tuple[str, ...], said: str) -> None:
-    code, output = locust.run(*LOAD, "--host", "http://127.0.0.1:9", *options)
+    code, output = locust.run(*PLAIN, "--host", "http://127.0.0.1:9", *options)
     assert code == 3, output
     assert said in output
     assert not locust.runs()
 
 
 def preflight(locust: LocustProcesses, file: str, *more: str) -> tuple[int, str]:
-    code, output = locust.run(*LOAD, "--deployment", file, "--preflight-only", *more)
+    code, output = locust.run(*PLAIN, "--deployment", file, "--preflight-only", *more)
     assert not locust.runs()  # nothing is measured
     return code, output
 
@@ -193,7 +214,7 @@ def test_the_preflight_names_what_is_broken(
 
 
 def test_the_preflight_without_any_means_says_so(locust: LocustProcesses, stub: Stub) -> None:
-    code, output = locust.run(*LOAD, "--host", stub.url, "--preflight-only")
+    code, output = locust.run(*PLAIN, "--host", stub.url, "--preflight-only")
     assert code == 0, output
     assert "no way to empty a cache is known" in output
     assert "metrics of server" in output

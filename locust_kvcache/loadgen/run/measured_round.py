@@ -1,0 +1,78 @@
+"""One measured round of a run, as the round's driver plays it: which sessions are sent, and what the run keeps of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+
+from locust_kvcache.contract.round_kinds import CONTROL
+from locust_kvcache.loadgen.protocol.arrivals import Arrival
+from locust_kvcache.loadgen.protocol.messages import Done
+from locust_kvcache.loadgen.run.state import Run
+from locust_kvcache.workload.plan import Plan, Turn
+from locust_kvcache.workload.spec import Scenario
+
+log = logging.getLogger("kvcache")
+
+
+@dataclass(frozen=True)
+class MeasuredRound:
+    run: Run
+    of: Scenario
+    number: int
+    kind: str
+    nonce: str | None  # of its prompts; None: the run's own
+    arrival: Arrival | None  # in place of the run's own
+
+    @property
+    def scenario(self) -> str:
+        return self.of.name
+
+    @property
+    def title(self) -> str:
+        return f"round {self.number}{' (control)' if self.kind == CONTROL else ''}"
+
+    @property
+    def plan(self) -> Plan:
+        plan = self.run.plan(self.scenario)
+        return plan if self.nonce is None else dataclasses.replace(plan, nonce=self.nonce)
+
+    @property
+    def sessions(self) -> list[int]:
+        return list(range(self.run.sessions(self.scenario)))
+
+    @property
+    def requests(self) -> int:
+        return self.of.requests
+
+    def begin(self, users: int, planned_users: int) -> None:
+        self.run.metrics.border(self.scenario, self.number, "before")
+        log.info("%s: %s starts, %s", self.scenario, self.title, self.run.planned_text(self.of))
+        self.run.begin_round(self.scenario, self.number, self.kind, self.nonce, users, planned_users)
+
+    def seen(self) -> Set[int]:
+        """The requests that have their record."""
+        return self.run.collector.seen(self.scenario, self.number)
+
+    def progress(self) -> str:
+        return self.run.progress_text(self.scenario, self.number)
+
+    def worker_lost(self) -> None:
+        self.run.note_lost_worker()
+
+    def lost(self, turns: list[Turn], worker: str) -> None:
+        self.run.record_lost(self.scenario, self.number, self.kind, turns, worker)
+
+    def check(self) -> None:
+        """RunIncomplete where nothing can be kept any more."""
+        self.run.check_collector()
+
+    def warn(self, text: str) -> None:
+        self.run.warn(text)
+
+    def end(self, answers: list[Done], users: int, foreign: Mapping[str, int]) -> None:
+        self.run.metrics.border(self.scenario, self.number, "after")
+        self.run.end_round(self.scenario, self.number, answers, users, foreign)
+        log.info("%s: %s done, %s", self.scenario, self.title, self.run.round_text(self.scenario, self.number))
