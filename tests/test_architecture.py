@@ -20,6 +20,7 @@ PACKAGES = {
     "analysis": "what it means",
     "emulator": "a server whose cache truth is known",
     "certificate": "how late this machine's own clocks are, measured",
+    "campaign": "several deployments measured in turns",
     "cli": "the command `locust-kvcache`",
 }
 

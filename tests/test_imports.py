@@ -19,6 +19,7 @@ BELOW: dict[str, set[str]] = {
     "analysis": {"contract", "workload"},
     "emulator": set(),
     "certificate": {"contract", "loadgen"},
+    "campaign": {"contract"},
     "cli": {"contract", "workload", "loadgen", "analysis"},
 }
 # Floors inside a package, from the ground up: a room imports rooms of lower floors, and itself.
@@ -54,6 +55,7 @@ LIBRARIES = {
     "analysis": {"locust", "gevent", "httptools", "requests"},
     "emulator": {"locust", "gevent", "pandas", "matplotlib"},
     "certificate": {"pandas", "numpy", "scipy", "matplotlib"},
+    "campaign": {"locust", "gevent", "requests", "pandas", "numpy", "matplotlib"},
     "cli": {"gevent", "pandas", "numpy", "matplotlib"},
 }
 

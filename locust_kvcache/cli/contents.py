@@ -41,6 +41,7 @@ RUN = "locust_kvcache.cli.run"
 ANALYSIS = "locust_kvcache.analysis.commands"
 COMMANDS = (
     Command("run", LOAD, "run scenarios against a server: cold, and the same requests again", RUN, "run"),
+    Command("campaign", LOAD, "several deployments measured in turns, A B A B A B, and compared", "locust_kvcache.campaign.command"),
     Command("dry-run", LOAD, "send nothing: what a run would send, take and cost", RUN, "dry_run"),
     Command("report", UNDERSTAND, "tables, stats.json and the report of a run", "locust_kvcache.cli.report"),
     Command("compare", UNDERSTAND, "two or more runs: PD against a single server, before against after", f"{ANALYSIS}.compare_results"),

@@ -10,7 +10,8 @@ from locust_kvcache import __version__
 from locust_kvcache.cli.contents import COMMANDS, GROUPS, main
 
 WANTED = (
-    "run preflight dry-run report compare repeats sweep capacity working-set dose-response oracle export merge-spool check-configs "
+    "run campaign preflight dry-run "
+    "report compare repeats sweep capacity working-set dose-response oracle export merge-spool check-configs "
     "emulator certificate init"
 )  # fmt: skip
 
