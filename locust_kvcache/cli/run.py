@@ -73,5 +73,8 @@ def _start(arguments: Sequence[str], help_text: Callable[[], str], extra: Sequen
     sys.argv = [sys.argv[0], *locust_arguments([*arguments, *extra])]
     from locust.main import main
 
-    main()
+    try:
+        main()
+    except SystemExit as stop:  # Locust's way to end: 2 is an incomplete run here, not arguments that were refused (those were read above)
+        return stop.code if isinstance(stop.code, int) else 0
     return 0
