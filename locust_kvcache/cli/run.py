@@ -71,10 +71,15 @@ def _start(arguments: Sequence[str], help_text: Callable[[], str], extra: Sequen
     sys.path.insert(0, os.getcwd())  # as `python -m locust` does: a locustfile may import what lies beside it
     note_typed_command([*sys.argv[0].split(), *sys.argv[1:]])
     sys.argv = [sys.argv[0], *locust_arguments([*arguments, *extra])]
+    from locust import events
     from locust.main import main
 
+    begun: list[bool] = []
+    events.init.add_listener(lambda **_: begun.append(True))
     try:
         main()
-    except SystemExit as stop:  # Locust's way to end: 2 is an incomplete run here, not arguments that were refused (those were read above)
-        return stop.code if isinstance(stop.code, int) else 0
+    except SystemExit as stop:
+        if begun:  # then 2 is an incomplete run, not arguments that were refused
+            return stop.code if isinstance(stop.code, int) else 0
+        raise
     return 0

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from locust_kvcache.contract.exit_codes import FAILURES
 from locust_kvcache.contract.finding import NOTE, Finding
 
 Json = dict[str, Any]
@@ -181,7 +182,7 @@ def parse_run_info(raw: Json) -> RunInfo:
     planned = raw.get("rounds_planned")
     return RunInfo(
         run_id=None if raw.get("run_id") is None else str(raw["run_id"]),
-        complete=top.flag("complete"),
+        complete=top.flag("complete") or raw.get("cause") == FAILURES.name,  # failures are judged from the records
         incomplete_reason=top.text("incomplete_reason"),
         deployment=_deployment(deployment),
         model=top.text("model"),

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import gevent
 from locust.env import Environment
 
-from locust_kvcache.contract.exit_codes import CAUSES, FAILURES, INCOMPLETE, Cause, worst
+from locust_kvcache.contract.exit_codes import CAUSES, FAILURES, INCOMPLETE, OK, Cause
 from locust_kvcache.contract.round_kinds import CONTROL, HIT
 from locust_kvcache.loadgen.master.round_driver import LOST_BEFORE_S, Played, RoundDriver, WorkerLost
 from locust_kvcache.loadgen.master.spawning import Spawning
@@ -229,22 +229,20 @@ class RunDriver:
             self._workers.send(worker, RunClosed(run.config.run_id))
         if outcome.reason:
             log.error("run %s is incomplete: %s", run.config.run_id, outcome.reason)
-        causes = [outcome.cause]
-        if outcome.cause is FAILURES and self._environment.parsed_options.exit_code_on_error == 0:  # type: ignore[union-attr]
-            causes = []
+        forgiven = outcome.cause is FAILURES and self._environment.parsed_options.exit_code_on_error == 0  # type: ignore[union-attr]
+        self._ended(OK if forgiven else outcome.cause)  # before the analysis: on Ctrl-C Locust does not wait for it
         if not run.collector.records:
             log.error("nothing was measured; %s holds only run.json", run.folder)
         elif analysed:
-            causes += self._analyse(outcome)
-        self._ended(worst(causes))
+            self._analyse(outcome)
 
-    def _analyse(self, outcome: Outcome) -> list[Cause]:
+    def _analyse(self, outcome: Outcome) -> None:
         options = self._job.options
         code, self.summary = analyse(self.run.folder, options.report, options.gate)
         if not self._environment.parsed_options.headless:  # type: ignore[union-attr]
             print(self.summary, flush=True)
-        told = code and (options.gate or not outcome.reason)
-        return [next((cause for cause in CAUSES if cause.code == code), INCOMPLETE)] if told else []
+        if code and (options.gate or not outcome.reason):
+            self._ended(next((cause for cause in CAUSES if cause.code == code), INCOMPLETE))
 
     # -- what workers say
 

@@ -1,0 +1,69 @@
+"""How a run ends: the same code by the load and by the analysis, with and without --gate; run.json says why."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, LocustProcesses
+from tests.emulated import emulator
+
+LOAD = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "-r", "10", "--requests", "10", "--rounds", "2")
+SOME_503 = ("--fault", "status=503@0.3")
+
+
+def analysed(folder: Path, *more: str) -> int:
+    command = [sys.executable, "-m", "locust_kvcache.analysis", str(folder), "--no-report", *more]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode
+
+
+def test_failed_requests_end_it_with_4_unless_they_are_allowed(locust: LocustProcesses, tmp_path: Path) -> None:
+    with emulator(tmp_path, {}, *SOME_503) as url:
+        code, output = locust.run(*LOAD, "--host", url, "--run-name", "none")
+        some, said = locust.run(*LOAD, "--host", url, "--run-name", "half", "--max-failures", "90%")
+        off, _ = locust.run(*LOAD, "--host", url, "--run-name", "off", "--exit-code-on-error", "0")
+        gated, told = locust.run(*LOAD, "--host", url, "--run-name", "gated", "--gate")
+    assert code == 4, output
+    none, half, _, _ = (
+        next(run for run in locust.runs() if run.folder.name == name) for name in ("none", "half", "off", "gated")
+    )
+    failed = sum(record["status"] != "ok" for record in none.records)
+    assert failed > 0
+    facts = none.facts
+    assert (facts["complete"], facts["cause"], facts["failed_requests"]) == (False, "failures", failed)
+    assert facts["incomplete_reason"] == f"{failed} of 20 requests failed ({failed} http_error); --max-failures allows 0"
+    assert [entry["complete"] for entry in facts["rounds"]] == [True, True], "every planned request has its record"
+    assert some == 0, said
+    assert (half.facts["complete"], half.facts["cause"], half.facts["max_failures"]) == (True, "ok", "90%")
+    assert off == 0
+    assert gated in (4, 6), told  # 6: on a busy machine the load generator was late, which decides before failures
+    assert analysed(none.folder) == 0
+    assert analysed(none.folder, "--gate") in (4, 6)
+
+
+def test_a_round_timeout_ends_it_by_a_limit(locust: LocustProcesses, tmp_path: Path) -> None:
+    with emulator(tmp_path, {}, "--fault", "stall=30") as url:
+        code, output = locust.run(*LOAD, "--host", url, "--round-timeout", "1")
+    assert code == 7, output
+    (run,) = locust.runs()
+    assert run.facts["cause"] == "aborted by a limit"
+    assert "was not done within --round-timeout 1 s" in run.facts["incomplete_reason"]
+
+
+@pytest.mark.parametrize("word", ["--rounds=x", "--no-such-option"])
+def test_refused_arguments_are_bad_input(word: str) -> None:
+    command = [sys.executable, "-m", "locust_kvcache", "run", "cold_start", "--headless", "--host", "http://127.0.0.1:9", word]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stdout + done.stderr
+
+
+def test_an_incomplete_run_is_2_by_the_command_too(tmp_path: Path) -> None:
+    """2 is also what argparse says of arguments; a run that Locust's -t cuts is not one of these."""
+    with emulator(tmp_path, {}, "--fault", "stall=30") as url:
+        command = [sys.executable, "-m", "locust_kvcache", "run", "cold_start", "--headless", "-u", "1", "--host", url, "-t", "8",
+                   "--output-dir", str(tmp_path), "--no-report", "--warm-up", "off"]  # fmt: skip
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stdout + done.stderr
