@@ -110,5 +110,12 @@ def steadiness_problems(table: pd.DataFrame) -> list[Problem]:
             problems.append(Problem("note", "ramp_up", text, "More requests per round make it matter less."))
         else:
             text = f"{name}: its first requests take {row['warmup_ratio']:.2f} times as long as the rest."
-            problems.append(Problem("warning", "warmup", text, "Label them: locust-kvcache report RUN --warmup-requests N."))
+            problems.append(
+                Problem(
+                    "warning",
+                    "warmup",
+                    text,
+                    "Warm the servers up before the first round (--warm-up), or compare against a control round (--control).",
+                )
+            )
     return problems
