@@ -68,7 +68,7 @@ class Spawning:
     def respawn(self, users: int, rate: float) -> None:
         self.done.clear()
         self._runner.start(users, rate)
-        self.done.wait()
+        self.done.wait(USERS_TIMEOUT_S + users / rate)  # never without a worker: what is missing is counted afterwards
 
     def change_users(self, users: int) -> None:
         """So many users from now on; between rounds only, as users that go end their open streams."""
