@@ -6,7 +6,7 @@ Statistics are a dict of tidy tables, exactly as they stand in stats.json, so th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from locust_kvcache.analysis.cache import (
     ideal_caches,
     lost_tokens,
     never_stored,
+    prefixes,
     run_claims,
     tier_verdicts,
     windows,
@@ -39,6 +40,7 @@ from locust_kvcache.analysis.stats import (
     answer_checks,
     busy_time,
     client_limits,
+    dependence,
     figure_checks,
     goodput,
     other_tools,
@@ -46,7 +48,7 @@ from locust_kvcache.analysis.stats import (
     summary,
     targets,
 )
-from locust_kvcache.analysis.stats.intervals import CONFIDENCE, RESAMPLES, SEED
+from locust_kvcache.analysis.stats.intervals import CONFIDENCE, SEED
 from locust_kvcache.contract.failure_limit import FailureLimit, parse_failure_limit
 from locust_kvcache.contract.tier_capacity import tier_capacities
 
@@ -83,7 +85,17 @@ def label_run(run: RecordedRun) -> tuple[pd.DataFrame, list[Problem]]:
     """The records with their windows and estimates, and what is wrong with the evidence."""
     block = run.info.block_size_tokens
     records, problems = windows.check_evidence(run.records, block, _prefillers_count(run))
-    return summary.add_estimates(windows.label_windows(records, block)), problems
+    labelled = summary.add_estimates(windows.label_windows(records, block))
+    return dependence.add_dependence(labelled, _prefix_roots(labelled, run.info)), problems
+
+
+def _prefix_roots(records: pd.DataFrame, info: RunInfo) -> pd.Series:
+    """Who shares a prefix with whom. One that a scenario gives to all its requests is a condition of the run, not a sample of prefixes:
+    there each session stands for itself."""
+    shared_by_all = {
+        entry.get("name") for entry in info.scenarios if entry.get("prefix_shared_by") == 0 and not entry.get("documents")
+    }
+    return prefixes.roots(records).where(~records["scenario"].isin(shared_by_all), records["session_id"])
 
 
 def _prefillers_count(run: RecordedRun) -> pd.DataFrame | None:
@@ -138,8 +150,6 @@ def analyse_folder(
         "max_failures": str(limit),
         "claims": [claim.to_dict() for claim in claims.values()],
         "confidence": CONFIDENCE,
-        "resamples": RESAMPLES,
-        "bootstrap_seed": SEED,
         "block_size_tokens": block,
         "split_rules": windows.RULES,
         "run": run.info.raw,
@@ -219,6 +229,22 @@ def _distributions(records: pd.DataFrame) -> pd.DataFrame:
         table = summary.distributions(records, ["scenario", column])
         tables.append(table.rename(columns={column: "group"}).assign(split=split).astype({"group": str}))
     return pd.concat(tables, ignore_index=True)
+
+
+def with_rounds(analysis: Analysis, kept: set[tuple[str, int]]) -> Analysis:
+    """The same run as if it had these rounds alone, for a comparison: rounds, requests, distributions and effects."""
+    rounds = analysis.table("rounds")
+    rounds = rounds[[key in kept for key in zip(rounds["scenario"], rounds["round"], strict=True)]]
+    asked = zip(analysis.requests["scenario"].astype(str), analysis.requests["round"], strict=True)
+    requests = analysis.requests[[key in kept for key in asked]]
+    if analysis.sampled:
+        requests = dependence.add_dependence(requests, requests["session_id"])
+    effects = hit_effects.hit_effects(analysis.info, requests, rounds, analysis.info.arrival.closed)
+    mine = [row for row in analysis.stats["distributions"] if row["split"] == "round" and (row["scenario"], int(row["group"])) in kept]
+    pooled = summary.distributions(requests, ["scenario", "round_window"]).rename(columns={"round_window": "group"})
+    distributions = [*mine, *plain(pooled.assign(split="round_window").astype({"group": str}))]
+    stats = {**analysis.stats, "rounds": plain(rounds), "effects": plain(effects), "distributions": distributions}
+    return replace(analysis, stats=stats, requests=requests)
 
 
 def server_tables(run: RecordedRun, rounds: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], list[Problem]]:

@@ -10,11 +10,21 @@ import pandas as pd
 from locust_kvcache.analysis.across_runs import conditions
 from locust_kvcache.analysis.across_runs.run_validity import validity_problems
 from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
-from locust_kvcache.analysis.pipeline import Analysis
+from locust_kvcache.analysis.pipeline import Analysis, with_rounds
 from locust_kvcache.analysis.stats import comparison, targets
 
 MAX_RUNS = 8
 WINDOWS = ("cold", "hit")
+ONE_RUN = "One run of each: this describes these runs, and says nothing of how others of the same deployments would differ."
+HOW_MANY = "For a verdict give 3 or more runs of each deployment to this command (2 give an interval, a wide one)."
+NOT_COMPARABLE = {
+    "verdict": targets.NOT_JUDGED,
+    "value": None,
+    "low": None,
+    "high": None,
+    "certain": False,
+    "why": "not comparable",
+}
 
 
 @dataclass(frozen=True)
@@ -39,17 +49,34 @@ def compare_runs(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -
     names = run_names(runs)
     problems = conditions.condition_problems(found)
     problems += validity_problems({name: run.stats for name, run in zip(names, runs, strict=True)})
+    runs, cut = cut_to_common_rounds(runs)
     effects = _effects(runs, names)
-    if problems:
-        effects = effects.assign(verdict=effects["verdict"].where(effects["verdict"].isna(), "not comparable"))
+    told = tuple(_targets(runs, names, comparable=not problems))
     warnings = [
         Problem(row["severity"], row["code"], f"{name}: {row['text']}", row["what_to_do"])
         for run, name in zip(runs, names, strict=True)
         for row in run.stats["problems"]
         if row["severity"] == "warning"
     ]
-    return RunComparison(tuple(runs), tuple(names), tuple(found), effects, tuple(_targets(runs, effects, names)),
-                         tuple(sorted_problems([*problems, *warnings])))  # fmt: skip
+    noted = [*problems, *warnings, *cut, Problem("note", "one_run", ONE_RUN, HOW_MANY)]
+    return RunComparison(tuple(runs), tuple(names), tuple(found), effects, told, tuple(sorted_problems(noted)))
+
+
+def cut_to_common_rounds(runs: list[Analysis]) -> tuple[list[Analysis], list[Problem]]:
+    """Runs with the rounds that all of them have, so that every figure of the comparison is of the same rounds; and a note if that cut."""
+    rounds = [_round_keys(run) for run in runs]
+    common = set.intersection(*rounds)
+    names = set.intersection(*({scenario for scenario, _ in mine} for mine in rounds))
+    if all({key for key in mine if key[0] in names} == common for mine in rounds):
+        return runs, []
+    kept = sorted({number for _, number in common})
+    text = f"The runs have different numbers of rounds: rounds {', '.join(map(str, kept))}, which all of them have, are compared."
+    cut = [run if mine <= common else with_rounds(run, common) for run, mine in zip(runs, rounds, strict=True)]
+    return cut, [Problem("note", "rounds_cut", text, "Give the runs the same --rounds.")]
+
+
+def _round_keys(run: Analysis) -> set[tuple[str, int]]:
+    return {(str(row["scenario"]), int(row["round"])) for row in run.stats["rounds"]}
 
 
 def run_names(runs: list[Analysis]) -> list[str]:
@@ -62,22 +89,22 @@ def run_names(runs: list[Analysis]) -> list[str]:
 
 
 def _effects(runs: list[Analysis], names: list[str]) -> pd.DataFrame:
-    """Every contender against the first run; p-values adjusted over all contenders, windows and metrics together."""
+    """Every contender against the first run: what differs between these two runs. One run of each has no interval and no verdict."""
     base, tables = runs[0], []
     for run, name in zip(runs[1:], names[1:], strict=True):
         closed = all(r.info.arrival.closed for r in (base, run))
         for window in WINDOWS:
             before, after = (r.requests[r.requests["round_window"].astype(str).eq(window)] for r in (base, run))
-            pairs = comparison.pair_runs(before, after)
+            latencies = comparison.effects(comparison.pair_runs(before, after, ONE_RUN))
             rounds = (_rounds(base, window), _rounds(run, window))
             parts = [
-                comparison.effects(pairs),
-                comparison.rate_effects(*rounds, pairs, closed),
-                _per_gpu(runs[0], run, rounds, pairs, closed),
+                latencies,
+                comparison.rate_effects(*rounds, latencies, closed),
+                _per_gpu(runs[0], run, rounds, latencies, closed),
             ]
             tables += [part.assign(contender_run=name, window=window) for part in parts if len(part)]
     empty = pd.DataFrame(columns=[*comparison.COLUMNS, "contender_run", "window"])
-    return comparison.add_verdicts(pd.concat(tables, ignore_index=True) if tables else empty)
+    return pd.concat(tables, ignore_index=True) if tables else empty
 
 
 def _rounds(run: Analysis, window: str) -> pd.DataFrame:
@@ -90,14 +117,14 @@ def gpus(run: Analysis) -> int | None:
 
 
 def _per_gpu(
-    base: Analysis, run: Analysis, rounds: tuple[pd.DataFrame, pd.DataFrame], pairs: pd.DataFrame, closed: bool
+    base: Analysis, run: Analysis, rounds: tuple[pd.DataFrame, pd.DataFrame], latencies: pd.DataFrame, closed: bool
 ) -> pd.DataFrame:
     """Throughput per GPU where both counts are known and differ: more GPUs must not pass for a better deployment."""
     counts = (gpus(base), gpus(run))
     if counts[0] is None or counts[1] is None or counts[0] == counts[1]:
         return pd.DataFrame(columns=comparison.COLUMNS)
     before, after = (_divided(table, count) for table, count in zip(rounds, counts, strict=True))
-    table = comparison.rate_effects(before, after, pairs, closed)
+    table = comparison.rate_effects(before, after, latencies, closed)
     return table[table["metric"].eq("requests_per_s")].assign(metric="requests_per_s_per_gpu")
 
 
@@ -105,8 +132,8 @@ def _divided(rounds: pd.DataFrame, count: int | None) -> pd.DataFrame:
     return rounds.assign(**{name: rounds[name].astype("float64") / (count or 1) for name in comparison.RATES})
 
 
-def _targets(runs: list[Analysis], effects: pd.DataFrame, names: list[str]) -> list[dict[str, Any]]:
-    """Each run's own targets, then PD against single where exactly these two kinds stand side by side."""
+def _targets(runs: list[Analysis], names: list[str], comparable: bool) -> list[dict[str, Any]]:
+    """Each run's own targets, then PD against single where exactly these two kinds stand side by side and are comparable."""
     kinds = [run.info.deployment.kind for run in runs]
     pd_against_single = len(runs) == 2 and sorted(map(str, kinds)) == ["non_disagg", "pd_disagg"]
     judged = []
@@ -118,14 +145,16 @@ def _targets(runs: list[Analysis], effects: pd.DataFrame, names: list[str]) -> l
     single, pd_run = runs[kinds.index("non_disagg")], runs[kinds.index("pd_disagg")]
     pair_name = f"{names[kinds.index('pd_disagg')]} / {names[kinds.index('non_disagg')]}"
     scenarios = list(dict.fromkeys(row["scenario"] for row in pd_run.stats["rounds"]))
-    tables = {"pd_tpot_increase_max": comparison.effects(comparison.pair_runs(single.requests, pd_run.requests)),
+    tables = {"pd_tpot_increase_max": comparison.effects(comparison.pair_runs(single.requests, pd_run.requests, ONE_RUN)),
               "pd_hit_ttft_ratio_max": comparison.effects(_hit_against_cold(single, pd_run))}  # fmt: skip
-    judged += [{**row, "run": pair_name} for row in targets.judge_pair(pd_run.info.targets, tables, scenarios)]
-    return judged
+    across = targets.judge_pair(pd_run.info.targets, tables, scenarios)
+    if not comparable:
+        across = [{**row, **NOT_COMPARABLE} for row in across]
+    return judged + [{**row, "run": pair_name} for row in across]
 
 
-def _hit_against_cold(single: Analysis, pd_run: Analysis) -> pd.DataFrame:
+def _hit_against_cold(single: Analysis, pd_run: Analysis) -> comparison.Pairs:
     """The same planned request: cold on the single server (it computes the prompt), in the later rounds on PD."""
     cold = single.requests[single.requests["round_window"].astype(str).eq("cold")]
     hit = pd_run.requests[pd_run.requests["round_window"].astype(str).eq("hit")]
-    return comparison.pair_runs(cold, hit.assign(round=1))
+    return comparison.pair_runs(cold.assign(round=0), hit.assign(round=0), ONE_RUN)

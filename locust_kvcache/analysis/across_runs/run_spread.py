@@ -16,7 +16,7 @@ from scipy import stats
 
 from locust_kvcache.analysis.across_runs.run_comparison import gpus
 from locust_kvcache.analysis.pipeline import Analysis
-from locust_kvcache.analysis.stats import comparison
+from locust_kvcache.analysis.stats import comparison, verdicts
 from locust_kvcache.analysis.stats.intervals import CONFIDENCE
 
 METRICS = ("ttft_ms", "tpot_ms", "e2e_ms")
@@ -117,4 +117,4 @@ def _row(scenario: str, metric: str, logs: list[np.ndarray], error: float | None
 
 
 def _judged(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    return comparison.add_verdicts(pd.DataFrame(rows, columns=[*comparison.COLUMNS, "contender_run", "round"]))
+    return verdicts.add_verdicts(pd.DataFrame(rows, columns=[*comparison.COLUMNS, "contender_run", "round"]))

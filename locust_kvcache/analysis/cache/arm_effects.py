@@ -10,7 +10,7 @@ import pandas as pd
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.analysis.servers.kv_transfers import LOAD
-from locust_kvcache.analysis.stats import comparison
+from locust_kvcache.analysis.stats import comparison, dependence
 from locust_kvcache.contract.round_kinds import CONTROL
 
 SPLIT = "arm"
@@ -32,16 +32,17 @@ def arm_effects(info: RunInfo, records: pd.DataFrame, rounds: pd.DataFrame, clos
 
     Against the control where there is one, else against the first round.
     """
-    tables = []
+    tables, paused = [], dependence.paused(records)
     control = next((number for number, arm in arms_of(info).items() if arm == CONTROL), None)
     first = control or 1
     for number in [number for number in list(arms_of(info))[1:] if number != control]:
         pairs = comparison.pair_two_rounds(records, first, number)
         if pairs.empty:
             continue
-        rates = comparison.rate_effects(rounds[rounds["round"] == first], rounds[rounds["round"] == number], pairs, closed)
-        both = [table for table in (comparison.effects(pairs), rates) if len(table)]
-        tables.append(comparison.add_verdicts(pd.concat(both, ignore_index=True)).assign(split=SPLIT, round=number))
+        latencies, sides = comparison.effects(pairs), (rounds[rounds["round"] == first], rounds[rounds["round"] == number])
+        rates = comparison.rate_effects(*sides, latencies, closed, paused)
+        both = [table for table in (latencies, rates) if len(table)]
+        tables.append(pd.concat(both, ignore_index=True).assign(split=SPLIT, round=number))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=EFFECT_COLUMNS)
 
 

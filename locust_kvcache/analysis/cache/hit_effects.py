@@ -6,7 +6,7 @@ import pandas as pd
 
 from locust_kvcache.analysis.cache import arm_effects, claimed
 from locust_kvcache.analysis.reading.run_info import RunInfo
-from locust_kvcache.analysis.stats import comparison
+from locust_kvcache.analysis.stats import comparison, dependence, verdicts
 from locust_kvcache.contract.round_kinds import COLD, CONTROL, HIT
 
 
@@ -22,17 +22,16 @@ def hit_effects(info: RunInfo, records: pd.DataFrame, rounds: pd.DataFrame, clos
         if control:
             tables.append(_between(records, rounds, CONTROL, HIT, closed).assign(split=claimed.AGAINST_CONTROL))
         without_control = records[records["round_window"].ne(CONTROL)]
-        by_evidence = comparison.add_verdicts(comparison.effects(comparison.pair_windows(without_control)))
+        by_evidence = comparison.effects(comparison.pair_windows(without_control))
         tables.append(by_evidence.assign(split=claimed.EVIDENCE))
-    return _stack(*tables)
+    return verdicts.add_verdicts(_stack(*tables))
 
 
 def _between(records: pd.DataFrame, rounds: pd.DataFrame, baseline: str, contender: str, closed: bool) -> pd.DataFrame:
     """Effects from the rounds of one kind to those of another, on the same planned requests."""
-    pairs = comparison.pair_rounds(records, baseline, contender)
+    latencies = comparison.effects(comparison.pair_rounds(records, baseline, contender))
     before, after = (rounds[rounds["kind"].eq(kind)] for kind in (baseline, contender))
-    rates = comparison.rate_effects(before, after, pairs, closed)
-    return comparison.add_verdicts(_stack(comparison.effects(pairs), rates))
+    return _stack(latencies, comparison.rate_effects(before, after, latencies, closed, dependence.paused(records)))
 
 
 def _stack(*tables: pd.DataFrame) -> pd.DataFrame:

@@ -67,7 +67,8 @@ def fit_points(records: pd.DataFrame) -> pd.DataFrame:
     """The requests that a fit may use: successful, with both token counts, neither racing nor warm-up; whole sessions if there are many."""
     usable = records["window"].isin(["cold", "partial", "hit"]) & records["ttft_ms"].gt(0) & records["prompt_tokens"].gt(0)
     rows = records[usable & records["reported_cached_tokens"].notna()]
-    sessions = rows["scenario"].astype(str) + "/" + rows["session_id"].astype(str)
+    shared = rows["prefix_root"] if "prefix_root" in rows else rows["session_id"]  # who shares a prefix is resampled as a whole
+    sessions = rows["scenario"].astype(str) + "/" + shared.astype(str)
     if len(rows) > MAX_FITTED:
         names = pd.Series(sessions.unique()).sample(frac=1, random_state=intervals.SEED)
         sizes = sessions.value_counts().reindex(names).cumsum()

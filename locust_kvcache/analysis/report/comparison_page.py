@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from locust_kvcache.analysis.across_runs.run_comparison import RunComparison
+from locust_kvcache.analysis.across_runs.run_comparison import HOW_MANY, ONE_RUN, RunComparison
 from locust_kvcache.analysis.basics.metrics import OF_REQUESTS, OF_ROUNDS, metric_name, statistic_name
-from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent, plural
+from locust_kvcache.analysis.basics.number_text import DASH, change, is_missing, number, percent, plural
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.charts import drawing
 from locust_kvcache.analysis.charts.detail_charts import stage_chart, stage_parts
@@ -84,24 +84,23 @@ def _failed_cells(stats: dict[str, Any], scenario: str) -> tuple[str, str, str]:
     return cold[0] if cold else DASH, str(hit) if len(rounds) > 1 else DASH, DASH
 
 
-def verdict_table(found: RunComparison, scenario: str) -> Table:
-    """Each contender against the first run, in the cold and in the hit window: the mean's change and the verdict."""
-    rows = rows_of(found.effects[found.effects["scenario"].eq(scenario) & found.effects["verdict"].notna()])
+def against_table(found: RunComparison, scenario: str) -> Table:
+    """Each contender beside the first run, in the cold and in the hit window: the mean's change between these runs."""
+    rows = rows_of(found.effects[found.effects["scenario"].eq(scenario) & found.effects["statistic"].isin(["mean", "rate"])])
     lines = tuple(
-        (f"{row['contender_run']}, {row['window']}: {_name(row['metric'])}", number(row["baseline"]), number(row["contender"]), change(row),
-         f"{row['pairs']:.0f}", percent(row["smallest_effect"]), row["verdict"])
+        (f"{row['contender_run']}, {row['window']}: {_name(row['metric'])}", number(row["baseline"]), number(row["contender"]),
+         _between_runs(row), DASH if row["pairs"] is None or pd.isna(row["pairs"]) else f"{row['pairs']:.0f}")
         for row in rows
     )  # fmt: skip
-    header = ("", found.names[0], "contender", "change [interval]", "pairs", "smallest effect to be seen", "verdict")
-    note = "Pairs of the same planned request in the same round; means; p-values adjusted for all rows of all scenarios (Holm)."
-    return Table(
-        f"{scenario}: against {found.names[0]}",
-        header,
-        lines,
-        found.runs[0].stats["split_rules"]["round"],
-        (note,),
-        sortable=True,
-    )
+    header = ("", found.names[0], "contender", "change between these runs", "pairs")
+    notes = (f"Means over pairs of the same planned request in the same round. {ONE_RUN} {HOW_MANY}",)
+    rule = found.runs[0].stats["split_rules"]["round"]
+    return Table(f"{scenario}: beside {found.names[0]}", header, lines, rule, notes, sortable=True)
+
+
+def _between_runs(row: dict[str, Any]) -> str:
+    """The change alone: an interval over requests would be read as one over runs."""
+    return DASH if is_missing(row["ratio"]) else percent(row["ratio"] - 1, signed=True)
 
 
 def _name(metric: str) -> str:
@@ -123,22 +122,25 @@ def targets_table(found: RunComparison) -> Table | None:
 
 
 def headline(found: RunComparison) -> str:
-    """One sentence: each contender's mean TTFT against the first run's; or why these runs cannot be compared."""
+    """One sentence: each contender's mean TTFT beside the first run's; or why these runs cannot be compared."""
     if not found.comparable:
         reasons = [problem.text for problem in found.problems if problem.severity == "error"]
         return "These runs are not comparable. " + " ".join(reasons[:3])
     names = scenarios_of(found)
     if len(names) == 1:
         return _sentence(found, names[0])
-    rows = [row for row in rows_of(found.effects) if row["metric"] == "ttft_ms" and row["verdict"]]
     parts = []
     for contender in found.names[1:]:
         for window in ("cold", "hit"):
-            mine = [row for row in rows if row["contender_run"] == contender and row["window"] == window]
-            told = [f"{verdict} in {len(group)} ({sentences.span(group)})" for verdict in ("better", "worse", "no evidence")
-                    if (group := [row for row in mine if row["verdict"] == verdict])]  # fmt: skip
-            parts.append(f"{contender} {window}: {', '.join(told) or 'no pairs'}")
-    return f"Mean TTFT against {found.names[0]}, over {len(names)} scenarios: {'; '.join(parts)}."
+            rows = _mean_ttfts(found, contender_run=contender, window=window)
+            changes = sorted(row["ratio"] - 1 for row in rows if not is_missing(row["ratio"]))
+            told = f"{percent(changes[0], signed=True)} to {percent(changes[-1], signed=True)}" if changes else "no pairs"
+            parts.append(f"{contender} {window}: {told}")
+    return f"Mean TTFT beside {found.names[0]}, over {len(names)} scenarios, one run of each: {'; '.join(parts)}."
+
+
+def _mean_ttfts(found: RunComparison, **wanted: Any) -> list[dict[str, Any]]:
+    return find(rows_of(found.effects), metric="ttft_ms", statistic="mean", **wanted)
 
 
 def details(found: RunComparison) -> list[str]:
@@ -154,13 +156,9 @@ def _sentence(found: RunComparison, scenario: str) -> str:
             parts.append(
                 f"{name} {number(row[0]['baseline'])} ms cold, {number(row[0]['contender'])} ms on a hit ({change(row[0])})"
             )
-    verdicts = found.effects[
-        found.effects["scenario"].eq(scenario) & found.effects["metric"].eq("ttft_ms") & found.effects["verdict"].notna()
-    ]
-    told = [
-        f"{r['contender_run']} {r['window']}: {percent(r['ratio'] - 1, signed=True)}, {r['verdict']}" for r in rows_of(verdicts)
-    ]
-    against = f" Against {found.names[0]}: {'; '.join(told)}." if told else ""
+    rows = _mean_ttfts(found, scenario=scenario)
+    told = [f"{row['contender_run']} {row['window']}: {_between_runs(row)}" for row in rows]
+    against = f" Beside {found.names[0]}, one run of each: {'; '.join(told)}." if told else ""
     return f"{scenario}, mean TTFT: {'; '.join(parts) or 'no pairs'}.{against}"
 
 
@@ -172,7 +170,7 @@ def comparison_text(found: RunComparison) -> str:
         text_tables.console(conditions_table(found)),
     ]
     for scenario in scenarios_of(found):
-        blocks += [text_tables.console(side_by_side(found, scenario)), text_tables.console(verdict_table(found, scenario))]
+        blocks += [text_tables.console(side_by_side(found, scenario)), text_tables.console(against_table(found, scenario))]
     table = targets_table(found)
     return "\n\n".join(
         block
@@ -185,10 +183,10 @@ def comparison_outcome(found: RunComparison, cause: Cause) -> Outcome:
     """For CI: the side-by-side tables and targets, and every verdict."""
     targets = targets_table(found)
     tables = [*(side_by_side(found, name) for name in scenarios_of(found)), *([targets] if targets else [])]
-    verdicts = rows_of(found.effects[found.effects["verdict"].notna()])
+    changes = rows_of(found.effects[found.effects["statistic"].isin(["mean", "rate"])])
     problems = tuple(problem.to_dict() for problem in found.problems)
     title = f"KV cache: {' against '.join(found.names)}"
-    return Outcome(title, cause, headline(found), found.targets, problems, tuple(verdicts), tuple(tables))
+    return Outcome(title, cause, headline(found), found.targets, problems, tuple(changes), tuple(tables))
 
 
 def ttft_chart(found: RunComparison, scenario: str) -> Chart | None:
@@ -231,7 +229,7 @@ def comparison_page(found: RunComparison) -> Page:
     for scenario in names:
         parts = [part for run, name in zip(found.runs, found.names, strict=True) for part in stage_parts(run, scenario, name)]
         costs = cost_table([(name, run.stats) for run, name in zip(found.runs, found.names, strict=True)], scenario)
-        blocks = [verdict_table(found, scenario), costs, throughput_chart(found, scenario), stage_chart(parts, scenario)]
+        blocks = [against_table(found, scenario), costs, throughput_chart(found, scenario), stage_chart(parts, scenario)]
         sections.append(section(f"Scenario {scenario}: every run against {found.names[0]}", blocks))
     lines = tuple(
         (name, sentences.run_line(run.stats), str(run.source)) for run, name in zip(found.runs, found.names, strict=True)

@@ -175,7 +175,9 @@ def method_text(analysis: Analysis) -> str:
     stats = analysis.stats
     source = "a sample inside stats.json" if analysis.sampled else plural(len(analysis.requests), "record")
     return (
-        f"Intervals: {stats['confidence']:.0%}, bootstrap with {stats['resamples']:,} resamples (seed {stats['bootstrap_seed']}), whole "
-        "sessions drawn, expanded for few sessions. Percentiles: P90 from 20 samples, P95 from 40, P99 from 100, else a dash. Verdicts: on "
-        f"means and rates, p-values adjusted for the number of metrics (Holm). Charts from {source}. Every definition: docs/metrics.md."
+        f"Intervals: {stats['confidence']:.0%}, Student's t on the log ratio. Requests that share a prefix are one cluster; where requests "
+        "overlap, blocks in time are. Fewer than 4 of either: no interval. They hold what varies between requests of this run, not between "
+        "runs. Percentiles: P90 from 20 values (of a change: clusters), P95 from 40, P99 from 100. Verdicts: on means and rates, p-values "
+        "adjusted for all hypotheses of the report (Holm); metrics that are functions of one another are one. "
+        f"Charts from {source}. Every definition: docs/metrics.md."
     )

@@ -1,190 +1,207 @@
-"""Pairs of the same planned request under two conditions come in, a tidy table of effects with intervals and verdicts goes out.
+"""The same planned requests under two conditions come in, a tidy table of effects with intervals and verdicts goes out.
 
-`baseline` and `contender` are cold and hit of one run, or two runs. A pair is resampled as a whole, and with it its session, as
-turns of one conversation depend on one another.
+`baseline` and `contender` are cold and hit of one run. Means: the log ratio's jackknife over clusters; percentiles: Woodruff's, of all
+values of a side. Interval and test are one procedure, Student's t (intervals.py); which requests depend on one another: dependence.py.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from locust_kvcache.analysis.stats import intervals
-from locust_kvcache.analysis.stats.intervals import Floats
+from locust_kvcache.analysis.stats import dependence, intervals
+from locust_kvcache.analysis.stats.dependence import Dependence
+from locust_kvcache.analysis.stats.influence import Side, quantile_interval, spreads
+from locust_kvcache.analysis.stats.intervals import Spread
 
 KEYS = ["scenario", "request_index", "session_id"]
 METRICS = ("ttft_ms", "prefill_estimate_ms", "e2e_ms", "tpot_ms", "itl_p50_ms")
 STATISTICS = ("mean", "median", "p90", "p95", "p99")
 RATES = ("requests_per_s", "total_tokens_per_s", "output_tokens_per_s")
+OPEN_LOOP = "open loop: the arrivals set the rate"
+PAUSED = "users paused between requests: the rate is not the inverse of the latency"
 COLUMNS = (
     "scenario metric statistic baseline contender difference difference_low difference_high ratio ratio_low ratio_high pairs clusters "
-    "smallest_effect p_value"
+    "log_se freedom p_value smallest_effect no_interval"
 ).split()
 
 
-def pair_rounds(records: pd.DataFrame, baseline: str = "cold", contender: str = "hit") -> pd.DataFrame:
-    """One planned request in the rounds of two kinds: the means over those in which it succeeded."""
-    return _paired(records, records["round_window"].eq(baseline), records["round_window"].eq(contender))
+@dataclass(frozen=True)
+class Pairs:
+    """The records of both sides, each with `unit`: which of `units` (one row per planned request that both sides have) it belongs to."""
+
+    baseline: pd.DataFrame
+    contender: pd.DataFrame
+    units: pd.DataFrame
+    why_not: str = ""  # why nothing here can have an interval
+
+    @property
+    def empty(self) -> bool:
+        return self.units.empty
+
+    def __len__(self) -> int:
+        return len(self.units)
 
 
-def pair_two_rounds(records: pd.DataFrame, baseline: int, contender: int) -> pd.DataFrame:
+def pair_rounds(records: pd.DataFrame, baseline: str = "cold", contender: str = "hit") -> Pairs:
+    """One planned request in the rounds of two kinds, in which it succeeded."""
+    return pair(records[records["round_window"].eq(baseline)], records[records["round_window"].eq(contender)])
+
+
+def pair_two_rounds(records: pd.DataFrame, baseline: int, contender: int) -> Pairs:
     """The same planned request in two rounds in which it succeeded."""
-    return _paired(records, records["ok"] & records["round"].eq(baseline), records["ok"] & records["round"].eq(contender))
+    ok = records[records["ok"]]
+    return pair(ok[ok["round"].eq(baseline)], ok[ok["round"].eq(contender)])
 
 
-def pair_windows(records: pd.DataFrame) -> pd.DataFrame:
-    """Cold and hit of one planned request by evidence: the mean over its cold records, and over its hit records."""
-    return _paired(records, records["window"].eq("cold"), records["window"].eq("hit"))
+def pair_windows(records: pd.DataFrame) -> Pairs:
+    """Cold and hit of one planned request by evidence: all its cold records, and all its hit records."""
+    return pair(records[records["window"].eq("cold")], records[records["window"].eq("hit")])
 
 
-def _paired(records: pd.DataFrame, cold: pd.Series, hit: pd.Series) -> pd.DataFrame:
-    before, after = (records[side].groupby(KEYS, observed=True)[list(METRICS)].mean() for side in (cold, hit))
-    return _join(before, after, KEYS)
+def pair_runs(baseline: pd.DataFrame, contender: pd.DataFrame, why_not: str) -> Pairs:
+    """The same planned request of the same round in two runs; both succeeded. Requests say nothing of how runs differ: no intervals."""
+    return pair(baseline[baseline["ok"]], contender[contender["ok"]], [*KEYS, "round"], why_not)
 
 
-def pair_runs(baseline: pd.DataFrame, contender: pd.DataFrame) -> pd.DataFrame:
-    """The same planned request of the same round in two runs; both succeeded."""
-    keys = [*KEYS, "round"]
-    before, after = (side[side["ok"]].groupby(keys, observed=True)[list(METRICS)].mean() for side in (baseline, contender))
-    return _join(before, after, keys)
+def pair(baseline: pd.DataFrame, contender: pd.DataFrame, keys: list[str] | None = None, why_not: str = "") -> Pairs:
+    """Both sides cut down to the planned requests that they share."""
+    keys = keys or KEYS
+    more = [name for name in dependence.COLUMNS if name in baseline]
+    sides = [side.astype({"scenario": str}) for side in (baseline, contender)]
+    units = sides[0][[*keys, *more]].drop_duplicates(keys).merge(sides[1][keys].drop_duplicates(), on=keys)
+    units = units.sort_values("scenario", kind="stable", ignore_index=True)  # a scenario's units are numbers without gaps
+    units = units.assign(unit=np.arange(len(units)))
+    joined = [side[[*keys, *METRICS]].merge(units[[*keys, "unit"]], on=keys) for side in sides]
+    return Pairs(joined[0], joined[1], units, why_not)
 
 
-def _join(left: pd.DataFrame, right: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """One row per pair, each metric twice: `ttft_ms_baseline`, `ttft_ms_contender`."""
-    left, right = left.reset_index().astype({"scenario": str}), right.reset_index().astype({"scenario": str})
-    return left.merge(right, on=keys, suffixes=("_baseline", "_contender"))
-
-
-def effects(pairs: pd.DataFrame) -> pd.DataFrame:
-    """One row per scenario, metric and statistic (mean, median, percentiles that the pairs carry, median of the pairs' own ratios)."""
+def effects(pairs: Pairs, metrics: Sequence[str] = METRICS) -> pd.DataFrame:
+    """One row per scenario, metric and statistic (mean, median, percentiles that the clusters carry, median of the pairs' own ratios)."""
     rows: list[dict[str, Any]] = []
-    for scenario, group in pairs.groupby("scenario", sort=False):
-        for metric in METRICS:
-            both = group[[f"{metric}_baseline", f"{metric}_contender"]].to_numpy(dtype="float64")
-            whole = np.isfinite(both).all(axis=1)
-            clusters = pd.factorize(group["session_id"].to_numpy()[whole])[0]
-            if whole.any():
-                head = {"scenario": scenario, "metric": metric}
-                rows += [{**head, **row} for row in compare_pairs(both[whole, 0], both[whole, 1], clusters)]
+    parts = [dict(iter(side.groupby("scenario", sort=False))) for side in (pairs.baseline, pairs.contender)]
+    for scenario, units in pairs.units.groupby("scenario", sort=False):
+        sides = [part[scenario] for part in parts]
+        whole = dependence.of_requests(units)
+        for metric in metrics:
+            before, after, both = _sides(sides, units, metric)
+            if both.any():
+                depends = whole if both.all() else dependence.of_requests(units[both])
+                told = compare_sides(before, after, depends, pairs.why_not or depends.why_not)
+                rows += [{"scenario": scenario, "metric": metric, **row} for row in told]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def compare_pairs(
-    baseline: Floats, contender: Floats, clusters: np.ndarray, resamples: int = intervals.RESAMPLES
-) -> list[dict[str, Any]]:
-    """All statistics of one metric. Above MAX_RESAMPLED pairs a random part of the clusters is resampled (m out of n): its spread,
-    times sqrt(m / n), is the spread of the whole."""
-    count = int(clusters.max()) + 1
-    kept = _some_clusters(clusters, count)
-    names = [name for name in STATISTICS if intervals.is_carried(name, len(baseline))]
-    whole = _both(baseline, contender, np.ones((1, len(baseline)), dtype=np.int32), names)
-    part = drawn = None
-    if count >= intervals.MIN_CLUSTERS:
-        codes = np.unique(clusters[kept], return_inverse=True)[1]
-        part = _both(baseline[kept], contender[kept], np.ones((1, int(kept.sum())), dtype=np.int32), names)
-        drawn = _both(
-            baseline[kept], contender[kept], intervals.cluster_weights(int(codes.max()) + 1, resamples)[:, codes], names
-        )
-    scale = math.sqrt(kept.sum() / len(baseline))
+def _sides(sides: list[pd.DataFrame], units: pd.DataFrame, metric: str) -> tuple[Side, Side, NDArray[np.bool_]]:
+    """The metric's finite values of planned requests that have one on both sides, and which of `units` these are."""
+    first, both = int(units["unit"].iloc[0]), np.ones(len(units), dtype=bool)
+    known = []
+    for side in sides:
+        values, unit = side[metric].to_numpy(dtype="float64"), side["unit"].to_numpy() - first
+        finite = np.isfinite(values)
+        known.append((values[finite], unit[finite]))
+        both &= np.bincount(unit[finite], minlength=len(units)) > 0
+    place = np.cumsum(both) - 1
+    before, after = (Side(values[both[unit]], place[unit[both[unit]]]) for values, unit in known)
+    return before, after, both
+
+
+def compare_sides(baseline: Side, contender: Side, depends: Dependence, why_not: str = "") -> list[dict[str, Any]]:
+    """All statistics of one metric. Percentiles are those of all values of a side, and are given only where enough clusters carry them."""
+    count = int(baseline.unit.max()) + 1
+    carried = depends.freedom + 1.5 if not why_not else 0.0  # rounded: clusters of nearly equal size
     rows = []
-    for name in names:
-        full = [float(side[name][0]) for side in whole]
-        resampled = (
-            _rescaled(full, [float(side[name][0]) for side in part], [side[name] for side in drawn], scale)
-            if part and drawn
-            else None
-        )
-        rows.append(_effect(name, full, resampled, len(baseline), count))
-    rows.append(_pair_ratio(baseline, contender, count))
+    for name in STATISTICS:
+        if name in ("mean", "median") or intervals.is_carried(name, carried):
+            rows.append(_effect(name, baseline, contender, depends, count, why_not))
+    rows.append(_pair_ratio(baseline, contender, depends, count, why_not))
     return rows
 
 
-def _both(baseline: Floats, contender: Floats, weights: intervals.Counts, names: list[str]) -> list[dict[str, Floats]]:
-    return [intervals.statistics(side, weights, names) for side in (baseline, contender)]
+def _effect(name: str, baseline: Side, contender: Side, depends: Dependence, count: int, why_not: str) -> dict[str, Any]:
+    before, after = (side.statistic(name) for side in (baseline, contender))
+    row: dict[str, Any] = {**dict.fromkeys(COLUMNS[2:]), "statistic": name, "baseline": before, "contender": after}
+    row |= {"difference": after - before, "ratio": after / before if before > 0 else None, "pairs": count}
+    row |= {"clusters": depends.clusters, "no_interval": why_not}
+    if why_not or before <= 0 or after <= 0:
+        return row | {"no_interval": why_not or "a value of 0 has no ratio"}
+    found = spreads(name, baseline, contender, depends)
+    if found is None:
+        return row | {"no_interval": f"the {name}'s interval would reach beyond the values of {depends.clusters} clusters"}
+    half = intervals.half_width(found[1])
+    ends = {"difference_low": after - before - half, "difference_high": after - before + half}
+    return row | ends | ratio_interval(math.log(after / before), found[0])
 
 
-def _some_clusters(clusters: np.ndarray, count: int) -> np.ndarray:
-    """A mask over the pairs: all, or those of randomly chosen whole clusters up to about MAX_RESAMPLED pairs."""
-    if len(clusters) <= intervals.MAX_RESAMPLED:
-        return np.ones(len(clusters), dtype=bool)
-    order = np.random.default_rng(intervals.SEED).permutation(count)
-    sizes = np.bincount(clusters, minlength=count)[order]
-    chosen = order[: max(intervals.MIN_CLUSTERS, int(np.searchsorted(np.cumsum(sizes), intervals.MAX_RESAMPLED)))]
-    return np.isin(clusters, chosen)
-
-
-def _rescaled(whole: list[float], part: list[float], drawn: list[Floats], scale: float) -> tuple[Floats, Floats] | None:
-    """(resampled log ratio, resampled difference) around the whole sample's own values."""
-    if min(*whole, *part) <= 0 or min(float(side.min()) for side in drawn) <= 0:
-        return None
-    log_ratio = math.log(whole[1] / whole[0]) + scale * (np.log(drawn[1] / drawn[0]) - math.log(part[1] / part[0]))
-    difference = (whole[1] - whole[0]) + scale * ((drawn[1] - drawn[0]) - (part[1] - part[0]))
-    return log_ratio, difference
-
-
-def _effect(name: str, whole: list[float], resampled: tuple[Floats, Floats] | None, pairs: int, clusters: int) -> dict[str, Any]:
-    baseline, contender = whole
-    row: dict[str, Any] = dict.fromkeys(COLUMNS[2:])
-    row |= {"statistic": name, "baseline": baseline, "contender": contender, "difference": contender - baseline}
-    row |= {"ratio": contender / baseline if baseline > 0 else None, "pairs": pairs, "clusters": clusters}
-    if resampled is not None:
-        row |= ratio_interval(resampled[0], math.log(contender / baseline), clusters, expanded=name == "mean")
-        low, high = intervals.percentile_interval(resampled[1], clusters, expanded=name == "mean")
-        row |= {"difference_low": low, "difference_high": high}
-    return row
-
-
-def ratio_interval(log_ratios: Floats, log_ratio: float, clusters: int, expanded: bool = True) -> dict[str, Any]:
-    """Interval, p-value and smallest effect of a ratio from its resampled logarithm."""
-    low, high = intervals.percentile_interval(log_ratios, clusters, expanded)
-    se = float(log_ratios.std(ddof=1)) * math.sqrt(clusters / (clusters - 1))
+def ratio_interval(log_ratio: float, spread: Spread) -> dict[str, Any]:
+    """Interval and p-value of a ratio, both from the same t; `smallest_effect` follows with the verdicts, as it counts the tests."""
+    half = intervals.half_width(spread)
     return {
-        "ratio_low": math.exp(low),
-        "ratio_high": math.exp(high),
-        "p_value": intervals.p_value(log_ratio, se, clusters),
-        "smallest_effect": intervals.smallest_effect(se, clusters),
+        "ratio_low": math.exp(log_ratio - half),
+        "ratio_high": math.exp(log_ratio + half),
+        "log_se": spread.se,
+        "freedom": spread.freedom,
+        "p_value": intervals.p_value(log_ratio, spread),
     }
 
 
-def _pair_ratio(baseline: Floats, contender: Floats, clusters: int) -> dict[str, Any]:
-    """Median of the pairs' own contender / baseline, with its order-statistic interval (exact for independent pairs only)."""
-    row: dict[str, Any] = dict.fromkeys(COLUMNS[2:])
-    row |= {"statistic": "pair_ratio", "pairs": len(baseline), "clusters": clusters}
-    if (baseline > 0).all():
-        ratios = contender / baseline
-        bounds = intervals.quantile_interval(ratios, 0.5) if clusters == len(baseline) else None
-        row |= {"ratio": float(np.median(ratios)), "ratio_low": bounds[0] if bounds else None}
-        row |= {"ratio_high": bounds[1] if bounds else None}
-    return row
+def _pair_ratio(baseline: Side, contender: Side, depends: Dependence, count: int, why_not: str) -> dict[str, Any]:
+    """Median of contender / baseline over the contender's values, each over its own planned request's mean baseline."""
+    row: dict[str, Any] = {**dict.fromkeys(COLUMNS[2:]), "statistic": "pair_ratio", "pairs": count, "clusters": depends.clusters}
+    own = np.bincount(baseline.unit, baseline.values) / np.bincount(baseline.unit)
+    if (own <= 0).any():
+        return row | {"no_interval": why_not or "a value of 0 has no ratio"}
+    ratios = Side(contender.values / own[contender.unit], contender.unit)
+    bounds = None if why_not else quantile_interval(ratios, 0.5, depends)
+    why = "" if bounds else why_not or f"the median's interval would reach beyond the values of {depends.clusters} clusters"
+    low, high = bounds or (None, None)
+    return row | {"ratio": float(np.median(ratios.values)), "ratio_low": low, "ratio_high": high, "no_interval": why}
 
 
-def rate_effects(baseline: pd.DataFrame, contender: pd.DataFrame, pairs: pd.DataFrame, closed_loop: bool) -> pd.DataFrame:
+def rate_effects(
+    baseline: pd.DataFrame,
+    contender: pd.DataFrame,
+    latency: pd.DataFrame,
+    closed_loop: bool,
+    paused: frozenset[str] = frozenset(),
+) -> pd.DataFrame:
     """Throughput effects per scenario from rows of the round table: rate = sum of what was done / sum of wall time.
 
-    The interval takes over that of the mean E2E latency: in a closed loop, throughput = users in flight / mean latency (Little), so
-    its ratio moves as the latency's inverse. In an open loop the rate is the arrivals' own, and has no interval.
+    The interval takes over that of the mean E2E latency (rows of `effects`): in a closed loop, throughput = users in flight / mean
+    latency (Little), so its ratio moves as the latency's inverse. No interval in an open loop, where the rate is the arrivals' own, and
+    in `paused` scenarios (dependence.py), where it is the pauses' too.
     """
-    latency = (
-        {s: _latency_logs(group) for s, group in pairs.groupby("scenario", sort=False)} if closed_loop and len(pairs) else {}
-    )
+    e2e = latency[latency["metric"].eq("e2e_ms") & latency["statistic"].eq("mean")].set_index("scenario")
     rows = []
     for scenario in [name for name in baseline["scenario"].unique() if (contender["scenario"] == name).any()]:
         sides = [table[table["scenario"] == scenario] for table in (baseline, contender)]
+        mean = e2e.loc[scenario] if scenario in e2e.index else None
         for name in RATES:
             before, after = (_rate(side, name) for side in sides)
             if before is None or after is None or before <= 0:
                 continue
             row: dict[str, Any] = {**dict.fromkeys(COLUMNS), "scenario": scenario, "metric": name, "statistic": "rate"}
             row |= {"baseline": before, "contender": after, "difference": after - before, "ratio": after / before}
-            logs, clusters, count = latency.get(scenario, (None, 0, 0))
-            row |= {"pairs": count, "clusters": clusters}
-            if logs is not None and after > 0:
-                row |= ratio_interval(math.log(after / before) - logs, math.log(after / before), clusters)
-            rows.append(row)
+            why_not = OPEN_LOOP if not closed_loop else PAUSED if scenario in paused else ""
+            rows.append(row | _rate_interval(math.log(after / before) if after > 0 else None, mean, why_not))
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _rate_interval(log_ratio: float | None, mean: Any, why_not: str) -> dict[str, Any]:
+    if why_not:
+        return {"no_interval": why_not}
+    if mean is None or log_ratio is None:
+        return {"no_interval": "no request has an E2E latency on both sides"}
+    counts = {"pairs": mean["pairs"], "clusters": mean["clusters"]}
+    if pd.isna(mean["log_se"]):
+        return counts | {"no_interval": mean["no_interval"]}
+    return counts | {"no_interval": ""} | ratio_interval(log_ratio, Spread(float(mean["log_se"]), float(mean["freedom"])))
 
 
 def _rate(rounds: pd.DataFrame, name: str) -> float | None:
@@ -192,31 +209,3 @@ def _rate(rounds: pd.DataFrame, name: str) -> float | None:
     rate, wall_s = rounds[name].astype("float64"), rounds["wall_s"].astype("float64")
     value = float((rate * wall_s).sum(skipna=False) / wall_s.sum(skipna=False)) if len(rounds) else math.nan
     return value if math.isfinite(value) else None
-
-
-def _latency_logs(pairs: pd.DataFrame) -> tuple[Floats | None, int, int]:
-    """Centred resampled log ratio of the mean E2E latency, the clusters and the pairs behind it."""
-    both = pairs[["e2e_ms_baseline", "e2e_ms_contender"]].dropna()
-    clusters = pd.factorize(pairs.loc[both.index, "session_id"])[0]
-    count = int(clusters.max()) + 1 if len(clusters) else 0
-    if count < intervals.MIN_CLUSTERS or both.min().min() <= 0:
-        return None, count, len(both)
-    kept = _some_clusters(clusters, count)
-    codes = np.unique(clusters[kept], return_inverse=True)[1]
-    weights = intervals.cluster_weights(int(codes.max()) + 1)[:, codes]
-    sides = [both[column].to_numpy()[kept] for column in both]
-    drawn = [intervals.weighted_means(side, weights) for side in sides]
-    centre = math.log(sides[1].mean() / sides[0].mean())
-    return (np.log(drawn[1] / drawn[0]) - centre) * math.sqrt(kept.sum() / len(both)), count, len(both)
-
-
-def add_verdicts(table: pd.DataFrame, alpha: float = 1 - intervals.CONFIDENCE) -> pd.DataFrame:
-    """Verdict per metric, on the mean (or rate): better / worse / no evidence; p-values adjusted for the number of metrics (Holm)."""
-    judged = table["statistic"].isin(["mean", "rate"]) & table["p_value"].notna()
-    adjusted = pd.Series(intervals.holm(table.loc[judged, "p_value"].tolist()), index=table.index[judged], dtype="float64")
-    adjusted = adjusted.reindex(table.index)
-    higher_is_better = table["metric"].str.contains("_per_s")
-    improved = (table["ratio"].astype("float64") > 1) == higher_is_better
-    verdict = pd.Series(np.where(improved, "better", "worse"), index=table.index, dtype=object)
-    verdict = verdict.mask(adjusted.ge(alpha) | adjusted.isna(), "no evidence").where(table["statistic"].isin(["mean", "rate"]))
-    return table.assign(p_adjusted=adjusted, verdict=verdict)

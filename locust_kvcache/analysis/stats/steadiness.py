@@ -34,18 +34,27 @@ def work_adjusted(group: pd.DataFrame) -> pd.Series:
 def steady_state(records: pd.DataFrame) -> pd.DataFrame:
     """Per scenario, round and evidence window, as a cold round gets faster by itself once its prefixes are cached.
 
-    drift: relative change of the TTFT (adjusted for the request's size) from the first to the last request, by the Theil-Sen slope over
-    the order of sending; p by Kendall's tau. warmup_ratio: median of the first tenth (at least 3) over the median of the rest; p by
-    Mann-Whitney.
+    drift: TTFT (adjusted for the request's size) at the end over that at the start, less 1, both fitted: a Theil-Sen line through its
+    logarithm over the order of sending; p by Kendall's tau. warmup_ratio: median of the first tenth (at least 3) over the median of the
+    rest; p by Mann-Whitney.
     """
     usable = records[records["ok"] & records["ttft_ms"].gt(0) & records["started_at_s"].notna()]
     rows = []
     key: Any
     for key, group in usable.groupby(["scenario", "round", "window"], observed=True, sort=False):
-        if len(group) >= MIN_REQUESTS and (key[1] > 1 or key[2] == "cold"):  # a hit in round 1 waits behind what is computed
+        group = _alike(group, round_1=key[1] == 1, window=str(key[2]))
+        if len(group) >= MIN_REQUESTS:
             values = work_adjusted(group.sort_values("started_at_s", kind="stable")).to_numpy()
             rows.append({"scenario": str(key[0]), "round": int(key[1]), "window": str(key[2]), **_steady(_thinned(values))})
     return pd.DataFrame(rows, columns=STEADY_COLUMNS)
+
+
+def _alike(group: pd.DataFrame, round_1: bool, window: str) -> pd.DataFrame:
+    """In round 1 the requests that computed their prompt: a hit there waits behind what is computed. Where no evidence says which did
+    (a PD pair's decoder reports none), those of which the plan has nothing cached."""
+    if not round_1 or window in ("cold", "partial"):
+        return group
+    return group[group["planned_cached_tokens"].eq(0)] if window == "unknown" else group.iloc[:0]
 
 
 def _thinned(values: np.ndarray, limit: int = 1500) -> np.ndarray:
@@ -55,8 +64,8 @@ def _thinned(values: np.ndarray, limit: int = 1500) -> np.ndarray:
 
 def _steady(values: np.ndarray) -> dict[str, Any]:
     order = np.arange(len(values))
-    slope, _, _, _ = stats.theilslopes(values, order)
-    drift = float(slope * (len(values) - 1) / np.median(values))
+    slope, _, _, _ = stats.theilslopes(np.log(values), order)
+    drift = math.expm1(float(slope) * (len(values) - 1))
     drift_p = float(stats.kendalltau(order, values).pvalue)
     first = max(3, len(values) // 10)
     ratio = float(np.median(values[:first]) / np.median(values[first:]))

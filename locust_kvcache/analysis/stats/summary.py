@@ -7,6 +7,7 @@ import pandas as pd
 
 from locust_kvcache.analysis.basics.metrics import OF_REQUESTS
 from locust_kvcache.analysis.basics.plain_values import rows_of
+from locust_kvcache.analysis.stats import dependence, influence
 from locust_kvcache.analysis.stats.intervals import carried_quantile, quantile_interval
 
 TOTALS = (
@@ -32,20 +33,35 @@ def add_estimates(records: pd.DataFrame) -> pd.DataFrame:
 def distributions(records: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """One row per group and metric: n, mean, sd, median, P90 ... over the successful requests, None where the sample is too small.
 
-    median_low and median_high are the median's distribution-free 95 % interval (order statistics).
+    median_low and median_high are the median's 95 % interval: Woodruff's where requests depend on one another (dependence.py), order
+    statistics where each stands for itself.
     """
     rows = []
     for key, group in records[records["ok"]].groupby(by, observed=True, sort=False):
         for metric in OF_REQUESTS:
-            values = group[metric.key].dropna().to_numpy()
-            if len(values):
-                rows.append({**dict(zip(by, key, strict=True)), "metric": metric.key, "unit": metric.unit, **describe(values)})
+            known = group[group[metric.key].notna()]
+            if len(known):
+                told = describe(known[metric.key].to_numpy(), _median_interval(known, metric.key))
+                rows.append({**dict(zip(by, key, strict=True)), "metric": metric.key, "unit": metric.unit, **told})
     return pd.DataFrame(rows, columns=[*by, "metric", "unit", *describe(np.array([0.0]))])
 
 
-def describe(values: np.ndarray) -> dict[str, float | int | None]:
-    """Count, mean, standard deviation (n - 1), extremes, and the percentiles that the sample carries."""
-    interval = quantile_interval(values, 0.5)
+def _median_interval(records: pd.DataFrame, metric: str) -> tuple[float, float] | None:
+    values = records[metric].to_numpy(dtype="float64")
+    if not set(dependence.COLUMNS) <= set(records):
+        return quantile_interval(values, 0.5)
+    units = records.drop_duplicates("request_index")
+    depends = dependence.of_requests(units)
+    if depends.why_not:
+        return None
+    if len(depends.groupings) == 1 and depends.clusters == len(values):
+        return quantile_interval(values, 0.5)
+    unit = pd.Index(units["request_index"]).get_indexer(pd.Index(records["request_index"])).astype(np.int64)
+    return influence.quantile_interval(influence.Side(values, unit), 0.5, depends)
+
+
+def describe(values: np.ndarray, interval: tuple[float, float] | None = None) -> dict[str, float | int | None]:
+    """Count, mean, standard deviation (n - 1), extremes, the percentiles that the sample carries; the median's interval if it is given."""
     return {
         "n": len(values),
         "mean": float(values.mean()),

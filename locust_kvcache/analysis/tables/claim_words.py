@@ -70,14 +70,16 @@ def _not_credited(claim: dict[str, Any], row: dict[str, Any]) -> str:
 
 
 def _moved(row: dict[str, Any]) -> str:
-    if row["ratio_low"] is None or row["ratio_low"] <= 1 <= row["ratio_high"]:
+    if row["ratio_low"] is None:
+        return "faster in this run (no interval)" if row["ratio"] < 1 else "not faster in this run (no interval)"
+    if row["ratio_low"] <= 1 <= row["ratio_high"]:
         return "not demonstrably faster"
     return "faster" if row["ratio"] < 1 else "slower"
 
 
 def _credited(stats: Stats, scenario: str, effects: list[dict[str, Any]], row: dict[str, Any]) -> str:
     verb = VERBS.get(row["verdict"] or "")
-    size = f"{verb} the mean TTFT by {interval(row)}" if verb else f"does not demonstrably change the mean TTFT ({change(row)})"
+    size = f"{verb} the mean TTFT by {interval(row)}" if verb else f"{'changes' if row.get('no_interval') else 'does not demonstrably change'} the mean TTFT ({change(row)})"
     text = f"repeating the requests {size}, {number(row['baseline'])} to {number(row['contender'])} ms"
     if rate := find(effects, metric="requests_per_s"):
         text += f"; throughput {change(rate[0])}"

@@ -9,7 +9,7 @@ from locust_kvcache.analysis.basics.number_text import DASH, change, number, per
 from locust_kvcache.analysis.cache.lost_tokens import CAUSES, MEANING
 from locust_kvcache.analysis.stats.other_tools import TOOLS
 from locust_kvcache.analysis.tables.run_tables import comparison_names, split_rule
-from locust_kvcache.analysis.tables.table import Stats, Table, find
+from locust_kvcache.analysis.tables.table import Stats, Table, find, no_intervals
 
 CACHE_RULE = "by round; tokens of successful requests that have both figures"
 PARAMETERS = {
@@ -176,12 +176,13 @@ def effects_table(stats: Stats, scenario: str, split: str) -> Table:
             (name, number(row["baseline"]), number(row["contender"]), change(row), pairs, percent(row["smallest_effect"]))
         )
     names = comparison_names(stats, scenario, split)
-    header = ("metric", *names, "change [interval]", "pairs in sessions", "smallest effect to be seen")
+    header = ("metric", *names, "change [interval]", "pairs in clusters", "smallest effect to be seen")
     return Table(
         f"{scenario}: {names[0]} against {names[1]} in full, by {split}",
         header,
         tuple(rows),
         split_rule(stats, split),
+        tuple(no_intervals(find(stats["effects"], scenario=scenario, split=split))),
         sortable=True,
     )
 

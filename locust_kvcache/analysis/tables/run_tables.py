@@ -9,7 +9,7 @@ from locust_kvcache.analysis.basics.number_text import DASH, change, number, per
 from locust_kvcache.analysis.cache.claimed import AGAINST_CONTROL, CONTROL, EVIDENCE, ROUND
 from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED, PASS
 from locust_kvcache.analysis.tables.claim_words import NO_CONTROL, claim_of, round_label
-from locust_kvcache.analysis.tables.table import Stats, Table, find
+from locust_kvcache.analysis.tables.table import Stats, Table, find, no_intervals
 
 
 def answer_table(stats: Stats, scenario: str, split: str = "round") -> Table:
@@ -23,8 +23,11 @@ def answer_table(stats: Stats, scenario: str, split: str = "round") -> Table:
             )
     pairs = max((row["pairs"] or 0 for row in effects), default=0)
     clusters = max((row["clusters"] or 0 for row in effects), default=0)
-    notes: tuple[str, ...] = (f"{plural(int(pairs), 'pair')} of the same planned request in {plural(int(clusters), 'session')}; means; "
-             f"{stats['confidence']:.0%} bootstrap intervals, sessions resampled whole.",)  # fmt: skip
+    notes: tuple[str, ...] = (
+        f"{plural(int(pairs), 'pair')} of the same planned request in {plural(int(clusters), 'independent cluster')}; means; "
+        f"{stats['confidence']:.0%} intervals (Student's t on the log ratio), for this run.",
+        *no_intervals(row for row in effects if row["statistic"] in ("mean", "rate")),
+    )
     names = comparison_names(stats, scenario, split)
     if split in (ROUND, AGAINST_CONTROL):
         notes = notes if claim_of(stats, scenario)["control"] else (*notes, NO_CONTROL)

@@ -35,3 +35,9 @@ def scenarios(stats: Stats) -> list[str]:
 
 def find(rows: Iterable[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
     return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
+
+
+def no_intervals(effects: Iterable[dict[str, Any]]) -> list[str]:
+    """Why figures of this table have no interval: each reason once."""
+    reasons = dict.fromkeys(row["no_interval"] for row in effects if row.get("no_interval"))
+    return [f"No interval: {'; '.join(reasons)}."] if reasons else []

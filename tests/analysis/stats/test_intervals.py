@@ -1,4 +1,4 @@
-"""Intervals against hand-computed numbers and scipy; the slow proof of their coverage is in test_coverage.py."""
+"""Intervals against hand-computed numbers and scipy; the proof of their coverage is in tests/analysis/test_coverage.py."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 
 from locust_kvcache.analysis.stats import intervals
+from locust_kvcache.analysis.stats.intervals import Spread
 
 
 def test_percentiles_need_their_samples() -> None:
@@ -48,16 +47,10 @@ def test_weights_draw_every_cluster_count() -> None:
     assert (weights == intervals.cluster_weights(7, 50)).all()  # seeded
 
 
-@given(st.lists(st.integers(0, 3), min_size=3, max_size=12).filter(sum), st.sampled_from([0.5, 0.9, 0.95]))
-def test_weighted_quantile_is_numpys_of_the_repeated_values(repeats: list[int], q: float) -> None:
-    values = np.random.default_rng(1).normal(size=len(repeats))
-    expected = np.quantile(np.repeat(values, repeats), q)
-    found = intervals.weighted_quantiles(values, np.array([repeats], dtype=np.int32), [0.1, q])
-    assert found[1, 0] == pytest.approx(expected)
-
-
-def test_weighted_mean() -> None:
-    assert intervals.weighted_means(np.array([1.0, 2.0, 6.0]), np.array([[2, 0, 1]], dtype=np.int32))[0] == pytest.approx(8 / 3)
+def test_quantiles_are_numpys() -> None:
+    values = np.sort(np.random.default_rng(1).normal(size=37))
+    for q in (0.0, 0.5, 0.9, 0.99, 1.0):
+        assert intervals.quantile(values, q) == pytest.approx(np.quantile(values, q))
 
 
 def test_holm_by_hand() -> None:
@@ -66,13 +59,27 @@ def test_holm_by_hand() -> None:
     assert intervals.holm([]) == []
 
 
-def test_smallest_effect_by_hand() -> None:
-    # 31 clusters: t(30) = 2.0423 and 0.8538; se 0.05: 1 - exp(-0.144805) = 0.13481
-    assert intervals.smallest_effect(0.05, 31) == pytest.approx(0.13481, abs=1e-4)
+@pytest.mark.parametrize(("freedom", "tests"), [(3, 1), (9, 1), (30, 4)])
+def test_the_smallest_effect_is_found_four_times_in_five_at_holms_level(freedom: int, tests: int) -> None:
+    """By simulation of the t that is really used: a true log ratio of that size, and a standard error with `freedom` degrees."""
+    rng, se = np.random.default_rng(3), 0.05
+    effect = -math.log(1 - intervals.smallest_effect(Spread(se, freedom), tests))
+    t = (effect + se * rng.normal(size=40_000)) / (se * np.sqrt(rng.chisquare(freedom, 40_000) / freedom))
+    assert np.mean(t > stats.t.isf(0.05 / tests / 2, freedom)) == pytest.approx(0.8, abs=0.01)
 
 
-def test_p_value_is_the_paired_t_tests() -> None:
-    rng = np.random.default_rng(3)
-    logs = rng.normal(0.05, 0.2, 25)
-    se = logs.std(ddof=1) / math.sqrt(25)
-    assert intervals.p_value(logs.mean(), se, 25) == pytest.approx(stats.ttest_1samp(logs, 0).pvalue)
+def test_more_tests_hide_smaller_effects() -> None:
+    assert intervals.smallest_effect(Spread(0.05, 20), 8) > 1.2 * intervals.smallest_effect(Spread(0.05, 20))
+
+
+def test_p_value_and_interval_are_the_paired_t_tests() -> None:
+    logs = np.random.default_rng(3).normal(0.05, 0.2, 25)
+    spread, test = Spread(logs.std(ddof=1) / math.sqrt(25), 24), stats.ttest_1samp(logs, 0)
+    assert intervals.p_value(logs.mean(), spread) == pytest.approx(test.pvalue)
+    assert logs.mean() - intervals.half_width(spread) == pytest.approx(test.confidence_interval().low)
+
+
+def test_unequal_clusters_count_for_less() -> None:
+    # sizes 8, 1, 1: 10^2 / 66 = 1.515
+    assert intervals.effective_count(np.repeat([0, 1, 2], [8, 1, 1])) == pytest.approx(100 / 66)
+    assert intervals.effective_count(np.repeat(np.arange(6), 5)) == pytest.approx(6)

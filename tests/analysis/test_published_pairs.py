@@ -1,0 +1,46 @@
+"""The same deployment measured again: 18 pairs of published H200 runs. Nothing in a comparison of two of them may say better or worse."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from locust_kvcache.analysis.across_runs import run_spread
+from locust_kvcache.analysis.across_runs.run_comparison import compare_runs
+from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
+from locust_kvcache.analysis.report.comparison_page import comparison_text, headline
+
+RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "h200-two-gpus-vllm-0.26"
+DEPLOYMENTS = ("dp2_load", "pair_pd_load", "pair_pd_store_load", "pair_single_load", "pair_single_store_load", "tp2_load")
+
+
+@pytest.fixture(scope="module")
+def runs() -> dict[str, list[Analysis]]:
+    return {name: [analyse_folder(RESULTS / f"{name}_{number}_c8") for number in (1, 2, 3)] for name in DEPLOYMENTS}
+
+
+@pytest.mark.slow
+def test_two_runs_of_one_deployment_are_described_and_not_judged(runs: dict[str, list[Analysis]]) -> None:
+    pairs = [pair for mine in runs.values() for pair in combinations(mine, 2)]
+    assert len(pairs) == 18
+    for first, second in pairs:
+        found = compare_runs([first, second])
+        assert found.comparable
+        assert found.effects["ratio"].notna().any()
+        assert found.effects[["ratio_low", "ratio_high", "p_value", "difference_low"]].isna().all().all()
+        said = " ".join([comparison_text(found).split("beside")[-1], headline(found)])
+        assert not [word for word in ("better", "worse", "no evidence", "[") if word in said.split("Beside")[-1]], said
+
+
+@pytest.mark.slow
+def test_split_into_deployments_at_random_repeated_runs_of_one_are_not_told_apart(runs: dict[str, list[Analysis]]) -> None:
+    """Each run against the two others of its deployment, as if it were another: 18 comparisons, at most 1 with a verdict."""
+    wrong = 0
+    for mine in runs.values():
+        values = run_spread.run_values(mine)
+        for odd in values["run"].unique():
+            named = values.assign(deployment=values["run"].eq(odd).map({True: "b", False: "a"}))
+            wrong += run_spread.between(named, "a")["verdict"].isin(["better", "worse"]).any()
+    assert wrong <= 1
