@@ -240,7 +240,9 @@ def with_rounds(analysis: Analysis, kept: set[tuple[str, int]]) -> Analysis:
     if analysis.sampled:
         requests = dependence.add_dependence(requests, requests["session_id"])
     effects = hit_effects.hit_effects(analysis.info, requests, rounds, analysis.info.arrival.closed)
-    mine = [row for row in analysis.stats["distributions"] if row["split"] == "round" and (row["scenario"], int(row["group"])) in kept]
+    mine = [
+        row for row in analysis.stats["distributions"] if row["split"] == "round" and (row["scenario"], int(row["group"])) in kept
+    ]
     pooled = summary.distributions(requests, ["scenario", "round_window"]).rename(columns={"round_window": "group"})
     distributions = [*mine, *plain(pooled.assign(split="round_window").astype({"group": str}))]
     stats = {**analysis.stats, "rounds": plain(rounds), "effects": plain(effects), "distributions": distributions}

@@ -79,7 +79,8 @@ def _moved(row: dict[str, Any]) -> str:
 
 def _credited(stats: Stats, scenario: str, effects: list[dict[str, Any]], row: dict[str, Any]) -> str:
     verb = VERBS.get(row["verdict"] or "")
-    size = f"{verb} the mean TTFT by {interval(row)}" if verb else f"{'changes' if row.get('no_interval') else 'does not demonstrably change'} the mean TTFT ({change(row)})"
+    unclear = "changes" if row.get("no_interval") else "does not demonstrably change"
+    size = f"{verb} the mean TTFT by {interval(row)}" if verb else f"{unclear} the mean TTFT ({change(row)})"
     text = f"repeating the requests {size}, {number(row['baseline'])} to {number(row['contender'])} ms"
     if rate := find(effects, metric="requests_per_s"):
         text += f"; throughput {change(rate[0])}"
