@@ -10,9 +10,11 @@ import pandas as pd
 
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.reading.run_info import RunInfo
+from locust_kvcache.contract.errors import BadInput
 
 SAME, DIFFERS, FORBIDS = "same", "differs", "differs: not comparable"
 TOKEN_TOLERANCE = 0.05
+TOKEN_COUNTS = (("prompt_tokens", "prompt tokens per request"), ("output_tokens", "output tokens per request"))
 # path in run.json -> (label, whether a difference forbids the comparison)
 CONDITIONS: dict[str, tuple[str, bool]] = {
     "deployment.name": ("deployment", False),
@@ -38,6 +40,20 @@ class Condition:
     name: str
     values: tuple[str, ...]
     state: str
+
+
+def accepted_conditions(text: str) -> frozenset[str]:
+    """What --accept names, as the last parts of paths in run.json: the words that the page prints (`load: users`), or their last word
+    (`users`). BadInput for a word that names no condition which forbids a comparison."""
+    known = {}
+    forbidding = [(path.split(".")[-1], label) for path, (label, forbids) in CONDITIONS.items() if forbids]
+    for key, label in [*forbidding, *TOKEN_COUNTS]:
+        known.update(dict.fromkeys((key, label.lower(), label.lower().split(": ")[-1]), key))
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if unknown := [word for word in words if word.lower() not in known]:
+        allowed = ", ".join(label for _, label in [*forbidding, *TOKEN_COUNTS])
+        raise BadInput(f"--accept: {unknown[0]!r} is no condition that forbids a comparison; allowed: {allowed}")
+    return frozenset(known[word.lower()] for word in words)
 
 
 def walk(value: Any, path: str) -> Any:
@@ -78,7 +94,7 @@ def _differing(scenarios: list[dict[str, Any]], first: list[dict[str, Any]]) -> 
 def _token_counts(requests: list[pd.DataFrame], accepted: frozenset[str]) -> list[Condition]:
     """Mean prompt and output tokens per successful request; more than 5 % apart is other work."""
     found = []
-    for column, label in (("prompt_tokens", "prompt tokens per request"), ("output_tokens", "output tokens per request")):
+    for column, label in TOKEN_COUNTS:
         means = [float(frame.loc[frame["ok"], column].mean()) if len(frame) else float("nan") for frame in requests]
         known = [mean for mean in means if mean == mean]
         spread = max(known) / min(known) - 1 if known and min(known) > 0 else 0.0
@@ -91,7 +107,7 @@ def condition_problems(conditions: list[Condition]) -> list[Problem]:
     """An error per condition that forbids the comparison."""
     return [
         Problem("error", "not_comparable", f"Not comparable: {condition.name} differs ({' / '.join(condition.values)[:300]}).",
-                "Run both with the same value, or accept the difference with --accept.")
+                f"Run both with the same value, or accept the difference: --accept \"{condition.name}\".")
         for condition in conditions
         if condition.state == FORBIDS
     ]  # fmt: skip

@@ -107,9 +107,16 @@ def _row(scenario: str, metric: str, logs: list[np.ndarray], error: float | None
     """`pairs` counts the contender's runs. One run on a side gives a ratio without an interval."""
     change = float(logs[1].mean() - logs[0].mean())
     row: dict[str, Any] = dict.fromkeys(comparison.COLUMNS)
-    row |= {"scenario": scenario, "metric": metric, "statistic": "mean", "pairs": len(logs[1]), "ratio": math.exp(change)}
+    row |= {
+        "scenario": scenario,
+        "metric": metric,
+        "statistic": "rate" if "_per_s" in metric else "mean",
+        "pairs": len(logs[1]),
+        "ratio": math.exp(change),
+    }
     row |= {"baseline": math.exp(logs[0].mean()), "contender": math.exp(logs[1].mean())}
     if error:
+        row |= {"log_se": error, "freedom": freedom}
         half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
         row |= {"ratio_low": math.exp(change - half), "ratio_high": math.exp(change + half)}
         row["p_value"] = float(2 * stats.t.sf(abs(change) / error, freedom))

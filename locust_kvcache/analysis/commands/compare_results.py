@@ -7,54 +7,75 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from locust_kvcache.analysis.across_runs.run_comparison import MAX_RUNS, RunComparison, compare_runs
-from locust_kvcache.analysis.pipeline import open_run
+from locust_kvcache.analysis.across_runs import run_groups, run_spread
+from locust_kvcache.analysis.across_runs.conditions import accepted_conditions
+from locust_kvcache.analysis.across_runs.run_comparison import MAX_RUNS, compare_runs
+from locust_kvcache.analysis.basics.number_text import plural
+from locust_kvcache.analysis.basics.plain_values import rows_of
+from locust_kvcache.analysis.basics.problems import Problem
+from locust_kvcache.analysis.commands.repeats import judged_targets, repeats_page, targets_of
+from locust_kvcache.analysis.pipeline import Analysis, open_run
 from locust_kvcache.analysis.report import ci
-from locust_kvcache.analysis.report.command_line import comparison_gate
+from locust_kvcache.analysis.report.ci import Outcome
+from locust_kvcache.analysis.report.command_line import comparison_gate, gate
 from locust_kvcache.analysis.report.comparison_page import comparison_outcome, comparison_page, comparison_text
 from locust_kvcache.analysis.report.files import render_html, render_markdown
+from locust_kvcache.analysis.report.page import Page
+from locust_kvcache.analysis.report.publish import page_text
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
+
+SINGLE_RUNS = Problem(
+    "warning",
+    "single_runs_accepted",
+    "Single runs were accepted (--accept-single-runs): this gate rests on one run of a deployment, and another may end otherwise.",
+    "Give 3 or more runs of each deployment.",
+)
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = command_parser(
         "compare",
-        "Compares runs: tables, targets and, with --output, a page with charts. The first run is the baseline.",
+        "Compares deployments: one run of each is described, three or more of each are judged. The first run's deployment is the baseline.",
         [
+            "results/A1 results/A2 results/A3 results/B1 results/B2 results/B3 --output comparison.html --gate",
             "results/BEFORE results/AFTER --output comparison.html",
-            "--pd-stats results/PD/stats.json --non-pd-stats results/SINGLE/stats.json --output comparison.html --gate",
+            "--pd-stats results/PD/stats.json --non-pd-stats results/SINGLE/stats.json --output comparison.html",
         ],
     )
     parser.add_argument(
         "runs", nargs="*", type=Path, metavar="RUN", help="folder or stats.json of a run; the first is the baseline"
     )
-    parser.add_argument("--pd-stats", type=Path, help="stats.json of the PD-disaggregated run")
-    parser.add_argument("--non-pd-stats", type=Path, help="stats.json of the single server's run")
+    parser.add_argument("--pd-stats", nargs="+", type=Path, metavar="STATS", help="stats.json of the PD pair's runs, or folders")
+    parser.add_argument("--non-pd-stats", nargs="+", type=Path, metavar="STATS", help="the same of the single server's runs")
     parser.add_argument("--output", type=Path, help="report to write: .html or .md")
     parser.add_argument("--gate", action="store_true", help="end with the exit code of the gravest cause, see below")
-    parser.add_argument("--accept", default="", metavar="NAMES", help="differences to accept, e.g. users,model (comma-separated)")
+    parser.add_argument(
+        "--accept", default="", metavar="CONDITIONS", help="differences to accept, as the page names them: users,model"
+    )
+    parser.add_argument("--accept-single-runs", action="store_true", help="with --gate: let one run of each deployment decide")
     ci.add_arguments(parser)
     return parser.parse_args()
 
 
 def chosen_paths(args: argparse.Namespace) -> list[Path]:
-    """Two to eight runs, from one of the two ways to name them."""
+    """Two runs or more, from one of the two ways to name them; the baseline's first."""
     pair = [args.non_pd_stats, args.pd_stats]
     if any(pair) and (None in pair or args.runs):
         raise BadInput("give --pd-stats and --non-pd-stats together and no other run, or RUN folders alone")
-    paths = pair if all(pair) else list(args.runs)
-    if not 2 <= len(paths) <= MAX_RUNS:
+    paths = [*args.non_pd_stats, *args.pd_stats] if all(pair) else list(args.runs)
+    if len(paths) < 2:
         raise BadInput(
-            f"{len(paths)} runs given; expected 2 to {MAX_RUNS}: compare_results RUN_A RUN_B, or --pd-stats A --non-pd-stats B"
+            f"{plural(len(paths), 'run')} given; expected 2 or more: compare RUN_A RUN_B, or A1 A2 A3 B1 B2 B3, or --pd-stats A "
+            "--non-pd-stats B"
         )
     return paths
 
 
-def write_output(path: Path, found: RunComparison) -> None:
-    page = comparison_page(found)
+def write_output(path: Path, page: Page) -> None:
     text = render_markdown(page) if path.suffix == ".md" else render_html(page)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,22 +84,50 @@ def write_output(path: Path, found: RunComparison) -> None:
         raise BadInput(f"--output: {path} cannot be written: {error.strerror}; choose another file") from error
 
 
+def described(runs: list[Analysis], accepted: frozenset[str], gated: bool) -> tuple[str, Page, Outcome]:
+    """One run of each: what these runs measured, beside one another."""
+    if len(runs) > MAX_RUNS:
+        raise BadInput(f"{len(runs)} runs given; one run of each of 2 to {MAX_RUNS} deployments can stand beside one another")
+    found = compare_runs(runs, accepted)
+    if gated:
+        found = replace(found, problems=(SINGLE_RUNS, *found.problems))
+    stats = {name: run.stats for name, run in zip(found.names, found.runs, strict=True)}
+    cause = comparison_gate(stats, list(found.targets), found.comparable)
+    return comparison_text(found), comparison_page(found), comparison_outcome(found, cause)
+
+
+def repeated(runs: list[Analysis], accepted: frozenset[str], gated: bool) -> tuple[str, Page, Outcome]:
+    """Several runs of a deployment: what holds from one run to the next."""
+    page, judged = repeats_page(runs, accepted), judged_targets(runs)
+    if gated:
+        page = replace(page, problems=(SINGLE_RUNS.to_dict(), *page.problems))
+    values = run_spread.run_values(runs)
+    verdicts = rows_of(run_spread.between(values, run_spread.deployment_of(runs[0])))
+    table = targets_of(judged)
+    cause = gate([run.stats for run in runs], judged)
+    outcome = Outcome(page.title, cause, page.lead, tuple(judged), page.problems, tuple(verdicts), (table,) if table else ())
+    return page_text(page), page, outcome
+
+
 def main() -> int:
     args = parse_arguments()
     if args.output and args.output.suffix not in (".html", ".md"):
         raise BadInput(f"--output: {args.output} ends in {args.output.suffix!r}; allowed: .html, .md")
-    accepted = frozenset(name.strip() for name in args.accept.split(",") if name.strip())
-    found = compare_runs([open_run(path) for path in chosen_paths(args)], accepted)
-    stats = {name: run.stats for name, run in zip(found.names, found.runs, strict=True)}
-    cause = comparison_gate(stats, list(found.targets), found.comparable)
-    print(comparison_text(found))
-    written = ci.write_files(args, comparison_outcome(found, cause))
+    accepted = accepted_conditions(args.accept)
+    runs = [open_run(path) for path in chosen_paths(args)]
+    groups = run_groups.grouped(runs)
+    if args.gate:
+        run_groups.check_gate(groups, args.accept_single_runs)
+    compare = repeated if run_groups.are_repeated(groups) else described
+    text, page, outcome = compare(runs, accepted, args.gate and args.accept_single_runs)
+    print(text)
+    written = ci.write_files(args, outcome)
     if args.output:
-        write_output(args.output, found)
+        write_output(args.output, page)
         written.insert(0, args.output)
     if written:
         print("\nFiles\n" + "\n".join(f"  {path}" for path in written))
-    return cause.code if args.gate else 0
+    return outcome.cause.code if args.gate else 0
 
 
 if __name__ == "__main__":

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from locust_kvcache.analysis.across_runs import conditions, run_spread
+from locust_kvcache.analysis.across_runs import conditions, run_groups, run_spread
 from locust_kvcache.analysis.basics.metrics import metric_name
 from locust_kvcache.analysis.basics.number_text import DASH, change, number, plural
 from locust_kvcache.analysis.basics.plain_values import plain, rows_of
@@ -20,6 +21,7 @@ from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.pipeline import Analysis, open_run
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
+from locust_kvcache.analysis.tables import run_tables
 from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
@@ -28,7 +30,7 @@ RULE = "one value per run (its mean, or its rate); geometric means; Student's 95
 NAMES = {"requests_per_s_per_gpu": "Request throughput, requests/s and GPU"}
 
 
-def check(runs: list[Analysis]) -> list[Problem]:
+def check(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -> list[Problem]:
     """What stands against the runs as repetitions of one another; BadInput where they are not of one plan and load, or incomplete."""
     names = [run.run_id for run in runs]
     twice = {name for name in names if names.count(name) > 1}
@@ -39,11 +41,11 @@ def check(runs: list[Analysis]) -> list[Problem]:
             raise BadInput(
                 f"run {run.run_id} is incomplete: a part of a run is no repetition of it; leave it out, or --resume it"
             )
-    found = conditions.compare_conditions([run.info for run in runs], [run.requests for run in runs], frozenset())
+    found = conditions.compare_conditions([run.info for run in runs], [run.requests for run in runs], accepted)
     for condition in found:
         if condition.state == conditions.FORBIDS:
             raise BadInput(f"{condition.name} differs between the runs: {' / '.join(dict.fromkeys(condition.values))[:300]}; "
-                           "expected the same plan and load in all")  # fmt: skip
+                           f"expected the same plan and load in all, or --accept \"{condition.name}\"")  # fmt: skip
     by_name: dict[str, int] = {}
     for run in runs:
         by_name[run_spread.deployment_of(run)] = by_name.get(run_spread.deployment_of(run), 0) + 1
@@ -51,6 +53,12 @@ def check(runs: list[Analysis]) -> list[Problem]:
         Problem("warning", "one_run", f"There is one run of {name}: nothing here tells how another would differ.", "Repeat it.")
         for name, count in by_name.items()
         if count == 1
+    ] + [
+        Problem(
+            "note", "two_runs", f"There are two runs of {name}: the interval covers, and is wide.", "Three or more are of use."
+        )
+        for name, count in by_name.items()
+        if count == 2
     ]
 
 
@@ -99,9 +107,20 @@ def _chart(values: pd.DataFrame, scenario: str) -> Chart:
     return draw(f"repeats-{scenario}", title, said, lambda axes: study_drawing.draw_repeats(axes, points, names))
 
 
-def repeats_page(runs: list[Analysis]) -> Page:
+def judged_targets(runs: list[Analysis]) -> list[dict[str, Any]]:
+    """The targets of all deployments, with intervals over runs."""
+    values = run_spread.run_values(runs)
+    return run_groups.judge_repeated(run_groups.grouped(runs), values, run_spread.within(values))
+
+
+def targets_of(judged: list[dict[str, Any]]) -> Table | None:
+    rows = [{**row, "scenario": f"{row['run']}, {row['scenario']}"} for row in judged]
+    return run_tables.targets_table({"targets": rows})
+
+
+def repeats_page(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -> Page:
     """A section for each scenario; the first run's deployment is the baseline."""
-    problems = check(runs)
+    problems = check(runs, accepted)
     values = run_spread.run_values(runs)
     baseline = run_spread.deployment_of(runs[0])
     tables = {"spread": run_spread.spread(values), "against_baseline": run_spread.between(values, baseline),
@@ -121,7 +140,7 @@ def repeats_page(runs: list[Analysis]) -> Page:
         subtitle=f"{plural(len(runs), 'run')} of {plural(len(names), 'deployment')}; {baseline} is the baseline",
         lead=_lead(tables, baseline),
         details=(),
-        answer=(),
+        answer=section("", [targets_of(judged_targets(runs))]).blocks,
         problems=tuple(plain(vars(problem)) for problem in sorted_problems(problems)),
         sections=tuple(sections),
         incomplete=False,

@@ -18,11 +18,16 @@ def publish(page: Page, folder: Path) -> None:
         files = write_page(page, folder, ("html", "markdown"))
     except OSError as error:
         raise BadInput(f"--output-dir: {folder} cannot be written: {error.strerror}; choose another folder") from error
+    print(page_text(page))
+    print("\nFiles\n" + "\n".join(f"  {path}" for path in files if path.suffix in (".html", ".md")), flush=True)
+
+
+def page_text(page: Page) -> str:
+    """The console's view of a page: its tables, what stands against them, the answer."""
     blocks = [*page.answer, *(block for part in page.sections for block in part.blocks)]
     tables = [text_tables.console(block) for block in blocks if isinstance(block, Table)]
     against = problems_text({"problems": page.problems})
-    print("\n\n".join([*tables, *([against] if against else []), page.lead]))
-    print("\nFiles\n" + "\n".join(f"  {path}" for path in files if path.suffix in (".html", ".md")), flush=True)
+    return "\n\n".join([*tables, *([against] if against else []), page.lead])
 
 
 def folder_beside(run: Path, name: str) -> Path:

@@ -1,0 +1,102 @@
+"""Runs come in, grouped by deployment: which comparison they allow, and what targets say of repeated runs.
+
+Between deployments the run is the observation. With several runs of each there are intervals and verdicts over runs (run_spread.py);
+with one run of each the comparison describes these runs (run_comparison.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from locust_kvcache.analysis.across_runs import run_spread
+from locust_kvcache.analysis.pipeline import Analysis
+from locust_kvcache.analysis.stats import targets
+from locust_kvcache.contract.errors import BadInput
+
+RUNS_FOR_A_VERDICT = 3  # of each deployment; two give an interval that covers, and is seldom narrow enough to say anything
+LEAST_RUNS = 2
+
+
+def grouped(runs: Sequence[Analysis]) -> dict[str, list[Analysis]]:
+    """The runs of each deployment, in the order in which they are given."""
+    groups: dict[str, list[Analysis]] = {}
+    for run in runs:
+        groups.setdefault(run_spread.deployment_of(run), []).append(run)
+    return groups
+
+
+def are_repeated(groups: dict[str, list[Analysis]]) -> bool:
+    """Whether runs are repeated: two or more deployments of which one has several, or three or more runs of one."""
+    most = max(len(runs) for runs in groups.values())
+    return most >= LEAST_RUNS if len(groups) > 1 else most >= RUNS_FOR_A_VERDICT
+
+
+def check_gate(groups: dict[str, list[Analysis]], single_runs_accepted: bool) -> None:
+    """A gate between deployments takes repeated runs of each, unless the caller says that single runs have to do."""
+    few = [name for name, runs in groups.items() if len(runs) < LEAST_RUNS]
+    few = few if len(groups) > 1 else list(groups) if not are_repeated(groups) else []
+    if few and not single_runs_accepted:
+        raise BadInput(
+            f"--gate: there are fewer than {LEAST_RUNS} runs of {', '.join(few)}, and one run does not tell how another would differ; "
+            f"give {RUNS_FOR_A_VERDICT} or more runs of each deployment, or --accept-single-runs"
+        )
+
+
+def judge_repeated(groups: dict[str, list[Analysis]], values: pd.DataFrame, within: pd.DataFrame) -> list[dict[str, Any]]:
+    """Each deployment's own targets on its later rounds against round 1, and PD against the single server; intervals over runs."""
+    kinds = {name: runs[0].info.deployment.kind for name, runs in groups.items()}
+    pair = sorted(map(str, kinds.values())) == ["non_disagg", "pd_disagg"]
+    judged: list[dict[str, Any]] = []
+    for name, runs in groups.items():
+        if not pair or kinds[name] == "pd_disagg":  # the single server is the yardstick there, not the candidate
+            judged += [{**row, "run": name} for row in _own(runs, within[within["contender_run"].eq(name)])]
+    if pair:
+        single, pd_pair = (next(name for name, kind in kinds.items() if kind == wanted) for wanted in ("non_disagg", "pd_disagg"))
+        wanted_targets = groups[pd_pair][0].info.targets
+        tables = {"pd_tpot_increase_max": _tpot(values, single), "pd_hit_ttft_ratio_max": _hit_over_cold(values, single)}
+        scenarios = list(values["scenario"].unique())
+        judged += [{**row, "run": f"{pd_pair} / {single}"} for row in targets.judge_pair(wanted_targets, tables, scenarios)]
+    return judged
+
+
+def _own(runs: list[Analysis], within: pd.DataFrame) -> list[dict[str, Any]]:
+    """A target that one of the runs could not be judged on (nothing hit, an open loop) is not judged on all of them either."""
+    found = []
+    for row in runs[0].stats["targets"]:
+        name = row["target"]
+        if name in targets.RUN_TARGETS and row["text"] == targets.RUN_TARGETS[name][0]:
+            mine = [
+                one
+                for run in runs
+                for one in run.stats["targets"]
+                if one["target"] == name and one["scenario"] == row["scenario"]
+            ]
+            open_ = next((one for one in mine if one["verdict"] == targets.NOT_JUDGED), None)
+            table = within[within["scenario"].eq(row["scenario"])]
+            rule = targets.RUN_TARGETS[name]
+            found.append(open_ or targets.judge(name, row["threshold"], rule, table, row["scenario"]))
+    return found
+
+
+def _tpot(values: pd.DataFrame, single: str) -> pd.DataFrame:
+    """Every run's mean TPOT over all its rounds."""
+    mine = values[values["metric"].eq("tpot_ms")]
+    return run_spread.between(
+        mine.groupby(["deployment", "scenario", "metric", "run"], as_index=False)["value"].mean().assign(round=0), single
+    )
+
+
+def _hit_over_cold(values: pd.DataFrame, single: str) -> pd.DataFrame:
+    """PD's mean TTFT of later rounds against the single server's of round 1."""
+    ttft = values[values["metric"].eq("ttft_ms")]
+    mine = ttft[ttft["round"].gt(1).where(ttft["deployment"].ne(single), ttft["round"].eq(1))]
+    return run_spread.between(
+        mine.groupby(["deployment", "scenario", "metric", "run"], as_index=False)["value"].mean().assign(round=0), single
+    )
+
+
+def _mean_over_rounds(values: pd.DataFrame) -> pd.DataFrame:
+    return values.groupby(["deployment", "scenario", "metric", "run"], as_index=False)["value"].mean().assign(round=0)
