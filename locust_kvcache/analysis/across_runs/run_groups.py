@@ -99,4 +99,5 @@ def _hit_over_cold(values: pd.DataFrame, single: str) -> pd.DataFrame:
 
 
 def _mean_over_rounds(values: pd.DataFrame) -> pd.DataFrame:
-    return values.groupby(["deployment", "scenario", "metric", "run"], as_index=False)["value"].mean().assign(round=0)
+    means: pd.DataFrame = values.groupby(["deployment", "scenario", "metric", "run"], as_index=False)[["value"]].mean()
+    return means.assign(round=0)

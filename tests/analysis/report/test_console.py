@@ -174,12 +174,23 @@ def test_comparison_of_pd_and_single(command, tmp_path: Path) -> None:
     pd_run = synthetic_run(tmp_path / "pd", TRUTH.but(run_id="p", fixed_ms=60, seed=2), deployment=PD, targets=TARGETS)
     command("analysis", single, pd_run, "--no-report")
     done = command("analysis.compare_results", "--pd-stats", pd_run / "stats.json", "--non-pd-stats", single / "stats.json",
-                   "--output", tmp_path / "comparison.html", "--gate")  # fmt: skip
+                   "--output", tmp_path / "comparison.html", "--gate", "--accept-single-runs")  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    for words in ("single cold", "pd hit", "against single", "and GPU", "TPOT of PD", "cold TTFT", "PASS"):
+    for words in (
+        "single cold",
+        "pd hit",
+        "beside single",
+        "and GPU",
+        "Single runs were accepted",
+        "TPOT of PD",
+        "cold TTFT",
+        "PASS",
+    ):
         assert words in done.stdout
     assert (tmp_path / "comparison.html").read_text().count("<svg") == 2
-    three = command("analysis.compare_results", single, pd_run, single, "--output", tmp_path / "three.md")
+    assert not [word for word in ("better", "worse", "no evidence") if word in done.stdout.split("beside single")[-1]]
+    third = synthetic_run(tmp_path / "third", TRUTH.but(run_id="t"), deployment={**SINGLE, "name": "third"})
+    three = command("analysis.compare_results", single, pd_run, third, "--output", tmp_path / "three.md")
     assert three.returncode == 0
     assert (tmp_path / "three.md").read_text().startswith("# KV cache comparison")
 
@@ -188,12 +199,18 @@ def test_comparison_of_pd_and_single(command, tmp_path: Path) -> None:
 def test_runs_under_other_conditions_are_not_compared(command, tmp_path: Path) -> None:
     first = synthetic_run(tmp_path / "a", TRUTH.but(run_id="a"))
     second = synthetic_run(tmp_path / "b", TRUTH.but(run_id="b"), users=10)
-    done = command("analysis.compare_results", first, second, "--gate")
+    assert "--accept-single-runs" in command("analysis.compare_results", first, second, "--gate").stderr
+    done = command("analysis.compare_results", first, second, "--gate", "--accept-single-runs")
     assert done.returncode == 2
     assert "not comparable" in done.stdout
     assert "load: users differs (1 / 10)" in done.stdout
-    accepted = command("analysis.compare_results", first, second, "--accept", "users")
-    assert "no evidence" in accepted.stdout
+    assert '--accept "load: users"' in done.stdout
+    for words in ("users", "load: users"):
+        accepted = command("analysis.compare_results", first, second, "--accept", words)
+        assert "not comparable" not in accepted.stdout
+        assert "For a verdict give 3 or more runs" in accepted.stdout
+    unknown = command("analysis.compare_results", first, second, "--accept", "usres")
+    assert (unknown.returncode, "'usres'" in unknown.stderr, "load: users" in unknown.stderr) == (3, True, True)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +224,7 @@ def test_runs_under_other_conditions_are_not_compared(command, tmp_path: Path) -
             ["'kind'", "'else'", "kvcache-stats"],
         ),
         ("analysis.generate_report", ["--stats", "{tmp}/none.json", "--output-dir", "{tmp}/x"], ["cannot be read"]),
-        ("analysis.compare_results", ["{tmp}/other.json"], ["1 runs given", "2 to 8"]),
+        ("analysis.compare_results", ["{tmp}/other.json"], ["1 run given", "2 or more"]),
         ("analysis.compare_results", ["--pd-stats", "{tmp}/other.json"], ["together"]),
         ("analysis.compare_results", ["{tmp}/a", "{tmp}/b", "--output", "x.pdf"], ["'.pdf'", ".html, .md"]),
     ],
