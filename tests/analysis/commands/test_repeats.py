@@ -96,15 +96,13 @@ def test_runs_that_are_no_repetitions_are_refused(module: Module, tmp_path: Path
     assert "run a1 is incomplete" in repeats(first, folder(tmp_path, "a", 3)).stderr
 
 
-def test_compare_judges_repeated_runs_and_gates_on_them(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_compare_judges_repeated_runs_and_gates_on_them(module: Module, tmp_path: Path) -> None:
     """b computes half as fast: with three runs of each `compare` says worse; a gate takes two runs of each side or more."""
     runs = [folder(tmp_path, name, number) for name in "ab" for number in (1, 2, 3)]
-    compare = [sys.executable, "-m", "analysis.compare_results"]
-    done = subprocess.run(
-        [*compare, *runs, "--gate", "--output", tmp_path / "page.html"], capture_output=True, text=True, timeout=600
-    )
+    done = module("analysis.compare_results", *runs, "--gate", "--output", tmp_path / "page.html")
     assert done.returncode in (0, 1), done.stdout + done.stderr
     assert [line for line in done.stdout.splitlines() if line.strip().startswith("b, round 1: TTFT") and line.endswith("worse")]
     assert (tmp_path / "page.html").is_file()
-    few = subprocess.run([*compare, *runs[:4], "--gate"], capture_output=True, text=True, timeout=600)
+    few = module("analysis.compare_results", *runs[:4], "--gate")
     assert (few.returncode, "fewer than 2 runs of b" in few.stderr) == (3, True)
