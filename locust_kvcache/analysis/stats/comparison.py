@@ -25,7 +25,7 @@ METRICS = ("ttft_ms", "prefill_estimate_ms", "e2e_ms", "tpot_ms", "itl_p50_ms")
 STATISTICS = ("mean", "median", "p90", "p95", "p99")
 RATES = ("requests_per_s", "total_tokens_per_s", "output_tokens_per_s")
 OPEN_LOOP = "open loop: the arrivals set the rate"
-PAUSED = "users paused between requests: the rate is not the inverse of the latency"
+PAUSED = "users were not busy throughout (pauses, ramp, tail): the rate is not the inverse of the latency"
 COLUMNS = (
     "scenario metric statistic baseline contender difference difference_low difference_high ratio ratio_low ratio_high pairs clusters "
     "log_se freedom p_value smallest_effect no_interval"

@@ -19,7 +19,7 @@ BLOCK_IN_FLIGHT = 2.0  # length of a block, in requests in flight at once
 LEAST_QUEUES = 3.0  # requests of a round, in requests in flight at once: fewer are the filling of the queue and little else
 OVERLAP = 0.05  # share of requests sent while another was open, above which they can queue
 TOUCHING = 0.02  # of its duration by which a request may start before another's end: clocks are no finer
-BUSY_SHARE = 0.7  # below it throughput is not the users over the latency
+BUSY_SHARE = 0.75  # below it throughput is not the users over the latency
 MOST_ALIKE = 0.8  # correlation of neighbouring blocks that is still corrected for
 COLUMNS = ["prefix_root", "time_block", "in_flight", "block_requests"]
 
@@ -88,7 +88,7 @@ def in_flight(records: pd.DataFrame) -> float:
 
 
 def paused(records: pd.DataFrame) -> frozenset[str]:
-    """Scenarios whose users paused: in some round fewer than 70 % of those that were ever busy at once were so on average."""
+    """Scenarios whose users paused: in some round fewer than 75 % of those that were ever busy at once were so on average."""
     found = set()
     for (scenario, _), group in records[records["ok"]].groupby(["scenario", "round"], observed=True):
         start = group["started_at_s"].to_numpy(dtype="float64")
@@ -96,7 +96,8 @@ def paused(records: pd.DataFrame) -> frozenset[str]:
         known = np.isfinite(end)
         if known.any() and end[known].max() > start[known].min():
             start, end = np.sort(start[known]), np.sort(end[known])
-            most = int((np.arange(1, len(start) + 1) - np.searchsorted(end, start, side="right")).max())
+            late = start + TOUCHING * float((end - start).mean())
+            most = int((np.arange(1, len(start) + 1) - np.searchsorted(end, late, side="right")).max())
             share = float((end - start).sum()) / (end[-1] - start[0]) / max(1, most)
             if share < BUSY_SHARE:
                 found.add(str(scenario))
