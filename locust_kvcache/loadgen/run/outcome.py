@@ -45,6 +45,7 @@ def _unequal(entry: Mapping[str, Any], allow_loss: bool) -> str | None:
     planned, begun, ended = (entry.get(key) for key in ("users_planned", "users_at_start", "users_at_end"))
     if planned is not None and begun is not None and begun < planned:
         return f"{where} began with {begun} of {planned} users: the rounds are not comparable"
-    if entry.get("workers_lost") and not allow_loss:
+    gone = planned is not None and ended is not None and ended < planned  # one that came back has lost nothing
+    if entry.get("workers_lost") and gone and not allow_loss:
         return f"a worker was lost in {where}, which ended with {ended} of {planned} users (--allow-loss accepts that)"
     return None

@@ -77,7 +77,7 @@ def test_a_pause_and_a_hook_between_rounds(locust: LocustProcesses, stub: Stub, 
     assert starts[2] - starts[1] > 2
 
 
-@pytest.mark.parametrize("stop", [("-t", "8"), ("-t", "8", "-s", "20")], ids=["-t", "-t and -s"])
+@pytest.mark.parametrize("stop", [("-t", "20"), ("-t", "20", "-s", "20")], ids=["-t", "-t and -s"])
 def test_a_time_limit_shorter_than_the_work(locust: LocustProcesses, second_stub: Stub, stop: tuple[str, ...]) -> None:
     code, output = locust.run(*base(second_stub, "--headless", *stop, requests_=60))
     assert code == 2, output

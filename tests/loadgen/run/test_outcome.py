@@ -50,6 +50,7 @@ def test_a_round_that_began_with_fewer_users_is_not_comparable() -> None:
 def test_a_worker_that_was_lost_in_mid_round() -> None:
     short = entry(users_at_end=3, workers_lost=1)
     assert outcome_of([short], {"ok": 24}, 24, NONE, True).cause is OK
+    assert outcome_of([entry(workers_lost=1)], {"ok": 24}, 24, NONE, False).cause is OK, "it came back"
     found = outcome_of([short], {"ok": 24}, 24, NONE, False)
     assert found.reason == "a worker was lost in round 2 of s, which ended with 3 of 6 users (--allow-loss accepts that)"
 
