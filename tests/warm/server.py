@@ -62,6 +62,8 @@ def become(job: dict[str, Any]) -> None:
     sys.path[0] = job["cwd"]
     sys.executable = job["python"]
     sys.argv = ["-m", *job["args"]]
+    if "gevent" in sys.modules:  # a loop made before the fork has the server's time: a timer of 20 s would be over at once
+        sys.modules["gevent"].get_hub().loop.update_now()
 
 
 if __name__ == "__main__":

@@ -81,6 +81,7 @@ def test_a_pause_and_a_hook_between_rounds(locust: LocustProcesses, stub: Stub, 
 def test_a_time_limit_shorter_than_the_work(locust: LocustProcesses, second_stub: Stub, stop: tuple[str, ...]) -> None:
     code, output = locust.run(*base(second_stub, "--headless", *stop, requests_=60))
     assert code == 2, output
+    assert "stopped in the preflight" not in output, output
     (run,) = locust.runs()
     assert "stopped in round" in run.facts["incomplete_reason"]
     assert_one_record_per_sent_request(run, second_stub)
