@@ -91,7 +91,7 @@ def _share_ends(side: Side, q: float, depends: Dependence) -> tuple[float, float
     half = intervals.half_width(combined(depends, sums[:-1], sums[-1]))
     low, high = q - half, q + half
     room = 1 / (2 * len(side.values))
-    return (low, high) if half > 0 and low >= room and high <= 1 - room else None
+    return (low, high) if half >= room and low >= room and high <= 1 - room else None  # narrower than one value is no width
 
 
 def quantile_influence(side: Side, q: float, depends: Dependence) -> Floats | None:

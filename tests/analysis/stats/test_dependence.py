@@ -110,3 +110,12 @@ def test_users_that_pause_give_no_interval_of_the_rate() -> None:
     idle["started_at_s"] += idle["request_index"] * 20.0
     assert dependence.paused(busy) == frozenset()
     assert dependence.paused(idle) == {"s"}
+
+
+def test_clusters_that_all_have_the_same_share_below_the_median_give_it_no_interval() -> None:
+    """Each of six documents has four fast and four slow questions: the share below the median varies by nothing, which is no width of 0."""
+    table = records(48, alike=8)
+    table["ttft_ms"] = np.where(table["request_index"] % 2 == 0, 100.0, 900.0) + table["request_index"]
+    effects = comparison.effects(comparison.pair_rounds(table)).set_index(["metric", "statistic"])
+    assert pd.isna(effects.loc[("ttft_ms", "median"), "ratio_low"])
+    assert pd.notna(effects.loc[("ttft_ms", "mean"), "ratio"])
