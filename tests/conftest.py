@@ -115,7 +115,9 @@ class Stub:
         return f"http://127.0.0.1:{self.port}"
 
     def bodies(self) -> list[dict[str, Any]]:
-        return [json.loads(line)["body"] for line in self.log.read_text().splitlines()] if self.log.exists() else []
+        """Of all requests whose line is whole: the server may be writing one."""
+        lines = self.log.read_text().splitlines(keepends=True) if self.log.exists() else []
+        return [json.loads(line)["body"] for line in lines if line.endswith("\n")]
 
     def times_sent(self, nonce: str) -> collections.Counter[str]:
         """How often each request of the run with that nonce arrived (probes have other nonces)."""

@@ -70,7 +70,8 @@ def test_a_worker_without_the_file_ends_the_run_with_that_reason(locust: LocustP
     assert f"cannot prepare its requests: {CUT}: cannot be read" in output
     (run,) = locust.runs()
     assert not run.facts["complete"]
-    assert not [body for body in stub.bodies() if isinstance(body.get("prompt"), list)]
+    rows = [body for body in stub.bodies() if isinstance(body.get("prompt"), list)]
+    assert all(body["max_tokens"] <= 16 for body in rows)  # the preflight's request of the largest size, no row of the trace
 
 
 @pytest.mark.parametrize(

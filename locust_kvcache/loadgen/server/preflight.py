@@ -77,7 +77,9 @@ class Preflight:
         calibration = self._calibrate(scenarios, first.reader.prompt_tokens)
         sized = ask_largest(self.probe, scenarios, calibration)
         check_refused(sized, self.deployment.endpoint)
-        self.warnings += sized_warnings(sized, calibration.source != "assumed")
+        self.warnings += sized_warnings(
+            sized, calibration.source != "assumed", lambda: ask_largest(self.probe, scenarios, calibration)
+        )
         version = self.probe.get_json("/version").get("version")
         self.probe.close()
         return Server(
