@@ -21,6 +21,7 @@ BLOCK = 16
 
 
 class Handler(BaseHTTPRequestHandler):
+    disable_nagle_algorithm = True  # as servers of streams do: small chunks would wait 40 ms for an acknowledgement
     protocol_version = "HTTP/1.1"
     lock = threading.Lock()
     seen: set[str] = set()  # noqa: RUF012
