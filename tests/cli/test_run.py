@@ -121,7 +121,8 @@ def test_processes_of_one_host(tmp_path: Path, stub: Stub) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, slow_stub: Stub) -> None:
-    load = ("--headless", "-u", "2", "-r", "2", "--host", slow_stub.url, "--requests", "30", "--no-report", "--run-name", "cut")
+    load = ("--headless", "-u", "2", "-r", "2", "--host", slow_stub.url, "--requests", "30", "--no-report", "--run-name", "cut",
+            "--warm-up", "off")  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-m", "locust_kvcache", "run", "cold_start", *load], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=hear_sigint,

@@ -8,6 +8,7 @@ run.records.groupby("round").ttft_ms.median()
 from __future__ import annotations
 
 import json
+import lzma
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,11 +144,19 @@ def _check_counts(info: RunInfo, counts: pd.DataFrame, records: pd.DataFrame) ->
 
 
 def _read_server_metrics(path: Path) -> tuple[list[dict[str, Any]], list[Problem]]:
-    """Every scrape that can be read; one that failed or is torn is a note, as the client's figures don't need it."""
-    if not path.is_file():
+    """Every scrape that can be read; one that failed or is torn is a note, as the client's figures don't need it.
+
+    A file that was compressed for keeping (`xz server_metrics.jsonl`) is read as it is: without it nothing would show what hit.
+    """
+    packed = path.with_name(f"{path.name}.xz")
+    if not path.is_file() and not packed.is_file():
         return [], []
+    try:
+        content = path.read_bytes() if path.is_file() else lzma.decompress(packed.read_bytes())
+    except (OSError, lzma.LZMAError) as error:
+        return [], [Problem("note", "server_metrics_torn", f"The servers' metrics in {path.parent} cannot be read ({error}).")]
     rows, bad = [], 0
-    for line in path.read_bytes().splitlines():
+    for line in content.splitlines():
         try:
             row = json.loads(line)
             rows.append(row) if isinstance(row, dict) else None

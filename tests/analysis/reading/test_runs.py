@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import lzma
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,16 @@ def test_bad_input_names_file_key_value_and_way_out(tmp_path: Path, content: str
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="does not exist"):
         load_run(tmp_path / "nowhere")
+
+
+def test_compressed_server_metrics_are_read_as_they_are(tmp_path: Path) -> None:
+    folder = synthetic_run(tmp_path, TRUTH)
+    lines = [{"role": "server", "url": "http://x/metrics", "ok": True}, {"role": "server", "url": "http://x/metrics", "ok": True}]
+    (folder / "server_metrics.jsonl").unlink(missing_ok=True)
+    text = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    (folder / "server_metrics.jsonl.xz").write_bytes(lzma.compress(text))
+    assert load_run(folder).server_metrics == lines
+    (folder / "server_metrics.jsonl.xz").write_bytes(b"no xz")
+    run = load_run(folder)
+    assert run.server_metrics == []
+    assert "server_metrics_torn" in [problem.code for problem in run.problems]
