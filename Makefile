@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 TOOLS := .tools
 BIN := $(VENV)/bin
-TEST_WORKERS ?= 4
+TEST_WORKERS ?= 6
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-quick lint options wheel setup lock audit clean
