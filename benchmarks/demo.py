@@ -70,7 +70,9 @@ def run_load(role: str, folder: Path, users: int, scenarios: list[str]) -> Path:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.demo", description=__doc__)
     parser.add_argument("--profile", default="qwen_72b", help="emulator profile (default: qwen_72b)")
-    parser.add_argument("--time-scale", type=float, default=0.1, help="simulated seconds take this many real ones (default: 0.1)")
+    parser.add_argument(
+        "--time-scale", type=float, default=0.25, help="simulated seconds take this many real ones (default: 0.25)"
+    )
     parser.add_argument("--users", type=int, default=8, help="concurrent users (default: 8)")
     parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS), help=f"scenarios (default: {' '.join(SCENARIOS)})")
     options = parser.parse_args()
