@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.across_runs import conditions
+from locust_kvcache.analysis.across_runs.kept_rounds import with_rounds
 from locust_kvcache.analysis.across_runs.run_validity import validity_problems
 from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
-from locust_kvcache.analysis.pipeline import Analysis, with_rounds
+from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.stats import comparison, targets
 
 MAX_RUNS = 8

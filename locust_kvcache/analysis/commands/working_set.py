@@ -13,9 +13,9 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.basics.number_text import DASH, number, percent, plural, whole
+from locust_kvcache.analysis.cache.server_evidence import server_tables
 from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
-from locust_kvcache.analysis.pipeline import server_tables
 from locust_kvcache.analysis.reading.runs import load_run
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
