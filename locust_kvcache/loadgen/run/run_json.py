@@ -22,6 +22,23 @@ def _api(config: RunConfig) -> str | dict[str, str]:
     return by_scenario if len(set(by_scenario.values())) > 1 else next(iter(by_scenario.values()))
 
 
+def _plan(config: RunConfig, options: Options, control_last: bool) -> dict[str, Any]:
+    """The scenarios, and what each of their rounds is for."""
+    arms = with_control(options.arms, control_last) if options.arms and options.control else options.arms
+    kinds = {
+        s.name: planned_kinds(options.rounds or s.rounds, options.arms, options.control, control_last) for s in config.scenarios
+    }
+    return {
+        "scenarios": [scenario.to_dict() for scenario in config.scenarios],
+        "scenario_files": {scenario.name: scenario.file or None for scenario in config.scenarios},
+        "given_lengths": {"prompt_tokens": options.prompt_tokens, "output_tokens": options.output_tokens},
+        "arms": list(arms) or None,
+        "rounds_planned": {name: len(planned) for name, planned in kinds.items()},
+        "round_kinds": {name: list(planned) for name, planned in kinds.items()},
+        "control_last": control_last if options.control else None,
+    }
+
+
 def first_facts(
     environment: Environment,
     config: RunConfig,
@@ -34,10 +51,6 @@ def first_facts(
     """What is known before the first round; the rest is None, and the run not complete."""
     model_targets = model_info.targets if model_info and options.deployment else {}  # with --host alone nobody set any
     parsed: Any = environment.parsed_options
-    arms = with_control(options.arms, control_last) if options.arms and options.control else options.arms
-    kinds = {
-        s.name: planned_kinds(options.rounds or s.rounds, options.arms, options.control, control_last) for s in config.scenarios
-    }
     return {
         "format": RUN_FORMAT,
         "run_id": config.run_id,
@@ -63,15 +76,9 @@ def first_facts(
             "request_rate_per_s": config.arrival.request_rate_per_s,
             "burstiness": config.arrival.burstiness,
         },
-        "scenarios": [scenario.to_dict() for scenario in config.scenarios],
-        "scenario_files": {scenario.name: scenario.file or None for scenario in config.scenarios},
+        **_plan(config, options, control_last),
         "deployment_file": str(find_config(options.deployment).resolve()) if options.deployment else None,
         "models_file": str(find_config(MODELS).resolve()),
-        "given_lengths": {"prompt_tokens": options.prompt_tokens, "output_tokens": options.output_tokens},
-        "arms": list(arms) or None,
-        "rounds_planned": {name: len(planned) for name, planned in kinds.items()},
-        "round_kinds": {name: list(planned) for name, planned in kinds.items()},
-        "control_last": control_last if options.control else None,
         "warm_up": [],
         "max_failures": str(options.max_failures),
         "request_timeout_s": config.request_timeout_s,

@@ -1,4 +1,4 @@
-"""Keeps one run's state on the master and writes run.json: its rounds, users, warnings, and how it ended."""
+"""Keeps one run's state on the master: its rounds and records as they come, and how it ended."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from locust.env import Environment
 from locust_kvcache.contract.deployment import Deployment, ModelInfo
 from locust_kvcache.contract.failure_limit import FailureLimit
 from locust_kvcache.contract.record import LOST, OK
-from locust_kvcache.contract.round_kinds import COLD, HIT
 from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.loadgen.protocol.messages import Done
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
 from locust_kvcache.loadgen.run.beyond_certificate import limits_of_round
-from locust_kvcache.loadgen.run.folder import now_iso, write_json
+from locust_kvcache.loadgen.run.facts import RunFacts
+from locust_kvcache.loadgen.run.folder import now_iso
 from locust_kvcache.loadgen.run.foreign_load import foreign_text
 from locust_kvcache.loadgen.run.late_sessions import Lateness
 from locust_kvcache.loadgen.run.outcome import Outcome, outcome_of
@@ -34,7 +34,6 @@ from locust_kvcache.workload.plan import Plan, Turn
 from locust_kvcache.workload.spec import Scenario
 
 log = logging.getLogger("kvcache")
-LARGE_OFFSET_S = 0.5
 
 
 class RunIncomplete(Exception):
@@ -45,7 +44,9 @@ class LimitReached(RunIncomplete):
     """A limit that the user set ended the run: --round-timeout."""
 
 
-class Run:
+class Run(RunFacts):
+    """One run: what run.json says of it, its rounds, its records, and how it ended."""
+
     def __init__(
         self,
         environment: Environment,
@@ -58,8 +59,7 @@ class Run:
         control_last: bool,
         resumed: Resumed | None = None,
     ) -> None:
-        self._environment = environment
-        self.folder = folder
+        super().__init__(folder, first_facts(environment, config, deployment, model_info, server, options, control_last))
         self.config = config
         self.deployment = deployment
         self.server = server
@@ -68,13 +68,11 @@ class Run:
         self.metrics = MetricsFile(folder / "server_metrics.jsonl", deployment.metrics, options.metrics_interval_s)
         self.lateness = Lateness()
         self.warming_up: str | None = None  # the scenario whose warm-up is under way
-        self._write_error: OSError | None = None
         self._plans = {scenario.name: config.plan(scenario.name) for scenario in config.scenarios}
         self._resumed = resumed
         self._rounds: list[dict[str, Any]] = list(resumed.rounds) if resumed else []
         self._current: dict[str, Any] | None = None
         self._round_started_s = 0.0
-        self._facts = first_facts(environment, config, deployment, model_info, server, options, control_last)
         self._facts["rounds"] = self._rounds
         if resumed is not None:
             self._take_over(resumed)
@@ -99,65 +97,17 @@ class Run:
         """A round that a resumed run has behind it."""
         return self._resumed is not None and self._resumed.done(scenario, number)
 
-    def _write(self) -> None:
-        """A disk that is full must not keep the run from ending: the file stays as it was, which says that the run has not ended."""
-        try:
-            write_json(self.folder / "run.json", self._facts)
-        except OSError as error:
-            self._write_error = error
-            log.error("%s cannot be written: %s", self.folder / "run.json", error)
-
     def plan(self, scenario: str) -> Plan:
         return self._plans[scenario]
-
-    def rounds_planned(self, scenario: Scenario) -> int:
-        rounds: int = self._facts["rounds_planned"][scenario.name]
-        return rounds
-
-    def kind(self, scenario: str, number: int) -> str:
-        """What a round is for; a study's rounds that were not planned repeat its first."""
-        kinds: list[str] = self._facts["round_kinds"][scenario]
-        return kinds[number - 1] if number <= len(kinds) else COLD if number == 1 else HIT
-
-    @property
-    def arms(self) -> tuple[str, ...]:
-        """The arm of each round; empty where rounds are no arms."""
-        return tuple(self._facts["arms"] or ())
-
-    def note_warm_up(self, facts: dict[str, Any]) -> None:
-        """What a scenario's warm-up was, in place of what was known of it so far."""
-        others = [known for known in self._facts["warm_up"] if known["scenario"] != facts["scenario"]]
-        self._facts["warm_up"] = [*others, facts]
-        self._write()
 
     def requests_by_round(self) -> dict[tuple[str, int], int]:
         """Planned requests of each (scenario, round)."""
         return {(s.name, n): s.requests for s in self.config.scenarios for n in range(1, self.rounds_planned(s) + 1)}
 
-    def plan_rounds(self, scenario: str, rounds: int) -> None:
-        """A study decides on its rounds one by one."""
-        self._facts["rounds_planned"][scenario] = rounds
-        self._facts["round_kinds"][scenario] = [COLD, *[HIT] * (rounds - 1)]
-
-    def note_study(self, facts: dict[str, Any]) -> None:
-        """What a study wants to be known of this run."""
-        self._facts["study"] = facts
-
     @property
     def last_wall_s(self) -> float:
         """Wall time of the last round."""
         return float(self._rounds[-1]["wall_s"])
-
-    @property
-    def warnings(self) -> list[str]:
-        warnings: list[str] = self._facts["warnings"]
-        return warnings
-
-    @property
-    def incomplete_reason(self) -> str | None:
-        """Why the run is not complete; None once it is."""
-        reason: str | None = self._facts["incomplete_reason"]
-        return reason
 
     def sessions(self, scenario: str) -> int:
         return len(self._plans[scenario].sessions)
@@ -165,34 +115,6 @@ class Run:
     def planned_text(self, scenario: Scenario) -> str:
         tokens = sum(turn.prompt_tokens for turn in self._plans[scenario.name].turns)
         return f"{scenario.requests} requests in {self.sessions(scenario.name)} sessions, {tokens:,} prompt tokens"
-
-    def note_load(self, users_by_worker: dict[str, int], foreign: dict[str, int]) -> None:
-        """`foreign`: users of classes that are not ours, by class."""
-        self._facts["users"] = sum(users_by_worker.values())
-        self._facts["workers"] = len(users_by_worker)
-        self._facts["foreign_users"] = foreign
-
-    def note_clocks(self, offsets_s: dict[str, float]) -> None:
-        """How far each worker's wall clock is ahead of the master's; their records are given in the master's."""
-        self._facts["clock_offsets_s"] = offsets_s
-        for worker, offset_s in offsets_s.items():
-            if abs(offset_s) > LARGE_OFFSET_S:
-                self.warn(
-                    f"the clock of worker {worker} is {offset_s:+.2f} s from the master's: start times are corrected for it, durations "
-                    "do not depend on it; set the hosts' clocks by NTP"
-                )
-
-    @property
-    def users(self) -> int | None:
-        """Users of the round under way, or of the last one."""
-        users: int | None = self._facts["users"]
-        return users
-
-    def warn(self, text: str) -> None:
-        """Say it now, and keep it with the run; once."""
-        if text not in self._facts["warnings"]:
-            self._facts["warnings"].append(text)
-            log.warning("%s", text)
 
     # -- rounds
 

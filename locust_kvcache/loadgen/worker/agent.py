@@ -18,8 +18,6 @@ from locust.runners import WorkerRunner
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.record import Record
-from locust_kvcache.contract.round_kinds import WARM_UP
-from locust_kvcache.loadgen.protocol.arrivals import due_times_s, window_due_s
 from locust_kvcache.loadgen.protocol.code_fingerprint import fingerprint
 from locust_kvcache.loadgen.protocol.messages import (
     AboutRound,
@@ -41,16 +39,14 @@ from locust_kvcache.loadgen.protocol.messages import (
     Time,
     Want,
 )
-from locust_kvcache.loadgen.protocol.run_config import RunConfig
 from locust_kvcache.loadgen.worker import garbage_collection
 from locust_kvcache.loadgen.worker.client_certificate import certified_chunks_per_s
 from locust_kvcache.loadgen.worker.foreign_load import ForeignLoad
 from locust_kvcache.loadgen.worker.loop_lag import LagMonitor
-from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
 from locust_kvcache.loadgen.worker.request_record import ErrorLog
 from locust_kvcache.loadgen.worker.run_here import RunHere
 from locust_kvcache.loadgen.worker.session_queue import SessionQueue
-from locust_kvcache.loadgen.worker.share import Assignment, Share
+from locust_kvcache.loadgen.worker.share import Assignment, Share, new_share
 
 log = logging.getLogger("kvcache")
 SHIP_INTERVAL_S = 0.5
@@ -131,21 +127,11 @@ class Agent:
             prepared.prepare(prepared.plan.sessions[index])
         share = self._mine(message)
         if share is None:
-            share = self._share = self._new_share(run.config, message, prepared)
+            share = self._share = new_share(run.config, message, prepared, self._runner.user_count)
             garbage_collection.pause()
         share.add(message.sessions)
         self._send(Ready(*about, message.deal, share.wanted(0)))
         self._low.set()
-
-    def _new_share(self, config: RunConfig, message: Deal, prepared: PreparedRequests) -> Share:
-        arrival, plan = message.arrival or config.arrival, prepared.plan
-        seed_key = f"{config.seed}/{message.scenario}/arrivals"
-        if message.round_kind == WARM_UP:
-            due_s = window_due_s(arrival, plan, seed_key)
-        else:
-            due_s = (plan.due_s if arrival.kind == "trace" else None) or due_times_s(arrival, len(plan.sessions), seed_key)
-        window = max(4, 2 * self._runner.user_count)
-        return Share(config, message.scenario, message.round, message.round_kind, prepared, due_s, window)
 
     def _on_go(self, message: Go) -> None:
         share = self._mine(message)

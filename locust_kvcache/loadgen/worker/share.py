@@ -6,7 +6,9 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
-from locust_kvcache.contract.round_kinds import sends_new_prompts
+from locust_kvcache.contract.round_kinds import WARM_UP, sends_new_prompts
+from locust_kvcache.loadgen.protocol.arrivals import due_times_s, window_due_s
+from locust_kvcache.loadgen.protocol.messages import Deal
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
 from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
 from locust_kvcache.workload.plan import Session
@@ -107,3 +109,14 @@ class Assignment:
         if self.share.due_s is None or self.first_turn > 1:
             return None
         return self.share.started_s + self.share.due_s[self.session.session_id]
+
+
+def new_share(config: RunConfig, message: Deal, prepared: PreparedRequests, users: int) -> Share:
+    """The share that a round's first deal to this process begins, with the due times of its arrivals."""
+    arrival, plan = message.arrival or config.arrival, prepared.plan
+    seed_key = f"{config.seed}/{message.scenario}/arrivals"
+    if message.round_kind == WARM_UP:
+        due_s = window_due_s(arrival, plan, seed_key)
+    else:
+        due_s = (plan.due_s if arrival.kind == "trace" else None) or due_times_s(arrival, len(plan.sessions), seed_key)
+    return Share(config, message.scenario, message.round, message.round_kind, prepared, due_s, window=max(4, 2 * users))
