@@ -7,6 +7,7 @@ from typing import Any
 from locust_kvcache.analysis.basics.number_text import change, number, percent
 from locust_kvcache.analysis.cache.claimed import AGAINST_CONTROL, CONTROL, EVIDENCE, ROUND, UNSERVED
 from locust_kvcache.analysis.cache.claims import HIT, UNKNOWN
+from locust_kvcache.analysis.stats.verdicts import NO_EVIDENCE
 from locust_kvcache.analysis.tables.table import Stats, find
 
 NO_CONTROL = "No control round was run (--control): what order, warm-up and the day do without a cache is not known."
@@ -78,10 +79,9 @@ def _moved(row: dict[str, Any]) -> str:
 
 
 def _credited(stats: Stats, scenario: str, effects: list[dict[str, Any]], row: dict[str, Any]) -> str:
-    verb = VERBS.get(row["verdict"] or "")
-    unclear = "changes" if row.get("no_interval") else "does not demonstrably change"
-    size = f"{verb} the mean TTFT by {interval(row)}" if verb else f"{unclear} the mean TTFT ({change(row)})"
-    text = f"repeating the requests {size}, {number(row['baseline'])} to {number(row['contender'])} ms"
+    text = f"repeating the requests {_size(row)}, {number(row['baseline'])} to {number(row['contender'])} ms"
+    if lost_by_adjustment(row):
+        text += f"; the change is not certain: with all metrics of this report counted (Holm), p is {row['p_adjusted']:.2g}"
     if rate := find(effects, metric="requests_per_s"):
         text += f"; throughput {change(rate[0])}"
     pure = find(stats["effects"], split=EVIDENCE, scenario=scenario, metric="ttft_ms", statistic="mean")
@@ -91,6 +91,20 @@ def _credited(stats: Stats, scenario: str, effects: list[dict[str, Any]], row: d
     efficiency = [entry["cache_efficiency"] for entry in find(stats["rounds"], scenario=scenario) if kind_of(entry) == "hit"]
     known = [value for value in efficiency if value is not None]
     return text + (f"; {percent(min(known))} of what could be cached was served from the cache." if known else ".")
+
+
+def _size(row: dict[str, Any]) -> str:
+    if verb := VERBS.get(row["verdict"] or ""):
+        return f"{verb} the mean TTFT by {interval(row)}"
+    open_ = row.get("no_interval") or lost_by_adjustment(row)
+    return f"{'changes' if open_ else 'does not demonstrably change'} the mean TTFT ({change(row)})"
+
+
+def lost_by_adjustment(row: dict[str, Any]) -> bool:
+    """The interval, which counts this metric alone, leaves out no change; the verdict, which counts all metrics, is open."""
+    if row["verdict"] != NO_EVIDENCE or row["ratio_low"] is None or row.get("p_adjusted") is None:
+        return False
+    return not row["ratio_low"] <= 1 <= row["ratio_high"]
 
 
 def control_text(stats: Stats, scenario: str) -> str:

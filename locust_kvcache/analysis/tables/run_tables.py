@@ -8,8 +8,12 @@ from locust_kvcache.analysis.basics.metrics import ANSWERED, OF_ROUNDS, metric_n
 from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent, plural, target_value, whole
 from locust_kvcache.analysis.cache.claimed import AGAINST_CONTROL, CONTROL, EVIDENCE, ROUND
 from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED, PASS
-from locust_kvcache.analysis.tables.claim_words import NO_CONTROL, claim_of, round_label
+from locust_kvcache.analysis.tables.claim_words import NO_CONTROL, claim_of, lost_by_adjustment, round_label
 from locust_kvcache.analysis.tables.table import Stats, Table, find, no_intervals
+
+ADJUSTED = (
+    "An interval counts its metric alone, a verdict all metrics of this report (Holm): an interval that leaves out 0 % may have no verdict."
+)
 
 
 def answer_table(stats: Stats, scenario: str, split: str = "round") -> Table:
@@ -27,6 +31,7 @@ def answer_table(stats: Stats, scenario: str, split: str = "round") -> Table:
         f"{plural(int(pairs), 'pair')} of the same planned request in {plural(int(clusters), 'independent cluster')}; means; "
         f"{stats['confidence']:.0%} intervals (Student's t on the log ratio), for this run.",
         *no_intervals(row for row in effects if row["statistic"] in ("mean", "rate")),
+        *((ADJUSTED,) if any(map(lost_by_adjustment, effects)) else ()),
     )
     names = comparison_names(stats, scenario, split)
     if split in (ROUND, AGAINST_CONTROL):

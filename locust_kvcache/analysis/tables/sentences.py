@@ -71,7 +71,7 @@ def _overall(stats: Stats, names: list[str]) -> str:
     parts = [
         f"{verb} the mean TTFT in {len(found)} of {len(good)} scenarios, by {span(found)}" for verb, found in counts if found
     ]
-    said = f"Repeating the requests {' and '.join(parts) or 'does not demonstrably change the mean TTFT in any scenario'}."
+    said = f"Repeating the requests {' and '.join(parts) or 'changes the mean TTFT in no scenario with certainty'}."
     return " ".join([*against, *([said] if good else [])])
 
 
