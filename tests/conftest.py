@@ -5,6 +5,7 @@ from __future__ import annotations
 import locust as _locust  # noqa: F401  isort: skip  (importing requests before locust crashes: it patches ssl)
 
 import collections
+import contextlib
 import json
 import os
 import signal
@@ -210,9 +211,12 @@ class LocustProcesses:
         return sorted((RunFiles(folder) for folder in folders), key=lambda run: run.facts["started_at"])
 
     def end(self) -> None:
+        """What was still running has its output shown, if the test failed: a hang says how far it came."""
         for process in self.processes:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    print(f"still running at the end of the test: {process.args}", process.communicate(timeout=20)[0], sep="\n")
             process.wait()
 
 

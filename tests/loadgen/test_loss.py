@@ -115,6 +115,21 @@ def test_a_stall_of_eight_seconds_loses_nothing(cluster: Cluster) -> None:
     assert len({r["worker"] for r in run.records if r["round"] == 2}) == 2
 
 
+def test_workers_that_all_stall_and_come_back_end_the_run(cluster: Cluster) -> None:
+    """Locust stops a test when its last worker is missing; the workers are back while the run is being closed."""
+    workers = [cluster.worker() for _ in range(2)]
+    master = cluster.master(2)
+    run = cluster.run(records=4)
+    for worker in workers:
+        os.kill(worker.pid, signal.SIGSTOP)
+    wait_for(lambda: "every worker was lost" in run.facts["incomplete_reason"], what="the end of the run")
+    for worker in workers:
+        os.kill(worker.pid, signal.SIGCONT)
+    output, _ = master.communicate(timeout=120)
+    assert master.returncode == 2, output
+    assert {worker.wait(60) for worker in workers} == {0}
+
+
 def test_a_worker_that_comes_late_is_used_from_the_next_round_on(cluster: Cluster) -> None:
     cluster.worker()
     master = cluster.master(1, requests=30)

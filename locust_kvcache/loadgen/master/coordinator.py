@@ -43,6 +43,7 @@ class Coordinator:
         self._checked: Job | None = None  # by `check`, for the start that follows
         self._test: LoadTest | None = None  # under way, or the last one
         self._greenlet: gevent.Greenlet | None = None
+        self._deserted = False  # no worker was there when Locust began to stop
         for message_type in FROM_WORKERS:
             self._runner.register_message(message_type.kind, functools.partial(self._on_message, message_type))
 
@@ -114,6 +115,7 @@ class Coordinator:
     def on_stopping(self) -> None:
         """Locust stops the users now, whatever the reason: nothing more is dealt, and every record is fetched first."""
         test, greenlet = self._test, self._greenlet
+        self._deserted = not self._workers.connected()
         running = test.running if test is not None else None
         if greenlet is not None and greenlet is not gevent.getcurrent() and not greenlet.dead:
             greenlet.kill(block=False)
@@ -129,8 +131,8 @@ class Coordinator:
     def on_stopped(self) -> None:
         if self._test is not None and (running := self._test.running) is not None:
             running.stopped()
-        if self._environment.parsed_options.headless and not self._workers.connected():  # type: ignore[union-attr]
-            self._end_test()  # Locust stops when it has lost the last worker, and would then wait for ever
+        if self._environment.parsed_options.headless and (self._deserted or not self._workers.connected()):  # type: ignore[union-attr]
+            self._end_test()  # Locust stops when it has lost the last worker, and would then wait for ever, also where one is back
 
     # -- the test
 
