@@ -11,7 +11,10 @@ from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED, PASS
 from locust_kvcache.analysis.tables.claim_words import NO_CONTROL, claim_of, lost_by_adjustment, round_label
 from locust_kvcache.analysis.tables.table import Stats, Table, find, no_intervals
 
-ADJUSTED = "An interval counts its metric alone, a verdict all metrics of this report (Holm): an interval that leaves out 0 % may have no verdict."
+ADJUSTED = (
+    "An interval counts its metric alone, a verdict all metrics of this report (Holm): an interval that leaves out 0 % may have "
+    "no verdict."
+)
 
 
 def answer_table(stats: Stats, scenario: str, split: str = "round") -> Table:
