@@ -5,20 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
-from locust_kvcache.analysis.pipeline import analyse_folder
-from locust_kvcache.analysis.reading.stats_file import write_stats
+from locust_kvcache.analysis.commands import one_run
 from locust_kvcache.analysis.report import ci
-from locust_kvcache.analysis.report.command_line import gate
-from locust_kvcache.analysis.report.run_text import run_text
-from locust_kvcache.analysis.stats.targets import RUN_TARGETS
-from locust_kvcache.analysis.tables.table import run_of
+from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.contract import failure_limit
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.exit_codes import OK, Exit
-from locust_kvcache.contract.failure_limit import FailureLimit, parse_failure_limit
+from locust_kvcache.contract.exit_codes import OK
+from locust_kvcache.contract.failure_limit import parse_failure_limit
 from locust_kvcache.contract.slo import parse_slo
 
 
@@ -34,6 +29,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="folder of a run, e.g. results/NAME")
     parser.add_argument("--no-report", action="store_true", help="write stats.json only")
+    add_png(parser)
     parser.add_argument("--gate", action="store_true", help="end with the exit code of the gravest cause, see below")
     parser.add_argument("--max-failures", metavar="N", help=failure_limit.HELP)
     parser.add_argument(
@@ -47,27 +43,6 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def analyse_one(folder: Path, report: bool, slo: dict[str, float], max_failures: FailureLimit | None) -> dict[str, Any]:
-    """Write stats.json and the report of one run, print its tables, return its statistics."""
-    analysis = analyse_folder(folder, slo, max_failures)
-    files = [folder / "stats.json"]
-    try:
-        write_stats(files[0], analysis.stats)
-        if report:
-            from locust_kvcache.analysis.report.files import (
-                write_report,  # matplotlib takes a second to import: only where it draws
-            )
-
-            files += write_report(analysis, folder / "report", ("html", "markdown"), charts=True)
-    except OSError as error:
-        raise BadInput(
-            f"{error.filename or folder}: cannot be written: {error.strerror}. Check the folder's permissions."
-        ) from error
-    print(run_text(analysis.stats))
-    print("\nFiles\n" + "\n".join(f"  {path}" for path in files if path.suffix in (".json", ".html", ".md")), flush=True)
-    return analysis.stats
-
-
 def main() -> int:
     args = parse_arguments()
     limit = None if args.max_failures is None else parse_failure_limit(args.max_failures)
@@ -75,8 +50,10 @@ def main() -> int:
     for number, folder in enumerate(args.runs):
         if number:
             print("\n" + "=" * 100 + "\n")
-        all_stats.append(analyse_one(folder, not args.no_report, parse_slo(args.slo), limit))
-    cause = gate(all_stats, [row for stats in all_stats for row in stats["targets"] if row["target"] in RUN_TARGETS])
+        analysis = one_run.write_answer(folder, parse_slo(args.slo), limit)
+        one_run.print_files(folder, [] if args.no_report else one_run.write_report_files(analysis, folder, args.png))
+        all_stats.append(analysis.stats)
+    cause = one_run.gate_cause(all_stats)
     if args.junit or args.json or args.summary:
         if len(all_stats) > 1:
             raise BadInput(
@@ -87,8 +64,7 @@ def main() -> int:
         if cause is not OK:
             print(f"exit code {cause.code:d}: {cause.text}")
         return cause.code
-    contradicts = any(run_of(stats).complete and not stats["records_complete"] for stats in all_stats)
-    return Exit.NOT_JUDGED if contradicts else 0
+    return one_run.plain_code(all_stats)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,11 @@ def cause_named(name: str) -> Cause:
     return next(cause for cause in CAUSES if cause.name == name)
 
 
+def cause_of_code(code: int) -> Cause:
+    """Of another process; one that is not in the table has crashed, so that nothing is judged."""
+    return next((cause for cause in CAUSES if cause.code == code), INCOMPLETE)
+
+
 def help_text() -> str:
     """For the end of a --help."""
     lines = [

@@ -94,9 +94,10 @@ def _attach_coordinator(environment: Environment) -> None:
         """Ctrl-C: Locust would kill the open streams unseen; stopping first gives each its record, and the run its report."""
         if coordinator.running:
             environment.runner.stop()  # type: ignore[union-attr]
+        coordinator.take_answer()
 
     listen(hooks.quitting, stop_first)
-    listen(hooks.quit, lambda **_: print(coordinator.summary, flush=True) if coordinator.summary else None)
+    listen(hooks.quit, lambda **_: coordinator.say_last_words())
 
 
 listen(events.init, _on_init)

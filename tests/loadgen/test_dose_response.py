@@ -56,4 +56,4 @@ def test_rates_that_were_put_in_are_found_and_doses_are_met(run: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "48 of 48 requests were cached as asked" in done.stdout
     assert json.loads((run / "stats.json").read_text())["complete"]
-    assert (run.parent / "dose_dose_response" / "charts" / "dose-1-users.png").stat().st_size > 10_000
+    assert (run.parent / "dose_dose_response" / "charts" / "dose-1-users.svg").stat().st_size > 10_000

@@ -14,7 +14,8 @@ POLL_S = 0.02
 
 
 class WarmProcess:
-    """What the tests use of subprocess.Popen; standard error is in the output too, unless it has a file of its own."""
+    """What the tests use of subprocess.Popen; standard error is in the output too, unless it has a file of its own. `streams_of`: the
+    process whose standard streams are used instead of files."""
 
     def __init__(
         self,
@@ -26,14 +27,18 @@ class WarmProcess:
         env: dict[str, str],
         python: str,
         apart: bool = False,
+        streams_of: int | None = None,
     ) -> None:
         self.folder = folder
         self.returncode: int | None = None
         self.args = ["python", "-m", module, *args]
         self.output, self.errors = folder / "output", folder / ("errors" if apart else "output")
         folder.mkdir(parents=True)
-        job = {"module": module, "args": args, "cwd": cwd, "env": env, "python": python}
-        (folder / "job.json").write_text(json.dumps({**job, "stdout": str(self.output), "stderr": str(self.errors)}))
+        streams = ["/dev/null", str(self.output), str(self.errors)]
+        if streams_of is not None:
+            streams = [f"/proc/{streams_of}/fd/{number}" for number in range(3)]
+        job = {"module": module, "args": args, "cwd": cwd, "env": env, "python": python, "streams": streams}
+        (folder / "job.json").write_text(json.dumps(job))
         with open(fifo, "w") as jobs:
             jobs.write(f"{folder}\n")
         deadline_s = time.monotonic() + 60
@@ -70,9 +75,6 @@ def forward(fifo: str, folder: str, fresh: str) -> int:
     if sys.argv[1:2] != ["-m"]:
         os.execv(fresh, [fresh, *sys.argv[1:]])
     mine = Path(folder) / f"forwarded-{os.getpid()}-{time.monotonic_ns()}"
-    process = WarmProcess(fifo, mine, sys.argv[2], sys.argv[3:], os.getcwd(), dict(os.environ), fresh, apart=True)
+    process = WarmProcess(fifo, mine, sys.argv[2], sys.argv[3:], os.getcwd(), dict(os.environ), fresh, streams_of=os.getpid())
     code = process.wait()
-    for number, file in ((1, process.output), (2, process.errors)):
-        if file.exists():
-            os.write(number, file.read_bytes())
     return code if code >= 0 else 128 - code

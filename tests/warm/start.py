@@ -13,7 +13,7 @@ from tests.warm.jobs import WarmProcess
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LOCUST = "locust,locust.main,requests,yaml,orjson,httptools,prometheus_client,geventhttpclient,flask_login"
-ANALYSIS = "pandas,pyarrow.json,pyarrow.parquet,scipy.stats,scipy.optimize,jinja2,yaml,orjson,matplotlib.pyplot"
+ANALYSIS = "pandas,pyarrow.json,pyarrow.parquet,scipy.stats,scipy.optimize,jinja2,yaml,orjson,matplotlib.figure"
 
 
 class Warm:
@@ -27,13 +27,13 @@ class Warm:
         with open(folder / "lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._locust, self._analysis = self._server("locust", LOCUST), self._server("analysis", ANALYSIS)
-            self._python = folder / "python"
-            if not self._python.exists():
-                self._python.write_text(
+            self.python = folder / "python"
+            if not self.python.exists():
+                self.python.write_text(
                     f"#!{sys.executable} -IS\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom tests.warm.jobs import forward\n"
                     f"sys.exit(forward({self._analysis!r}, {str(folder)!r}, {sys.executable!r}))\n"
                 )
-                self._python.chmod(0o755)
+                self.python.chmod(0o755)
 
     def _server(self, name: str, modules: str) -> str:
         fifo = self._folder / f"{name}.fifo"
@@ -50,7 +50,7 @@ class Warm:
         self._jobs += 1
         folder = self._folder / f"{os.getpid()}-{self._jobs}"
         words = [str(arg) for arg in args]
-        process = WarmProcess(self._analysis, folder, name, words, str(ROOT), dict(os.environ), str(self._python), apart=True)
+        process = WarmProcess(self._analysis, folder, name, words, str(ROOT), dict(os.environ), str(self.python), apart=True)
         code = process.wait()
         output, errors = (file.read_text() if file.exists() else "" for file in (process.output, process.errors))
         return subprocess.CompletedProcess(process.args, code, output, errors)
@@ -59,4 +59,4 @@ class Warm:
         """`python -m locust ARGS` from the project's root."""
         self._jobs += 1
         folder = self._folder / f"{os.getpid()}-{self._jobs}"
-        return WarmProcess(self._locust, folder, "locust", args, str(ROOT), env, str(self._python))
+        return WarmProcess(self._locust, folder, "locust", args, str(ROOT), env, str(self.python))

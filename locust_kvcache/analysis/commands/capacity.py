@@ -19,6 +19,7 @@ from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.reading.run_info import RunInfo
+from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.tables.table import Table
@@ -199,10 +200,11 @@ def main() -> int:
         "--share", type=float, default=0.9, metavar="Q", help="share of the requests within each limit (default: 0.9)"
     )
     parser.add_argument("--output-dir", type=Path, help="folder of the page (default: NAME_capacity beside the runs)")
+    add_png(parser)
     args = parser.parse_args()
     page = capacity_page(args.runs, parse_slo(args.slo), args.share)
     base = re.sub(r"_(cold|hit)(_\w+)?$", "", args.runs[0].resolve().name)
-    publish(page, args.output_dir or folder_beside(args.runs[0], f"{base}_capacity"))
+    publish(page, args.output_dir or folder_beside(args.runs[0], f"{base}_capacity"), args.png)
     return 0
 
 

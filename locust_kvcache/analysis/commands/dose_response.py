@@ -17,6 +17,7 @@ from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.pipeline import Analysis, open_run
+from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.tables import detail_tables
@@ -147,10 +148,11 @@ def main() -> int:
         "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run of dose_response; one per number of users"
     )
     parser.add_argument("--output-dir", type=Path, help="folder of the page (default: NAME_dose_response beside the first run)")
+    add_png(parser)
     args = parser.parse_args()
     runs = [open_run(path) for path in args.runs]
     base = re.sub(r"_c\d+$", "", runs[0].run_id)
-    publish(dose_page(runs), args.output_dir or folder_beside(args.runs[0], f"{base}_dose_response"))
+    publish(dose_page(runs), args.output_dir or folder_beside(args.runs[0], f"{base}_dose_response"), args.png)
     return 0
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
 from locust_kvcache.analysis.reading.runs import load_run
 from locust_kvcache.analysis.reading.stats_file import TABLES
+from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.servers import server_counters
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
@@ -50,11 +51,11 @@ def write_table(name: str, table: pd.DataFrame, folder: Path, formats: tuple[str
     return written
 
 
-def write_gauge_charts(analysis: Analysis, folder: Path) -> list[Path]:
+def write_gauge_charts(analysis: Analysis, folder: Path, png: bool) -> list[Path]:
     from locust_kvcache.analysis.charts.detail_charts import gauge_charts  # matplotlib only where something is drawn
     from locust_kvcache.analysis.report.files import write_charts
 
-    return write_charts(gauge_charts(analysis), folder / "charts")
+    return write_charts(gauge_charts(analysis), folder / "charts", png)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -67,6 +68,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output-dir", type=Path, required=True)
     parser.add_argument("--format", choices=(*FORMATS, "both"), default="csv")
     parser.add_argument("--charts", action="store_true", help="also draw the servers' metrics over time")
+    add_png(parser)
     return parser.parse_args()
 
 
@@ -82,7 +84,7 @@ def main() -> int:
             if len(table)
             for path in write_table(name, table, args.output_dir, formats)
         ]
-        written += write_gauge_charts(analysis, args.output_dir) if args.charts else []
+        written += write_gauge_charts(analysis, args.output_dir, args.png) if args.charts else []
     except OSError as error:
         raise BadInput(f"--output-dir: {args.output_dir} cannot be written: {error.strerror}; choose another folder") from error
     for path in written:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from locust_kvcache.analysis.pipeline import open_stats
+from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.files import FORMATS, write_report
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
@@ -23,9 +24,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--output-dir", type=Path, required=True, help="folder for report.html, report.md and charts/")
     parser.add_argument("--format", choices=("html", "markdown", "both"), default="both")
-    parser.add_argument(
-        "--generate-charts", action="store_true", help="draw the charts, into the report and as PNG and SVG files"
-    )
+    parser.add_argument("--generate-charts", action="store_true", help="draw the charts, into the report and as SVG files")
+    add_png(parser)
     return parser.parse_args()
 
 
@@ -34,7 +34,7 @@ def main() -> int:
     analysis = open_stats(args.stats)
     formats = FORMATS if args.format == "both" else (args.format,)
     try:
-        written = write_report(analysis, args.output_dir, formats, args.generate_charts)
+        written = write_report(analysis, args.output_dir, formats, args.generate_charts, args.png)
     except OSError as error:
         raise BadInput(f"--output-dir: {args.output_dir} cannot be written: {error.strerror}; choose another folder") from error
     for path in written:

@@ -18,6 +18,7 @@ from locust_kvcache.analysis.charts import drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.charts.run_charts import slug
 from locust_kvcache.analysis.pipeline import open_run
+from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.files import write_page
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.tables import text_tables
@@ -128,12 +129,13 @@ def main() -> int:
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder or stats.json of each level's run")
     parser.add_argument("--output-dir", type=Path, help="folder of the report (default: NAME_sweep beside the runs)")
+    add_png(parser)
     args = parser.parse_args()
     levels = by_users([open_run(path).stats for path in args.runs])
     page = sweep_page(levels)
     folder = args.output_dir or output_folder(args.runs)
     try:
-        files = write_page(page, folder, ("html", "markdown"))
+        files = write_page(page, folder, ("html", "markdown"), args.png)
     except OSError as error:
         raise BadInput(f"--output-dir: {folder} cannot be written: {error.strerror}; choose another folder") from error
     tables = [block for part in page.sections[:-1] for block in part.blocks if isinstance(block, Table)]

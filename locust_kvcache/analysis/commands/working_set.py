@@ -17,6 +17,7 @@ from locust_kvcache.analysis.cache.server_evidence import server_tables
 from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.reading.runs import load_run
+from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.stats.knee import Knee, find_knee
@@ -143,9 +144,10 @@ def main() -> int:
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of the runs of a sweep")
     parser.add_argument("--output-dir", type=Path, help="folder of the page (default: NAME_working_set beside the runs)")
+    add_png(parser)
     args = parser.parse_args()
     base = re.sub(r"_ws\d+$", "", args.runs[0].resolve().name)
-    publish(sweep_page(args.runs), args.output_dir or folder_beside(args.runs[0], f"{base}_working_set"))
+    publish(sweep_page(args.runs), args.output_dir or folder_beside(args.runs[0], f"{base}_working_set"), args.png)
     return 0
 
 

@@ -1,13 +1,18 @@
-"""What the commands share: the cause that a gate ends with (contract/exit_codes.py)."""
+"""What the commands share: the cause that a gate ends with (contract/exit_codes.py), and the option --png."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from typing import Any
 
 from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED, RUN_TARGETS
 from locust_kvcache.contract import exit_codes
 from locust_kvcache.contract.exit_codes import Cause, cause_named, worst
+
+
+def add_png(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--png", action="store_true", help="write each chart as PNG too (always: SVG)")
 
 
 def gate_causes(stats: dict[str, Any]) -> list[Cause]:

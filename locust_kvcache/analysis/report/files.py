@@ -1,4 +1,4 @@
-"""A Page comes in, report files go out: one self-contained HTML file, Markdown, and the charts as SVG and PNG files."""
+"""A Page comes in, report files go out: one self-contained HTML file, Markdown, and the charts as SVG files, as PNG too where asked."""
 
 from __future__ import annotations
 
@@ -20,33 +20,35 @@ from locust_kvcache.analysis.tables.table import Table
 FORMATS = ("html", "markdown")
 
 
-def write_report(analysis: Analysis, output_dir: Path, formats: Iterable[str], charts: bool) -> list[Path]:
+def write_report(analysis: Analysis, output_dir: Path, formats: Iterable[str], charts: bool, png: bool = False) -> list[Path]:
     """Write one run's report; the files written, the readable ones first."""
-    return write_page(run_page(analysis, charts), output_dir, formats)
+    return write_page(run_page(analysis, charts), output_dir, formats, png)
 
 
-def write_page(page: Page, output_dir: Path, formats: Iterable[str], name: str = "report") -> list[Path]:
+def write_page(page: Page, output_dir: Path, formats: Iterable[str], png: bool = False) -> list[Path]:
     """HTML holds its charts; Markdown points at the files beside it."""
     output_dir.mkdir(parents=True, exist_ok=True)
     written = []
     if "html" in formats:
-        written.append(output_dir / f"{name}.html")
+        written.append(output_dir / "report.html")
         written[-1].write_text(render_html(page), encoding="utf-8")
     if "markdown" in formats:
-        written.append(output_dir / f"{name}.md")
+        written.append(output_dir / "report.md")
         written[-1].write_text(render_markdown(page), encoding="utf-8")
-    return written + write_charts(page.charts, output_dir / "charts")
+    return written + write_charts(page.charts, output_dir / "charts", png)
 
 
-def write_charts(charts: list[Chart], folder: Path) -> list[Path]:
-    """Every chart as SVG and as PNG."""
+def write_charts(charts: list[Chart], folder: Path, png: bool = False) -> list[Path]:
+    """Every chart as SVG, and as PNG if `png`: that takes as long again."""
     if charts:
         folder.mkdir(parents=True, exist_ok=True)
     written = []
     for chart in charts:
-        written += [folder / f"{chart.name}.png", folder / f"{chart.name}.svg"]
-        written[-2].write_bytes(chart.png)
+        written.append(folder / f"{chart.name}.svg")
         written[-1].write_text(chart.svg, encoding="utf-8")
+        if png:
+            written.append(folder / f"{chart.name}.png")
+            written[-1].write_bytes(chart.png)
     return written
 
 
@@ -103,5 +105,5 @@ def _markdown_block(block: Any) -> list[str]:
         return [text_tables.markdown(block), ""]
     if isinstance(block, Chart):
         alt = text_tables.escape_markdown(f"{block.title}. {block.text}")
-        return [f"![{alt}](charts/{block.name}.png)", ""]
+        return [f"![{alt}](charts/{block.name}.svg)", ""]
     return [text_tables.escape_markdown(block), ""]

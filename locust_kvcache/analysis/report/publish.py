@@ -12,10 +12,10 @@ from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.errors import BadInput
 
 
-def publish(page: Page, folder: Path) -> None:
+def publish(page: Page, folder: Path, png: bool) -> None:
     """Write the page and its charts, print its tables, what stands against them, the answer and where the files are."""
     try:
-        files = write_page(page, folder, ("html", "markdown"))
+        files = write_page(page, folder, ("html", "markdown"), png)
     except OSError as error:
         raise BadInput(f"--output-dir: {folder} cannot be written: {error.strerror}; choose another folder") from error
     print(page_text(page))

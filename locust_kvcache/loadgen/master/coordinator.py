@@ -66,6 +66,21 @@ class Coordinator:
     def summary(self) -> str:
         return self._test.summary if self._test is not None else ""
 
+    def take_answer(self) -> None:
+        """Before Locust takes the exit code: what the analysis of a headless run found."""
+        if self._test is not None:
+            self._test.take_answer()
+
+    def say_last_words(self) -> None:
+        """At the very end of a headless run: the answer, and the report's files as soon as they are written."""
+        if self._test is None or not self.summary:
+            return
+        print(self.summary, flush=True)
+        code = self._environment.process_exit_code
+        print(self._test.report_written(), flush=True)
+        if self._environment.process_exit_code != code:
+            raise SystemExit(self._environment.process_exit_code)  # Locust has its exit code already
+
     # -- before a start
 
     def check(self, options: Options, host: str | None, classes: Sequence[type[User]]) -> None:
@@ -95,6 +110,8 @@ class Coordinator:
 
     def on_test_start(self) -> None:
         """Check what a person wrote, then let a greenlet drive the test while Locust spawns the users."""
+        if self._test is not None:
+            self._test.close()
         self._test = None
         self.spawning.reset(None)
         try:
@@ -172,6 +189,8 @@ class Coordinator:
     def _refuse(self, error: BadInput) -> None:
         """Bad input ends the test before any load is sent."""
         log.error("%s", error)
+        if self._test is not None:
+            self._test.close()
         self._environment.process_exit_code = int(Exit.BAD_INPUT)
         self._end_test()
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 
 from locust.env import Environment
 
+from locust_kvcache.contract.analysis_job import AnalysisJob
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.exit_codes import Cause, Exit, worst
+from locust_kvcache.contract.exit_codes import Cause, Exit, cause_of_code, worst
 from locust_kvcache.contract.finding import ERROR, WARNING
 from locust_kvcache.loadgen.master.run_driver import RecordListener, RunDriver
 from locust_kvcache.loadgen.master.spawning import Spawning
 from locust_kvcache.loadgen.master.workers import Workers
 from locust_kvcache.loadgen.options.resolve import Job
-from locust_kvcache.loadgen.run.analysis_process import summarise
+from locust_kvcache.loadgen.run.analysis_process import Analyses, summarise
 from locust_kvcache.loadgen.run.live_statistics import Live
 from locust_kvcache.loadgen.run.open_run import open_run
+from locust_kvcache.loadgen.run.outcome import Outcome
 from locust_kvcache.loadgen.server.deployment_check import report
 from locust_kvcache.loadgen.server.look import Look, look_at_server, preflight_only
 from locust_kvcache.loadgen.studies.capacity import CAPACITY
@@ -54,6 +57,8 @@ class LoadTest:
         self.driver: RunDriver | None = None  # of the run under way, or of the last one; None in the preflight
         self._summary = ""
         self._causes: list[Cause] = []  # of the runs that have ended
+        self._analyses = Analyses()
+        self._asked: Outcome | None = None  # of the run whose analysis is under way
         self._warmed_up: dict[str, str] = {}  # by scenario, the run whose warm-up the server had
 
     @property
@@ -64,18 +69,56 @@ class LoadTest:
     @property
     def summary(self) -> str:
         """What the analysis printed, for the very end of the console."""
-        return self._summary or (self.driver.summary if self.driver is not None else "")
+        return self._summary
 
     def measure(self) -> None:
         """All of it; BadInput before any load is sent."""
         if self.job.options.preflight_only:
             self._preflight_only()
-        elif (study := study_of(self.job)) is not None:
-            self._say(summarise(study.analysis, study.measure(self)))
+            return
+        self._analyses.prepare()  # it imports while the server is looked at
+        if (study := study_of(self.job)) is not None:
+            folders = study.measure(self)
+            self._say(summarise(study.analysis, folders, self.job.options.png))
         else:
             driver = self.open_run()
             driver.play()
             driver.close()
+
+    # -- what the analysis says
+
+    def _analyse(self, folder: Path, outcome: Outcome) -> None:
+        """A plain headless run lets Locust stop meanwhile (`take_answer`, `report_written`). The next run of a study begins when nothing
+        else takes the machine's time, and a page with a web UI goes on."""
+        options = self.job.options
+        self._analyses.ask(AnalysisJob(str(folder.resolve()), options.report, options.png, options.gate))
+        self._asked = outcome
+        if study_of(self.job) is not None or not self._headless:
+            self.take_answer()
+            self.report_written()
+
+    def take_answer(self) -> None:
+        """Wait for the analysis that is under way: its text, and what it means for the exit code."""
+        outcome, self._asked = self._asked, None
+        if outcome is None:
+            return
+        code, text = self._analyses.answer()
+        self._say(text)
+        if code and (self.job.options.gate or not outcome.reason):
+            self._ended(cause_of_code(code))
+
+    def report_written(self) -> str:
+        """Wait until the report of the last run is written; what the console shows of it."""
+        code, text = self._analyses.files()
+        if code:
+            self._ended(cause_of_code(code))
+        if not self._headless and text:
+            print(text, flush=True)
+        return text
+
+    def close(self) -> None:
+        """No run comes any more."""
+        self._analyses.close()
 
     def _ended(self, cause: Cause) -> None:
         """A run has ended: the gravest cause of all runs of this test decides the exit code. Where there is none, requests that failed
@@ -96,8 +139,12 @@ class LoadTest:
     def _say(self, text: str) -> None:
         """Headless: at the very end; with a web UI, which goes on, now."""
         self._summary = text
-        if not self._environment.parsed_options.headless:  # type: ignore[union-attr]
+        if not self._headless:
             print(text, flush=True)
+
+    @property
+    def _headless(self) -> bool:
+        return bool(self._environment.parsed_options.headless)  # type: ignore[union-attr]
 
     # -- what a study asks for (studies.study.Master)
 
@@ -123,12 +170,22 @@ class LoadTest:
         look = self.look
         self._spawning.check_ours()
         chosen = tuple(scenarios) or self.job.scenarios
+        self._analyses.wait_until_ready()
         run = open_run(self._environment, self.job, look, chosen, suffix, nonce_end)
         watched = self._environment.web_ui is not None or self._listener is not None
         live = Live(run.requests_by_round()) if watched else None
         if live is not None and self._listener is not None:
             self._listener.begin(run, live, self.job.options.arms)
         self.driver = RunDriver(
-            self._environment, self.job, run, self._workers, self._spawning, live, self._listener, self._warmed_up, self._ended
+            self._environment,
+            self.job,
+            run,
+            self._workers,
+            self._spawning,
+            live,
+            self._listener,
+            self._warmed_up,
+            self._ended,
+            self._analyse,
         )
         return self.driver

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import gevent
 from locust.env import Environment
 
-from locust_kvcache.contract.exit_codes import CAUSES, FAILURES, INCOMPLETE, OK, Cause
+from locust_kvcache.contract.exit_codes import FAILURES, INCOMPLETE, OK, Cause
 from locust_kvcache.contract.round_kinds import CONTROL, HIT
 from locust_kvcache.loadgen.master.round_driver import LOST_BEFORE_S, Played, RoundDriver, WorkerLost
 from locust_kvcache.loadgen.master.spawning import Spawning
@@ -21,7 +21,6 @@ from locust_kvcache.loadgen.master.workers import Workers
 from locust_kvcache.loadgen.options.resolve import Job
 from locust_kvcache.loadgen.protocol.arrivals import Arrival
 from locust_kvcache.loadgen.protocol.messages import AboutRun, Flushed, Halt, Late, Records, RunClosed, WarmedUp
-from locust_kvcache.loadgen.run.analysis_process import analyse
 from locust_kvcache.loadgen.run.live_statistics import Live
 from locust_kvcache.loadgen.run.measured_round import MeasuredRound
 from locust_kvcache.loadgen.run.open_run import make_arms
@@ -57,9 +56,10 @@ class RunDriver:
         listener: RecordListener | None,
         warmed_up: dict[str, str],
         ended: Callable[[Cause], None],
+        analyse: Callable[[Path, Outcome], None],
     ) -> None:
         """`live` where somebody may look at the run while it goes on. `warmed_up`: by scenario, the run of this test that warmed up;
-        `ended` is told what came of the run."""
+        `ended` is told what came of the run, `analyse` its folder when the files are closed."""
         self._environment = environment
         self._job = job
         self.run = run
@@ -69,10 +69,10 @@ class RunDriver:
         self._listener = listener
         self._warmed_up = warmed_up
         self._ended = ended
+        self._analyse = analyse
         self._flushed: set[str] = set()
         self.round: RoundDriver | None = None  # the one under way
         self._window: WarmUpWindow | None = None  # of a warm-up under way
-        self.summary = ""  # what the analysis printed
         self._compare_clocks()
 
     # -- rounds
@@ -222,7 +222,7 @@ class RunDriver:
         return self.run.folder
 
     def finish(self, outcome: Outcome, analysed: bool = True) -> None:
-        """Close the files, let the analysis speak, and say what came of the run; once per run."""
+        """Close the files, say what came of the run, and let the analysis begin; once per run."""
         run = self.run
         run.finish(outcome)
         for worker in self._workers.connected():
@@ -234,15 +234,7 @@ class RunDriver:
         if not run.collector.records:
             log.error("nothing was measured; %s holds only run.json", run.folder)
         elif analysed:
-            self._analyse(outcome)
-
-    def _analyse(self, outcome: Outcome) -> None:
-        options = self._job.options
-        code, self.summary = analyse(self.run.folder, options.report, options.gate)
-        if not self._environment.parsed_options.headless:  # type: ignore[union-attr]
-            print(self.summary, flush=True)
-        if code and (options.gate or not outcome.reason):
-            self._ended(next((cause for cause in CAUSES if cause.code == code), INCOMPLETE))
+            self._analyse(run.folder, outcome)
 
     # -- what workers say
 

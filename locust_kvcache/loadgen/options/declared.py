@@ -78,6 +78,7 @@ WHAT_IS_WRITTEN = (
            metavar="N|SHARE%"),
     Option("gate", OUTPUT, "Exit non-zero when a target is missed (1), or the run is incomplete (2)", False, flag=True),
     Option("no-report", OUTPUT, "Write stats.json, but no report/ at the end of the run", False, flag=True),
+    Option("png", OUTPUT, "Write the report's charts as PNG files too, beside the SVG files", False, flag=True),
     Option("metrics-port", OUTPUT, "Serve the client's own metrics for Prometheus at http://HOST:PORT/metrics (master, headless too); "
            "HOST is 127.0.0.1 if it is left out", shown_default="only as /metrics of Locust's page", metavar="[HOST:]PORT"),
 )  # fmt: skip

@@ -59,6 +59,7 @@ class Options:
     preflight_only: bool
     gate: bool
     report: bool
+    png: bool
     study: StudyOptions
     trace: TraceSource | None
 
@@ -156,6 +157,7 @@ def read_options(parsed: argparse.Namespace) -> Options:
         metrics_interval_s=number("metrics-interval", parsed.metrics_interval, float, 0) or 0.0,
         gate=bool(parsed.gate),
         report=not parsed.no_report,
+        png=bool(parsed.png),
         study=read_study(parsed),
         trace=read_trace_options(parsed),
     )

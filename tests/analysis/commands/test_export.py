@@ -30,7 +30,7 @@ def test_tables_as_csv_and_parquet(command, tmp_path: Path) -> None:
     assert {"window", "round_window", "prefill_estimate_ms"} <= set(csv)
     metrics = pd.read_csv(tmp_path / "out" / "server_metrics.csv")
     assert metrics[["metric", "labels", "value"]].to_numpy().tolist()[1] == ["vllm:kv_cache_usage_perc", 'engine="0"', 0.2]
-    assert (tmp_path / "out" / "charts" / "gauge-vllm-kv-cache-usage-perc.png").is_file()
+    assert (tmp_path / "out" / "charts" / "gauge-vllm-kv-cache-usage-perc.svg").is_file()
     for name in ("rounds", "windows", "distributions", "effects", "targets", "cache"):
         assert len(pd.read_parquet(tmp_path / "out" / f"{name}.parquet")) > 0
 

@@ -69,7 +69,10 @@ def test_analysis_of_a_run(command, tmp_path: Path) -> None:
     page = (folder / "report" / "report.html").read_text()
     assert page.count("<svg") >= 5
     assert (folder / "report" / "report.md").is_file()
-    assert (folder / "report" / "charts" / "answer.png").stat().st_size > 1000
+    assert (folder / "report" / "charts" / "answer.svg").stat().st_size > 1000
+    assert "(charts/answer.svg)" in (folder / "report" / "report.md").read_text()
+    assert not list((folder / "report" / "charts").glob("*.png"))
+    assert done.stdout.index("cold against hit") < done.stdout.index("Files"), "the answer does not wait for the report"
 
 
 def test_no_report_and_several_runs(command, tmp_path: Path) -> None:
@@ -157,7 +160,7 @@ def test_a_report_from_stats_json_alone_and_with_its_records(command, tmp_path: 
     command("analysis", folder, "--no-report")
     shutil.copy(folder / "stats.json", tmp_path / "alone.json")
     report = ["analysis.generate_report", "--format", "both", "--output-dir"]
-    done = command(*report, tmp_path / "alone", "--stats", tmp_path / "alone.json", "--generate-charts")
+    done = command(*report, tmp_path / "alone", "--stats", tmp_path / "alone.json", "--generate-charts", "--png")
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "alone" / "charts").glob("*.png"))) >= 5
     command(*report, tmp_path / "beside", "--stats", folder / "stats.json")

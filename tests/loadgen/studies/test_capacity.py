@@ -60,7 +60,7 @@ def test_cold_and_hit_are_searched_by_rates_that_were_really_offered(locust: Loc
     assert all(record["reported_cached_tokens"] >= 480 for record in hit.records if record["round"] > 1)
     page = (locust.output_dir / "search_even_capacity" / "report.md").read_text()
     assert "even: the cache raises capacity: " in page
-    assert (locust.output_dir / "search_even_capacity" / "charts" / "capacity-even.png").stat().st_size > 10_000
+    assert (locust.output_dir / "search_even_capacity" / "charts" / "capacity-even.svg").stat().st_size > 10_000
 
 
 def test_users_are_searched_in_a_closed_loop(locust: LocustProcesses, tmp_path: Path) -> None:

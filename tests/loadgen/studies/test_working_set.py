@@ -67,4 +67,4 @@ def test_a_store_below_has_a_knee_of_its_own(locust: LocustProcesses, tmp_path: 
     assert everything.fails_tokens is not None
     assert gpu.holds_tokens < GPU_TOKENS < gpu.fails_tokens
     assert everything.holds_tokens < STORE_TOKENS < everything.fails_tokens
-    assert (locust.output_dir / "sweep_small_working_set" / "charts" / "working-set-small.png").stat().st_size > 10_000
+    assert (locust.output_dir / "sweep_small_working_set" / "charts" / "working-set-small.svg").stat().st_size > 10_000

@@ -1,0 +1,65 @@
+"""Waits for a run to end and says what it means: started by the load before its first round, so that nothing is imported at the end.
+
+A job comes in on standard input (contract/analysis_job.py); without one, as when the load was refused, the process ends silently.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from locust_kvcache.contract.analysis_job import END_OF_PART, READY, AnalysisJob, job_of
+from locust_kvcache.contract.command import run_command
+from locust_kvcache.contract.exit_codes import OK, Exit
+
+
+def _part(work: Callable[[], int]) -> int:
+    code = run_command(work)
+    sys.stderr.flush()
+    print(f"{END_OF_PART}{code:d}", flush=True)
+    return code
+
+
+def do(job: AnalysisJob) -> int:
+    """The answer first, then the report's files."""
+    from locust_kvcache.analysis.commands import one_run
+    from locust_kvcache.analysis.pipeline import Analysis
+
+    folder, done = Path(job.folder), list[Analysis]()
+
+    def answer() -> int:
+        done.append(one_run.write_answer(folder))
+        if not job.gate:
+            return one_run.plain_code([done[0].stats])
+        cause = one_run.gate_cause([done[0].stats])
+        if cause is not OK:
+            print(f"exit code {cause.code:d}: {cause.text}")
+        return cause.code
+
+    def files() -> int:
+        if done:
+            one_run.print_files(folder, one_run.write_report_files(done[0], folder, job.png) if job.report else [])
+        return Exit.OK
+
+    code = _part(answer)
+    return _part(files) or code
+
+
+def main() -> int:
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches every process of the terminal, and the load asks for its report then
+    import locust_kvcache.analysis.commands.one_run  # noqa: F401  what takes most of a second
+
+    print(READY, end="", flush=True)
+    line = sys.stdin.readline()
+    if not line:
+        return Exit.OK
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return do(job_of(line))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
