@@ -45,7 +45,8 @@ FLOORS: dict[str, list[set[str]]] = {
         {"pipeline", "tables"},
         {"across_runs", "charts"},
         {"report"},
-        {"commands", "__main__"},
+        {"commands"},
+        {"__main__"},
     ],
 }
 LIBRARIES = {
