@@ -40,6 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
         gevent.get_hub().loop.timer(3600, 3600).start(lambda: None)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist's own hook, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that start Locust are slow, and each goes to the worker of pytest-xdist that is free; of all others a file stays with one
     worker, which then makes the file's emulator or table once. What waits (Locust) and what computes (files) take turns."""
