@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from locust_kvcache.analysis.across_runs.run_comparison import gpus
 from locust_kvcache.analysis.pipeline import Analysis
@@ -60,7 +60,7 @@ def spread(values: pd.DataFrame) -> pd.DataFrame:
 def _half_width(logs: np.ndarray) -> float | None:
     """Student's half width of a mean; None for one run, which says nothing of the next."""
     n = len(logs)
-    return None if n < 2 else float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * logs.std(ddof=1) / math.sqrt(n))
+    return None if n < 2 else float(special.stdtrit(n - 1, (1 + CONFIDENCE) / 2) * logs.std(ddof=1) / math.sqrt(n))
 
 
 def between(values: pd.DataFrame, baseline: str) -> pd.DataFrame:
@@ -117,9 +117,9 @@ def _row(scenario: str, metric: str, logs: list[np.ndarray], error: float | None
     row |= {"baseline": math.exp(logs[0].mean()), "contender": math.exp(logs[1].mean())}
     if error:
         row |= {"log_se": error, "freedom": freedom}
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+        half = float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
         row |= {"ratio_low": math.exp(change - half), "ratio_high": math.exp(change + half)}
-        row["p_value"] = float(2 * stats.t.sf(abs(change) / error, freedom))
+        row["p_value"] = float(2 * special.stdtr(freedom, -abs(change) / error))
     return row
 
 

@@ -51,7 +51,9 @@ def main() -> int:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C reaches every process of the terminal, and the load asks for its report then
-    import locust_kvcache.analysis.commands.one_run  # noqa: F401  what takes most of a second
+    import scipy.stats  # noqa: F401  what takes most of a second
+
+    import locust_kvcache.analysis.commands.one_run  # noqa: F401
 
     print(READY, end="", flush=True)
     line = sys.stdin.readline()

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import nnls
 
 from locust_kvcache.analysis.stats import intervals
 from locust_kvcache.analysis.stats.intervals import Floats
@@ -114,6 +113,8 @@ def fit_form(form: Form, prompt: Floats, cached: Floats, ttft: Floats, repeats: 
 
     `repeats` counts how often each request was drawn. Requests whose prefill is below the step have the step in its place.
     """
+    from scipy.optimize import nnls  # only where a model is fitted
+
     columns = [np.ones_like(prompt), prompt - cached]
     columns += [cached] if form.load else []
     columns += [(prompt**2 - cached**2) / 2] if form.attention else []

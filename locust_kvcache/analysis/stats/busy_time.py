@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.stats.intervals import CONFIDENCE, Floats
@@ -74,7 +74,10 @@ def block_rates(start: Floats, end: Floats, first: float, last: float) -> Floats
 
 
 def _batch_means(rates: Floats) -> tuple[float, float, float]:
-    mean, half = float(rates.mean()), float(stats.t.ppf(0.5 + CONFIDENCE / 2, BLOCKS - 1) * rates.std(ddof=1) / np.sqrt(BLOCKS))
+    mean, half = (
+        float(rates.mean()),
+        float(special.stdtrit(BLOCKS - 1, 0.5 + CONFIDENCE / 2) * rates.std(ddof=1) / np.sqrt(BLOCKS)),
+    )
     return mean, max(0.0, mean - half), mean + half
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special  # not scipy.stats, which takes half a second to import
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -42,14 +42,14 @@ def half_width(spread: Spread, confidence: float = CONFIDENCE) -> float:
 
 @functools.lru_cache(maxsize=1000)
 def _critical(freedom: float, confidence: float) -> float:
-    return float(stats.t.ppf((1 + confidence) / 2, freedom))
+    return float(special.stdtrit(freedom, (1 + confidence) / 2))
 
 
 def p_value(estimate: float, spread: Spread) -> float:
     """Two-sided, by the same t as `half_width`: below 0.05 exactly where the interval leaves 0 out."""
     if spread.se == 0:
         return 1.0 if estimate == 0 else 0.0
-    return float(2 * stats.t.sf(abs(estimate) / spread.se, spread.freedom))
+    return float(2 * special.stdtr(spread.freedom, -abs(estimate) / spread.se))
 
 
 def smallest_effect(spread: Spread, tests: int = 1) -> float:
@@ -60,11 +60,11 @@ def smallest_effect(spread: Spread, tests: int = 1) -> float:
 @functools.lru_cache(maxsize=1000)
 def _detectable(freedom: float, tests: int) -> float:
     """The noncentrality at which noncentral t exceeds the critical value of 0.05 / tests in 80 % of all samples (by bisection)."""
-    critical = float(stats.t.isf(ALPHA / tests / 2, freedom))
+    critical = float(-special.stdtrit(freedom, ALPHA / tests / 2))
     low, high = 0.0, 3 * critical + 10.0
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (middle, high) if stats.nct.sf(critical, freedom, middle) < POWER else (low, middle)
+        low, high = (middle, high) if special.nctdtr(freedom, middle, critical) > 1 - POWER else (low, middle)
     return high
 
 
@@ -110,12 +110,22 @@ def quantile_interval(values: Floats, q: float, confidence: float = CONFIDENCE) 
     """
     n = len(values)
     tail = (1 - confidence) / 2
-    low = int(stats.binom.ppf(tail, n, q))  # P(B < low) <= tail
-    high = int(stats.binom.ppf(1 - tail, n, q)) + 1  # P(B >= high) <= tail
+    low = _binomial_quantile(tail, n, q)  # P(B < low) <= tail
+    high = _binomial_quantile(1 - tail, n, q) + 1  # P(B >= high) <= tail
     if n == 0 or low < 1 or high > n:
         return None
     ordered = np.sort(values)
     return float(ordered[low - 1]), float(ordered[high - 1])
+
+
+def _binomial_quantile(p: float, n: int, q: float) -> int:
+    """The smallest k with P(Binomial(n, q) <= k) >= p."""
+    k = max(0, math.ceil(special.bdtrik(p, n, q))) if n else 0
+    while k > 0 and special.bdtr(k - 1, n, q) >= p:  # the continuous inverse may be off by a rounding error
+        k -= 1
+    while special.bdtr(k, n, q) < p:
+        k += 1
+    return k
 
 
 def cluster_weights(clusters: int, resamples: int, seed: int = SEED) -> Counts:
@@ -129,5 +139,5 @@ def cluster_weights(clusters: int, resamples: int, seed: int = SEED) -> Counts:
 def expanded_tail(clusters: int, confidence: float = CONFIDENCE) -> float:
     """Tail probability that makes a percentile interval of resamples as wide as Student's for few clusters (Hesterberg 2015, 4.3):
     Phi(sqrt(n / (n - 1)) * t(n - 1))."""
-    t = stats.t.ppf((1 - confidence) / 2, clusters - 1)
-    return float(stats.norm.cdf(math.sqrt(clusters / (clusters - 1)) * t))
+    t = special.stdtrit(clusters - 1, (1 - confidence) / 2)
+    return float(special.ndtr(math.sqrt(clusters / (clusters - 1)) * t))

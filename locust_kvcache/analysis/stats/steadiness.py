@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from locust_kvcache.analysis.basics.problems import Problem
 
@@ -63,6 +62,8 @@ def _thinned(values: np.ndarray, limit: int = 1500) -> np.ndarray:
 
 
 def _steady(values: np.ndarray) -> dict[str, Any]:
+    from scipy import stats  # takes half a second to import: only where a round is long enough
+
     order = np.arange(len(values))
     slope, _, _, _ = stats.theilslopes(np.log(values), order)
     drift = math.expm1(float(slope) * (len(values) - 1))
