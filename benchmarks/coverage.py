@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 
 from locust_kvcache.analysis.cache import prefixes
-from locust_kvcache.analysis.stats import comparison, dependence, summary, verdicts
+from locust_kvcache.analysis.stats import busy_time, comparison, dependence, summary, verdicts
 from locust_kvcache.analysis.stats.intervals import Floats
 
 STATISTICS = (("ttft_ms", "mean"), ("ttft_ms", "median"), ("ttft_ms", "p90"), ("ttft_ms", "p95"), ("ttft_ms", "p99"),
-              ("requests_per_s", "rate"))  # fmt: skip
+              ("requests_per_s", "rate"), ("busy_requests_per_s", "rate"))  # fmt: skip
 TRUTH_RUNS = 3000
 
 
@@ -130,8 +130,17 @@ def rates_of(case: Case, runs: Sequence[list[tuple[Floats, Floats, Floats]]]) ->
         for number, (start, ttft, decode) in enumerate(rounds, start=1):
             wall_s = float((start + ttft + decode).max() - start.min())
             rate = case.requests / wall_s
-            rows.append((f"{name}", number, wall_s, rate, 4000 * rate, 40 * rate))
-    return pd.DataFrame(rows, columns=["scenario", "round", "wall_s", *comparison.RATES])
+            busy_s, busy_rate = busy_of(start, start + ttft + decode)
+            rows.append((f"{name}", number, wall_s, rate, 4000 * rate, 40 * rate, busy_s, busy_rate))
+    columns = ["scenario", "round", "wall_s", *comparison.RATES, "busy_s", comparison.BUSY_RATE]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def busy_of(start: Floats, end: Floats) -> tuple[float | None, float | None]:
+    """Seconds in which all users were busy, and the rate in them, as the report has it."""
+    frame = pd.DataFrame({"scenario": "", "round": 1, "ok": True, "started_at_s": start, "e2e_ms": 1000 * (end - start)})
+    (row,) = busy_time.busy_table(frame).to_dict("records")
+    return row["busy_s"], row[comparison.BUSY_RATE]
 
 
 def effects_of(
@@ -149,18 +158,24 @@ def effects_of(
 def truth_of(case: Case, seed: int, runs: int) -> dict[tuple[str, str], float]:
     """Ratio of what many such runs have on average, and of the percentiles of all their values."""
     rng = np.random.default_rng(seed)
-    cold, hit, rates = [], [], []
+    cold, hit, rates, busy = [], [], [], []
     for _ in range(runs):
         rounds = simulated(case, rng)
         cold.append(rounds[0][1])
         hit.append(np.concatenate([ttft for _, ttft, _ in rounds[1:]]))
         walls = [float((start + ttft + decode).max() - start.min()) for start, ttft, decode in rounds]
         rates.append(math.log(walls[0] * (len(walls) - 1) / sum(walls[1:])))
+        times = [busy_of(start, start + ttft + decode) for start, ttft, decode in rounds]
+        if all(seconds and rate for seconds, rate in times):
+            later = [(seconds or 0.0, rate or 0.0) for seconds, rate in times[1:]]
+            mean = sum(seconds * rate for seconds, rate in later) / sum(seconds for seconds, _ in later)
+            busy.append(math.log(mean / (times[0][1] or math.nan)))
     before, after = np.concatenate(cold), np.concatenate(hit)
     levels = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
     found = {("ttft_ms", name): float(np.quantile(after, q) / np.quantile(before, q)) for name, q in levels.items()}
     return found | {("ttft_ms", "mean"): float(after.mean() / before.mean()),
-                    ("requests_per_s", "rate"): math.exp(float(np.mean(rates)))}  # fmt: skip
+                    ("requests_per_s", "rate"): math.exp(float(np.mean(rates))),
+                    ("busy_requests_per_s", "rate"): math.exp(float(np.mean(busy))) if busy else math.nan}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -214,7 +229,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=1000, help="simulated runs of each case (default: 1000)")
     parser.add_argument("--cases", default="", help="only those whose name contains this")
     args = parser.parse_args(arguments)
-    print("| case | requests | mean | median | P90 | P95 | P99 | requests/s | false verdicts, % of reports |\n|" + "---|" * 9)
+    print(
+        "| case | requests | mean | median | P90 | P95 | P99 | requests/s | busy users | false verdicts, % of reports |\n|"
+        + "---|" * 10
+    )
     for case in CASES:
         if args.cases in case.name:
             print(row_of(case, args.runs), flush=True)

@@ -74,6 +74,10 @@ METRICS = (
         "output_tokens_per_s", "Output throughput", "output tokens/s", "their output tokens / wall time", HIGHER, ROUND,
         compared=True, answered=True, side_by_side=("rate",), by_output=True,
     ),
+    Metric(
+        "busy_requests_per_s", "Request throughput while all users were busy", "requests/s", "without ramp, tail and stragglers", HIGHER,
+        ROUND, by_output=True,
+    ),
 )  # fmt: skip
 BY_KEY = {metric.key: metric for metric in METRICS}
 OF_REQUESTS = tuple(metric for metric in METRICS if metric.of == REQUEST)

@@ -24,6 +24,7 @@ KEYS = ["scenario", "request_index", "session_id"]
 METRICS = ("ttft_ms", "prefill_estimate_ms", "e2e_ms", "tpot_ms", "itl_p50_ms")
 STATISTICS = ("mean", "median", "p90", "p95", "p99")
 RATES = ("requests_per_s", "total_tokens_per_s", "output_tokens_per_s")
+BUSY_RATE = "busy_requests_per_s"  # busy_time.py
 OPEN_LOOP = "open loop: the arrivals set the rate"
 PAUSED = "users were not busy throughout (pauses, ramp, tail): the rate is not the inverse of the latency"
 COLUMNS = (
@@ -171,7 +172,8 @@ def rate_effects(
     closed_loop: bool,
     paused: frozenset[str] = frozenset(),
 ) -> pd.DataFrame:
-    """Throughput effects per scenario from rows of the round table: rate = sum of what was done / sum of wall time.
+    """Throughput effects per scenario from rows of the round table: rate = sum of what was done / sum of wall time (of the time in which
+    all users were busy, for BUSY_RATE).
 
     The interval takes over that of the mean E2E latency (rows of `effects`): in a closed loop, throughput = users in flight / mean
     latency (Little), so its ratio moves as the latency's inverse. No interval in an open loop, where the rate is the arrivals' own, and
@@ -182,7 +184,7 @@ def rate_effects(
     for scenario in [name for name in baseline["scenario"].unique() if (contender["scenario"] == name).any()]:
         sides = [table[table["scenario"] == scenario] for table in (baseline, contender)]
         mean = e2e.loc[scenario] if scenario in e2e.index else None
-        for name in RATES:
+        for name in (*RATES, BUSY_RATE):
             before, after = (_rate(side, name) for side in sides)
             if before is None or after is None or before <= 0:
                 continue
@@ -205,7 +207,10 @@ def _rate_interval(log_ratio: float | None, mean: Any, why_not: str) -> dict[str
 
 
 def _rate(rounds: pd.DataFrame, name: str) -> float | None:
-    """Mean rate over rounds, weighted by their wall time; None if a round lacks it."""
-    rate, wall_s = rounds[name].astype("float64"), rounds["wall_s"].astype("float64")
+    """Mean rate over rounds, weighted by the time that it is of; None if a round lacks it."""
+    lasted = "busy_s" if name == BUSY_RATE else "wall_s"
+    if name not in rounds or lasted not in rounds:
+        return None
+    rate, wall_s = rounds[name].astype("float64"), rounds[lasted].astype("float64")
     value = float((rate * wall_s).sum(skipna=False) / wall_s.sum(skipna=False)) if len(rounds) else math.nan
     return value if math.isfinite(value) else None

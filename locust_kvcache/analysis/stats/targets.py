@@ -18,10 +18,21 @@ RUN_TARGETS = {
         "gain",
         True,
     ),
+    "hit_busy_throughput_gain_min": (
+        "Throughput of hit rounds above cold (requests/s while all users were busy)",
+        "busy_requests_per_s",
+        "rate",
+        "gain",
+        True,
+    ),
 }
 PAIR_TARGETS = {
     "pd_tpot_increase_max": ("TPOT of PD above the single server's (mean, all rounds)", "tpot_ms", "mean", "gain", False),
     "pd_hit_ttft_ratio_max": ("TTFT of PD on a hit over the single server's cold TTFT (mean)", "ttft_ms", "mean", "ratio", False),
+}
+RATES = ("requests_per_s", "busy_requests_per_s")
+NO_FIGURE = {
+    "busy_requests_per_s": "a round has no rate while all users were busy (fewer than 20 requests, or than 3 of each user)"
 }
 _VALUE = {"reduction": lambda ratio: 1 - ratio, "gain": lambda ratio: ratio - 1, "ratio": lambda ratio: ratio}
 
@@ -53,7 +64,7 @@ def judge_run(
             for number, table in _sides(effects[effects["scenario"] == scenario], metric):
                 which = "" if number is None else f", round {number:.0f}"
                 why = why_not(scenario, number)
-                if not why and metric == "requests_per_s" and not closed_loop:
+                if not why and metric in RATES and not closed_loop:
                     why = "in an open loop the rate is that of the arrivals"
                 if why:
                     judged.append(_not_judged(name, targets[name], scenario, why, which))
@@ -95,7 +106,7 @@ def judge(
     if not isinstance(threshold, int | float) or isinstance(threshold, bool):
         return _not_judged(name, None, scenario, f"the threshold {threshold!r} is not a number")
     if rows.empty or pd.isna(rows.iloc[0]["ratio"]):
-        return _not_judged(name, threshold, scenario, "one side has no such figure")
+        return _not_judged(name, threshold, scenario, NO_FIGURE.get(metric, "one side has no such figure"))
     row = rows.iloc[0]
     if row.get("withheld"):
         return _not_judged(name, threshold, scenario, f"not comparable: {row['withheld']}")

@@ -1,7 +1,7 @@
 """Effects with p-values come in, verdicts go out: better / worse / no evidence, for all of a report together (Holm).
 
 Metrics that are functions of one another are one hypothesis and take one place: the prefill estimate is the TTFT less one step, and in a
-closed loop three rates are the inverse of the E2E latency.
+closed loop the rates are the inverse of the E2E latency.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ BETTER, WORSE, NO_EVIDENCE = "better", "worse", "no evidence"
 HEADS = {
     "prefill_estimate_ms": "ttft_ms",
     "requests_per_s": "e2e_ms",
+    "busy_requests_per_s": "e2e_ms",
     "total_tokens_per_s": "e2e_ms",
     "output_tokens_per_s": "e2e_ms",
 }

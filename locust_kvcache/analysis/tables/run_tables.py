@@ -7,6 +7,7 @@ from typing import Any
 from locust_kvcache.analysis.basics.metrics import ANSWERED, OF_ROUNDS, metric_name
 from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent, plural, target_value, whole
 from locust_kvcache.analysis.cache.claimed import AGAINST_CONTROL, CONTROL, EVIDENCE, ROUND
+from locust_kvcache.analysis.stats.comparison import BUSY_RATE
 from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED, PASS
 from locust_kvcache.analysis.tables.claim_words import NO_CONTROL, claim_of, lost_by_adjustment, round_label
 from locust_kvcache.analysis.tables.table import Stats, Table, find, no_intervals
@@ -63,7 +64,7 @@ def round_table(stats: Stats, scenario: str) -> Table:
         ("succeeded", [whole(row["succeeded"]) for row in rounds]),
         ("failed", [failures(row) for row in rounds]),
         ("wall time, s", [_wall(row) for row in rounds]),
-        *((_lower(rate.label), [number(row[rate.key]) for row in rounds]) for rate in OF_ROUNDS),
+        *((_lower(rate.label), [number(row[rate.key]) for row in rounds]) for rate in OF_ROUNDS if rate.key != BUSY_RATE),
         ("request throughput while all users were busy [interval]", [_busy(row) for row in rounds]),
         ("prompt tokens", [whole(row["prompt_tokens"]) for row in rounds]),
         ("output tokens", [whole(row["output_tokens"]) for row in rounds]),
