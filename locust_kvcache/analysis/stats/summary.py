@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from locust_kvcache.analysis.basics.metrics import OF_REQUESTS
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.stats import dependence, influence
-from locust_kvcache.analysis.stats.intervals import carried_quantile, quantile_interval
+from locust_kvcache.analysis.stats.intervals import Floats, Ints, carried_quantile, quantile_interval
 
 TOTALS = (
     "requests succeeded failed failed_by_status sessions prompt_tokens output_tokens reported_cached_tokens planned_cached_tokens "
@@ -36,28 +37,46 @@ def distributions(records: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     median_low and median_high are the median's 95 % interval: Woodruff's where requests depend on one another (dependence.py), order
     statistics where each stands for itself.
     """
+    metrics = [metric.key for metric in OF_REQUESTS]
+    needed = [*by, "request_index", "session_id", *(name for name in dependence.COLUMNS if name in records), *metrics]
     rows = []
-    for key, group in records[records["ok"]].groupby(by, observed=True, sort=False):
+    for key, group in records.loc[records["ok"], [*dict.fromkeys(needed)]].groupby(by, observed=True, sort=False):
+        units = _Units(group)
         for metric in OF_REQUESTS:
-            known = group[group[metric.key].notna()]
-            if len(known):
-                told = describe(known[metric.key].to_numpy(), _median_interval(known, metric.key))
+            values = group[metric.key].to_numpy(dtype="float64", na_value=np.nan)
+            known = ~np.isnan(values)
+            if known.any():
+                told = describe(values[known], units.median_interval(values[known], known))
                 rows.append({**dict(zip(by, key, strict=True)), "metric": metric.key, "unit": metric.unit, **told})
     return pd.DataFrame(rows, columns=[*by, "metric", "unit", *describe(np.array([0.0]))])
 
 
-def _median_interval(records: pd.DataFrame, metric: str) -> tuple[float, float] | None:
-    values = records[metric].to_numpy(dtype="float64")
-    if not set(dependence.COLUMNS) <= set(records):
-        return quantile_interval(values, 0.5)
-    units = records.drop_duplicates("request_index")
-    depends = dependence.of_requests(units)
-    if depends.why_not:
-        return None
-    if len(depends.groupings) == 1 and depends.clusters == len(values):
-        return quantile_interval(values, 0.5)
-    unit = pd.Index(units["request_index"]).get_indexer(pd.Index(records["request_index"])).astype(np.int64)
-    return influence.quantile_interval(influence.Side(values, unit), 0.5, depends)
+class _Units:
+    """The planned requests of a group of records, and how they depend on one another: found once for all metrics that the same records
+    have."""
+
+    def __init__(self, records: pd.DataFrame) -> None:
+        self._records = records
+        self._found: dict[bytes, tuple[dependence.Dependence, Ints]] = {}
+
+    def median_interval(self, values: Floats, known: NDArray[np.bool_]) -> tuple[float, float] | None:
+        """Of the median of these records' values."""
+        if not set(dependence.COLUMNS) <= set(self._records):
+            return quantile_interval(values, 0.5)
+        depends, unit = self._depends(known)
+        if depends.why_not:
+            return None
+        if len(depends.groupings) == 1 and depends.clusters == len(values):
+            return quantile_interval(values, 0.5)
+        return influence.quantile_interval(influence.Side(values, unit), 0.5, depends)
+
+    def _depends(self, known: NDArray[np.bool_]) -> tuple[dependence.Dependence, Ints]:
+        if (key := known.tobytes()) not in self._found:
+            mine = self._records[["request_index", "session_id", *dependence.COLUMNS]][known]
+            units = mine.drop_duplicates("request_index")
+            unit = pd.Index(units["request_index"]).get_indexer(pd.Index(mine["request_index"])).astype(np.int64)
+            self._found[key] = dependence.of_requests(units), unit
+        return self._found[key]
 
 
 def describe(values: np.ndarray, interval: tuple[float, float] | None = None) -> dict[str, float | int | None]:
