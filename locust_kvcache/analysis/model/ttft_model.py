@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from locust_kvcache.analysis.stats import intervals
 from locust_kvcache.analysis.stats.intervals import Floats
@@ -89,7 +90,7 @@ def fit_ttft(points: pd.DataFrame) -> Fit | None:
     uncached = prompt - cached
     if len(points) < MIN_FITTED or uncached.max() < 2 * max(1.0, uncached.min()):
         return None
-    models = [fit_form(form, prompt, cached, ttft) for form in _forms(points)]
+    models = [fit_forms(form, prompt, cached, ttft, np.ones((1, len(ttft))))[0] for form in _forms(points)]
     model = models[0]
     for other in models[1:]:  # a longer form must earn its place
         if _bic(other, prompt, cached, ttft) < _bic(model, prompt, cached, ttft) - CLEARLY_BETTER:
@@ -108,10 +109,11 @@ def _forms(points: pd.DataFrame) -> list[Form]:
     return [Form(load, attention, step_ms) for attention in ([False, True] if long else [False]) for step_ms in steps]
 
 
-def fit_form(form: Form, prompt: Floats, cached: Floats, ttft: Floats, repeats: Floats | None = None, rounds: int = 25) -> Model:
+def fit_forms(form: Form, prompt: Floats, cached: Floats, ttft: Floats, repeats: Floats, rounds: int = 25) -> list[Model]:
     """Non-negative least squares on relative residuals, reweighted (Huber, 1.345 * MAD), so that a few stragglers don't bend the line.
 
-    `repeats` counts how often each request was drawn. Requests whose prefill is below the step have the step in its place.
+    One model per row of `repeats`, which counts how often each request was drawn. Requests whose prefill is below the step have the step
+    in its place.
     """
     from scipy.optimize import nnls  # only where a model is fitted
 
@@ -120,35 +122,40 @@ def fit_form(form: Form, prompt: Floats, cached: Floats, ttft: Floats, repeats: 
     columns += [(prompt**2 - cached**2) / 2] if form.attention else []
     design = np.stack(columns, axis=1)
     scale = np.maximum(design.max(axis=0), 1.0)
-    weights = np.ones_like(ttft) if repeats is None else repeats
-    huber, at_step = np.ones_like(ttft), np.zeros(len(ttft), dtype=bool)
-    compute = [1, *([design.shape[1] - 1] if form.attention else [])]
-    model = Model(form, 0.0, 0.0, None, 0.0)
+    computes = np.zeros(len(columns), dtype=bool)
+    computes[[1, *([-1] if form.attention else [])]] = True
+    huber, at_step = np.ones_like(repeats), np.zeros(repeats.shape, dtype=bool)
+    solved, going = np.zeros((len(repeats), len(columns))), np.arange(len(repeats))  # going: fits that still move
     for _ in range(rounds):
-        terms = design.copy()
-        terms[np.ix_(at_step, compute)] = 0.0
-        root = np.sqrt(weights * huber) / ttft
-        solved = nnls(terms / scale * root[:, None], (ttft - form.step_ms * at_step) * root)[0] / scale
-        before, model = model, _model(form, solved)
-        at_step = design[:, compute] @ solved[compute] < form.step_ms
-        relative = np.abs(ttft - model.predict_ms(prompt, cached)) / ttft
-        bound = HUBER * max(1.4826 * float(np.median(relative)), 1e-6)
-        huber = np.minimum(1.0, bound / np.maximum(relative, 1e-12))
-        if _close(before, model):
+        roots = np.sqrt(repeats[going] * huber) / ttft
+        terms = np.where(at_step[:, :, None] & computes, 0.0, design / scale) * roots[:, :, None]
+        targets = (ttft - form.step_ms * at_step) * roots
+        now = np.array([nnls(term, target)[0] for term, target in zip(terms, targets, strict=True)]) / scale
+        moves = ~_close(solved[going], now)
+        solved[going] = now
+        going, now = going[moves], now[moves]
+        if not len(going):
             break
-    return model
+        at_step = now[:, computes] @ design[:, computes].T < form.step_ms
+        relative = np.abs(ttft - _predicted_ms(form, now, design, computes)) / ttft
+        bound = HUBER * np.maximum(1.4826 * np.median(relative, axis=1), 1e-6)
+        huber = np.minimum(1.0, bound[:, None] / np.maximum(relative, 1e-12))
+    return [_model(form, costs) for costs in solved]
+
+
+def _predicted_ms(form: Form, solved: Floats, design: Floats, computes: NDArray[np.bool_]) -> Floats:
+    """Model.predict_ms of many models at once."""
+    prefill = np.maximum(solved[:, computes] @ design[:, computes].T, form.step_ms)
+    return np.asarray(prefill + solved[:, ~computes] @ design[:, ~computes].T, dtype=np.float64)
+
+
+def _close(before: Floats, now: Floats) -> NDArray[np.bool_]:
+    return np.asarray((np.abs(now - before) <= np.maximum(1e-6 * np.maximum(before, now), 1e-12)).all(axis=1), dtype=bool)
 
 
 def _model(form: Form, solved: Floats) -> Model:
     load = float(solved[2]) if form.load else None
     return Model(form, float(solved[0]), float(solved[1]), load, float(solved[-1]) if form.attention else 0.0)
-
-
-def _close(one: Model, other: Model) -> bool:
-    pairs = [(one.fixed_ms, other.fixed_ms), (one.prefill_ms_per_token, other.prefill_ms_per_token),
-             (one.load_ms_per_token or 0.0, other.load_ms_per_token or 0.0),
-             (one.attention_ms_per_token2, other.attention_ms_per_token2)]  # fmt: skip
-    return all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-12) for a, b in pairs)
 
 
 def _bic(model: Model, prompt: Floats, cached: Floats, ttft: Floats) -> float:
@@ -164,7 +171,7 @@ def _resample(model: Model, prompt: Floats, cached: Floats, ttft: Floats, cluste
     if count < intervals.MIN_CLUSTERS:
         return ()
     weights = intervals.cluster_weights(count, MODEL_RESAMPLES)[:, clusters].astype(np.float64)
-    return tuple(fit_form(model.form, prompt, cached, ttft, drawn, rounds=6) for drawn in weights)
+    return tuple(fit_forms(model.form, prompt, cached, ttft, weights, rounds=6))
 
 
 def residual_summary(fit: Fit) -> dict[str, float]:
