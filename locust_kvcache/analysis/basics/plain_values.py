@@ -11,17 +11,21 @@ import pandas as pd
 
 def plain(value: Any) -> Any:
     """Python's own types only; NaN, NA and infinities become None, as JSON has no word for them."""
+    if isinstance(value, float):  # numpy's too
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
     if isinstance(value, pd.DataFrame):
-        return [plain(row) for row in value.to_dict("records")]
+        names = [str(name) for name in value.columns]
+        columns = [[plain(entry) for entry in column.tolist()] for _, column in value.items()]
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
     if isinstance(value, dict):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
         return [plain(entry) for entry in value]
     if isinstance(value, np.generic):
-        value = value.item()
-    if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    return value
+        return plain(value.item())
+    return None if value is pd.NA else value
 
 
 def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
