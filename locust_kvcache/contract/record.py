@@ -5,6 +5,7 @@ The record is the border of the project: the load writes it as one JSON line, th
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import itertools
 import json
@@ -12,6 +13,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+import orjson
 
 RECORD_FORMAT = 1
 OK = "ok"
@@ -113,10 +116,13 @@ class Record:
 
     def to_json(self) -> str:
         """The record as one JSON line without the newline. ValueError if a number is NaN or infinite, which JSON cannot hold."""
-        line = json.dumps({f: getattr(self, f) for f in FIELDS}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return (
-            line if line.isascii() else line.encode("utf-8", "replace").decode()
-        )  # half a character of a server's text becomes ?
+        values = {name: getattr(self, name) for name in FIELDS}
+        if not all(map(math.isfinite, (value for value in values.values() if type(value) is float))):
+            raise ValueError("a record holds a number that is not finite")
+        try:
+            return orjson.dumps(values).decode()
+        except TypeError:  # half a character of a server's text becomes ?, a number beyond 64 bits is written as it is
+            return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace").decode()
 
 
 FIELDS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(Record))
@@ -139,7 +145,7 @@ def tpot_ms(ttft_ms: float, e2e_ms: float, output_tokens: int, first_chunk_token
 
 def chunk_tokens(chunks: Sequence[OutputChunk], output_tokens: int | None) -> list[int] | None:
     """Tokens per chunk: as the server said, or one each when there are as many chunks as tokens; else unknown (None)."""
-    if chunks and all(chunk.tokens is not None for chunk in chunks):
+    if chunks and chunks[0].tokens is not None and all(chunk.tokens is not None for chunk in chunks):
         return [chunk.tokens or 0 for chunk in chunks]
     return [1] * len(chunks) if len(chunks) == output_tokens else None
 
@@ -173,7 +179,8 @@ LATE_SHARE = 0.25  # of the time between clumps; a loop that is later may have m
 def time_between_clumps(ttft_ms: float, gaps_ms: Sequence[float], output_tokens: int | None) -> float | None:
     """The median time between clumps where the chunks came in clumps of CLUMP_CHUNKS or more, LEAST_CLUMP_GAP_MS or more apart; the TTFT
     where all of a long answer came at once; else None."""
-    apart = [gap for gap in gaps_ms if gap > TOGETHER_MS]
+    ordered = sorted(gaps_ms)
+    apart = ordered[bisect.bisect_right(ordered, TOGETHER_MS) :]
     chunks = len(gaps_ms) + 1
     if not apart:
         return ttft_ms if max(chunks, output_tokens or 0) >= CLUMP_CHUNKS else None
@@ -206,25 +213,23 @@ def stream_timing(
     early = Timing(ttfb_ms=since_sent_ms(first_byte_at_s), first_choice_ms=since_sent_ms(first_choice_at_s))
     if not chunks:
         return early
-    ttft, e2e = (chunks[0].received_at_s - sent_at_s) * 1000, (chunks[-1].received_at_s - sent_at_s) * 1000
-    gaps = [(b.received_at_s - a.received_at_s) * 1000 for a, b in itertools.pairwise(chunks)]
-    clumps = time_between_clumps(ttft, gaps, output_tokens)
-    whole = dataclasses.replace(
-        early,
-        ttft_ms=ttft,
-        ttfvt_ms=since_sent_ms(next((chunk.received_at_s for chunk in chunks if chunk.visible), None)),
-        e2e_ms=e2e,
-        clump_gap_ms=clumps,
-    )
-    if clumps is not None or all(gap <= TOGETHER_MS for gap in gaps):
+    stamps_s = [chunk[0] for chunk in chunks]
+    ttft, e2e = (stamps_s[0] - sent_at_s) * 1000, (stamps_s[-1] - sent_at_s) * 1000
+    gaps = [(after - before) * 1000 for before, after in itertools.pairwise(stamps_s)]
+    ordered = sorted(gaps)
+    clumps = time_between_clumps(ttft, ordered, output_tokens)
+    visible_at_s = next((chunk.received_at_s for chunk in chunks if chunk.visible), None)
+    whole = dataclasses.replace(early, ttft_ms=ttft, ttfvt_ms=since_sent_ms(visible_at_s), e2e_ms=e2e, clump_gap_ms=clumps)
+    if clumps is not None or not ordered or ordered[-1] <= TOGETHER_MS:
         return whole
     per_chunk = chunk_tokens(chunks, output_tokens)
-    itl = inter_token_ms(gaps, per_chunk[1:]) if per_chunk else []
+    one_each = per_chunk is not None and per_chunk.count(1) == len(per_chunk)
+    itl = ordered if one_each else sorted(inter_token_ms(gaps, per_chunk[1:])) if per_chunk else []
     return dataclasses.replace(
         whole,
         tpot_ms=tpot_ms(ttft, e2e, output_tokens, per_chunk[0] if per_chunk else 1) if output_tokens else None,
         itl_p50_ms=quantile(itl, 0.5) if itl else None,
         itl_p99_ms=quantile(itl, 0.99) if itl else None,
-        icl_p50_ms=quantile(gaps, 0.5) if gaps else None,
-        icl_p99_ms=quantile(gaps, 0.99) if gaps else None,
+        icl_p50_ms=quantile(ordered, 0.5),
+        icl_p99_ms=quantile(ordered, 0.99),
     )

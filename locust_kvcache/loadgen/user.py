@@ -1,4 +1,4 @@
-"""The base class of all scenario users: it takes sessions from the plan, streams each turn, and gives every turn its one record."""
+"""The base class of all scenario users: it takes sessions from the plan, and streams each turn; every turn gets its one record."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ import time
 
 import gevent
 from locust import User, constant
+from locust.env import Environment
 
 import locust_kvcache.loadgen.plugin  # noqa: F401  registers options and listeners, as Locust plugins do
-from locust_kvcache.contract.record import INTERNAL_ERROR, OK, Record
-from locust_kvcache.contract.round_kinds import WARM_UP
+from locust_kvcache.contract.record import INTERNAL_ERROR
 from locust_kvcache.loadgen.client.connection import Connection
-from locust_kvcache.loadgen.client.stream import StreamOutcome, stream_request
+from locust_kvcache.loadgen.client.slices import slices
+from locust_kvcache.loadgen.client.stream import StreamOutcome, send_stream
 from locust_kvcache.loadgen.worker.agent import Agent
-from locust_kvcache.loadgen.worker.request_record import internal_error_record, make_record
+from locust_kvcache.loadgen.worker.finishing import EndedRequest, Sender
 from locust_kvcache.loadgen.worker.share import Assignment
 from locust_kvcache.workload.plan import Turn
-
-
-class RequestFailed(Exception):
-    """A failed request as Locust lists it: the error class first, so that equal failures count together."""
 
 
 class KVCacheUser(User):
@@ -38,6 +35,10 @@ class KVCacheUser(User):
     scenario = ""  # empty: whatever --scenarios names
     wait_time = constant(0)
     _connection: Connection | None = None
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self._sender = Sender()
 
     def on_stop(self) -> None:
         self._close()
@@ -67,7 +68,8 @@ class KVCacheUser(User):
             agent.session_ended(work, begun)
 
     def _run_turn(self, agent: Agent, work: Assignment, turn: Turn) -> None:
-        """Send one planned request and record it, however it ends: it has exactly one record, whatever is raised on the way."""
+        """Send one planned request. However it ends, it gets exactly one record, at once where the next request carries its answer."""
+        self._sender.obey()
         outcome = StreamOutcome(asked_tokens=work.share.prepared.asked_tokens(turn))
         started_at_s, started_s = time.time() - agent.clock_offset_s, time.monotonic()
         try:
@@ -76,13 +78,20 @@ class KVCacheUser(User):
             outcome.fail(INTERNAL_ERROR, agent.errors.tell(error, "sending a request"))
             self._close()
         finally:
-            ended_s = time.monotonic()
-            if outcome.response.sent_at_s:  # connecting came first
-                started_at_s += outcome.response.sent_at_s - started_s
-            record = self._finish(agent, work, turn, outcome, started_at_s)
-            self._tell_locust(record, (ended_s - started_s) * 1000)
+            ended_s, sent_at_s = time.monotonic(), outcome.response.sent_at_s
+            if sent_at_s:  # connecting came first
+                started_at_s += sent_at_s - started_s
+            lag_ms = agent.lag.worst_since_ms(sent_at_s)
+            elapsed_ms = (ended_s - started_s) * 1000
+            ended = EndedRequest(work, turn, outcome, self._sender, started_at_s, ended_s, elapsed_ms, lag_ms)
+            if work.share.prepared.needs_answer(work.session, turn):
+                agent.finisher.now(ended)
+            else:
+                agent.finisher.later(ended)
+        self._sender.obey()
 
     def _send(self, work: Assignment, turn: Turn, outcome: StreamOutcome) -> None:
+        slices().turn()
         prepared, config = work.share.prepared, work.share.config
         request = prepared.request(work.session, turn)
         if request is None:
@@ -90,41 +99,4 @@ class KVCacheUser(User):
             return
         if self._connection is None:
             self._connection = Connection(prepared.target, config.idle_timeout_s)
-        stream_request(self._connection, request, config.request_timeout_s, outcome)
-
-    def _finish(self, agent: Agent, work: Assignment, turn: Turn, outcome: StreamOutcome, started_at_s: float) -> Record:
-        """Hand the request's record over, and keep its answer for later turns; if either fails, that is what the record says."""
-        reader = outcome.reader
-        try:
-            loop_lag_ms = agent.lag.worst_since_ms(outcome.response.sent_at_s)
-            record = make_record(work, turn, agent.worker, outcome, started_at_s, loop_lag_ms)
-            if outcome.status == OK:
-                work.share.prepared.remember(turn, record.round, outcome.reply, reader.prompt_tokens, reader.output_tokens)
-            agent.finish(work.share, record)
-        except Exception as error:
-            told = agent.errors.tell(error, "recording a request")
-            record = internal_error_record(work, turn, agent.worker, told)
-            agent.finish(work.share, record)
-        if reader.unknown_field:
-            agent.note_unknown_field(reader.unknown_field)
-        return record
-
-    def _tell_locust(self, record: Record, elapsed_ms: float) -> None:
-        """One request in Locust's statistics; TTFT and TPOT as rows of their own that leave its totals alone. Listeners of a user's own
-        may fail: that is logged, and costs no record. A warm-up's request is in none of it."""
-        if record.round_kind == WARM_UP:
-            return
-        name = f"{record.scenario} r{record.round:02d}"
-        ok = record.status == OK
-        self.environment.events.request.fire(
-            request_type="POST",
-            name=name,
-            response_time=record.e2e_ms if ok else elapsed_ms,
-            response_length=record.response_bytes or 0,
-            exception=None if ok else RequestFailed(f"{record.status}: {record.error}"),
-            context={"record": record},
-        )
-        for row, value in (("TTFT", record.ttft_ms), ("TPOT", record.tpot_ms)):
-            if ok and value is not None:
-                self.environment.stats.get(name, row).log(value, 0)
-        self.environment.events.record_finished.fire(environment=self.environment, record=record)
+        send_stream(self._connection, request, config.request_timeout_s, outcome)

@@ -140,5 +140,5 @@ def test_a_record_with_half_a_character_or_a_line_separator_is_one_line_that_can
 
 
 def test_a_record_never_holds_what_json_cannot() -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
+    with pytest.raises(ValueError, match="not finite"):
         Record("run", "d", "m", "s", 1, 0, 0, 1, "w", ttft_ms=float("nan")).to_json()

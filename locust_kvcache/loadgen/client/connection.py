@@ -6,6 +6,7 @@ While a response streams, nothing happens but receive, stamp, frame (llhttp, in 
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import select
 import socket as std_socket
 import ssl
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 
 import httptools
 from gevent import socket
+from gevent.monkey import get_original
 
 from locust_kvcache.contract.deployment import Transport
 from locust_kvcache.loadgen.client.poller import RECEIVE_BYTES, SO_TIMESTAMPNS, poller
@@ -96,6 +98,10 @@ class Response:
     fold: Callable[[list[tuple[float, bytes]]], None] | None = None  # takes what has arrived when it has grown to FOLD_BYTES
     kernel_stamps: bool = False
     connect_ms: float | None = None
+    first_body_at_s: float | None = None  # stamp of the first piece of the body
+    unseen_s: float = (
+        0.0  # kernel stamps: the first bytes of that piece may have come so long before its stamp, which is its last one's
+    )
 
 
 class _Framing:
@@ -106,16 +112,29 @@ class _Framing:
         self.parser = httptools.HttpResponseParser(self)
         self.stamp_s = time.monotonic()
         self.keep_alive = False
+        self.surplus = False
         self.pending_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.response.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        if not self.surplus:
+            self.response.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        self.response.http_status = self.parser.get_status_code()
+        if not self.surplus:
+            self.response.http_status = self.parser.get_status_code()
+
+    def on_message_begin(self) -> None:
+        if self.response.complete:  # a second response in the same bytes: nobody asked for it
+            self.surplus = True
 
     def on_body(self, data: bytes) -> None:
         response = self.response
+        if self.surplus:
+            return
+        if response.first_body_at_s is None:
+            response.first_body_at_s = self.stamp_s
+            if response.kernel_stamps:
+                response.unseen_s = max(0.0, self.stamp_s - poller().looked_at_s)
         response.segments.append((self.stamp_s, data))
         response.body_bytes += len(data)
         self.pending_bytes += len(data)
@@ -125,7 +144,7 @@ class _Framing:
             self.pending_bytes = 0
 
     def on_message_complete(self) -> None:
-        if (self.response.http_status or 0) >= 200:  # a 1xx is followed by the real response
+        if (self.response.http_status or 0) >= 200 and not self.surplus:  # a 1xx is followed by the real response
             self.response.complete = True
             self.keep_alive = self.parser.should_keep_alive()  # answers False once the message is over
 
@@ -170,6 +189,22 @@ def _tunnel(raw: socket.socket, target: Target) -> None:
         raise ConnectionError(f"the proxy refused a tunnel to {address}: {status}")
 
 
+def _connected(address: tuple[str, int], timeout_s: float) -> socket.socket:
+    """A connection to `address`. A number needs no resolver, which would be asked in a thread for every connection."""
+    try:
+        family = std_socket.AF_INET6 if ipaddress.ip_address(address[0]).version == 6 else std_socket.AF_INET
+    except ValueError:
+        return socket.create_connection(address, timeout_s)
+    raw = socket.socket(family, std_socket.SOCK_STREAM)
+    try:
+        raw.settimeout(timeout_s)
+        raw.connect(address)
+    except BaseException:
+        raw.close()
+        raise
+    return raw
+
+
 class Connection:
     """A keep-alive connection of one user. Not shared: a user has one request open at a time."""
 
@@ -192,7 +227,9 @@ class Connection:
         """Kept, idle for a moment only, and not readable: readable while idle means that the peer has closed it."""
         if self._socket is None or time.monotonic() - self._idle_since_s > MAX_IDLE_S:
             return False
-        return not select.select([self._socket.fileno()], [], [], 0)[0]
+        look = get_original("select", "poll")()  # gevent's would make a watcher, and select() itself takes no fd above 1,023
+        look.register(self._socket.fileno(), select.POLLIN)
+        return not look.poll(0)
 
     def ensure_open(self) -> float | None:
         """Connect unless a kept connection can be used; the time it took in ms, None if there was nothing to do."""
@@ -201,7 +238,7 @@ class Connection:
         self.close()
         started = time.monotonic()
         target = self._target
-        raw = socket.create_connection(target.proxy or (target.host, target.port), self._connect_timeout_s)
+        raw = _connected(target.proxy or (target.host, target.port), self._connect_timeout_s)
         raw.setsockopt(std_socket.IPPROTO_TCP, std_socket.TCP_NODELAY, 1)
         self._kernel_stamps = False
         if target.tls is not None:
@@ -229,7 +266,7 @@ class Connection:
             response.sent_at_s = time.monotonic()
             self._socket.sendall(request)
             self._receive(framing)
-            keep = framing.keep_alive
+            keep = framing.keep_alive and not framing.surplus
         finally:
             framing.end()
             self._idle_since_s = time.monotonic()

@@ -1,7 +1,7 @@
 """Receives for all open streams with one epoll set, and gives each piece to its owner with the kernel's receive stamp.
 
-gevent watches the epoll set itself, so the event loop does its own work once per batch and not once per chunk, and no greenlet is
-switched to before a response is over.
+gevent watches the epoll set itself, so the event loop does its own work once per batch and not once per chunk. No greenlet is
+switched to before a response is over, and then in a slice of its own (slices.py).
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import socket as std_socket
 import struct
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, Protocol
 
 import gevent
 from gevent import socket
 from gevent.hub import Waiter
 from gevent.monkey import get_original
+
+from locust_kvcache.loadgen.client.slices import slices
 
 SO_TIMESTAMPNS = 35  # Linux; Python's socket module does not name it
 RECEIVE_BYTES = 65536
@@ -46,6 +48,9 @@ class Poller:
         self._open: dict[int, tuple[Callable[..., Any], Callable[[float, bytes], bool], Waiter]] = {}
         self._idle: dict[int, tuple[Owner, float]] = {}  # (owner, idle timeout in s)
         self._nap = get_original("time", "sleep")
+        self._slices = slices()
+        self.looked_at_s = 0.0  # monotonic; the last look but one: what is received now came after it
+        self._looks_at_s = 0.0
         loop = gevent.get_hub().loop
         self._idle_timer = loop.timer(IDLE_CHECK_S, repeat=IDLE_CHECK_S)
         self._watcher = loop.io(self._epoll.fileno(), 1)
@@ -87,9 +92,10 @@ class Poller:
         the last seconds means that the wall clock was set, and the process clock stands in.
         """
         opened, unpack = self._open, _TIMESPEC.unpack
-        if len(opened) >= NAP_STREAMS:
+        if len(opened) >= NAP_STREAMS and not self._slices.busy:
             self._nap(NAP_S)
-        ready = self._epoll.poll(0)
+        self.looked_at_s, self._looks_at_s = self._looks_at_s, time.monotonic()
+        ready = self._epoll.poll(0, len(opened) + 1)
         now_ns = time.monotonic_ns()
         wall_ns = time.time_ns()
         for fd, _ in ready:
@@ -104,12 +110,12 @@ class Poller:
                         stamp_ns -= age_ns
                 if take(stamp_ns * 1e-9, data):
                     self._forget(fd)
-                    waiter.switch(None)
+                    self._slices.call(partial(waiter.switch, None))
             except BlockingIOError:
                 continue
             except Exception as error:
                 self._forget(fd)
-                waiter.throw(error)
+                self._slices.call(partial(waiter.throw, error))
 
 
 @cache

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
 from locust_kvcache.contract.record import OutputChunk
 from locust_kvcache.contract.usage import Counts, checked_counts, whole_count
+from locust_kvcache.loadgen.client.content_template import PROBE, ContentTemplate, candidate
 from locust_kvcache.loadgen.client.delta import output_of
 
 Segment = tuple[float, bytes]  # (receive stamp in monotonic seconds, bytes)
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+LEARN_IN_VAIN = 8  # templates; a stream whose events differ in more than their text makes no further ones
 
 
 def _dict(value: Any) -> dict[str, Any]:
@@ -72,7 +74,8 @@ class ChunkLog:
 class EventReader:
     """Reads the events of one stream in order. `counts` holds the checked token counts once the stream is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, learns: bool = True) -> None:
+        """`learns`: events that differ in their text alone are not parsed one by one; the result is the same."""
         self.log = ChunkLog()
         self.first_choice_at_s: float | None = None
         self.counts = Counts()
@@ -82,13 +85,15 @@ class EventReader:
         self.unknown_field: str | None = None  # carried output, and is not known to
         self._texts: list[str] = []
         self._reported: dict[str, Any] = {}  # token counts, unchecked
-        self._rest = b""  # of a line that is not complete yet
+        self._rest: list[bytes] = []  # pieces of a line that is not complete yet
         self._rest_at_s = 0.0
         self._begun = False
         self._held: list[bytes] = []  # data lines that are no JSON value by themselves
         self._held_at_s = 0.0
         self._is_error = False  # the event under way is named `error`
         self._total_tokens = 0
+        self._template: ContentTemplate | None = None
+        self._learns_left = LEARN_IN_VAIN if learns else 0
 
     @property
     def prompt_tokens(self) -> int | None:
@@ -112,7 +117,24 @@ class EventReader:
 
     def feed(self, segments: Iterable[Segment]) -> None:
         """Take the next pieces. A line is stamped by the piece that completed it; LF and CRLF both end one."""
-        for stamp_s, line in self._lines(segments):
+        new: list[str] = []
+        texts, self._texts = self._texts, new
+        for stamp_s, data in segments:
+            template = self._template
+            if template is not None and not self._rest and (text := template.text_of(data)) is not None:
+                self.log.add(stamp_s, template.visible, None)
+                if template.visible:
+                    new.append(text)
+                self._learns_left = LEARN_IN_VAIN
+            else:
+                self._piece(stamp_s, data)
+        texts.append("".join(new))
+        self._texts = texts
+
+    def _piece(self, stamp_s: float, data: bytes) -> None:
+        """Take one piece line by line; learn from it if it is one event and no more."""
+        may_learn, chunks = self._learns_left > 0 and self._begun and self._is_between_events(), len(self.log)
+        for line in self._lines(stamp_s, data):
             if line.startswith(b"data:"):
                 self._data(stamp_s, line[5:].strip())
             elif not line or line == b"\r":
@@ -120,28 +142,54 @@ class EventReader:
                     self._end_of_event("malformed")
             elif line.startswith(b"event:"):
                 self._is_error = line[6:].strip() == b"error"
-        self._texts = ["".join(self._texts)]
+        if may_learn and len(self.log) == chunks + 1 and self._is_between_events():
+            self._learn(data)
+
+    def _learn(self, piece: bytes) -> None:
+        """Make this piece the template of the next ones, if a reader takes from it one chunk with its text and nothing else."""
+        self._learns_left -= 1
+        self._template = None
+        if found := candidate(piece):
+            probe = EventReader(learns=False)
+            probe._begun = True
+            probe.feed([(0.0, found[0] + PROBE.encode() + found[1])])
+            chunks = probe.log.chunks()
+            one = chunks in ([OutputChunk(0.0, True)], [OutputChunk(0.0, False)]) and not probe._holds_more()
+            if one and probe.reply == (PROBE if chunks[0].visible else ""):
+                self._template = ContentTemplate(*found, chunks[0].visible)
+
+    def _is_between_events(self) -> bool:
+        return not (self._rest or self._held or self._is_error)
+
+    def _holds_more(self) -> bool:
+        """Whether anything but chunks has come: counts, an end, an error, half an event."""
+        return bool(self._reported or self.finish_reason or self.failure or self.unknown_field) or not self._is_between_events()
 
     def finish(self, complete: bool) -> None:
         """The stream is over: an unfinished line is its last event, or the place where it was cut; then the counts are checked."""
         if_not_json = "malformed" if complete else "cut"
-        last = self._rest if self._begun else self._rest.removeprefix(BYTE_ORDER_MARK)
+        rest = b"".join(self._rest)
+        last = rest if self._begun else rest.removeprefix(BYTE_ORDER_MARK)
         if last.startswith(b"data:"):
             self._data(self._rest_at_s, last[5:].strip())
-        self._rest = b""
+        self._rest = []
         self._end_of_event(if_not_json)
         said = self._reported
         self.counts = checked_counts(said.get("prompt"), said.get("output"), said.get("cached"), len(self.log))
 
-    def _lines(self, segments: Iterable[Segment]) -> Iterator[Segment]:
-        for stamp_s, data in segments:
-            lines = (self._rest + data).split(b"\n")
-            self._rest, self._rest_at_s = lines.pop(), stamp_s
-            if lines and not self._begun:
+    def _lines(self, stamp_s: float, data: bytes) -> list[bytes]:
+        """The lines that this piece completes; what follows the last one waits for the next piece."""
+        lines = data.split(b"\n")
+        if len(lines) > 1:
+            lines[0] = b"".join([*self._rest, lines[0]])
+            self._rest = []
+            if not self._begun:
                 self._begun = True
                 lines[0] = lines[0].removeprefix(BYTE_ORDER_MARK)
-            for line in lines:
-                yield stamp_s, line
+        if last := lines.pop():
+            self._rest.append(last)
+            self._rest_at_s = stamp_s
+        return lines
 
     def _data(self, stamp_s: float, payload: bytes) -> None:
         """One data line: an event by itself as nearly always, else a part of one that an empty line ends."""

@@ -91,8 +91,11 @@ def _http_failure(outcome: StreamOutcome) -> None:
     outcome.fail("http_error", f"HTTP {status}: {body}")
 
 
-def stream_request(connection: Connection, request: bytes, timeout_s: float, outcome: StreamOutcome) -> None:
-    """Send one request and fill `outcome` from its stream. Every way it can end is a status; only GreenletExit is raised on."""
+def send_stream(connection: Connection, request: bytes, timeout_s: float, outcome: StreamOutcome) -> None:
+    """Send one request and take its response into `outcome`, which finish_outcome() reads later. Only GreenletExit is raised on.
+
+    A response that is complete stays so, even if the timeout or a stop comes before the calling greenlet gets to know.
+    """
     timeout = gevent.Timeout(timeout_s)
     timeout.start()
     try:
@@ -102,19 +105,33 @@ def stream_request(connection: Connection, request: bytes, timeout_s: float, out
     except gevent.Timeout as caught:
         if caught is not timeout:
             raise
-        outcome.fail("timeout", f"no complete response within {timeout_s:g} s")
+        _unless_complete(outcome, "timeout", f"no complete response within {timeout_s:g} s")
     except StreamStopped:
-        outcome.fail("stopped", "the test was stopped while the request was open")
+        _unless_complete(outcome, "stopped", "the test was stopped while the request was open")
     except gevent.GreenletExit:
-        outcome.fail("stopped", "the user was stopped while its request was open")
+        _unless_complete(outcome, "stopped", "the user was stopped while its request was open")
         raise
     except (OSError, httptools.HttpParserError, ResponseTooLarge) as error:
         _transport_failure(outcome, error)
     finally:
         timeout.close()
+        if outcome.status != "ok" or outcome.response.http_status != 200:
+            connection.close()
+
+
+def stream_request(connection: Connection, request: bytes, timeout_s: float, outcome: StreamOutcome) -> None:
+    """Send one request, and fill `outcome` with how it ended. Every way it can end is a status; only GreenletExit is raised on."""
+    try:
+        send_stream(connection, request, timeout_s, outcome)
+    finally:
+        finish_outcome(outcome)
         if outcome.status != "ok":
             connection.close()
-        finish_outcome(outcome)
+
+
+def _unless_complete(outcome: StreamOutcome, status: str, error: str) -> None:
+    if not outcome.response.complete:
+        outcome.fail(status, error)
 
 
 def _transport_failure(outcome: StreamOutcome, error: Exception) -> None:

@@ -41,6 +41,7 @@ from locust_kvcache.loadgen.protocol.messages import (
 )
 from locust_kvcache.loadgen.worker import garbage_collection
 from locust_kvcache.loadgen.worker.client_certificate import certified_chunks_per_s
+from locust_kvcache.loadgen.worker.finishing import Finisher
 from locust_kvcache.loadgen.worker.foreign_load import ForeignLoad
 from locust_kvcache.loadgen.worker.loop_lag import LagMonitor
 from locust_kvcache.loadgen.worker.request_record import ErrorLog
@@ -61,6 +62,7 @@ class Agent:
         self._runner = runner
         self.lag = LagMonitor()
         self.errors = ErrorLog()
+        self.finisher = Finisher(environment, self)
         self._unknown_fields: set[str] = set()
         self._run: RunHere | None = None
         self._share: Share | None = None
@@ -196,11 +198,11 @@ class Agent:
         if not self._halted and turns_begun < len(work.session.turns):
             self._sessions.put(Assignment(work.share, work.session, first_turn=turns_begun + 1))
 
-    def finish(self, share: Share, record: Record) -> None:
+    def finish(self, share: Share, record: Record, ended_s: float) -> None:
         """Take the one record of a planned request; when nothing else is open, records leave at once: the barrier may wait for them."""
         if self._run is not None:
             self._run.add(record)
-        share.last_end_s = time.monotonic()
+        share.last_end_s = max(share.last_end_s, ended_s)
         share.chunks += record.chunks or 0
         share.open_requests -= 1
         if share.open_requests == 0:
@@ -265,5 +267,6 @@ class Agent:
             garbage_collection.resume()
             left = self._sessions.close(stop_timeout_s)
             unsent = [w.session.session_id for w in left if w.share is self._share and w.first_turn == 1]
+        self.finisher.drain()
         self._ship()
         self._send(Flushed(self._run.config.run_id if self._run is not None else "", unsent))

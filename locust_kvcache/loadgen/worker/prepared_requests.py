@@ -81,10 +81,19 @@ class PreparedRequests:
         own: dict[str, Any] = {key: self.asked_tokens(turn) for key in LENGTH_KEYS if key in self.parameters}
         return body_tail({**self.parameters, **own})
 
+    @property
+    def carries_answers(self) -> bool:
+        """Later turns carry the server's own answers."""
+        return self.plan.scenario.reply == "server"
+
+    def needs_answer(self, session: Session, turn: Turn) -> bool:
+        """Whether the session's next request cannot be made before this turn's answer is read."""
+        return self.carries_answers and turn is not session.turns[-1] and turn.request_index not in self.replies
+
     def remember(self, turn: Turn, round_number: int, reply: str, prompt_tokens: int | None, output_tokens: int | None) -> None:
         """Keep the server's own answer of the first round; later rounds send it again, so that their requests are the same. Of a user's
         own text, keep how the server counted it too: all but the last token of an answer is in the cache."""
-        carries_reply = self.plan.scenario.reply == "server"
+        carries_reply = self.carries_answers
         if carries_reply and turn.request_index not in self.replies:
             self.replies[turn.request_index] = encode_message("assistant", reply)
             self._answered_in[turn.request_index] = round_number
