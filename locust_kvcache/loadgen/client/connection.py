@@ -134,7 +134,7 @@ class _Framing:
         if response.first_body_at_s is None:
             response.first_body_at_s = self.stamp_s
             if response.kernel_stamps:
-                response.unseen_s = max(0.0, self.stamp_s - poller().looked_at_s)
+                response.unseen_s = max(0.0, self.stamp_s - poller().emptied_at_s)
         response.segments.append((self.stamp_s, data))
         response.body_bytes += len(data)
         self.pending_bytes += len(data)

@@ -6,8 +6,12 @@ nothing that JSON writes in another way (quote, backslash, control character). E
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+Segment = tuple[float, bytes]  # (receive stamp in monotonic seconds, bytes)
 
 PROBE = "probe"
 _TEXT = re.compile(rb'"(?:content|text|reasoning|reasoning_content)": ?"([^"\\\x00-\x1f]+)"')
@@ -19,15 +23,24 @@ class ContentTemplate:
     after: bytes  # from the quote that closes it
     visible: bool
 
-    def text_of(self, piece: bytes) -> str | None:
-        """The text of a piece that holds one such event and nothing else; None where the piece is anything else."""
-        if not (piece.startswith(self.before) and piece.endswith(self.after)):
-            return None
-        try:
-            text = piece[len(self.before) : -len(self.after)].decode()
-        except UnicodeDecodeError:
-            return None
-        return text if text.isprintable() and '"' not in text and "\\" not in text and text else None
+    def matching(self, segments: Sequence[Segment], start: int) -> tuple[list[float], list[str]]:
+        """Stamps and texts of the pieces from `start` on that hold one such event each and nothing else, up to the first that does not."""
+        before, after = self.before, self.after
+        cut_before, cut_after = len(before), -len(after)
+        stamps_s: list[float] = []
+        texts: list[str] = []
+        for stamp_s, piece in itertools.islice(segments, start, None):
+            if not (piece.startswith(before) and piece.endswith(after)):
+                break
+            try:
+                text = piece[cut_before:cut_after].decode()
+            except UnicodeDecodeError:
+                break
+            if not text or '"' in text or "\\" in text or not text.isprintable():
+                break
+            stamps_s.append(stamp_s)
+            texts.append(text)
+        return stamps_s, texts
 
 
 def candidate(piece: bytes) -> tuple[bytes, bytes] | None:

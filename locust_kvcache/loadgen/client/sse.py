@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from locust_kvcache.contract.record import OutputChunk
 from locust_kvcache.contract.usage import Counts, checked_counts, whole_count
-from locust_kvcache.loadgen.client.content_template import PROBE, ContentTemplate, candidate
+from locust_kvcache.loadgen.client.content_template import PROBE, ContentTemplate, Segment, candidate
 from locust_kvcache.loadgen.client.delta import output_of
 
-Segment = tuple[float, bytes]  # (receive stamp in monotonic seconds, bytes)
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LEARN_IN_VAIN = 8  # templates; a stream whose events differ in more than their text makes no further ones
 
@@ -63,10 +62,18 @@ class ChunkLog:
         self._tokens.append(-1 if tokens is None else tokens)
         self._visible.append(visible)
 
+    def extend(self, stamps_s: list[float], visible: bool) -> None:
+        """Chunks of an unknown number of tokens each."""
+        self._stamps_s.extend(stamps_s)
+        self._tokens.extend([-1] * len(stamps_s))
+        self._visible.extend([visible] * len(stamps_s))
+
     def __len__(self) -> int:
         return len(self._stamps_s)
 
     def chunks(self) -> list[OutputChunk]:
+        if all(tokens < 0 for tokens in self._tokens):
+            return list(map(OutputChunk, self._stamps_s, map(bool, self._visible)))
         rows = zip(self._stamps_s, self._visible, self._tokens, strict=True)
         return [OutputChunk(stamp_s, bool(visible), None if tokens < 0 else tokens) for stamp_s, visible, tokens in rows]
 
@@ -115,21 +122,24 @@ class EventReader:
             return text
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
-    def feed(self, segments: Iterable[Segment]) -> None:
+    def feed(self, segments: Sequence[Segment]) -> None:
         """Take the next pieces. A line is stamped by the piece that completed it; LF and CRLF both end one."""
-        new: list[str] = []
-        texts, self._texts = self._texts, new
-        for stamp_s, data in segments:
-            template = self._template
-            if template is not None and not self._rest and (text := template.text_of(data)) is not None:
-                self.log.add(stamp_s, template.visible, None)
-                if template.visible:
-                    new.append(text)
-                self._learns_left = LEARN_IN_VAIN
-            else:
-                self._piece(stamp_s, data)
-        texts.append("".join(new))
-        self._texts = texts
+        kept, self._texts = self._texts, []
+        at = 0
+        while at < len(segments):
+            if self._template is not None and self._is_between_events():
+                stamps_s, texts = self._template.matching(segments, at)
+                if stamps_s:
+                    self.log.extend(stamps_s, self._template.visible)
+                    if self._template.visible:
+                        self._texts += texts
+                    self._learns_left = LEARN_IN_VAIN
+                    at += len(stamps_s)
+                    continue
+            self._piece(*segments[at])
+            at += 1
+        kept.append("".join(self._texts))
+        self._texts = kept
 
     def _piece(self, stamp_s: float, data: bytes) -> None:
         """Take one piece line by line; learn from it if it is one event and no more."""
@@ -142,7 +152,7 @@ class EventReader:
                     self._end_of_event("malformed")
             elif line.startswith(b"event:"):
                 self._is_error = line[6:].strip() == b"error"
-        if may_learn and len(self.log) == chunks + 1 and self._is_between_events():
+        if may_learn and len(self.log) == chunks + 1 and not self.finish_reason and self._is_between_events():
             self._learn(data)
 
     def _learn(self, piece: bytes) -> None:

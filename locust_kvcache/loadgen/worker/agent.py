@@ -63,6 +63,7 @@ class Agent:
         self.lag = LagMonitor()
         self.errors = ErrorLog()
         self.finisher = Finisher(environment, self)
+        self._host = socket.gethostname()
         self._unknown_fields: set[str] = set()
         self._run: RunHere | None = None
         self._share: Share | None = None
@@ -169,7 +170,7 @@ class Agent:
 
     @property
     def worker(self) -> str:
-        return f"{socket.gethostname()}#{getattr(self._runner, 'worker_index', 0)}"
+        return f"{self._host}#{getattr(self._runner, 'worker_index', 0)}"
 
     @property
     def clock_offset_s(self) -> float:
