@@ -110,6 +110,7 @@ class Record:
     clock: str = "process"  # kernel | process: who stamped the chunks
     loop_lag_ms: float | None = None  # worst event-loop delay of the worker while this request was open
     client_limited: bool | None = None  # that delay could have moved this record's times (client_was_limited)
+    ttft_uncertain_ms: float | None = None  # the true TTFT may be so much shorter; 0: the first chunk has a stamp of its own
     round_kind: str | None = None  # cold | control | hit (contract/round_kinds.py); None in records of before
     buffered: bool | None = None  # something between the model and here kept chunks back (was_buffered)
     format: int = RECORD_FORMAT
@@ -155,17 +156,38 @@ def inter_token_ms(gaps_ms: Sequence[float], later_chunk_tokens: Sequence[int]) 
     return [gap / n for gap, n in zip(gaps_ms, later_chunk_tokens, strict=True) for _ in range(n)]
 
 
-def client_was_limited(clock: str, loop_lag_ms: float | None, ttft_ms: float | None, icl_p50_ms: float | None) -> bool | None:
+def matters(late_ms: float, ttft_ms: float) -> bool:
+    """Whether a time stamp that may be so late says something else of a TTFT: beyond 5 % of it, and beyond 1 ms."""
+    return late_ms > max(1.0, 0.05 * ttft_ms)
+
+
+def client_was_limited(
+    clock: str, loop_lag_ms: float | None, ttft_ms: float | None, icl_p50_ms: float | None, ttft_uncertain_ms: float | None = None
+) -> bool | None:
     """Whether the worker's loop was late enough to move a request's times; None where nothing was measured.
 
-    The process clock stamps when the loop gets there: limited beyond 5 % of the TTFT (and 1 ms). The kernel stamps by itself; only
-    when the loop is later than the usual gap between chunks can two of them wait together and share one stamp.
+    The process clock stamps when the loop gets there. The kernel stamps by itself; only when the loop is later than the usual gap
+    between chunks can two of them wait together and share one stamp, that of the last.
     """
     if loop_lag_ms is None or ttft_ms is None:
         return None
+    if ttft_uncertain_ms is not None and matters(ttft_uncertain_ms, ttft_ms):
+        return True
     if clock == "kernel":
         return icl_p50_ms is not None and loop_lag_ms > icl_p50_ms
-    return loop_lag_ms > max(1.0, 0.05 * ttft_ms)
+    return matters(loop_lag_ms, ttft_ms)
+
+
+def first_stamp_uncertain_ms(clock: str, chunks: Sequence[OutputChunk], unseen_ms: float) -> float | None:
+    """How much earlier the first chunk may have come than its stamp says; None for the process clock, whose lag is known as a whole.
+
+    A first chunk that was read alone has its own stamp. One that was read together with the next has the next one's, where they came
+    apart: at most `unseen_ms`, the time since nothing was left unread.
+    """
+    if clock != "kernel" or not chunks:
+        return None
+    together = len(chunks) > 1 and chunks[0].received_at_s == chunks[1].received_at_s
+    return unseen_ms if together else 0.0
 
 
 TOGETHER_MS = 0.1  # chunks no further apart than this arrived together: no model writes 10,000 tokens/s into one stream

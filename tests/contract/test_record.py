@@ -12,6 +12,8 @@ from locust_kvcache.contract.record import (
     FIELDS,
     OutputChunk,
     Record,
+    client_was_limited,
+    first_stamp_uncertain_ms,
     inter_token_ms,
     quantile,
     stream_timing,
@@ -142,3 +144,19 @@ def test_a_record_with_half_a_character_or_a_line_separator_is_one_line_that_can
 def test_a_record_never_holds_what_json_cannot() -> None:
     with pytest.raises(ValueError, match="not finite"):
         Record("run", "d", "m", "s", 1, 0, 0, 1, "w", ttft_ms=float("nan")).to_json()
+
+
+def test_a_first_chunk_that_was_read_alone_has_its_own_stamp() -> None:
+    assert first_stamp_uncertain_ms("kernel", chunks(1.0, 1.02), 30.0) == 0.0
+    assert first_stamp_uncertain_ms("kernel", chunks(1.0), 30.0) == 0.0
+
+
+def test_a_first_chunk_that_shares_a_stamp_may_have_come_since_all_was_read() -> None:
+    assert first_stamp_uncertain_ms("kernel", chunks(1.0, 1.0, 1.02), 30.0) == 30.0
+    assert first_stamp_uncertain_ms("process", chunks(1.0, 1.0), 30.0) is None
+
+
+def test_an_uncertain_first_stamp_limits_a_record_where_it_matters() -> None:
+    assert client_was_limited("kernel", 1.0, 200.0, 20.0, ttft_uncertain_ms=30.0) is True
+    assert client_was_limited("kernel", 1.0, 200.0, 20.0, ttft_uncertain_ms=9.0) is False  # below 5 %
+    assert client_was_limited("kernel", 1.0, 10.0, 20.0, ttft_uncertain_ms=0.9) is False  # below 1 ms

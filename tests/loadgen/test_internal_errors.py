@@ -10,11 +10,11 @@ from tests.conftest import LocustProcesses, Stub
 LOCUSTFILE = """
 from locust import events, task
 
-import locust_kvcache.loadgen.user as user_module
+import locust_kvcache.loadgen.worker.finishing as finishing
 from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
 from locust_kvcache.loadgen.user import KVCacheUser
 
-make_record, remember, request = user_module.make_record, PreparedRequests.remember, PreparedRequests.request
+make_record, remember, request = finishing.make_record, PreparedRequests.remember, PreparedRequests.request
 
 
 def broken_record(work, turn, *args):
@@ -35,7 +35,7 @@ def broken_remember(self, turn, *args):
     return remember(self, turn, *args)
 
 
-user_module.make_record = broken_record
+finishing.make_record = broken_record
 PreparedRequests.request, PreparedRequests.remember = broken_request, broken_remember
 
 

@@ -52,7 +52,23 @@ def read_records(path: Path, run_id: str) -> tuple[pd.DataFrame, list[Problem]]:
     if frame is None:
         frame, problems = _read_lines(path)
     frame, more = _usable(frame, run_id)
-    return _typed(frame), problems + more
+    frame, uncertain = _without_uncertain_ttft(_typed(frame))
+    return frame, problems + more + uncertain
+
+
+def _without_uncertain_ttft(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
+    """A first chunk that shares the stamp of a later one gives no TTFT, where that matters (contract.record.matters)."""
+    late_ms, ttft_ms = frame["ttft_uncertain_ms"], frame["ttft_ms"]
+    left_out = late_ms.gt(1.0) & late_ms.gt(0.05 * ttft_ms)
+    if not left_out.any():
+        return frame, []
+    text = (
+        f"{int(left_out.sum())} of {int(ttft_ms.notna().sum())} TTFTs are left out: the first chunk waited in the load generator and was "
+        f"read together with the next one, so it came up to {late_ms[left_out].max():.1f} ms before its time stamp."
+    )
+    way_out = "Use more workers (--processes, --worker), or fewer users per worker."
+    cleared = {name: frame[name].mask(left_out) for name in ("ttft_ms", "ttfvt_ms")}
+    return frame.assign(**cleared), [Problem("warning", "uncertain_ttft", text, way_out)]
 
 
 def _empty() -> pd.DataFrame:

@@ -11,9 +11,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import orjson
+
+from locust_kvcache.loadgen.client.delta import output_of
+
 Segment = tuple[float, bytes]  # (receive stamp in monotonic seconds, bytes)
 
-PROBE = "probe"
+PROBE = b"probe"
 _TEXT = re.compile(rb'"(?:content|text|reasoning|reasoning_content)": ?"([^"\\\x00-\x1f]+)"')
 
 
@@ -43,7 +47,33 @@ class ContentTemplate:
         return stamps_s, texts
 
 
-def candidate(piece: bytes) -> tuple[bytes, bytes] | None:
-    """What stands before and after the only text in a piece; None where there is none or more than one. It must be tried (PROBE)."""
+def template_of(piece: bytes) -> ContentTemplate | None:
+    """The template of a piece that holds one event with one text; None where that event would say anything else with another text.
+
+    It is tried: with another text in its place the event is parsed, and must be one choice with that text, or with a reasoning that
+    is not kept, and without counts, a finish_reason or an error.
+    """
     found = list(_TEXT.finditer(piece))
-    return (piece[: found[0].start(1)], piece[found[0].end(1) :]) if len(found) == 1 else None
+    if len(found) != 1:
+        return None
+    before, after = piece[: found[0].start(1)], piece[found[0].end(1) :]
+    lines = [
+        line
+        for line in (before + PROBE + after).split(b"\n")
+        if line.strip() and not line.startswith((b":", b"id:", b"event: message"))
+    ]
+    if len(lines) != 1 or not lines[0].startswith(b"data:") or not after.endswith(b"\n"):
+        return None
+    try:
+        event = orjson.loads(lines[0][5:])
+    except ValueError:
+        return None
+    choices = event.get("choices") if isinstance(event, dict) else None
+    if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
+        return None
+    if any(event.get(name) for name in ("usage", "error")) or "timings" in event or event.get("object") == "error":
+        return None
+    output = output_of(choices[0])
+    if not output.carries or output.unknown_field or any(choices[0].get(name) for name in ("finish_reason", "usage")):
+        return None
+    return ContentTemplate(before, after, bool(output.text)) if output.text in (PROBE.decode(), "") else None

@@ -14,7 +14,7 @@ import orjson
 
 from locust_kvcache.contract.record import OutputChunk
 from locust_kvcache.contract.usage import Counts, checked_counts, whole_count
-from locust_kvcache.loadgen.client.content_template import PROBE, ContentTemplate, Segment, candidate
+from locust_kvcache.loadgen.client.content_template import ContentTemplate, Segment, template_of
 from locust_kvcache.loadgen.client.delta import output_of
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -153,27 +153,11 @@ class EventReader:
             elif line.startswith(b"event:"):
                 self._is_error = line[6:].strip() == b"error"
         if may_learn and len(self.log) == chunks + 1 and not self.finish_reason and self._is_between_events():
-            self._learn(data)
-
-    def _learn(self, piece: bytes) -> None:
-        """Make this piece the template of the next ones, if a reader takes from it one chunk with its text and nothing else."""
-        self._learns_left -= 1
-        self._template = None
-        if found := candidate(piece):
-            probe = EventReader(learns=False)
-            probe._begun = True
-            probe.feed([(0.0, found[0] + PROBE.encode() + found[1])])
-            chunks = probe.log.chunks()
-            one = chunks in ([OutputChunk(0.0, True)], [OutputChunk(0.0, False)]) and not probe._holds_more()
-            if one and probe.reply == (PROBE if chunks[0].visible else ""):
-                self._template = ContentTemplate(*found, chunks[0].visible)
+            self._learns_left -= 1
+            self._template = template_of(data)
 
     def _is_between_events(self) -> bool:
         return not (self._rest or self._held or self._is_error)
-
-    def _holds_more(self) -> bool:
-        """Whether anything but chunks has come: counts, an end, an error, half an event."""
-        return bool(self._reported or self.finish_reason or self.failure or self.unknown_field) or not self._is_between_events()
 
     def finish(self, complete: bool) -> None:
         """The stream is over: an unfinished line is its last event, or the place where it was cut; then the counts are checked."""

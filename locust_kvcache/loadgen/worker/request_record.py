@@ -11,7 +11,14 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
-from locust_kvcache.contract.record import INTERNAL_ERROR, Record, client_was_limited, stream_timing, was_buffered
+from locust_kvcache.contract.record import (
+    INTERNAL_ERROR,
+    Record,
+    client_was_limited,
+    first_stamp_uncertain_ms,
+    stream_timing,
+    was_buffered,
+)
 from locust_kvcache.loadgen.client.stream import StreamOutcome
 from locust_kvcache.loadgen.worker.share import Assignment
 from locust_kvcache.workload.turn import Turn
@@ -67,12 +74,12 @@ def make_record(
     config, response, reader = work.share.config, outcome.response, outcome.reader
     lag_ms = None if work.due_s is None or turn.number > 1 else (response.sent_at_s - work.due_s) * 1000
     sent = bool(response.sent_at_s)
-    timing = stream_timing(
-        response.sent_at_s, response.first_byte_at_s, reader.first_choice_at_s, outcome.chunks, reader.output_tokens
-    )
+    chunks = outcome.chunks
+    timing = stream_timing(response.sent_at_s, response.first_byte_at_s, reader.first_choice_at_s, chunks, reader.output_tokens)
     clock = "kernel" if response.kernel_stamps else "process"
+    uncertain_ms = first_stamp_uncertain_ms(clock, chunks, response.unseen_s * 1000)
     buffered = was_buffered(timing.clump_gap_ms, loop_lag_ms)
-    limited = client_was_limited(clock, loop_lag_ms, timing.ttft_ms, timing.icl_p50_ms)
+    limited = client_was_limited(clock, loop_lag_ms, timing.ttft_ms, timing.icl_p50_ms, uncertain_ms)
     return Record(
         **_planned(work, turn, worker),
         started_at_s=started_at_s if sent else None,
@@ -105,6 +112,7 @@ def make_record(
         clock=clock,
         loop_lag_ms=loop_lag_ms,
         client_limited=True if timing.clump_gap_ms is not None and not buffered else limited,
+        ttft_uncertain_ms=uncertain_ms,
         buffered=buffered if timing.ttft_ms is not None else None,
     )
 
