@@ -21,7 +21,7 @@ STREAMS_EACH = 2
 
 
 def measure(name: str, url: str, streams: int, tokens: int, stream_s: float) -> dict[str, float]:
-    """`streams` users with two requests each, their starts spread over one stream's length."""
+    """`streams` users with two requests each, their starts spread over `stream_s`; 0: together."""
     reads: list[Read] = []
     lag = LagMonitor()
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import heapq
+import re
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import uvloop
@@ -24,6 +26,8 @@ BEFORE = (
 AFTER = b'"},"logprobs":null,"finish_reason":null}]}\n\n'
 LAST = AFTER.replace(b"null}]", b'"length"}]')
 STAMP_BYTES = 20
+ASKED = re.compile(rb'"max_(?:completion_)?tokens": ?(\d+)')
+NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 MODELS = b'{"object":"list","data":[{"id":"truth","object":"model"}]}'  # also what /health says
 
 
@@ -31,9 +35,20 @@ def _chunk(data: bytes) -> bytes:
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
 
-def _end(tokens: int) -> bytes:
-    usage = f'data: {{"choices":[],"usage":{{"prompt_tokens":9,"completion_tokens":{tokens},"total_tokens":{tokens + 9}}}}}\n\n'.encode()
+def _end(tokens: int, prompt_tokens: int) -> bytes:
+    counts = f'"prompt_tokens":{prompt_tokens},"completion_tokens":{tokens},"total_tokens":{tokens + prompt_tokens}'
+    usage = f'data: {{"choices":[],"usage":{{{counts},"prompt_tokens_details":{{"cached_tokens":0}}}}}}\n\n'.encode()
     return _chunk(usage) + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+
+
+@dataclass(eq=False)
+class Answer:
+    """One stream under way."""
+
+    transport: asyncio.Transport
+    tokens: int
+    prompt_tokens: int
+    sent: int = 0
 
 
 class Schedule:
@@ -41,23 +56,26 @@ class Schedule:
 
     def __init__(self, ttft_s: float, tokens: int, gap_s: float) -> None:
         self.ttft_s, self.tokens, self.gap_s = ttft_s, tokens, gap_s
-        self._heap: list[tuple[float, int, int, asyncio.Transport]] = []
+        self._heap: list[tuple[float, int, Answer]] = []
         self._count = 0
         self.late_ms: list[float] = []
         self._parts = [
             (f"{len(BEFORE) + STAMP_BYTES + len(after):x}\r\n".encode() + BEFORE, after + b"\r\n") for after in (AFTER, LAST)
         ]
-        self._tail = _end(tokens)
 
-    def add(self, transport: asyncio.Transport) -> None:
+    def add(self, transport: asyncio.Transport, body: bytes) -> None:
+        """An answer of as many tokens as are asked for, and no more than this server gives; four bytes count as a prompt token."""
+        asked = ASKED.search(body)
+        tokens = min(self.tokens, int(asked[1])) if asked else self.tokens
         self._count += 1
-        heapq.heappush(self._heap, (time.monotonic() + self.ttft_s, self._count, 0, transport))
+        answer = Answer(transport, max(1, tokens), max(1, len(body) // 4))
+        heapq.heappush(self._heap, (time.monotonic() + self.ttft_s, self._count, answer))
 
     def send_due(self) -> None:
         heap, clock = self._heap, time.monotonic_ns
         while heap and heap[0][0] <= time.monotonic():
-            due_s, stream, number, transport = heap[0]
-            last = number == self.tokens - 1
+            due_s, stream, answer = heap[0]
+            transport, last = answer.transport, answer.sent == answer.tokens - 1
             before, after = self._parts[last]
             if not transport.is_closing():
                 now_ns = clock()
@@ -65,10 +83,11 @@ class Schedule:
                 self.late_ms.append(now_ns / 1e6 - due_s * 1e3)
             if last or transport.is_closing():
                 if not transport.is_closing():
-                    transport.write(self._tail)
+                    transport.write(_end(answer.tokens, answer.prompt_tokens))
                 heapq.heappop(heap)
             else:
-                heapq.heapreplace(heap, (due_s + self.gap_s, stream, number + 1, transport))
+                answer.sent += 1
+                heapq.heapreplace(heap, (due_s + self.gap_s, stream, answer))
 
     async def run(self) -> None:
         while True:
@@ -96,14 +115,16 @@ class Protocol(asyncio.Protocol):
         self._data = b""
         if head.startswith((b"GET /v1/models", b"GET /health")):
             self._answer(MODELS)
-        elif head.startswith(b"GET"):
+        elif head.startswith(b"GET / "):
             late = sorted(self._schedule.late_ms) or [0.0]
             text = f"{late[len(late) // 2]:.4f} {late[int(len(late) * 0.99)]:.4f} {len(late)}".encode()
             self._schedule.late_ms.clear()
             self._answer(text)
-        else:
+        elif head.startswith((b"POST /v1/chat/completions", b"POST /v1/completions")):
             self._transport.write(HEAD)
-            self._schedule.add(self._transport)
+            self._schedule.add(self._transport, body)
+        else:
+            self._transport.write(NOT_FOUND)
 
     def _answer(self, body: bytes) -> None:
         self._transport.write(

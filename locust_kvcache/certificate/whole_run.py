@@ -17,11 +17,10 @@ from locust import events, task
 
 from locust_kvcache.certificate.readers import Read
 from locust_kvcache.certificate.timing_error import cpu_s, error_figures
+from locust_kvcache.certificate.variables import FIGURES_VARIABLE, TOKENS_VARIABLE
 from locust_kvcache.contract.record import OK, Record, quantile
 from locust_kvcache.loadgen.user import KVCacheUser
 from locust_kvcache.loadgen.worker.finishing import EndedRequest
-
-FIGURES, TOKENS = "KV_CERTIFICATE_FIGURES", "KV_CERTIFICATE_TOKENS"
 
 
 class Together(KVCacheUser):
@@ -97,4 +96,6 @@ def _measure(environment: Any, **_: Any) -> None:
     @environment.events.quitting.add_listener
     def _write(**_: Any) -> None:
         if measured.records:
-            Path(os.environ[FIGURES]).write_text(json.dumps(measured.figures(int(os.environ[TOKENS]))), encoding="utf-8")
+            Path(os.environ[FIGURES_VARIABLE]).write_text(
+                json.dumps(measured.figures(int(os.environ[TOKENS_VARIABLE]))), encoding="utf-8"
+            )
