@@ -11,13 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gevent
-
 from locust_kvcache.contract.record import Record
+from locust_kvcache.loadgen.client.slices import slices
 from locust_kvcache.loadgen.protocol.messages import Records
 
 log = logging.getLogger("kvcache")
-SHIP_RECORDS = 200  # about 1 ms of a worker's loop; larger batches delay open streams
+SHIP_RECORDS = 50  # well below 1 ms of the loop, also where the master is the same process; larger batches delay open streams
 
 
 class Spool:
@@ -66,4 +65,4 @@ class Shipper:
             if self._spool is not None:
                 self._spool.append(lines)
             self._send(Records(self._run_id, lines, keys))
-            gevent.sleep(0)
+            slices().turn(later=True)

@@ -147,3 +147,18 @@ def test_compressed_server_metrics_are_read_as_they_are(tmp_path: Path) -> None:
     run = load_run(folder)
     assert run.server_metrics == []
     assert "server_metrics_torn" in [problem.code for problem in run.problems]
+
+
+def test_a_ttft_whose_first_stamp_is_uncertain_is_left_out_where_that_matters(tmp_path: Path) -> None:
+    folder = synthetic_run(tmp_path, TRUTH)
+    lines = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    lines[0] |= {"ttft_ms": 200.0, "ttft_uncertain_ms": 40.0}
+    lines[1] |= {"ttft_ms": 200.0, "ttft_uncertain_ms": 9.0}  # below 5 %
+    lines[2] |= {"ttft_ms": 5.0, "ttft_uncertain_ms": 0.9}  # below 1 ms
+    (folder / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run = load_run(folder)
+    assert run.records["ttft_ms"].isna().tolist() == [True] + [False] * (len(lines) - 1)
+    assert run.records["e2e_ms"].notna().all()
+    (problem,) = (problem for problem in run.problems if problem.code == "uncertain_ttft")
+    assert problem.text.startswith(f"1 of {len(lines)} TTFTs are left out")
+    assert "40.0 ms" in problem.text

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
+import gevent.monkey
 import psutil
 import pytest
 from gevent import socket
@@ -160,6 +161,36 @@ def test_a_connection_that_the_server_closed_is_opened_again_before_sending(serv
         gevent.sleep(0.05)
     assert [outcome.status for outcome in outcomes] == ["ok", "ok"]
     assert (server.connections, server.requests) == (2, 2)
+
+
+@pytest.mark.parametrize("more", [CHUNKED, CHUNKED[:90], b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 4\r\n\r\nslow"])
+def test_a_second_response_in_the_same_bytes_is_not_the_first_ones(serve: Any, more: bytes) -> None:
+    server = serve(lambda peer: peer.sendall(CHUNKED + more))
+    connection = Connection(Target.from_url(server.url))
+    first = ask(server.url, connection=connection)
+    assert (first.status, first.reply, len(first.chunks), first.response.http_status) == ("ok", "Hello there", 2, 200)
+    second = ask(server.url, connection=connection)
+    assert (second.status, second.reply) == ("ok", "Hello there")
+    assert server.connections == 2  # what nobody asked for is not taken for the next answer
+
+
+def test_a_first_chunk_that_waits_with_the_next_is_known_to_be_uncertain(serve: Any) -> None:
+    """The loop stands still for 0.3 s while two chunks come 0.1 s apart: the piece has the second one's stamp at best."""
+
+    def script(peer: socket.socket) -> None:
+        peer.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(WHOLE[0])[:-5])
+        gevent.sleep(0.05)
+        plain = peer._sock  # a blocking write each, while the loop that both ends share stands still
+        plain.send(chunked(WHOLE[1])[:-5])
+        sleep = gevent.monkey.get_original("time", "sleep")
+        sleep(0.1)
+        plain.send(chunked(*WHOLE[2:]))
+        sleep(0.2)
+
+    outcome = ask(serve(script).url)
+    first, second = outcome.chunks
+    assert first.received_at_s == second.received_at_s
+    assert 0.09 < outcome.response.unseen_s < 1.0
 
 
 def closing(data: bytes) -> Script:
