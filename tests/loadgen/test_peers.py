@@ -49,7 +49,15 @@ def test_an_export_gives_errors_against_the_servers_200_ms(tmp_path: Path) -> No
     assert found["ttft_error_p50_ms"] == pytest.approx(20.5)
     assert found["chunks_per_s"] == pytest.approx(50.0)
     assert found["requests"] == 2
-    assert "| 2 | AIPerf | +20.500 |" in peers.show([(2, "AIPerf", found)])
+    assert "| 2 | together | AIPerf | +20.500 |" in peers.show([(2, "together", "AIPerf", found)])
+
+
+def test_vllms_report_is_read_alike(tmp_path: Path) -> None:
+    report = {"ttfts": [0.23, 0.0], "errors": ["", "refused"], "duration": 2.0}
+    (tmp_path / "out.json").write_text(json.dumps(report))
+    found = peers.figures(peers.read_vllm(tmp_path), 0.1)
+    assert found["ttft_error_p99_ms"] == pytest.approx(30.0)
+    assert found["chunks_per_s"] == pytest.approx(50.0)
 
 
 def test_guidellms_report_is_read_alike(tmp_path: Path) -> None:
