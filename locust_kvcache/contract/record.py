@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -178,16 +178,19 @@ def client_was_limited(
     return matters(loop_lag_ms, ttft_ms)
 
 
-def first_stamp_uncertain_ms(clock: str, chunks: Sequence[OutputChunk], unseen_ms: float) -> float | None:
+def first_stamp_uncertain_ms(clock: str, chunks: Sequence[OutputChunk], unseen_s: Mapping[float, float]) -> float | None:
     """How much earlier the first chunk may have come than its stamp says; None for the process clock, whose lag is known as a whole.
 
     A first chunk that was read alone has its own stamp. One that was read together with the next has the next one's, where they came
-    apart: at most `unseen_ms`, the time since nothing was left unread.
+    apart; `unseen_s` by stamp: the time since nothing was left unread, where it is known.
     """
     if clock != "kernel" or not chunks:
         return None
     together = len(chunks) > 1 and chunks[0].received_at_s == chunks[1].received_at_s
-    return unseen_ms if together else 0.0
+    if not together:
+        return 0.0
+    unseen = unseen_s.get(chunks[0].received_at_s)
+    return None if unseen is None else unseen * 1000
 
 
 TOGETHER_MS = 0.1  # chunks no further apart than this arrived together: no model writes 10,000 tokens/s into one stream

@@ -147,13 +147,14 @@ def test_a_record_never_holds_what_json_cannot() -> None:
 
 
 def test_a_first_chunk_that_was_read_alone_has_its_own_stamp() -> None:
-    assert first_stamp_uncertain_ms("kernel", chunks(1.0, 1.02), 30.0) == 0.0
-    assert first_stamp_uncertain_ms("kernel", chunks(1.0), 30.0) == 0.0
+    assert first_stamp_uncertain_ms("kernel", chunks(1.0, 1.02), {1.0: 0.03}) == 0.0
+    assert first_stamp_uncertain_ms("kernel", chunks(1.0), {1.0: 0.03}) == 0.0
 
 
 def test_a_first_chunk_that_shares_a_stamp_may_have_come_since_all_was_read() -> None:
-    assert first_stamp_uncertain_ms("kernel", chunks(1.0, 1.0, 1.02), 30.0) == 30.0
-    assert first_stamp_uncertain_ms("process", chunks(1.0, 1.0), 30.0) is None
+    assert first_stamp_uncertain_ms("kernel", chunks(1.0, 1.0, 1.02), {1.0: 0.03}) == 30.0
+    assert first_stamp_uncertain_ms("kernel", chunks(1.0, 1.0), {}) is None
+    assert first_stamp_uncertain_ms("process", chunks(1.0, 1.0), {1.0: 0.03}) is None
 
 
 def test_an_uncertain_first_stamp_limits_a_record_where_it_matters() -> None:

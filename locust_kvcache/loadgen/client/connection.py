@@ -24,6 +24,7 @@ from locust_kvcache.loadgen.client.poller import RECEIVE_BYTES, SO_TIMESTAMPNS, 
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 FOLD_BYTES = 32 * 1024  # about 130 chunks of a usual stream: shorter ones are parsed after their end only
+FIRST_PIECES = 8  # of a body, in one of which the first output stands
 MAX_IDLE_S = 3.0  # below uvicorn's keep-alive of 5 s: a connection about to be closed is not reused
 
 
@@ -98,10 +99,10 @@ class Response:
     fold: Callable[[list[tuple[float, bytes]]], None] | None = None  # takes what has arrived when it has grown to FOLD_BYTES
     kernel_stamps: bool = False
     connect_ms: float | None = None
-    first_body_at_s: float | None = None  # stamp of the first piece of the body
-    unseen_s: float = (
-        0.0  # kernel stamps: the first bytes of that piece may have come so long before its stamp, which is its last one's
-    )
+    unseen_s: dict[float, float] = field(
+        default_factory=dict
+    )  # kernel stamp of one of the first pieces: the time before it in which
+    # its first bytes may have come, as the stamp is that of its last ones
 
 
 class _Framing:
@@ -131,10 +132,8 @@ class _Framing:
         response = self.response
         if self.surplus:
             return
-        if response.first_body_at_s is None:
-            response.first_body_at_s = self.stamp_s
-            if response.kernel_stamps:
-                response.unseen_s = max(0.0, self.stamp_s - poller().emptied_at_s)
+        if response.kernel_stamps and len(response.unseen_s) < FIRST_PIECES:
+            response.unseen_s[self.stamp_s] = max(0.0, self.stamp_s - poller().emptied_at_s)
         response.segments.append((self.stamp_s, data))
         response.body_bytes += len(data)
         self.pending_bytes += len(data)

@@ -27,6 +27,7 @@ MAX_KERNEL_AGE_NS = 10_000_000_000
 MIN_KERNEL_AGE_NS = -10_000_000  # a piece may arrive while the batch is read, after the clocks were
 NAP_STREAMS = 64  # from so many open streams on, the process waits NAP_S before each batch: larger batches, less CPU per piece,
 NAP_S = 0.0003  # and no measured time changes, since the kernel has stamped what waits
+WAITED_S = 0.0002  # a look that takes longer has waited
 BATCH = 96  # pieces between two turns of the loop, about a millisecond's work; the epoll set gives the others next
 _TIMESPEC = struct.Struct("@ll")
 _ANCILLARY = std_socket.CMSG_SPACE(_TIMESPEC.size)
@@ -56,6 +57,8 @@ class Poller:
         self._idle_timer = loop.timer(IDLE_CHECK_S, repeat=IDLE_CHECK_S)
         self._watcher = loop.io(self._epoll.fileno(), 1)
         self._watcher.start(self._receive)
+        self._before_poll, self._after_poll = loop.prepare(ref=False), loop.check(ref=False)
+        self._polls_at_s = 0.0
 
     def wait(self, sock: socket.socket, owner: Owner, idle_timeout_s: float | None) -> None:
         """Give `owner` every piece that `sock` receives until it says that the response is over; its errors are raised here."""
@@ -64,6 +67,9 @@ class Poller:
         if idle_timeout_s is not None:
             self._idle[fd] = (owner, idle_timeout_s)
             self._idle_timer.start(self._end_idle)
+        if not self._before_poll.active:
+            self._before_poll.start(self._note_poll)
+            self._after_poll.start(self._note_wake)
         self._epoll.register(fd, select.EPOLLIN)
         try:
             waiter.get()
@@ -74,6 +80,18 @@ class Poller:
         self._idle.pop(fd, None)
         if self._open.pop(fd, None) is not None:
             self._epoll.unregister(fd)
+
+    def _note_poll(self) -> None:
+        self._polls_at_s = time.monotonic()
+
+    def _note_wake(self) -> None:
+        """The loop has waited for its sockets: nothing was left unread when the first of them woke it."""
+        woken_s = time.monotonic()
+        if woken_s - self._polls_at_s > WAITED_S and not self._full:
+            self.emptied_at_s = woken_s
+        if not self._open:
+            self._before_poll.stop()
+            self._after_poll.stop()
 
     def _end_idle(self) -> None:
         """Give up responses that have received nothing for their idle timeout: looked at now and then, not timed per piece."""

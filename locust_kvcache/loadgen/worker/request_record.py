@@ -77,7 +77,7 @@ def make_record(
     chunks = outcome.chunks
     timing = stream_timing(response.sent_at_s, response.first_byte_at_s, reader.first_choice_at_s, chunks, reader.output_tokens)
     clock = "kernel" if response.kernel_stamps else "process"
-    uncertain_ms = first_stamp_uncertain_ms(clock, chunks, response.unseen_s * 1000)
+    uncertain_ms = first_stamp_uncertain_ms(clock, chunks, response.unseen_s)
     buffered = was_buffered(timing.clump_gap_ms, loop_lag_ms)
     limited = client_was_limited(clock, loop_lag_ms, timing.ttft_ms, timing.icl_p50_ms, uncertain_ms)
     return Record(
