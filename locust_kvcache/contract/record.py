@@ -95,6 +95,7 @@ class Record:
     usage_rejected: str | None = None  # which reported counts cannot be true, and so are null here (contract/usage.py)
     shares_prefix_with: int | None = None  # request_index of the first request that sends the same prefix
     connect_ms: float | None = None  # None: the connection was kept from an earlier request
+    reconnected: bool | None = None  # the kept connection had been closed: the request was sent again, on a new one
     ttfb_ms: float | None = None
     first_choice_ms: float | None = None
     ttft_ms: float | None = None

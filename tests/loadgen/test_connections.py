@@ -224,6 +224,7 @@ def test_ten_thousand_requests_to_a_faulty_server_leave_nothing_behind() -> None
             outcome = StreamOutcome()
             stream_request(connection, request, 0.2, outcome)
             statuses[outcome.status] += 1
+            statuses["reconnected"] += outcome.response.reconnected
             assert outcome.status == "ok" or outcome.error
         connection.close()
 
@@ -231,12 +232,15 @@ def test_ten_thousand_requests_to_a_faulty_server_leave_nothing_behind() -> None
     faulty.stop()
     gevent.sleep(0.5)
     gc.collect()
-    assert sum(statuses.values()) == sum(served.values()) == 10_000  # no POST was sent twice, none was lost
+    again = statuses.pop("reconnected")
+    assert 0 < again < 100  # of the resets, those on a kept connection: nothing had come on it
+    assert sum(statuses.values()) == 10_000  # every request has its outcome
+    assert sum(served.values()) == 10_000 + again  # and no other POST was sent twice
     late = statuses["timeout"] - served["stall"]  # answers that a busy machine brought after 0.2 s: none on a quiet one
     assert 0 <= late <= 1_000
     assert served["ok"] - late <= statuses["ok"] <= served["ok"]
     assert served["503"] - late <= statuses["http_error"] <= served["503"]
-    broken = served["cut"] + served["reset"]
+    broken = served["cut"] + served["reset"] - again
     assert broken - late <= statuses["cut"] + statuses["reset"] <= broken
     mine = [
         c for c in psutil.Process().net_connections() if c.laddr and target.port in (c.laddr.port, c.raddr.port if c.raddr else 0)

@@ -99,6 +99,7 @@ class Response:
     fold: Callable[[list[tuple[float, bytes]]], None] | None = None  # takes what has arrived when it has grown to FOLD_BYTES
     kernel_stamps: bool = False
     connect_ms: float | None = None
+    reconnected: bool = False  # a kept connection was closed when the request was sent: it was sent again on a new one
     unseen_s: dict[float, float] = field(
         default_factory=dict
     )  # kernel stamp of one of the first pieces: the time before it in which
@@ -215,6 +216,7 @@ class Connection:
         self._socket: socket.socket | None = None
         self._kernel_stamps = False
         self._idle_since_s = 0.0
+        self._keeps = True  # until the server has closed a kept connection without a word
 
     def close(self) -> None:
         if self._socket is not None:
@@ -253,10 +255,27 @@ class Connection:
         return (time.monotonic() - started) * 1000
 
     def exchange(self, request: bytes, response: Response) -> None:
-        """Send `request` once and fill `response` while it arrives; OSError or HttpParserError as they come.
+        """Send `request` and fill `response` while it arrives; OSError or HttpParserError as they come.
 
-        The caller keeps what `response` holds if this raises. A request is never sent a second time.
+        The caller keeps what `response` holds if this raises. A request is sent a second time only where a kept connection turns out
+        to be closed: on a new one, once, and never after a byte of a response. Connections to such a server are not kept any more.
         """
+        kept = response.connect_ms is None
+        try:
+            self._send_once(request, response)
+        except TimeoutError:
+            raise
+        except OSError:
+            if not kept or response.first_byte_at_s is not None:
+                raise
+        if kept and response.first_byte_at_s is None:
+            self._keeps = False
+            self.close()
+            response.connect_ms = self.ensure_open()
+            response.reconnected = True
+            self._send_once(request, response)
+
+    def _send_once(self, request: bytes, response: Response) -> None:
         assert self._socket is not None, "ensure_open first"
         framing = _Framing(response)
         response.kernel_stamps = self._kernel_stamps
@@ -265,7 +284,7 @@ class Connection:
             response.sent_at_s = time.monotonic()
             self._socket.sendall(request)
             self._receive(framing)
-            keep = framing.keep_alive and not framing.surplus
+            keep = framing.keep_alive and not framing.surplus and self._keeps
         finally:
             framing.end()
             self._idle_since_s = time.monotonic()

@@ -97,6 +97,7 @@ def make_record(
         reported_cached_tokens=_cached_tokens(outcome, config.zero_cached_if_missing),
         usage_rejected=reader.counts.rejected,
         connect_ms=response.connect_ms,
+        reconnected=response.reconnected if sent else None,
         ttfb_ms=timing.ttfb_ms,
         first_choice_ms=timing.first_choice_ms,
         ttft_ms=timing.ttft_ms,

@@ -193,6 +193,46 @@ def test_a_first_chunk_that_waits_with_the_next_is_known_to_be_uncertain(serve: 
     assert 0.09 < outcome.response.unseen_s[first.received_at_s] < 1.0
 
 
+def test_a_kept_connection_that_closes_at_the_request_is_opened_anew_once(serve: Any) -> None:
+    """As llama-server does: each connection is closed after its answer, and its end is seen only when the next request is sent."""
+    sockets: list[socket.socket] = []
+
+    def script(peer: socket.socket) -> None:
+        if peer in sockets:
+            peer.close()  # the second request of a connection: not a byte
+            return
+        sockets.append(peer)
+        peer.sendall(CHUNKED)
+
+    server = serve(script)
+    connection = Connection(Target.from_url(server.url))
+    outcomes = [ask(server.url, connection=connection) for _ in range(4)]
+    assert [outcome.status for outcome in outcomes] == ["ok"] * 4
+    assert [outcome.response.reconnected for outcome in outcomes] == [False, True, False, False]
+    assert [outcome.response.connect_ms is None for outcome in outcomes] == [False, False, False, False]
+    assert (server.connections, server.requests) == (4, 5)  # one request was sent twice: from then on no connection is kept
+
+
+def test_a_new_connection_that_closes_without_an_answer_is_not_tried_again(serve: Any) -> None:
+    server = serve(lambda peer: peer.close())
+    assert ask(server.url).status == "reset"
+    assert (server.connections, server.requests) == (1, 1)
+
+
+def test_a_request_is_not_sent_again_after_a_byte_of_an_answer(serve: Any) -> None:
+    answers = [CHUNKED, CHUNKED[:30]]
+
+    def script(peer: socket.socket) -> None:
+        peer.sendall(answers.pop(0))
+        if not answers:
+            peer.close()
+
+    server = serve(script)
+    connection = Connection(Target.from_url(server.url))
+    assert [ask(server.url, connection=connection).status for _ in range(2)] == ["ok", "reset"]
+    assert server.requests == 2
+
+
 def closing(data: bytes) -> Script:
     def script(peer: socket.socket) -> None:
         peer.sendall(data)
