@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from locust_kvcache.contract.cache_tiers import CacheAction, parse_caches
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.gateway import Headers, checked_body, checked_headers
 from locust_kvcache.contract.schema import Section, load_yaml
 from locust_kvcache.contract.shipped import find_config, shipped
 
@@ -38,6 +39,17 @@ class Transport:
     client_key: str | None = None
     verify: bool = True
     proxy: str | None = None  # http://host:port, for http and https endpoints
+    headers: Headers = ()  # of every request, with ${NAME} where the environment has the value
+    query: str = ""  # behind every path, without the question mark
+    api_path: str = "/v1"  # in front of /chat/completions, /completions and /models
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a deployment's pages are asked for: over its transport, with its key."""
+
+    transport: Transport = Transport()
+    api_key_env: str = "OPENAI_API_KEY"
 
 
 @dataclass(frozen=True)
@@ -59,16 +71,28 @@ class Deployment:
         default_factory=dict
     )  # of OBJECTIVES: limits in ms that a request must keep to count as goodput
     capacity: dict[str, float] = field(default_factory=dict)  # of CAPACITIES: what each cache tier holds
+    extra_body: dict[str, Any] = field(default_factory=dict)  # fields of every request's body, beside ours
+
+    @property
+    def access(self) -> Access:
+        return Access(self.transport, self.api_key_env)
 
     def to_dict(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "metrics": [{"role": role, "url": url} for role, url in self.metrics]}
 
 
-def check_url(url: str, where: str) -> str:
-    """The URL without a trailing slash; BadInput if it is not http(s)://host."""
+def check_url(url: str, where: str, page: bool = False) -> str:
+    """The URL without a trailing slash; BadInput if it is not http(s)://host. `page`: a whole address, which may have a query."""
     parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        raise BadInput(
+            f"{where} holds a user or password, which would be written into files and logs; give the address without them, and "
+            "'Authorization: Basic ${NAME}' as a header (`headers` in the deployment file, or --header)"
+        )
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BadInput(f"{where} is {url!r}; expected http://host:port or https://host:port, with an optional base path")
+    if (parts.query or parts.fragment) and not page:
+        raise BadInput(f"{where} is {url!r}; give the address without ?... and #...; `query` in the deployment file is for those")
     return url.rstrip("/").removesuffix("/v1")  # clients of other tools write http://host:port/v1
 
 
@@ -91,9 +115,23 @@ def _metrics(top: Section, source: str) -> tuple[tuple[str, str], ...]:
     pairs = []
     for number, entry in enumerate(entries):
         section = Section(entry, source, f"metrics[{number}].")
-        pairs.append((section.take("role", str), check_url(section.take("url", str), section.name("url"))))
+        pairs.append((section.take("role", str), check_url(section.take("url", str), section.name("url"), page=True)))
         section.done()
     return tuple(pairs)
+
+
+def _mapping(top: Section, key: str) -> dict[Any, Any]:
+    found = top.raw(key) or {}
+    if not isinstance(found, dict):
+        raise BadInput(f"{top.name(key)} is {found!r}; expected a mapping")
+    return found
+
+
+def _api_path(top: Section) -> str:
+    path = str(top.take("api_path", str, "/v1")).rstrip("/")
+    if path and not path.startswith("/"):
+        raise BadInput(f"{top.name('api_path')} is {path!r}; expected a path such as /v1 or /openai/v1, or an empty text")
+    return path
 
 
 def _transport(top: Section) -> Transport:
@@ -103,6 +141,9 @@ def _transport(top: Section) -> Transport:
         **{key: tls.take(key, str, None) for key in ("ca_file", "client_cert", "client_key")},
         verify=tls.take("verify", bool, True),
         proxy=check_url(proxy, top.name("proxy")) if proxy else None,
+        headers=checked_headers(_mapping(top, "headers").items(), top.name("headers")),
+        query=top.take("query", str, "").removeprefix("?"),
+        api_path=_api_path(top),
     )
     tls.done()
     for key in ("ca_file", "client_cert", "client_key"):
@@ -134,6 +175,7 @@ def load_deployment(path: Path) -> Deployment:
         targets=_targets(targets),
         slo=_amounts(top.section("slo"), OBJECTIVES),
         capacity=_amounts(top.section("capacity"), CAPACITIES),
+        extra_body=checked_body(_mapping(top, "extra_body"), top.name("extra_body")),
     )
     top.done()
     return deployment

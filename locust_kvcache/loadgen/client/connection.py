@@ -20,6 +20,7 @@ from gevent import socket
 from gevent.monkey import get_original
 
 from locust_kvcache.contract.deployment import Transport
+from locust_kvcache.contract.gateway import SESSION, Headers, resolved
 from locust_kvcache.loadgen.client.poller import RECEIVE_BYTES, SO_TIMESTAMPNS, poller
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
@@ -52,6 +53,9 @@ class Target:
     base_path: str
     tls: ssl.SSLContext | None
     proxy: tuple[str, int] | None = None
+    headers: Headers = ()
+    query: str = ""
+    api_path: str = "/v1"
 
     @classmethod
     def from_url(cls, url: str, transport: Transport | None = None) -> Target:
@@ -60,26 +64,37 @@ class Target:
         tls = tls_context(transport) if parts.scheme == "https" else None
         via = urlsplit(transport.proxy) if transport.proxy else None
         proxy = (via.hostname or "", via.port or 80) if via else None
-        return cls(parts.hostname or "", parts.port or (443 if tls else 80), parts.path.rstrip("/"), tls, proxy)
+        port = parts.port or (443 if tls else 80)
+        headers = resolved(transport.headers)
+        return cls(parts.hostname or "", port, parts.path.rstrip("/"), tls, proxy, headers, transport.query, transport.api_path)
 
     @property
     def host_header(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
 
-    def request_head(self, path: str, body_bytes: int, api_key: str | None) -> bytes:
-        """The head of a POST of JSON; gzip is refused, since compressed events cannot be stamped one by one."""
+    def path(self, path: str) -> str:
+        """The whole path of one of the API's, which are written with /v1 here."""
+        query = f"?{self.query}" if self.query else ""
+        return f"{self.base_path}{self.api_path}{path.removeprefix('/v1')}{query}"
+
+    def request_head(self, path: str, body_bytes: int, api_key: str | None, session: str = "") -> bytes:
+        """The head of a POST of JSON; gzip is refused, since compressed events cannot be stamped one by one. `session` takes the place of
+        {session} in the deployment's own headers."""
         origin = f"http://{self.host_header}" if self.proxy and not self.tls else ""  # a plain proxy wants the whole address
         lines = [
-            f"POST {origin}{self.base_path}{path} HTTP/1.1",
+            f"POST {origin}{self.path(path)} HTTP/1.1",
             f"Host: {self.host_header}",
             "Content-Type: application/json",
             "Accept: text/event-stream",
             "Accept-Encoding: identity",
-            "User-Agent: locust-kvcache",
             f"Content-Length: {body_bytes}",
+            *(f"{name}: {value.replace(SESSION, session)}" for name, value in self.headers),
         ]
-        if api_key:
+        own = {name.lower() for name, _ in self.headers}
+        if "user-agent" not in own:
+            lines.append("User-Agent: locust-kvcache")
+        if api_key and "authorization" not in own:
             lines.append(f"Authorization: Bearer {api_key}")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 

@@ -63,6 +63,11 @@ ROUNDS_AND_CACHES = (
 SERVERS_UNDER_TEST = (
     Option("deployment", SERVERS, "YAML of the deployment under test: a file, or the name of one that comes with the product "
            "(pd_disagg, non_disagg, ...). Without it, Locust's --host is enough", metavar="FILE", in_form=True),
+    Option("header", SERVERS, "A header of every request, 'Name: value', once for each header. ${NAME} in the value is read from the "
+           "environment of each worker, {session} becomes the session's name (for routers with session affinity)", None,
+           shown_default="the deployment's `headers`", metavar="HEADER", repeats=True),
+    Option("extra-body", SERVERS, "Fields to add to every request's body: '{\"priority\": 1, \"cache_salt\": \"a\"}'",
+           shown_default="the deployment's `extra_body`", metavar="JSON"),
     Option("model", SERVERS, "Model name to request", shown_default="the deployment's, else the only one that the server lists",
            metavar="NAME", in_form=True),
     Option("preflight-only", SERVERS, "Check the deployment, say what is missing and what to do about it, and end; tries the actions of "

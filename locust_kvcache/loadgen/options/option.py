@@ -34,6 +34,7 @@ class Option:
     low: float | None = None  # a number must be at least this
     many: bool = False  # takes any number of words
     flag: bool = False
+    repeats: bool = False  # may be given several times, a value each
     alone: str = ""  # what the option means without a value
     choices: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()  # names that users of other tools know
@@ -74,6 +75,8 @@ class Option:
             settings["choices"] = self.choices
         else:
             settings["metavar"] = self.metavar
+        if self.repeats:
+            settings["action"] = "append"
         if self.alone:
             settings |= {"nargs": "?", "const": self.alone}
         if self.many or self.same_as:

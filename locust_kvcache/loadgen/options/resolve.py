@@ -85,12 +85,21 @@ def _fewest(share: float) -> int:
 
 
 def find_deployment(options: Options, host: str | None) -> Deployment:
-    """The deployment file's description; --host takes the place of its endpoint, --slo of its objectives."""
+    """The deployment file's description; --host takes the place of its endpoint, --slo of its objectives; --header and --extra-body are
+    added."""
     if options.deployment is None and not host:
         raise BadInput("no server: give --host http://HOST:PORT, or --deployment FILE")
     deployment = load_deployment(options.deployment) if options.deployment else host_deployment(str(host))
     endpoint = host_deployment(host).endpoint if host else deployment.endpoint
-    return dataclasses.replace(deployment, endpoint=endpoint, slo=options.study.slo or deployment.slo)
+    given = {name.lower() for name, _ in options.headers}
+    headers = (*(header for header in deployment.transport.headers if header[0].lower() not in given), *options.headers)
+    return dataclasses.replace(
+        deployment,
+        endpoint=endpoint,
+        slo=options.study.slo or deployment.slo,
+        transport=dataclasses.replace(deployment.transport, headers=headers),
+        extra_body={**deployment.extra_body, **options.extra_body},
+    )
 
 
 def plan_job(

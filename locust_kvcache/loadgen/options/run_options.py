@@ -15,6 +15,7 @@ from locust import events
 from locust_kvcache.contract.cache_tiers import ARMS
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.failure_limit import FailureLimit, parse_failure_limit
+from locust_kvcache.contract.gateway import Headers, body_option, header_option
 from locust_kvcache.loadgen.options.declared import ARRIVALS, OPTIONS
 from locust_kvcache.loadgen.options.option import GROUPS, number, words
 from locust_kvcache.loadgen.options.round_options import read_control, read_repeat, read_warm_up
@@ -29,6 +30,8 @@ class Options:
     """What the user asked for; None where the scenario or the deployment decides."""
 
     deployment: Path | None
+    headers: Headers
+    extra_body: dict[str, Any]
     model: str | None
     scenarios: tuple[str, ...]
     rounds: int | None
@@ -127,6 +130,8 @@ def read_options(parsed: argparse.Namespace) -> Options:
         raise BadInput(f"--run-name is {run_name!r}; expected a plain folder name")
     return Options(
         deployment=Path(parsed.deployment) if parsed.deployment else None,
+        headers=header_option(parsed.header or ()),
+        extra_body=body_option(parsed.extra_body),
         model=parsed.model or None,
         scenarios=tuple(name for name in names if name),
         rounds=number("rounds", parsed.rounds, int, 1),

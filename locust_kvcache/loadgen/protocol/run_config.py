@@ -23,6 +23,11 @@ def body_parameters(accepted: dict[str, Any], scenario: Scenario) -> dict[str, A
     return {key: wanted.get(key, value) for key, value in accepted.items()}
 
 
+def _transport(values: dict[str, Any]) -> Transport:
+    """As it was before it was sent: lists were tuples."""
+    return Transport(**{**values, "headers": tuple((name, value) for name, value in values["headers"])})
+
+
 @dataclass(frozen=True)
 class RunConfig:
     run_id: str
@@ -50,7 +55,7 @@ class RunConfig:
         return cls(
             **{
                 **data,
-                "transport": Transport(**data["transport"]),
+                "transport": _transport(data["transport"]),
                 "arrival": Arrival(**data["arrival"]),
                 "calibration": Calibration(**data["calibration"]),
                 "scenarios": tuple(Scenario.from_dict(values) for values in data["scenarios"]),

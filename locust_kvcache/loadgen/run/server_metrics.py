@@ -9,14 +9,15 @@ from typing import Any
 
 import gevent
 
+from locust_kvcache.contract.deployment import Access
 from locust_kvcache.loadgen.server.metrics_pages import fetch, parsed, scrape
 
 
 class Sampler:
     """Fetches the pages now and then while a round runs, and parses them after it: a page of 100 KB takes tens of ms to parse."""
 
-    def __init__(self, targets: Sequence[tuple[str, str]], interval_s: float) -> None:
-        self._targets, self._interval_s = targets, interval_s
+    def __init__(self, targets: Sequence[tuple[str, str]], access: Access, interval_s: float) -> None:
+        self._targets, self._access, self._interval_s = targets, access, interval_s
         self._rows: list[dict[str, Any]] = []
         self._greenlet: gevent.Greenlet | None = None
 
@@ -27,7 +28,7 @@ class Sampler:
     def _sample(self) -> None:
         while True:
             gevent.sleep(self._interval_s)
-            self._rows += fetch(self._targets)
+            self._rows += fetch(self._targets, self._access)
 
     def stop(self) -> list[dict[str, Any]]:
         """The rows of this round, parsed."""
@@ -41,14 +42,14 @@ class Sampler:
 class MetricsFile:
     """server_metrics.jsonl of a run: the pages at each round's borders, and now and then within it."""
 
-    def __init__(self, path: Path, targets: Sequence[tuple[str, str]], interval_s: float) -> None:
-        self._path, self._targets = path, targets
-        self._sampler = Sampler(targets, interval_s)
+    def __init__(self, path: Path, targets: Sequence[tuple[str, str]], access: Access, interval_s: float) -> None:
+        self._path, self._targets, self._access = path, targets, access
+        self._sampler = Sampler(targets, access, interval_s)
 
     def border(self, scenario: str, number: int, when: str) -> None:
         """`when` is before or after; one row per address."""
         if self._targets:
-            self._write(scrape(self._targets), scenario, number, when)
+            self._write(scrape(self._targets, self._access), scenario, number, when)
 
     def start_sampling(self) -> None:
         self._sampler.start()

@@ -65,7 +65,9 @@ class Run(RunFacts):
         self.server = server
         self._round_facts: dict[str, Any] = {}  # what was done to the caches before the next round
         self.finished = False
-        self.metrics = MetricsFile(folder / "server_metrics.jsonl", deployment.metrics, options.metrics_interval_s)
+        self.metrics = MetricsFile(
+            folder / "server_metrics.jsonl", deployment.metrics, deployment.access, options.metrics_interval_s
+        )
         self.lateness = Lateness()
         self.warming_up: str | None = None  # the scenario whose warm-up is under way
         self._plans = {scenario.name: config.plan(scenario.name) for scenario in config.scenarios}

@@ -33,7 +33,7 @@ def settle(deployment: Deployment) -> float | None:
     last: Any = None
     read = True
     while pages and time.monotonic() - changed_s < SETTLE_S and time.monotonic() - begun_s < SETTLE_TIMEOUT_S:
-        rows = scrape(pages)
+        rows = scrape(pages, deployment.access)
         read = all(row["ok"] for row in rows)
         seen = [_store_state(row["samples"]) for row in rows] if read else None
         if seen != last:
@@ -79,7 +79,7 @@ class Arms:
         if actions or number > 1:
             facts["settled_s"] = settle(self._deployment)
         if actions:
-            facts["cache_actions"] = [result.to_dict() for result in carry_out(actions)]
+            facts["cache_actions"] = [result.to_dict() for result in carry_out(actions, self._deployment.access)]
         if self._stored and (actions or number > 1):
             facts["canary"] = self._canary.ask()
         for line in describe(facts):
@@ -92,7 +92,7 @@ class Arms:
         if not actions:
             return []
         settle(self._deployment)
-        return [result.to_dict() for result in carry_out(actions)]
+        return [result.to_dict() for result in carry_out(actions, self._deployment.access)]
 
     def close(self) -> None:
         self._canary.close()

@@ -16,7 +16,9 @@ import gevent
 import requests
 
 from locust_kvcache.contract.cache_tiers import CacheAction
+from locust_kvcache.contract.deployment import Access
 from locust_kvcache.loadgen.server.metrics_pages import scrape
+from locust_kvcache.loadgen.server.pages import ask_page
 
 HTTP_TIMEOUT_S = 10.0
 RETRY_S = 0.25
@@ -58,33 +60,33 @@ class ActionResult:
         return asdict(self)
 
 
-def carry_out(actions: Iterable[CacheAction]) -> list[ActionResult]:
+def carry_out(actions: Iterable[CacheAction], access: Access) -> list[ActionResult]:
     """One after another, in the file's order: a tier above may write into one below while it is emptied."""
-    return [_carry_out(action) for action in actions]
+    return [_carry_out(action, access) for action in actions]
 
 
-def _carry_out(action: CacheAction) -> ActionResult:
+def _carry_out(action: CacheAction, access: Access) -> ActionResult:
     begun_s = time.monotonic()
     try:
         if action.kind == "command":
             ok, detail = _command(["/bin/sh", "-c", action.target], action.timeout_s)
         elif action.kind == "mooncake_remove_all":
-            ok, detail = _mooncake(action)
+            ok, detail = _mooncake(action, access)
         else:
-            ok, detail = _http(action)
+            ok, detail = _http(action, access)
     except (requests.RequestException, OSError, subprocess.SubprocessError) as error:
         ok, detail = False, f"{type(error).__name__}: {error}"[:300]
     return ActionResult(action.tier, action.kind, action.target, ok, detail, round(time.monotonic() - begun_s, 3))
 
 
-def _http(action: CacheAction) -> tuple[bool, str]:
+def _http(action: CacheAction, access: Access) -> tuple[bool, str]:
     """Success is 2xx and no {"success": false} in the body; vLLM says that while blocks are held, so it is asked again."""
     method, path = REQUESTS[action.kind]
     deadline_s = time.monotonic() + action.timeout_s
     tries = 0
     while True:
         tries += 1
-        answer = requests.request(method, action.target + path, timeout=HTTP_TIMEOUT_S)
+        answer = ask_page(access, method, action.target + path, HTTP_TIMEOUT_S)
         refused = _refused(answer)
         if answer.ok and not refused:
             return True, f"HTTP {answer.status_code}" + (f" at try {tries}" if tries > 1 else "")
@@ -115,7 +117,7 @@ def _command(command: list[str], timeout_s: float) -> tuple[bool, str]:
     return done.returncode == 0, f"exit code {done.returncode}" + (f": {said}" if said else "")
 
 
-def _mooncake(action: CacheAction) -> tuple[bool, str]:
+def _mooncake(action: CacheAction, access: Access) -> tuple[bool, str]:
     """Removed by a client of its own process (its library does not go with gevent), then checked by the master's own count."""
     ok, detail = _command([action.python or sys.executable, "-c", MOONCAKE, action.target], action.timeout_s)
     if "No module named" in detail:
@@ -125,14 +127,14 @@ def _mooncake(action: CacheAction) -> tuple[bool, str]:
         )
     if not ok or action.metrics is None:
         return ok, detail + ("" if action.metrics else "; not checked: give the master's page as `metrics`")
-    keys = key_count(action.metrics)
+    keys = key_count(action.metrics, access)
     if keys is None:
         return False, f"remove_all was called; {action.metrics} does not tell master_key_count"
     return keys == 0, f"remove_all was called; {keys:.0f} keys are left by the master's count"
 
 
-def key_count(url: str) -> float | None:
+def key_count(url: str, access: Access) -> float | None:
     """Keys in the Mooncake store by its master's metrics page."""
-    samples = scrape([("mooncake_master", url)])[0]["samples"]
+    samples = scrape([("mooncake_master", url)], access)[0]["samples"]
     found = [value for name, value in samples.items() if name.split("{")[0] == "master_key_count"]
     return sum(found) if found else None

@@ -52,6 +52,7 @@ class Canary:
             (name for name in ("prefiller", "server") if name in pages), None
         )  # under PD the prefiller's count is the true one
         self._page = [(role, pages[role])] if role else []
+        self._access = deployment.access
         self._messages = new_canary()
 
     def store(self) -> dict[str, Any]:
@@ -78,7 +79,7 @@ class Canary:
         self._probe.close()
 
     def _counted(self) -> Tokens | None:
-        return tokens_by_source(scrape(self._page)[0]["samples"]) if self._page else None
+        return tokens_by_source(scrape(self._page, self._access)[0]["samples"]) if self._page else None
 
     def _difference(self, before: Tokens | None, prompt_tokens: int | None) -> dict[str, float | None]:
         """The counters' growth; they may follow the answer by some steps of the engine, so they are waited for."""

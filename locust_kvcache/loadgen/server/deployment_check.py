@@ -5,7 +5,7 @@ from __future__ import annotations
 import requests
 
 from locust_kvcache.contract.cache_tiers import TIERS, CacheAction
-from locust_kvcache.contract.deployment import Deployment
+from locust_kvcache.contract.deployment import Access, Deployment
 from locust_kvcache.contract.finding import ERROR, NOTE, OK, SEVERITIES, WARNING, Finding
 from locust_kvcache.loadgen.server.arms import settle
 from locust_kvcache.loadgen.server.cache_actions import carry_out
@@ -20,6 +20,7 @@ from locust_kvcache.loadgen.server.findings import (
     working_set_findings,
 )
 from locust_kvcache.loadgen.server.metrics_pages import scrape
+from locust_kvcache.loadgen.server.pages import ask_page
 from locust_kvcache.loadgen.server.preflight import Server
 
 GET_TIMEOUT_S = 5.0
@@ -60,13 +61,15 @@ def active_findings(deployment: Deployment, canary: Canary, kv_bytes_per_token: 
         own = [action for action in deployment.caches if action.tier == tier]
         if not own:
             continue
-        carry_out(above)  # the canary was asked meanwhile, and lies in them again
-        if _try(own, findings):
+        carry_out(above, deployment.access)  # the canary was asked meanwhile, and lies in them again
+        if _try(own, deployment.access, findings):
             return findings
         above += own
         has_lower = any(action not in above for action in deployment.caches) or _has_store(roles, tier)
         answer = canary.ask()
-        findings += after_reset(answer, tier, has_lower, tier != "store" and looks_below(scrape(deployment.metrics)))
+        findings += after_reset(
+            answer, tier, has_lower, tier != "store" and looks_below(scrape(deployment.metrics, deployment.access))
+        )
     return findings
 
 
@@ -75,9 +78,9 @@ def _has_store(roles: list[str], tier: str) -> bool:
     return tier != "store" and any("mooncake" in role or (tier == "gpu" and "lmcache" in role) for role in roles)
 
 
-def _try(actions: list[CacheAction], findings: list[Finding]) -> int:
+def _try(actions: list[CacheAction], access: Access, findings: list[Finding]) -> int:
     """Carry actions out and note what came of each: the number that failed."""
-    results = carry_out(actions)
+    results = carry_out(actions, access)
     for result in results:
         what = f"{result.tier} cache, {result.kind} at {result.target}: {result.detail}"
         if result.ok:
@@ -94,7 +97,7 @@ def _try(actions: list[CacheAction], findings: list[Finding]) -> int:
 def _reset_exists(deployment: Deployment) -> Finding:
     """Whether vLLM's reset is there: a GET is answered by 405 (wrong method) where it is, and empties nothing."""
     try:
-        status = requests.get(f"{deployment.endpoint}/reset_prefix_cache", timeout=GET_TIMEOUT_S).status_code
+        status = ask_page(deployment.access, "GET", f"{deployment.endpoint}/reset_prefix_cache").status_code
     except requests.RequestException:
         status = 0
     if status == 405:
@@ -115,7 +118,7 @@ def _reset_exists(deployment: Deployment) -> Finding:
 
 def check(deployment: Deployment, server: Server, canary: Canary, tokens: int, kv_bytes_per_token: int | None) -> list[Finding]:
     """Everything, in the order in which a person would ask."""
-    rows = scrape(deployment.metrics)
+    rows = scrape(deployment.metrics, deployment.access)
     return [
         *server_findings(deployment, server),
         *passive_findings(deployment, rows, tokens, kv_bytes_per_token, store_arm=True),

@@ -62,14 +62,17 @@ def passive_warnings(job: Job, look: Look, scenarios: tuple[Scenario, ...]) -> l
     """What the metrics pages say against a run of these scenarios."""
     tokens = working_set(scenarios, look.server, job.options.seed)
     store_arm = "store_hit" in job.options.arms
-    found = passive_findings(job.deployment, scrape(job.deployment.metrics), tokens, look.kv_bytes_per_token, store_arm)
+    pages = scrape(job.deployment.metrics, job.deployment.access)
+    found = passive_findings(job.deployment, pages, tokens, look.kv_bytes_per_token, store_arm)
     return [f"{f.text}. {f.why} {f.what_to_do}" for f in found if f.severity in (WARNING, ERROR)]
 
 
 def control_comes_last(job: Job, look: Look, scenarios: tuple[Scenario, ...]) -> bool:
     """Whether a tier is known to hold one working set and not two: a control's prompts would put out those that are to be hit."""
     tokens = working_set(scenarios, look.server, job.options.seed)
-    held = tier_capacities(scrape(job.deployment.metrics), look.kv_bytes_per_token, job.deployment.capacity)
+    held = tier_capacities(
+        scrape(job.deployment.metrics, job.deployment.access), look.kv_bytes_per_token, job.deployment.capacity
+    )
     small = [tier for tier, capacity in held.items() if tokens <= capacity < 2 * tokens]
     if small:
         log.warning(

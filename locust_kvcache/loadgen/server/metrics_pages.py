@@ -10,6 +10,10 @@ import gevent.pool
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from locust_kvcache.contract.deployment import Access
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.loadgen.server.pages import ask_page
+
 SCRAPE_TIMEOUT_S = 5.0
 
 
@@ -25,14 +29,14 @@ def parse_samples(text: str) -> dict[str, float]:
     return samples
 
 
-def _fetch_page(role: str, url: str) -> dict[str, Any]:
+def _fetch_page(role: str, url: str, access: Access) -> dict[str, Any]:
     """One page as text, not parsed: a row without samples yet."""
     row: dict[str, Any] = {"at_s": time.time(), "role": role, "url": url, "ok": False, "error": None, "samples": {}}
     try:
-        page = requests.get(url, timeout=SCRAPE_TIMEOUT_S)
+        page = ask_page(access, "GET", url, SCRAPE_TIMEOUT_S)
         page.raise_for_status()
         row |= {"ok": True, "text": page.text}
-    except requests.RequestException as error:
+    except (requests.RequestException, BadInput) as error:
         row["error"] = f"{type(error).__name__}: {error}"[:300]
     return row
 
@@ -47,16 +51,16 @@ def parsed(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def fetch(targets: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+def fetch(targets: Sequence[tuple[str, str]], access: Access = Access()) -> list[dict[str, Any]]:  # noqa: B008
     """All pages at the same time, as text: parsing a page of 100 KB takes tens of ms, and may wait."""
     pool = gevent.pool.Pool(max(1, len(targets)))
-    rows: list[dict[str, Any]] = pool.map(lambda target: _fetch_page(*target), targets)
+    rows: list[dict[str, Any]] = pool.map(lambda target: _fetch_page(target[0], target[1], access), targets)
     return rows
 
 
-def scrape(targets: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+def scrape(targets: Sequence[tuple[str, str]], access: Access = Access()) -> list[dict[str, Any]]:  # noqa: B008
     """All pages at the same time; one that does not answer gives a row that says so."""
-    return [parsed(row) for row in fetch(targets)]
+    return [parsed(row) for row in fetch(targets, access)]
 
 
 def label_value(samples: dict[str, float], metric: str, label: str) -> str | None:

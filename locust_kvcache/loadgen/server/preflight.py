@@ -167,7 +167,7 @@ class Preflight:
     def _try_parameters(self) -> StreamOutcome:
         """The outcome with the first set of parameters that is not refused, or with the last one."""
         for variant in parameter_variants():
-            self.probe.parameters = dict(variant)
+            self.probe.parameters = {**variant, **self.probe.extra_body}
             outcome = self._answer(fresh=True)
             if outcome.response.http_status not in (400, 422):
                 break
@@ -198,7 +198,7 @@ class Preflight:
                 "hits are known by round only"
             )
         elif again.reader.cached_tokens == 0:
-            self._warn(no_hit(scrape(self.deployment.metrics)))
+            self._warn(no_hit(scrape(self.deployment.metrics, self.deployment.access)))
         elif (cached := first.reader.cached_tokens or 0) > (prompt := first.reader.prompt_tokens or 0) / 2:
             self._warn(
                 f"a never-seen prompt was reported as cached ({cached} of {prompt} tokens), as PD decoders "
@@ -207,7 +207,7 @@ class Preflight:
         return reports, reports and first.reader.cached_tokens is None
 
     def _block_size(self) -> int | None:
-        for row in scrape(self.deployment.metrics):
+        for row in scrape(self.deployment.metrics, self.deployment.access):
             value = label_value(row["samples"], "vllm:cache_config_info", "block_size")
             if value and value.isdigit():
                 return int(value)

@@ -10,15 +10,15 @@ from typing import Any
 
 import requests
 
-from locust_kvcache.contract.deployment import Deployment, Transport
+from locust_kvcache.contract.deployment import Deployment
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.usage import whole_count
 from locust_kvcache.loadgen.client.connection import Connection, Target
 from locust_kvcache.loadgen.client.request_bodies import PATHS, body_tail, chat_body, completion_body, encode_message
 from locust_kvcache.loadgen.client.stream import StreamOutcome, stream_request
+from locust_kvcache.loadgen.server.pages import ask_page
 from locust_kvcache.workload.plan import Message
 
-GET_TIMEOUT_S = 10.0
 PARAMETERS: dict[str, Any] = {
     "stream": True,
     "stream_options": {"include_usage": True},
@@ -44,17 +44,6 @@ def parameter_variants() -> list[dict[str, Any]]:
     ]
 
 
-def _session(transport: Transport) -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False
-    session.verify = (transport.ca_file or True) if transport.verify else False
-    if transport.client_cert:
-        session.cert = (transport.client_cert, transport.client_key) if transport.client_key else transport.client_cert
-    if transport.proxy:
-        session.proxies = {"http": transport.proxy, "https": transport.proxy}
-    return session
-
-
 class Probe:
     """Asks one server; `model` and `parameters` are set as the preflight learns them."""
 
@@ -62,7 +51,8 @@ class Probe:
         self.endpoint = deployment.endpoint
         self.api_key = os.environ.get(deployment.api_key_env) or None
         self.model = ""
-        self.parameters: dict[str, Any] = dict(PARAMETERS)
+        self.extra_body = deployment.extra_body
+        self.parameters: dict[str, Any] = {**PARAMETERS, **self.extra_body}
         self.least_tokens = 1  # of an answer, for a server that takes no fewer or whose first ones are hidden
         self._timeout_s = timeout_s
         try:
@@ -72,15 +62,16 @@ class Probe:
                 f"tls of deployment {deployment.name!r}: {error}; check its ca_file, client_cert and client_key"
             ) from error
         self._connection = Connection(self.target)
-        self._session = _session(deployment.transport)
-        self._headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        self._access = deployment.access
 
     def close(self) -> None:
         self._connection.close()
-        self._session.close()
 
     def get(self, path: str) -> requests.Response:
-        return self._session.get(self.endpoint + path, headers=self._headers, timeout=GET_TIMEOUT_S)
+        """A page of the server's; one of the API's is written with /v1 here."""
+        host = self.endpoint.removesuffix(self.target.base_path)
+        url = host + self.target.path(path) if path.startswith("/v1/") else self.endpoint + path
+        return ask_page(self._access, "GET", url)
 
     def get_json(self, path: str) -> dict[str, Any]:
         """A page that need not be there: empty if it is not, or is not a JSON object."""
@@ -112,9 +103,7 @@ class Probe:
     def tokenize(self, **question: Any) -> int | None:
         """Tokens of `prompt` or `messages` by the server's /tokenize; None where there is none that counts them."""
         try:
-            answer = self._session.post(
-                self.endpoint + "/tokenize", json={"model": self.model, **question}, headers=self._headers, timeout=GET_TIMEOUT_S
-            )
+            answer = ask_page(self._access, "POST", self.endpoint + "/tokenize", json={"model": self.model, **question})
             count = answer.json().get("count") if answer.ok else None
         except (requests.RequestException, ValueError, AttributeError):
             return None

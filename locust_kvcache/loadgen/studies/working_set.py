@@ -19,7 +19,9 @@ log = logging.getLogger("kvcache")
 def sweep_working_set(master: Master) -> list[Path]:
     """From the smallest size up; what a smaller size left behind is the least recently used."""
     job, deployment = master.job, master.job.deployment
-    capacities = tier_capacities(scrape(deployment.metrics), master.look.kv_bytes_per_token, deployment.capacity)
+    capacities = tier_capacities(
+        scrape(deployment.metrics, deployment.access), master.look.kv_bytes_per_token, deployment.capacity
+    )
     sizes = job.options.study.working_set or sweep_sizes(capacities)
     log.info(
         "working sets of %s tokens; tiers hold %s",

@@ -119,11 +119,11 @@ class PreparedRequests:
 
     def request(self, session: Session, turn: Turn) -> bytes | None:
         """The whole HTTP request; None if it must carry an answer that never came."""
-        tail = self._tail(turn)
+        tail, name = self._tail(turn), f"{self.plan.nonce}-{session.session_id}"
         if turn.blocks:
             pieces = [*(self._blocks[block] for block in turn.blocks[:-1]), self._users[turn.request_index]]
             body = ids_body(self.model, pieces, tail)
-            return self.target.request_head(PATHS["completions"], len(body), self.api_key) + body
+            return self.target.request_head(PATHS["completions"], len(body), self.api_key, name) + body
         prefix = self._prefixes[session.prefix_id]
         if self.plan.scenario.api == "completions":
             prompt = (prefix + b"\n\n" + self._users[turn.request_index]).decode()
@@ -136,4 +136,4 @@ class PreparedRequests:
                     return None
                 messages += [self._users[earlier.request_index], answer]
             body = chat_body(self.model, [*messages, self._users[turn.request_index]], tail)
-        return self.target.request_head(PATHS[self.plan.scenario.api], len(body), self.api_key) + body
+        return self.target.request_head(PATHS[self.plan.scenario.api], len(body), self.api_key, name) + body

@@ -1,0 +1,60 @@
+"""Reads a deployment's pages as the load reaches it: over its TLS and proxy, with its key and headers, in bounded time and size."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import Any
+
+import gevent
+import requests
+
+from locust_kvcache.contract.deployment import Access, Transport
+from locust_kvcache.contract.gateway import SESSION, resolved
+
+PAGE_BYTES = 16 * 1024 * 1024
+PAGE_TIMEOUT_S = 10.0
+
+
+class PageRefused(requests.RequestException):
+    """A page that takes too long, or is too large to be one."""
+
+
+@lru_cache(maxsize=16)
+def _session(transport: Transport, api_key: str | None) -> requests.Session:
+    """No proxy, key or certificate of the environment: those that the load does not use would show another server."""
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = (transport.ca_file or True) if transport.verify else False
+    if transport.client_cert:
+        session.cert = (transport.client_cert, transport.client_key) if transport.client_key else transport.client_cert
+    if transport.proxy:
+        session.proxies = {"http": transport.proxy, "https": transport.proxy}
+    if api_key:
+        session.headers["Authorization"] = f"Bearer {api_key}"
+    session.headers.update({name: value.replace(SESSION, "pages") for name, value in resolved(transport.headers)})
+    return session
+
+
+def ask_page(access: Access, method: str, url: str, timeout_s: float = PAGE_TIMEOUT_S, **more: Any) -> requests.Response:
+    """The whole answer within `timeout_s` and PAGE_BYTES; requests.RequestException says why there is none."""
+    session = _session(access.transport, os.environ.get(access.api_key_env) or None)
+    limit = gevent.Timeout(timeout_s)  # of requests' own, each read has one of its own
+    try:
+        with limit, session.request(method, url, timeout=timeout_s, stream=True, **more) as answer:
+            answer._content = _read(answer)  # what .text and .json() read
+            return answer
+    except gevent.Timeout as caught:
+        if caught is not limit:
+            raise
+        raise PageRefused(f"not complete within {timeout_s:g} s") from None
+
+
+def _read(answer: requests.Response) -> bytes:
+    parts, size = [], 0
+    for part in answer.iter_content(65536):
+        parts.append(part)
+        size += len(part)
+        if size > PAGE_BYTES:
+            raise PageRefused(f"more than {PAGE_BYTES // 1024 // 1024} MB: no page of a server is so large")
+    return b"".join(parts)

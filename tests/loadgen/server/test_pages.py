@@ -1,0 +1,74 @@
+"""Pages of a server in bounded time and size, over the deployment's own transport."""
+
+from __future__ import annotations
+
+import locust  # noqa: F401  isort: skip  (patches the standard library before anything else uses it)
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+import requests
+from gevent.server import StreamServer
+
+from locust_kvcache.contract.deployment import Access, Transport
+from locust_kvcache.loadgen.server.metrics_pages import scrape
+from locust_kvcache.loadgen.server.pages import PageRefused, ask_page
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    def serve(peer: Any, _: Any) -> None:
+        path = peer.recv(65536).split(b" ")[1]
+        try:
+            if path == b"/endless":
+                peer.sendall(HEAD + b"\r\n")
+                while True:
+                    peer.sendall(b"x 1\n" * 65536)
+            elif path == b"/slow":
+                for byte in HEAD + b"\r\n" + b"x" * 1000:
+                    peer.sendall(bytes([byte]))
+                    gevent.sleep(0.05)
+            else:
+                peer.sendall(HEAD + b"Content-Length: 4\r\n\r\nx 1\n")
+        except OSError:
+            pass
+
+    found = StreamServer(("127.0.0.1", 0), serve)
+    found.start()
+    yield f"http://127.0.0.1:{found.server_port}"
+    found.stop()
+
+
+def test_a_page_is_read_whole(server: str) -> None:
+    assert ask_page(Access(), "GET", f"{server}/metrics").text == "x 1\n"
+
+
+def test_a_page_that_never_ends_is_refused_by_its_size(server: str) -> None:
+    with pytest.raises(PageRefused, match="more than 16 MB"):
+        ask_page(Access(), "GET", f"{server}/endless")
+
+
+def test_a_page_that_comes_byte_by_byte_is_refused_by_its_time(server: str) -> None:
+    """Each byte is in time for a limit per read: the limit is on the whole page, its head included."""
+    begun_s = time.monotonic()
+    with pytest.raises(PageRefused, match=r"not complete within 0\.3 s"):
+        ask_page(Access(), "GET", f"{server}/slow", 0.3)
+    assert time.monotonic() - begun_s < 30  # not the 50 s that the page takes
+
+
+def test_a_metrics_page_that_cannot_be_read_says_why(server: str) -> None:
+    (row,) = scrape([("server", f"{server}/endless")])
+    assert not row["ok"]
+    assert "more than 16 MB" in row["error"]
+
+
+def test_pages_take_the_deployments_proxy_and_no_other(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert ask_page(Access(), "GET", f"{server}/metrics").ok  # the load does not use the environment's either
+    with pytest.raises(requests.ConnectionError):
+        ask_page(Access(Transport(proxy="http://127.0.0.1:9")), "GET", f"{server}/metrics")
