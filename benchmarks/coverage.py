@@ -130,17 +130,15 @@ def rates_of(case: Case, runs: Sequence[list[tuple[Floats, Floats, Floats]]]) ->
         for number, (start, ttft, decode) in enumerate(rounds, start=1):
             wall_s = float((start + ttft + decode).max() - start.min())
             rate = case.requests / wall_s
-            busy_s, busy_rate = busy_of(start, start + ttft + decode)
-            rows.append((f"{name}", number, wall_s, rate, 4000 * rate, 40 * rate, busy_s, busy_rate))
+            rows.append((f"{name}", number, wall_s, rate, 4000 * rate, 40 * rate, *busy_rate(start, start + ttft + decode)))
     columns = ["scenario", "round", "wall_s", *comparison.RATES, "busy_s", comparison.BUSY_RATE]
     return pd.DataFrame(rows, columns=columns)
 
 
-def busy_of(start: Floats, end: Floats) -> tuple[float | None, float | None]:
+def busy_rate(start: Floats, end: Floats) -> tuple[float, float | None]:
     """Seconds in which all users were busy, and the rate in them, as the report has it."""
-    frame = pd.DataFrame({"scenario": "", "round": 1, "ok": True, "started_at_s": start, "e2e_ms": 1000 * (end - start)})
-    (row,) = busy_time.busy_table(frame).to_dict("records")
-    return row["busy_s"], row[comparison.BUSY_RATE]
+    _, _, busy_s, _, rate, _, _ = busy_time.busy_of(start, end)
+    return busy_s, rate
 
 
 def effects_of(
@@ -165,11 +163,11 @@ def truth_of(case: Case, seed: int, runs: int) -> dict[tuple[str, str], float]:
         hit.append(np.concatenate([ttft for _, ttft, _ in rounds[1:]]))
         walls = [float((start + ttft + decode).max() - start.min()) for start, ttft, decode in rounds]
         rates.append(math.log(walls[0] * (len(walls) - 1) / sum(walls[1:])))
-        times = [busy_of(start, start + ttft + decode) for start, ttft, decode in rounds]
-        if all(seconds and rate for seconds, rate in times):
-            later = [(seconds or 0.0, rate or 0.0) for seconds, rate in times[1:]]
-            mean = sum(seconds * rate for seconds, rate in later) / sum(seconds for seconds, _ in later)
-            busy.append(math.log(mean / (times[0][1] or math.nan)))
+        times = [busy_rate(start, start + ttft + decode) for start, ttft, decode in rounds]
+        if all(rate for _, rate in times):
+            done = [seconds * (rate or 0.0) for seconds, rate in times]
+            later_s = sum(seconds for seconds, _ in times[1:])
+            busy.append(math.log(sum(done[1:]) / later_s / (done[0] / times[0][0])))
     before, after = np.concatenate(cold), np.concatenate(hit)
     levels = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
     found = {("ttft_ms", name): float(np.quantile(after, q) / np.quantile(before, q)) for name, q in levels.items()}

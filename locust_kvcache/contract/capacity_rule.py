@@ -14,9 +14,9 @@ from typing import Any
 
 from locust_kvcache.contract.record import OK, quantile
 
-BLOCKS = 10  # of a step, in order of time; the first two fill the queue and are left out of the steady-state test
+BLOCKS = 10  # of a step, in order of time; the first two fill the queue and are left out
 FILLING = 2
-MIN_STEADY = 40  # requests, below which blocks are too small to show a trend
+MIN_STEADY = 40  # requests, below which blocks are too small to show a trend, and all count
 LARGEST_DRIFT = 0.01  # the server may fall behind by 1 % of the time
 LEAST_TAU = 0.57  # of 8 block medians: p = 0.03 one-sided by Kendall's tau
 
@@ -39,6 +39,7 @@ class Judgement:
     why: str
     percentiles: dict[str, float | None]
     drift: float | None  # seconds by which the server falls behind per second; None: too few requests
+    late: float  # share of the requests beyond a limit, of the limit with most of them; 1 where the queue grows
     short_of_users: bool  # sustained as sent, not as intended: the load generator's users were all busy
 
 
@@ -50,6 +51,13 @@ def sample_of(row: Mapping[str, Any]) -> Sample | None:
     return Sample(
         due_s, row["status"] == OK, row.get("schedule_lag_ms") or 0.0, {n: row[n] for n in ("ttft_ms", "tpot_ms", "e2e_ms")}
     )
+
+
+def counted(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """Without those that filled the queue, as it was empty when the step began."""
+    if len(samples) < MIN_STEADY:
+        return samples
+    return sorted(samples, key=lambda sample: sample.due_s)[round(len(samples) * FILLING / BLOCKS) :]
 
 
 def _value(sample: Sample, name: str, from_intended: bool) -> float:
@@ -68,7 +76,7 @@ def percentile_of(samples: Sequence[Sample], name: str, share: float, from_inten
 
 
 def drift_of(samples: Sequence[Sample], from_intended: bool = True) -> float | None:
-    """Theil-Sen slope of the TTFT's block medians over time, s per s; 0.0 where they show no trend (Kendall's tau)."""
+    """Of all of a step: Theil-Sen slope of the TTFT's block medians over time, s per s; 0.0 where they show no trend (Kendall's tau)."""
     good = sorted((s for s in samples if s.ok and s.times["ttft_ms"] is not None), key=lambda sample: sample.due_s)
     if len(good) < MIN_STEADY:
         return None
@@ -85,9 +93,9 @@ def drift_of(samples: Sequence[Sample], from_intended: bool = True) -> float | N
 
 
 def _failings(samples: Sequence[Sample], slo: Mapping[str, float], share: float, from_intended: bool) -> list[str]:
-    found = []
+    found, steady = [], counted(samples)
     for name, limit in slo.items():
-        value = percentile_of(samples, name, share, from_intended)
+        value = percentile_of(steady, name, share, from_intended)
         what = f"{name.removesuffix('_ms').upper()} p{share * 100:g}"
         if value is None:
             found.append(f"{what} is that of a failed request")
@@ -100,16 +108,25 @@ def _failings(samples: Sequence[Sample], slo: Mapping[str, float], share: float,
 
 
 def judge(samples: Sequence[Sample], slo: Mapping[str, float], share: float = 0.9) -> Judgement:
-    """Sustained: `share` of the requests within each limit of `slo`, counted from their intended start, and no growing queue."""
+    """Sustained: `share` of the counted requests within each limit of `slo`, from their intended start, and no growing queue."""
     failings = _failings(samples, slo, share, True) if samples else ["nothing was sent"]
-    percentiles = {name: percentile_of(samples, name, share) for name in slo}
+    steady, drift = counted(samples), drift_of(samples)
+    percentiles = {name: percentile_of(steady, name, share) for name in slo}
     short = bool(failings and samples) and not _failings(samples, slo, share, False)
     why = "; ".join(failings) or ", ".join(
         f"{name.removesuffix('_ms').upper()} p{share * 100:g} {value:,.0f} ms"
         for name, value in percentiles.items()
         if value is not None
     )
-    return Judgement(not failings, why, percentiles, drift_of(samples), short)
+    return Judgement(not failings, why, percentiles, drift, _late(steady, slo, drift), short)
+
+
+def _late(samples: Sequence[Sample], slo: Mapping[str, float], drift: float | None) -> float:
+    if not samples or (drift is not None and drift > LARGEST_DRIFT):
+        return 1.0
+    return max(
+        (sum(_value(sample, name, True) > limit for sample in samples) / len(samples) for name, limit in slo.items()), default=0.0
+    )
 
 
 @dataclass(frozen=True)
@@ -138,13 +155,11 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Capacity:
-    """`value` is the middle of the last bracket; `low`: all at or below it were sustained; `high`: none at or above it was."""
+class Bounds:
+    """`low`: all steps at or below it were sustained; `high`: none at or above it was. None where no step bounds it from that side."""
 
-    value: float | None
     low: float | None
     high: float | None
-    steps: int
 
 
 def _votes(steps: Sequence[Measured]) -> dict[float, list[bool]]:
@@ -201,12 +216,9 @@ def _next_at_an_end(votes: Mapping[float, list[bool]], end: float, search: Searc
     return _unless_done(votes, last, search.down(last / step) if lower else search.up(last * step), search)
 
 
-def capacity_of(steps: Sequence[Measured]) -> Capacity:
-    """What the steps say; None where no step bounds it from that side."""
-    low, high = bracket(steps)
+def bounds_of(steps: Sequence[Measured]) -> Bounds:
     failed = [step.level for step in steps if not step.sustained]
     passed = [step.level for step in steps if step.sustained]
-    safe = max((level for level in passed if level < min(failed, default=math.inf)), default=None)
-    beyond = min((level for level in failed if level > max(passed, default=0.0)), default=None)
-    value = math.sqrt(low * high) if low is not None and high is not None else None
-    return Capacity(value, safe, beyond, len(steps))
+    low = max((level for level in passed if level < min(failed, default=math.inf)), default=None)
+    high = min((level for level in failed if level > max(passed, default=0.0)), default=None)
+    return Bounds(low, high)

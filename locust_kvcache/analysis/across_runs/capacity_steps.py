@@ -5,6 +5,7 @@ Every step is judged again from its records, by the rules that the search itself
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,14 @@ import pandas as pd
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.reading.run_info import DeploymentInfo, RunInfo
 from locust_kvcache.analysis.reading.runs import load_run
+from locust_kvcache.analysis.stats.capacity_interval import capacity_interval
 from locust_kvcache.analysis.stats.goodput import meets_slo
-from locust_kvcache.contract.capacity_rule import Capacity, Judgement, Measured, capacity_of, judge, sample_of
+from locust_kvcache.contract.capacity_rule import Judgement, Measured, bounds_of, judge, sample_of
 from locust_kvcache.contract.errors import BadInput
 
 SIDES = ("cold", "hit")
+RATE, USERS = "sessions/s", "users"
+QUEUEING = ("ttft_ms", "e2e_ms")
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def _step(
         side=str(told["side"]),
         arrivals=str(told["kind"]),
         level=float(users or rate or 0.0),
-        unit="users" if users else "sessions/s",
+        unit=USERS if users else RATE,
         found=judge(samples, slo, share),
         requests=len(records),
         hit_share=float(known["reported_cached_tokens"].sum() / known["prompt_tokens"].sum()) if len(known) else None,
@@ -98,5 +102,50 @@ def by_side(steps: list[Step], scenario: str) -> dict[str, list[Step]]:
     return found
 
 
-def found_capacity(steps: list[Step]) -> Capacity:
-    return capacity_of([Measured(step.level, step.found.sustained) for step in steps])
+@dataclass(frozen=True)
+class Capacity:
+    """`value` is the level at which just as many requests are late as may be, `low` and `high` its interval, `no_interval` why it has
+    none. All steps up to `passed` were sustained, none from `failed` on."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    no_interval: str
+    passed: float | None
+    failed: float | None
+    steps: int
+
+
+def found_capacity(steps: list[Step], slo: Mapping[str, float], share: float) -> Capacity:
+    """The interval holds what was sustained each time and what never was, too: steps that do not vary have no other."""
+    ends = bounds_of([Measured(step.level, step.found.sustained) for step in steps])
+    value, low, high, why = capacity_interval([step.level for step in steps], [step.found.late for step in steps], 1 - share)
+    if low is not None and high is not None and value is not None:
+        if ends.low is None or ends.high is None:
+            why = "no step bounds it from the other side"
+        else:
+            low, high = min(low, ends.low), max(high, ends.high)
+            why = too_short(steps, slo, value)
+    if why:
+        low, high = None, None
+    return Capacity(value, low, high, why, ends.low, ends.high, len(steps))
+
+
+def too_short(steps: list[Step], slo: Mapping[str, float], capacity: float) -> str:
+    """Why steps of so few requests say nothing of a queue that may grow so long; empty where they do.
+
+    Under random arrivals the queue whose wait just keeps a limit holds K = capacity x (limit - time without a queue) requests, and takes
+    about K^2 arrivals to become what it is in the long run (heavy traffic).
+    """
+    if steps[0].unit != RATE or steps[0].arrivals == "constant":
+        return ""
+    fewest = min(step.requests for step in steps)
+    for name in [name for name in slo if name in QUEUEING]:
+        shortest_ms = min((value for step in steps if (value := step.found.percentiles[name]) is not None), default=slo[name])
+        needed = (capacity * max(0.0, slo[name] - shortest_ms) / 1000) ** 2
+        if fewest < needed:
+            return (
+                f"a queue that keeps {name.removesuffix('_ms').upper()} under {slo[name] / 1000:g} s at this rate shows itself in "
+                f"{math.ceil(needed):,} requests per step (--requests), these have {fewest:,}"
+            )
+    return ""

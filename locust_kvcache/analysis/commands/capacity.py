@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from locust_kvcache.analysis.across_runs.capacity_steps import SIDES, Step, by_side, found_capacity, steps_of
+from locust_kvcache.analysis.across_runs.capacity_steps import SIDES, Capacity, Step, by_side, found_capacity, steps_of
 from locust_kvcache.analysis.basics.number_text import DASH, number, percent, plural
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.charts import study_drawing
@@ -23,20 +23,26 @@ from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.tables.table import Table
-from locust_kvcache.contract.capacity_rule import Capacity
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.slo import parse_slo
 
 SHORT_S = 5.0
-RULE = "a level is sustained when so many requests are within every limit, counted from their intended start, and the queue does not grow"
+RULE = (
+    "a level is sustained when so many requests (without the first fifth, which fills the queue) are within every limit, counted from "
+    "their intended start, and the queue does not grow"
+)
 
 
 def capacity_text(found: Capacity) -> str:
-    """4.10 [3.90, 4.30], or which side has no bound."""
-    if found.value is not None:
-        return f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
-    return f"at least {number(found.low)}" if found.low is not None else f"below {number(found.high)}"
+    """4.10 [3.90, 4.30]; about 4.10 without an interval; or which side has no bound."""
+    if found.value is None or found.passed is None or found.failed is None:
+        return f"below {number(found.failed)}" if found.passed is None else f"at least {number(found.passed)}"
+    return (
+        f"about {number(found.value)}"
+        if found.low is None
+        else f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
+    )
 
 
 def objective_text(slo: Mapping[str, float], share: float) -> str:
@@ -50,27 +56,39 @@ def unit_of(sides: Mapping[str, list[Step]]) -> str:
 
 
 def sentence(scenario: str, sides: Mapping[str, list[Step]], slo: Mapping[str, float], share: float) -> str:
-    found = {side: found_capacity(steps) for side, steps in sides.items()}
+    found = {side: found_capacity(steps, slo, share) for side, steps in sides.items()}
     at, unit = objective_text(slo, share), unit_of(sides)
     if set(found) == set(SIDES) and all(one.value is not None for one in found.values()):
         cold, hit = capacity_text(found["cold"]), capacity_text(found["hit"])
-        verb = "raises" if (found["hit"].value or 0) > (found["cold"].value or 0) else "does not raise"
-        return f"{scenario}: the cache {verb} capacity: {cold} cold, {hit} hit, {unit} at {at}"
+        said = (
+            "the cache raises capacity"
+            if _above(found["hit"], found["cold"])
+            else "a higher capacity with the cache is not shown"
+        )
+        return f"{scenario}: {said}: {cold} cold, {hit} hit, {unit} at {at}"
     return (
         f"{scenario}: " + "; ".join(f"{side}: capacity {capacity_text(one)} {unit}" for side, one in found.items()) + f" at {at}"
     )
 
 
-def answer_table(scenario: str, sides: Mapping[str, list[Step]]) -> Table:
+def _above(one: Capacity, other: Capacity) -> bool:
+    """Its interval lies above the other's; without one, its steps were sustained where none of the other's was."""
+    low = one.passed if one.low is None else one.low
+    high = other.failed if other.high is None else other.high
+    return low is not None and high is not None and low > high
+
+
+def answer_table(scenario: str, sides: Mapping[str, list[Step]], slo: Mapping[str, float], share: float) -> Table:
     """The capacities beside one another, per GPU as well, and the concurrency that belongs to each."""
     rows = []
     for side, steps in sides.items():
-        found, gpus = found_capacity(steps), steps[0].gpus
-        at_low = [step for step in steps if step.level == found.low]
-        in_flight = [step.in_flight for step in at_low if step.in_flight is not None]
+        found, gpus = found_capacity(steps, slo, share), steps[0].gpus
+        in_flight = [step.in_flight for step in steps if step.level == found.passed and step.in_flight is not None]
         per_gpu = number(found.value / gpus) if gpus and found.value is not None else DASH
-        rows.append((side, capacity_text(found), per_gpu, number(max(in_flight)) if in_flight else DASH, str(found.steps)))
-    header = ("search", f"capacity, {unit_of(sides)}", "per GPU", "requests in flight at its lower end", "steps")
+        rows.append((side, capacity_text(found), per_gpu, number(found.passed), number(found.failed),
+                     number(max(in_flight)) if in_flight else DASH, str(found.steps)))  # fmt: skip
+    header = ("search", f"capacity, {unit_of(sides)} [95 % interval]", "per GPU", "sustained each time up to", "never from",
+              "requests in flight there", "steps")  # fmt: skip
     return Table(f"{scenario}: capacity", header, tuple(rows), RULE)
 
 
@@ -79,6 +97,7 @@ def step_table(scenario: str, side: str, steps: list[Step], slo: Mapping[str, fl
     header = (
         steps[0].unit,
         "verdict",
+        "late",
         *names,
         "queue grows, ms/s",
         "goodput, requests/s",
@@ -89,7 +108,7 @@ def step_table(scenario: str, side: str, steps: list[Step], slo: Mapping[str, fl
     )
     rows = tuple(
         (number(step.level, 4), "sustained" if step.found.sustained else "not sustained",
-         *(number(step.found.percentiles[name]) for name in slo),
+         percent(step.found.late), *(number(step.found.percentiles[name]) for name in slo),
          DASH if step.found.drift is None else number(1000 * step.found.drift), number(step.goodput_per_s), number(step.in_flight),
          percent(step.hit_share), str(step.requests), "" if step.found.sustained else step.found.why)
         for step in sorted(steps, key=lambda step: step.level)
@@ -105,7 +124,7 @@ def capacity_chart(scenario: str, sides: Mapping[str, list[Step]], slo: Mapping[
     points = pd.DataFrame([row for row in rows if row[2] is not None], columns=["label", "x", "y", "passed"])
     if points.empty:
         return None
-    found = {side: found_capacity(steps) for side, steps in sides.items()}
+    found = {side: found_capacity(steps, slo, share) for side, steps in sides.items()}
     bands = [(side, one.low, one.high) for side, one in found.items() if one.low is not None and one.high is not None]
     said = ", ".join(f"{capacity_text(one)} {side}" for side, one in found.items())
     title = f"{scenario}: capacity {said} {unit_of(sides)} at {objective_text(slo, share)}"
@@ -117,9 +136,12 @@ def capacity_chart(scenario: str, sides: Mapping[str, list[Step]], slo: Mapping[
                 lambda axes: study_drawing.draw_capacity(axes, points, limit, label, unit_of(sides), bands))  # fmt: skip
 
 
-def problems_of(scenario: str, side: str, steps: list[Step]) -> list[Problem]:
+def problems_of(scenario: str, side: str, steps: list[Step], capacity: Capacity) -> list[Problem]:
     """What would make a capacity another thing than it says."""
     found = []
+    if capacity.no_interval and capacity.value is not None:
+        text = f"{scenario}, {side}: the capacity has no interval: {capacity.no_interval}."
+        found.append(Problem("warning", "no_interval", text, "Send more requests per step (--requests), and measure more often at its ends (--capacity-repeats)."))
     if short := [step for step in steps if step.found.short_of_users]:
         first = min(short, key=lambda step: step.level)
         text = (
@@ -131,8 +153,8 @@ def problems_of(scenario: str, side: str, steps: list[Step]) -> list[Problem]:
         )
     if few := [step for step in steps if step.found.drift is None]:
         text = f"{scenario}, {side}: {plural(len(few), 'step')} had too few requests to see whether the queue grows."
-        found.append(Problem("warning", "not_steady_known", text, "Send more per step (--requests 200)."))
-    ends = {found_capacity(steps).low, found_capacity(steps).high}
+        found.append(Problem("warning", "not_steady_known", text, "Send more per step (--requests 400)."))
+    ends = {capacity.passed, capacity.failed}
     if brief := [step.lasted_s for step in steps if step.level in ends and step.lasted_s < SHORT_S]:
         text = f"{scenario}, {side}: the steps that enclose the capacity lasted {number(min(brief))} s."
         found.append(
@@ -167,10 +189,10 @@ def capacity_page(folders: list[Path], slo: Mapping[str, float], share: float) -
     sections, said, problems = [], [], []
     for scenario in dict.fromkeys(step.scenario for step in steps):
         sides = by_side(steps, scenario)
-        blocks: list[Any] = [answer_table(scenario, sides), capacity_chart(scenario, sides, limits, share)]
+        blocks: list[Any] = [answer_table(scenario, sides, limits, share), capacity_chart(scenario, sides, limits, share)]
         for side, mine in sides.items():
             blocks.append(step_table(scenario, side, mine, limits, share))
-            problems += problems_of(scenario, side, mine)
+            problems += problems_of(scenario, side, mine, found_capacity(mine, limits, share))
         sections.append(section(scenario, blocks))
         said.append(sentence(scenario, sides, limits, share))
     subtitle = (

@@ -36,11 +36,12 @@ def busy_table(records: pd.DataFrame) -> pd.DataFrame:
         start = group["started_at_s"].to_numpy(dtype="float64")
         start = start - start.min()
         end = start + group["e2e_ms"].to_numpy(dtype="float64") / 1000
-        rows.append((str(key[0]), int(key[1]), *_busy(start, end)))
+        rows.append((str(key[0]), int(key[1]), *busy_of(start, end)))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _busy(start: Floats, end: Floats) -> tuple[Any, ...]:
+def busy_of(start: Floats, end: Floats) -> tuple[Any, ...]:
+    """The values of one round, from `in_flight_max` on."""
     at, level = in_flight(start, end)
     lasted = np.diff(at)
     highest = int(level.max())

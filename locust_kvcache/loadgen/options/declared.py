@@ -103,7 +103,7 @@ REPLAYED_TRACE = (
 )  # fmt: skip
 SEARCHES = (
     Option("capacity", STUDIES, "Search the highest rate that meets the objectives: cold, hit, or both (docs/capacity.md). Open loop; "
-           "poisson unless --arrival says otherwise; --requests of each step (at least 200 if not given); -u must cover what is in flight",
+           "poisson unless --arrival says otherwise; --requests of each step (at least 400 if not given); -u must cover what is in flight",
            metavar="SIDE", many=True),
     Option("capacity-of", STUDIES, "What --capacity searches: the rate of an open loop, or the users of a closed one, from -u on", "rate",
            choices=LEVELS),

@@ -15,7 +15,7 @@ from locust_kvcache.workload.given_lengths import with_lengths
 from locust_kvcache.workload.spec import Scenario, load_scenario
 from locust_kvcache.workload.trace_replay import TRACE_REPLAY, replay_scenario
 
-STEP_REQUESTS = 200
+STEP_REQUESTS = 400
 
 
 @dataclass(frozen=True)

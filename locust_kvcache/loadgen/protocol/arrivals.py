@@ -20,7 +20,6 @@ class Arrival:
     request_rate_per_s: float | None
     burstiness: float  # gamma shape; 1 is Poisson
     draw: int = 0  # another schedule of the same process
-    exact: bool = False  # stretched so that the sessions of a round come at exactly the rate, whatever was drawn
 
 
 def due_times_s(arrival: Arrival, sessions: int, seed_key: str) -> list[float] | None:
@@ -36,9 +35,7 @@ def due_times_s(arrival: Arrival, sessions: int, seed_key: str) -> list[float] |
     shape = arrival.burstiness if arrival.kind == "gamma" else 1.0
     rng = random.Random(f"{seed_key}/{arrival.draw}" if arrival.draw else seed_key)
     gaps = (rng.gammavariate(shape, mean_gap_s / shape) for _ in range(sessions - 1))
-    due_s = [0.0, *itertools.accumulate(gaps)][:sessions]
-    stretch = (sessions - 1) * mean_gap_s / due_s[-1] if arrival.exact and due_s[-1] > 0 else 1.0
-    return [at_s * stretch for at_s in due_s]
+    return [0.0, *itertools.accumulate(gaps)][:sessions]
 
 
 def window_due_s(arrival: Arrival, plan: Plan, seed_key: str) -> list[float] | None:

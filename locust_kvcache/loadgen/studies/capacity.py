@@ -10,7 +10,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from locust_kvcache.contract.capacity_rule import Capacity, Judgement, Measured, Search, capacity_of, judge, next_level, sample_of
+from locust_kvcache.contract.capacity_rule import Bounds, Judgement, Measured, Search, bounds_of, judge, next_level, sample_of
 from locust_kvcache.loadgen.protocol.arrivals import Arrival
 from locust_kvcache.loadgen.run.state import Run
 from locust_kvcache.loadgen.studies.study import CLOSED, Master, OpenRun, Study, round_records
@@ -30,12 +30,12 @@ class SideSearch:
         self._steps: list[Measured] = []
         self.folders: list[Path] = []
 
-    def run(self) -> Capacity:
+    def run(self) -> Bounds:
         if self._side == HIT:
             self._hit()
         else:
             self._cold()
-        return capacity_of(self._steps)
+        return bounds_of(self._steps)
 
     def _cold(self) -> None:
         start = self._options.request_rate_per_s
@@ -79,11 +79,12 @@ class SideSearch:
         return level
 
     def _arrival(self, level: float) -> Arrival:
-        """Each step draws arrivals of its own, so that no one schedule decides; its rate is exactly the one named."""
+        """Each step draws arrivals of its own, so that no one schedule decides. They are as the process gives them: stretched to exactly
+        the rate they come more evenly than in the long run, and more seems to be sustained (docs/capacity.md)."""
         if self._of_users:
             return CLOSED
         kind = "poisson" if self._options.arrival == "closed" else self._options.arrival
-        return Arrival(kind, level, self._options.burstiness, draw=len(self._steps), exact=True)
+        return Arrival(kind, level, self._options.burstiness, draw=len(self._steps))
 
     def _round(self, opened: OpenRun, number: int, arrival: Arrival, facts: dict[str, Any]) -> None:
         opened.run.plan_rounds(self._scenario.name, number)
@@ -114,7 +115,7 @@ def search_capacity(master: Master) -> list[Path]:
         for side in master.job.options.study.capacity:
             search = SideSearch(master, scenario, side)
             found = search.run()
-            log.info("%s, %s: capacity %s [%s, %s]", scenario.name, side, found.value, found.low, found.high)
+            log.info("%s, %s: every step up to %s was sustained, none from %s on", scenario.name, side, found.low, found.high)
             folders += search.folders
     return folders
 

@@ -68,7 +68,7 @@ def test_a_search_is_judged_again_as_it_was(command: Command, searches: dict[str
     assert cold == pytest.approx(4.0, rel=0.05)
     assert hit == pytest.approx(10.0, rel=0.05)
     row = next(line.split() for line in done.stdout.splitlines() if line.strip().startswith("cold "))
-    assert float(row[-3]) == pytest.approx(cold / 8, rel=0.01)
+    assert float(row[-5]) == pytest.approx(cold / 8, rel=0.01)
     assert "sessions/s at TTFT p90 under 2.00 s" in said
     assert "the steps that enclose the capacity lasted 1.00 s" in (tmp_path / "report.md").read_text()
     assert "the steps that enclose the capacity lasted 1.00 s" in done.stdout

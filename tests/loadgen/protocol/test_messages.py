@@ -43,7 +43,7 @@ def over_the_wire(message: Message) -> Any:
     "message",
     [
         BeginRun(CONFIG, 0.25),
-        Deal("r", "cold_start", 1, [3, 4], 2, Arrival("poisson", 2.0, 1.0, draw=3, exact=True), "control", "5eed"),
+        Deal("r", "cold_start", 1, [3, 4], 2, Arrival("poisson", 2.0, 1.0, draw=3), "control", "5eed"),
         Deal("r", "cold_start", 1, [], 1, None, "cold", None),
         WarmedUp("r", "cold_start", -2, [[3, 12.5], [4, None]]),
         Go("r", "cold_start", 1, 0, [0], 5),

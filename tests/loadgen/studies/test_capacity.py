@@ -80,7 +80,7 @@ def test_users_are_searched_in_a_closed_loop(locust: LocustProcesses, tmp_path: 
     assert [run.facts["users"] for run in runs] == [step["users"] for step in steps]
     assert steps[0]["users"] == 6
     assert all(step["kind"] == "closed" for step in steps)
-    found = float(output.split("cold: capacity ")[-1].split()[0])
+    found = float(output.split("cold: capacity ")[-1].removeprefix("about ").split()[0])
     assert 1 <= found < 14
     assert "users at TTFT p90 under 0.500 s" in output
 
@@ -91,19 +91,15 @@ def offered(run: RunFiles) -> float:
     return (len(due_s) - 1) / (due_s[-1] - due_s[0])
 
 
-def test_a_step_offers_exactly_its_rate_and_each_draw_is_another_schedule() -> None:
-    """201 sessions at 10 per second: the last comes at 20 s, whatever was drawn; half of that at twice the rate, all gaps alike."""
-    first, again, other = (due_times_s(Arrival("poisson", 10.0, 1.0, draw=draw, exact=True), 201, "key") for draw in (0, 0, 1))
-    double = due_times_s(Arrival("poisson", 20.0, 1.0, exact=True), 201, "key")
+def test_each_step_draws_a_schedule_of_its_own() -> None:
+    """The same draw at twice the rate comes in half of the time, all gaps alike."""
+    first, again, other = (due_times_s(Arrival("poisson", 10.0, 1.0, draw=draw), 201, "key") for draw in (0, 0, 1))
+    double = due_times_s(Arrival("poisson", 20.0, 1.0), 201, "key")
     assert first is not None
     assert other is not None
     assert first == again != other
-    assert first[-1] == pytest.approx(20.0)
-    assert other[-1] == pytest.approx(20.0)
+    assert first[-1] != pytest.approx(other[-1], rel=1e-3)
     assert double == pytest.approx([at_s / 2 for at_s in first])
-    plain = due_times_s(Arrival("poisson", 10.0, 1.0), 201, "key")
-    assert plain is not None
-    assert plain[-1] != pytest.approx(20.0, rel=1e-3)
 
 
 def test_a_search_that_makes_no_sense_is_refused(locust: LocustProcesses, stub: Stub) -> None:
