@@ -141,7 +141,8 @@ def problems_of(scenario: str, side: str, steps: list[Step], capacity: Capacity)
     found = []
     if capacity.no_interval and capacity.value is not None:
         text = f"{scenario}, {side}: the capacity has no interval: {capacity.no_interval}."
-        found.append(Problem("warning", "no_interval", text, "Send more requests per step (--requests), and measure more often at its ends (--capacity-repeats)."))
+        todo = "Send more requests per step (--requests), and measure more often at its ends (--capacity-repeats)."
+        found.append(Problem("warning", "no_interval", text, todo))
     if short := [step for step in steps if step.found.short_of_users]:
         first = min(short, key=lambda step: step.level)
         text = (
