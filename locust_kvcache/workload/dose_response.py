@@ -55,9 +55,10 @@ class Cell:
 def cells(doses: Doses, seed_key: str) -> list[Cell]:
     """By session id. Each repeat is a whole grid in an order of its own, so that a drift of the server falls on all cells alike."""
     rng = random.Random(seed_key)
-    found = []
+    one_of_each = [Cell(fraction, tokens) for fraction, tokens in itertools.product(doses.hit_fractions, doses.prompt_tokens)]
+    found: list[Cell] = []
     for _ in range(doses.repeats):
-        grid = [Cell(fraction, tokens) for fraction, tokens in itertools.product(doses.hit_fractions, doses.prompt_tokens)]
+        grid = list(one_of_each)
         rng.shuffle(grid)
         found += grid
     return found

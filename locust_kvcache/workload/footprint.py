@@ -13,9 +13,8 @@ def working_set_tokens(plan: Plan) -> int:
         return sum(turn.prompt_tokens - turn.shared_tokens for turn in plan.turns)
     if plan.corpus is not None:
         return sum(session.turns[-1].prompt_tokens - session.turns[0].shared_tokens for session in plan.sessions)
-    prefixes = {session.prefix_id for session in plan.sessions}
     prefix_tokens = plan.scenario.prefix_tokens
-    return len(prefixes) * prefix_tokens + sum(session.turns[-1].prompt_tokens - prefix_tokens for session in plan.sessions)
+    return plan.prefixes * prefix_tokens + sum(prompts[-1] - prefix_tokens for prompts in plan.prompts())
 
 
 def largest_working_set_tokens(plans: Iterable[Plan]) -> int:

@@ -6,17 +6,17 @@ Nothing of a plan is ever sent to a worker: every process computes the same one 
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 from locust_kvcache.workload.conversation_plan import conversation_sessions
 from locust_kvcache.workload.corpus import Corpus, estimated_tokens, load_corpus
-from locust_kvcache.workload.dose_response import cells, turn_sizes
+from locust_kvcache.workload.planned_sessions import PlannedSessions, PlannedTurns
 from locust_kvcache.workload.spec import Scenario
-from locust_kvcache.workload.text import make_text, piece_cost
+from locust_kvcache.workload.steps import Pause, Steps, finished, no_pause
+from locust_kvcache.workload.text import piece_cost, text_steps
 from locust_kvcache.workload.trace import load_rows, shared_prefixes
 from locust_kvcache.workload.turn import Session, Turn, planned_cached_tokens
 
@@ -48,7 +48,7 @@ class Plan:
     calibration: Calibration
     nonce: str
     seed: int
-    sessions: tuple[Session, ...]
+    sessions: Sequence[Session]
     corpus: Corpus | None = None
 
     @property
@@ -56,12 +56,41 @@ class Plan:
         return self.scenario.requests
 
     @cached_property
-    def turns(self) -> tuple[Turn, ...]:
+    def turns(self) -> Sequence[Turn]:
+        if isinstance(self.sessions, PlannedSessions):
+            return PlannedTurns(self.sessions)
         return tuple(turn for session in self.sessions for turn in session.turns)
+
+    def prompts(self) -> Iterator[Sequence[int]]:
+        """The planned prompt tokens of each turn, session by session; for a million of them much cheaper than the turns are."""
+        if isinstance(self.sessions, PlannedSessions):
+            return self.sessions.prompts()
+        return (tuple(turn.prompt_tokens for turn in session.turns) for session in self.sessions)
+
+    @cached_property
+    def prompt_tokens(self) -> int:
+        """Of all requests together."""
+        return sum(map(sum, self.prompts()))
+
+    @property
+    def prefixes(self) -> int:
+        """Different ones that are sent."""
+        if isinstance(self.sessions, PlannedSessions):
+            return self.sessions.prefixes
+        return len({session.prefix_id for session in self.sessions})
+
+    def requests_of(self, session: int) -> range:
+        """The request_index of each of its turns."""
+        if isinstance(self.sessions, PlannedSessions):
+            return self.sessions.requests_of(session)
+        turns = self.sessions[session].turns
+        return range(turns[0].request_index, turns[-1].request_index + 1)
 
     @property
     def due_s(self) -> list[float] | None:
         """Due time of each session by a trace; None where an arrival process decides."""
+        if self.scenario.trace is None:
+            return None
         due = [session.due_s for session in self.sessions if session.due_s is not None]
         return due if len(due) == len(self.sessions) else None
 
@@ -76,105 +105,41 @@ class Plan:
             for kind, per_piece in known.tokens_per_piece.items()
         }
 
-    def _text(self, kind: str, tokens: float, key: str) -> str:
-        return make_text(kind, tokens, self._costs[kind], f"{self.nonce}/{self.seed}/{self.scenario.name}/{key}")
+    def _text(self, kind: str, tokens: float, key: str) -> Steps[str]:
+        return text_steps(kind, tokens, self._costs[kind], f"{self.nonce}/{self.seed}/{self.scenario.name}/{key}")
 
     def prefix_message(self, session: Session) -> str:
+        return finished(self.prefix_steps(session))
+
+    def user_message(self, turn: Turn) -> str:
+        return finished(self.user_steps(turn))
+
+    def prefix_steps(self, session: Session) -> Steps[str]:
         """The shared prefix. The run's nonce and the prefix's number stand at its very start, so no other run or prefix hits it."""
         if self.corpus is not None:
             documents, said = self.corpus.documents, self.corpus.conversations
             body = documents[session.prefix_id] if documents else said[session.session_id].system
         else:
             body_tokens = self.scenario.prefix_tokens - self.calibration.template_tokens
-            body = self._text(self.scenario.prefix_text, body_tokens, f"prefix/{session.prefix_id}")
+            body = yield from self._text(self.scenario.prefix_text, body_tokens, f"prefix/{session.prefix_id}")
         return f"{header(self.nonce, self.scenario.name, session.prefix_id)}{body}"
 
-    def user_message(self, turn: Turn) -> str:
+    def user_steps(self, turn: Turn) -> Steps[str]:
         if self.corpus is not None and self.corpus.conversations:
             return self.corpus.conversations[turn.session_id].users[turn.number - 1]
         added = self.calibration.exchange_tokens if turn.number > 1 else 0.0
-        return self._text(self.scenario.turn_text, turn.user_tokens - added, f"turn/{turn.session_id}/{turn.number}")
+        return (yield from self._text(self.scenario.turn_text, turn.user_tokens - added, f"turn/{turn.session_id}/{turn.number}"))
 
-    def planned_reply(self, turn: Turn) -> str:
+    def reply_steps(self, turn: Turn) -> Steps[str]:
         """What a later turn carries as the assistant's answer to this one, where the scenario plans it."""
         if self.corpus is not None and self.corpus.conversations:
             return self.corpus.conversations[turn.session_id].replies[turn.number - 1]
-        return self._text("dialogue", self.output_tokens(turn), f"reply/{turn.session_id}/{turn.number}")
+        return (yield from self._text("dialogue", self.output_tokens(turn), f"reply/{turn.session_id}/{turn.number}"))
 
 
 def header(nonce: str, scenario: str, prefix_id: int) -> str:
     """What every prefix starts with: different from the first token on between runs, and between prefixes of a run."""
     return f"{nonce} {prefix_id} {scenario.replace('_', ' ')}\n\n"
-
-
-def _prefix_ids(scenario: Scenario, sessions: int, seed: int) -> list[int]:
-    """Which prefix each session uses. By popularity: the k-th of N documents with a share of k^-zipf / sum of j^-zipf, j = 1 ... N."""
-    if scenario.corpus is not None and not scenario.zipf:
-        if scenario.order == "interleaved":
-            return [session % scenario.documents for session in range(sessions)]
-        return [session * scenario.documents // sessions for session in range(sessions)]
-    if scenario.documents:
-        weights = [rank**-scenario.zipf for rank in range(1, scenario.documents + 1)]
-        return random.Random(f"{seed}/{scenario.name}/popularity").choices(range(scenario.documents), weights, k=sessions)
-    shared_by = scenario.prefix_shared_by or sessions
-    prefixes = math.ceil(sessions / shared_by)
-    if scenario.order == "interleaved":
-        return [session % prefixes for session in range(sessions)]
-    return [session // shared_by for session in range(sessions)]
-
-
-def _sizes(scenario: Scenario, seed: int) -> list[tuple[int, ...]]:
-    """User tokens of each turn of each session; the last session is shorter if the requests run out."""
-    if scenario.doses is not None:
-        grid = cells(scenario.doses, f"{seed}/{scenario.name}/doses")
-        wanted = [turn_sizes(cell, scenario.prefix_tokens, scenario.output_tokens) for cell in grid]
-    else:
-        rng = random.Random(f"{seed}/{scenario.name}/sizes")
-        counts = [scenario.turns] * math.ceil(scenario.requests / scenario.turns)
-        counts[-1] -= sum(counts) - scenario.requests
-        wanted = [tuple(_user_tokens(scenario, rng) for _ in range(count)) for count in counts]
-    left, sizes = scenario.requests, []
-    for turns in wanted:
-        sizes.append(turns[:left])
-        left -= len(sizes[-1])
-    return [turns for turns in sizes if turns]
-
-
-def _user_tokens(scenario: Scenario, rng: random.Random) -> int:
-    return scenario.turn_lengths.draw(rng) if scenario.turn_lengths else rng.randint(*scenario.turn_tokens)
-
-
-def _outputs(scenario: Scenario, sizes: list[tuple[int, ...]], seed: int) -> list[tuple[int | None, ...]]:
-    """Output tokens of each turn of each session; None: the scenario's."""
-    lengths, rng = scenario.output_lengths, random.Random(f"{seed}/{scenario.name}/outputs")
-    return [tuple(lengths.draw(rng) if lengths else None for _ in turns) for turns in sizes]
-
-
-def _session_turns(
-    scenario: Scenario,
-    sizes: tuple[int, ...],
-    outputs: tuple[int | None, ...],
-    session: int,
-    first_index: int,
-    first_with_prefix: int | None,
-    prefix_tokens: int,
-    own_end_tokens: int = 0,
-) -> tuple[Turn, ...]:
-    """The turns of one session. Turn 1 shares its prefix with the first session on it, turn k shares turn k-1's whole prompt."""
-    turns: list[Turn] = []
-    prompt, estimated = prefix_tokens, scenario.corpus is not None
-    for number, (user_tokens, output_tokens) in enumerate(zip(sizes, outputs, strict=True), 1):
-        if not turns:
-            shared, source = (prefix_tokens - own_end_tokens, first_with_prefix) if first_with_prefix is not None else (0, None)
-            prompt += user_tokens
-        else:
-            answered = turns[-1].output_tokens or scenario.output_tokens
-            reply_cached = answered if scenario.reply == "server" else 0
-            shared, source = turns[-1].prompt_tokens + reply_cached, turns[-1].request_index
-            prompt += answered + user_tokens
-        index = first_index + number - 1
-        turns.append(Turn(index, session, number, user_tokens, prompt, shared, source, output_tokens, estimated=estimated))
-    return tuple(turns)
 
 
 def _trace_sessions(scenario: Scenario) -> tuple[Session, ...]:
@@ -191,27 +156,32 @@ def _trace_sessions(scenario: Scenario) -> tuple[Session, ...]:
     return tuple(sessions)
 
 
-def make_plan(scenario: Scenario, calibration: Calibration, nonce: str, seed: int) -> Plan:
-    """The plan of one round; every round of a run sends exactly this."""
+def make_plan(scenario: Scenario, calibration: Calibration, nonce: str, seed: int, pause: Pause = no_pause) -> Plan:
+    """The plan of one round; every round of a run sends exactly this. `pause` is called every few milliseconds meanwhile, and later
+    where all sessions are gone through."""
     if scenario.trace is not None:
         return Plan(scenario, calibration, nonce, seed, _trace_sessions(scenario))
     corpus = load_corpus(scenario.corpus) if scenario.corpus is not None else None
     if corpus is not None and corpus.conversations:
         return Plan(scenario, calibration, nonce, seed, conversation_sessions(scenario, corpus, seed), corpus)
+    if corpus is None:
+        return Plan(scenario, calibration, nonce, seed, _planned_sessions(scenario, seed, pause))
     around = round(calibration.template_tokens)
-    prefix_tokens = [around + estimated_tokens(text) for text in corpus.documents] if corpus is not None else []
+    prefix_tokens = [around + estimated_tokens(text) for text in corpus.documents]
     # the chat template ends a question and begins the answer: half of an exchange, which a document's next question does not share
-    own_end_tokens = math.ceil(calibration.exchange_tokens / 2) if corpus is not None and scenario.api == "chat" else 0
-    sizes = _sizes(scenario, seed)
-    outputs = _outputs(scenario, sizes, seed)
-    first_with: dict[int, int] = {}
-    sessions, index = [], 0
-    for session_id, prefix_id in enumerate(_prefix_ids(scenario, len(sizes), seed)):
-        length = prefix_tokens[prefix_id] if prefix_tokens else scenario.prefix_tokens
-        turns = _session_turns(
-            scenario, sizes[session_id], outputs[session_id], session_id, index, first_with.get(prefix_id), length, own_end_tokens
-        )
-        first_with.setdefault(prefix_id, index)
-        sessions.append(Session(session_id, prefix_id, turns))
-        index += len(turns)
-    return Plan(scenario, calibration, nonce, seed, tuple(sessions), corpus)
+    own_end_tokens = math.ceil(calibration.exchange_tokens / 2) if scenario.api == "chat" else 0
+    sessions = PlannedSessions(scenario, seed, prefix_tokens, own_end_tokens, pause)
+    return Plan(scenario, calibration, nonce, seed, sessions, corpus)
+
+
+_planned: dict[tuple[Scenario, int], PlannedSessions] = {}
+KEPT = 4
+
+
+def _planned_sessions(scenario: Scenario, seed: int, pause: Pause) -> PlannedSessions:
+    """Neither the nonce nor the calibration changes them: the preflight, a run and the next run of a study draw them once."""
+    found = _planned.pop((scenario, seed), None) or PlannedSessions(scenario, seed, scenario.prefix_tokens, pause=pause)
+    _planned[scenario, seed] = found
+    while len(_planned) > KEPT:
+        del _planned[next(iter(_planned))]
+    return found

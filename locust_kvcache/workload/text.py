@@ -10,6 +10,8 @@ import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from locust_kvcache.workload.steps import Steps, finished
+
 NOUNS = """
     engineer report river garden market bridge teacher window letter kitchen mountain village doctor station morning
     library project factory ocean forest winter summer paper machine network number record student picture building
@@ -96,6 +98,7 @@ _UNITS: dict[str, tuple[Callable[[random.Random], list[str]], str]] = {
     "code": (_function, ""),
 }
 KINDS = tuple(_UNITS)
+STEP_PIECES = 100  # about 0.1 ms
 
 
 _WORD = re.compile(r"[A-Za-z]+")
@@ -144,6 +147,11 @@ def make_text(kind: str, tokens: float, cost: Callable[[str], float], seed_key: 
 
     str seeds do not depend on PYTHONHASHSEED, so every process makes the same text.
     """
+    return finished(text_steps(kind, tokens, cost, seed_key))
+
+
+def text_steps(kind: str, tokens: float, cost: Callable[[str], float], seed_key: str) -> Steps[str]:
+    """The same in steps of STEP_PIECES."""
     taken: list[str] = []
     left = tokens
     for piece in _pieces(kind, random.Random(seed_key)):
@@ -152,4 +160,6 @@ def make_text(kind: str, tokens: float, cost: Callable[[str], float], seed_key: 
             break
         taken.append(piece)
         left -= price
+        if len(taken) % STEP_PIECES == 0:
+            yield
     return _joined(kind, taken)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,12 +40,26 @@ def window_sessions(plan: Plan, users: int | None) -> list[int]:
 
     `users` of a closed loop all get a session; None: an open loop.
     """
-    by_length = sorted(plan.sessions, key=lambda session: sum(turn.prompt_tokens for turn in session.turns))
-    count = min(len(by_length), _sessions_needed(plan, users))
-    if count == 1:
-        return [by_length[-1].session_id]
-    positions = {round(k * (len(by_length) - 1) / (count - 1)) for k in range(count)}
-    return sorted(by_length[position].session_id for position in positions)
+    last, count = len(plan.sessions) - 1, min(len(plan.sessions), _sessions_needed(plan, users))
+    positions = {last} if count == 1 else {round(k * last / (count - 1)) for k in range(count)}
+    return _sessions_at(plan, positions)
+
+
+def _sessions_at(plan: Plan, positions: set[int]) -> list[int]:
+    """The sessions that stand at these positions when all are sorted by their prompt tokens, those of one length in plan order. Lengths
+    are counted instead of sorted: a plan may hold millions."""
+    counts = Counter(map(sum, plan.prompts()))
+    before, wanted = 0, dict[int, set[int]]()  # by length: which of the sessions of that length
+    for length in sorted(counts):
+        wanted[length] = {position - before for position in positions if before <= position < before + counts[length]}
+        before += counts[length]
+    found, seen = list[int](), Counter[int]()
+    for session, length in enumerate(map(sum, plan.prompts())):
+        if wanted[length]:
+            if seen[length] in wanted[length]:
+                found.append(session)
+            seen[length] += 1
+    return found
 
 
 def _sessions_needed(plan: Plan, users: int | None) -> int:

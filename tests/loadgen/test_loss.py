@@ -242,12 +242,13 @@ def test_workers_that_do_not_come_end_it_by_a_limit(locust: LocustProcesses) -> 
 
 @pytest.mark.parametrize("room", ["for run.json", "for nothing"])
 def test_a_full_disk_ends_the_run_and_loses_nothing_that_was_written(
-    locust: LocustProcesses, cluster: Cluster, room: str
+    fresh_locust: LocustProcesses, cluster: Cluster, room: str
 ) -> None:
-    process = locust.start("-f", FILE, "--headless", "-u", "6", "-r", "100", "--host", cluster.stub.url, "--requests", "60")
+    process = fresh_locust.start("-f", FILE, "--headless", "-u", "6", "-r", "100", "--host", cluster.stub.url, "--requests", "60")
     run = cluster.run(records=2)
     used = (run.folder / "records.jsonl").stat().st_size
     limit = used + 4000 + ((run.folder / "run.json").stat().st_size if room == "for run.json" else 0)
+    # fresh: its output is a pipe, as a file would reach the limit too
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 2, output

@@ -18,6 +18,7 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.lengths import Lengths
 from locust_kvcache.workload.plan import Calibration, Plan, make_plan, planned_cached_tokens
 from locust_kvcache.workload.spec import FOLDER, Scenario, parse_scenario
+from locust_kvcache.workload.steps import finished
 
 CALIBRATION = Calibration({"document": 1, "question": 1, "dialogue": 1, "code": 1, "instruction": 1}, {}, 0, 8, 4, "assumed")
 BASE: dict[str, Any] = yaml.safe_load((FOLDER / "cold_start.yaml").read_text())
@@ -71,7 +72,7 @@ def test_a_conversation_grows_by_what_was_answered() -> None:
             assert turn.shared_tokens == before.prompt_tokens  # the reply is planned: the engine has not computed it
     written = plan(one, 6)
     first = written.sessions[0].turns[0]
-    assert len(written.planned_reply(first).split()) == pytest.approx(first.output_tokens or 0, abs=2)
+    assert len(finished(written.reply_steps(first)).split()) == pytest.approx(first.output_tokens or 0, abs=2)
 
 
 def test_the_same_on_every_worker_and_after_a_trip() -> None:

@@ -6,17 +6,31 @@ A session that was not released cannot have been sent, however its worker ended 
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from collections.abc import Iterable, Mapping, Set
+from array import array
+from collections.abc import Iterable, Mapping, Sequence, Set
 
+from locust_kvcache.loadgen.protocol.run_config import pause
+from locust_kvcache.loadgen.protocol.session_ids import SessionLine
 from locust_kvcache.workload.plan import Plan, Turn
+from locust_kvcache.workload.steps import in_pieces
 
 
-def deal(sessions: int, users: Mapping[str, int]) -> dict[str, list[int]]:
-    """Session ids by worker. The next session goes to the worker that is least loaded per user; a worker without users gets none.
+def deal(sessions: int, users: Mapping[str, int]) -> dict[str, array[int]]:
+    """Session numbers by worker. The next session goes to the worker that is least loaded per user; a worker without users gets none.
 
-    Deterministic in the order of worker names, so that the same workers get the same sessions in every round.
+    Deterministic in the order of worker names, so that the same workers get the same sessions in every round. When each worker has got
+    as many sessions as it has users, it begins anew.
     """
+    period = sum(users.values())
+    first = _deal_once(min(sessions, period), users)
+    shares = {worker: array("i") for worker in users}
+    for begin in in_pieces(range(0, sessions, max(1, period)), pause):
+        for worker, places in first.items():
+            shares[worker].extend(begin + place for place in places if begin + place < sessions)
+    return shares
+
+
+def _deal_once(sessions: int, users: Mapping[str, int]) -> dict[str, list[int]]:
     shares: dict[str, list[int]] = {worker: [] for worker in users}
     heap = [(1 / count, position, worker) for position, (worker, count) in enumerate(sorted(users.items())) if count > 0]
     if not heap and sessions:
@@ -30,51 +44,60 @@ def deal(sessions: int, users: Mapping[str, int]) -> dict[str, list[int]]:
 
 
 class Ledger:
-    def __init__(self, plan: Plan, shares: Mapping[str, list[int]]) -> None:
+    def __init__(self, plan: Plan, shares: Mapping[str, Sequence[int]]) -> None:
         self._plan = plan
-        self._waiting = {worker: deque(sessions) for worker, sessions in shares.items()}
-        self._released: dict[str, list[int]] = {worker: [] for worker in shares}
+        self._waiting = {worker: SessionLine(sessions) for worker, sessions in shares.items()}
+        self._released = {worker: array("i") for worker in shares}
 
     @property
     def workers(self) -> set[str]:
         return set(self._waiting)
 
     def add(self, worker: str, sessions: Iterable[int]) -> None:
-        self._waiting[worker] = deque(sorted([*self._waiting.get(worker, ()), *sessions]))  # plan order, as the worker keeps it
-        self._released.setdefault(worker, [])
+        self._waiting.setdefault(worker, SessionLine()).add(sessions)
+        self._released.setdefault(worker, array("i"))
 
     def release(self, worker: str, have: int, count: int) -> tuple[list[int], int]:
         """(the next `count` sessions after the `have` that the worker got, how many are left); the same answer if asked twice."""
         if worker not in self._waiting:
             return [], 0
         released, waiting = self._released[worker], self._waiting[worker]
-        while len(released) < have + count and waiting:
-            released.append(waiting.popleft())
-        return released[have : have + count], len(waiting)
+        released.extend(waiting.take(max(0, have + count - len(released))))
+        return released[have : have + count].tolist(), len(waiting)
 
     def withdraw(self, worker: str) -> list[int]:
         """The sessions that this worker cannot have sent; from now on it is given none of them."""
-        waiting = self._waiting.get(worker, deque())
-        sessions = list(waiting)
-        waiting.clear()
-        return sessions
+        waiting = self._waiting.get(worker, SessionLine())
+        return waiting.take(len(waiting))
 
     def hand_back(self, worker: str, sessions: Iterable[int]) -> list[int]:
         """Released sessions of which the worker itself says that it never began them."""
-        back = [session for session in sessions if session in self._released.get(worker, [])]
-        self._released[worker] = [session for session in self._released.get(worker, []) if session not in set(back)]
+        released = self._released.get(worker, array("i"))
+        known = set(released)
+        back = [session for session in sessions if session in known]
+        gone = set(back)
+        self._released[worker] = array("i", (session for session in released if session not in gone))
         return back
 
     def released_count(self, worker: str) -> int:
         """Sessions that were released to a worker."""
-        return len(self._released.get(worker, []))
+        return len(self._released.get(worker, ()))
+
+    def _open(self, worker: str, seen: Set[int]) -> dict[int, list[int]]:
+        """By session, the released requests of a worker without a record."""
+        released = self._released.get(worker, ())
+        found = {}
+        for session in in_pieces(released, pause):
+            if requests := [request for request in self._plan.requests_of(session) if request not in seen]:
+                found[session] = requests
+        return found
 
     def open_turns(self, worker: str, seen: Set[int]) -> list[Turn]:
         """Released requests of a worker without a record: it may have sent them."""
-        sessions = (self._plan.sessions[index] for index in self._released.get(worker, []))
-        return [turn for session in sessions for turn in session.turns if turn.request_index not in seen]
+        found = self._open(worker, seen)
+        return [turn for s, requests in found.items() for turn in self._plan.sessions[s].turns if turn.request_index in requests]
 
     def still_has(self, worker: str, seen: Set[int]) -> int:
         """Requests of a worker without a record, released or not."""
-        waiting = sum(len(self._plan.sessions[index].turns) for index in self._waiting.get(worker, ()))
-        return waiting + len(self.open_turns(worker, seen))
+        waiting = sum(len(self._plan.requests_of(session)) for session in in_pieces(self._waiting.get(worker, ()), pause))
+        return waiting + sum(map(len, self._open(worker, seen).values()))

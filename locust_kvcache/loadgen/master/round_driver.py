@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Protocol
@@ -28,9 +29,10 @@ from locust_kvcache.loadgen.protocol.messages import (
     Release,
     Want,
 )
-from locust_kvcache.loadgen.protocol.run_config import RunConfig
+from locust_kvcache.loadgen.protocol.run_config import RunConfig, pause
 from locust_kvcache.loadgen.run.state import LimitReached, RunIncomplete
 from locust_kvcache.workload.plan import Plan, Turn
+from locust_kvcache.workload.steps import in_pieces
 
 log = logging.getLogger("kvcache")
 PROGRESS_INTERVAL_S = 2.0
@@ -138,7 +140,7 @@ class RoundDriver:
     def run(self) -> None:
         """Deal, wait until all is prepared, go, wait until every planned request has its record."""
         users = self._users()
-        self._deal(list(self._played.sessions), users)
+        self._deal(self._played.sessions, users)
         self._wait(self._all_ready)
         self._played.begin(sum(users.values()), self._spawning.planned)
         self._started = True
@@ -150,7 +152,7 @@ class RoundDriver:
         foreign = sum((Counter(answer.foreign_requests) for answer in answers.values()), Counter())
         self._played.end(worked, sum(self._users().values()), foreign)
 
-    def _deal(self, sessions: list[int], users: dict[str, int]) -> None:
+    def _deal(self, sessions: Sequence[int], users: dict[str, int]) -> None:
         """Give sessions to workers in proportion to their users; in mid-round, to those that are in the round."""
         able = {worker: count for worker, count in users.items() if worker not in self._gone}
         if self._started:
@@ -161,7 +163,7 @@ class RoundDriver:
         for worker, share in deal(len(sessions), able).items():
             if self._started and not share:
                 continue
-            ids = [sessions[position] for position in share]
+            ids = array("i", in_pieces(map(sessions.__getitem__, share), pause))
             self._ledger.add(worker, ids)
             self._last_deal[worker] = self._deals
             self._workers.send(worker, BeginRun(self._config, self._workers.clock_offset_s(worker)))

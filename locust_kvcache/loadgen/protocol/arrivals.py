@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import itertools
 import random
+from array import array
 from dataclasses import dataclass
 
 from locust_kvcache.workload.plan import Plan
+from locust_kvcache.workload.steps import Pause, in_pieces, no_pause
 from locust_kvcache.workload.warm_up import window_sessions
 
 
@@ -22,7 +24,7 @@ class Arrival:
     draw: int = 0  # another schedule of the same process
 
 
-def due_times_s(arrival: Arrival, sessions: int, seed_key: str) -> list[float] | None:
+def due_times_s(arrival: Arrival, sessions: int, seed_key: str, pause: Pause = no_pause) -> array[float] | None:
     """Due time in s of each session, in plan order; None for the closed loop, where a session is due when a user is free.
 
     Gamma gaps have shape `burstiness` and mean 1/rate, so the variance of a gap is 1 / (rate^2 * burstiness).
@@ -31,20 +33,20 @@ def due_times_s(arrival: Arrival, sessions: int, seed_key: str) -> list[float] |
         return None
     mean_gap_s = 1 / arrival.request_rate_per_s
     if arrival.kind == "constant":
-        return [index * mean_gap_s for index in range(sessions)]
+        return array("d", (index * mean_gap_s for index in in_pieces(range(sessions), pause)))
     shape = arrival.burstiness if arrival.kind == "gamma" else 1.0
     rng = random.Random(f"{seed_key}/{arrival.draw}" if arrival.draw else seed_key)
-    gaps = (rng.gammavariate(shape, mean_gap_s / shape) for _ in range(sessions - 1))
-    return [0.0, *itertools.accumulate(gaps)][:sessions]
+    gaps = (rng.gammavariate(shape, mean_gap_s / shape) for _ in in_pieces(range(sessions - 1), pause))
+    return array("d", itertools.islice(itertools.accumulate(gaps, initial=0.0), sessions))
 
 
-def window_due_s(arrival: Arrival, plan: Plan, seed_key: str) -> list[float] | None:
+def window_due_s(arrival: Arrival, plan: Plan, seed_key: str) -> array[float] | None:
     """Due time in s of each session of a warm-up's window, by session id; None for the closed loop. Other sessions are not sent."""
     sessions = window_sessions(plan, None)
     times = due_times_s(arrival, len(sessions), seed_key)
     if times is None:
         return None
-    due_s = [0.0] * len(plan.sessions)
+    due_s = array("d", bytes(8 * len(plan.sessions)))
     for session, at_s in zip(sessions, times, strict=True):
         due_s[session] = at_s
     return due_s

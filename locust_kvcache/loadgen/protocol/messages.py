@@ -6,11 +6,13 @@ comes late is not taken for the round under way.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Self
 
 from locust_kvcache.loadgen.protocol.arrivals import Arrival
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
+from locust_kvcache.loadgen.protocol.session_ids import pack, unpack
 
 
 @dataclass(frozen=True)
@@ -78,18 +80,20 @@ class Deal(AboutRound):
     """Make these sessions ready; they are sent only when they are released. Answered by `Ready` or `Refused`."""
 
     kind = "kv_deal"
-    sessions: list[int]
+    sessions: Sequence[int]  # in plan order
     deal: int  # number of this deal within the round
     arrival: Arrival | None  # None: the run's own
     round_kind: str  # contract/round_kinds.py
     nonce: str | None  # of the round's prompts; None: the run's own
 
     def to_wire(self) -> dict[str, Any]:
-        return {**super().to_wire(), "arrival": asdict(self.arrival) if self.arrival else None}
+        arrival = asdict(self.arrival) if self.arrival else None
+        return {**super().to_wire(), "sessions": pack(self.sessions), "arrival": arrival}
 
     @classmethod
     def from_wire(cls, data: dict[str, Any]) -> Self:
-        return cls(**{**data, "arrival": Arrival(**data["arrival"]) if data["arrival"] else None})
+        arrival = Arrival(**data["arrival"]) if data["arrival"] else None
+        return cls(**{**data, "sessions": unpack(data["sessions"]), "arrival": arrival})
 
 
 @dataclass(frozen=True)

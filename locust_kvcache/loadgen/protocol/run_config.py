@@ -6,10 +6,17 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import gevent
+
 from locust_kvcache.contract.deployment import Transport
 from locust_kvcache.loadgen.protocol.arrivals import Arrival
 from locust_kvcache.workload.plan import Calibration, Plan, make_plan
 from locust_kvcache.workload.spec import Scenario
+
+
+def pause() -> None:
+    """Between pieces of long work: heartbeats go out meanwhile, and open streams are read."""
+    gevent.sleep(0)
 
 
 def body_parameters(accepted: dict[str, Any], scenario: Scenario) -> dict[str, Any]:
@@ -67,7 +74,7 @@ class RunConfig:
 
     def plan(self, name: str) -> Plan:
         """With the run's own nonce; a control and a warm-up send the same plan with another."""
-        return make_plan(self.scenario(name), self.calibration, self.nonce, self.seed)
+        return make_plan(self.scenario(name), self.calibration, self.nonce, self.seed, pause)
 
     def body_parameters(self, scenario: Scenario) -> dict[str, Any]:
         return body_parameters(self.parameters, scenario)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from locust_kvcache.contract.round_kinds import CONTROL
@@ -40,8 +40,8 @@ class MeasuredRound:
         return plan if self.nonce is None else dataclasses.replace(plan, nonce=self.nonce)
 
     @property
-    def sessions(self) -> list[int]:
-        return list(range(self.run.sessions(self.scenario)))
+    def sessions(self) -> Sequence[int]:
+        return range(self.run.sessions(self.scenario))
 
     @property
     def requests(self) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from locust_kvcache.contract.record import Record
+from locust_kvcache.loadgen.run.index_set import IndexSet
 
 RoundKey = tuple[str, int]  # scenario, round
 
@@ -17,7 +18,7 @@ class Collector:
     def __init__(self, path: Path, earlier: Iterable[list[Any]] | None = None) -> None:
         """`earlier` are the keys of the records that the file holds already, where a run is resumed."""
         self._file: TextIO | None = path.open("x" if earlier is None else "a", encoding="utf-8")
-        self._seen: dict[RoundKey, set[int]] = defaultdict(set)
+        self._seen: dict[RoundKey, IndexSet] = defaultdict(IndexSet)
         self._statuses: dict[RoundKey, Counter[str]] = defaultdict(Counter)
         self._lost: dict[RoundKey, set[int]] = defaultdict(set)
         self.duplicates = 0
@@ -28,9 +29,7 @@ class Collector:
 
     def _count(self, keys: Iterable[list[Any]]) -> None:
         for scenario, number, index, status in keys:
-            seen = self._seen[scenario, number]
-            self.duplicates += index in seen
-            seen.add(index)
+            self.duplicates += not self._seen[scenario, number].add(index)
             self._statuses[scenario, number][status] += 1
 
     def add(self, lines: list[str], keys: Iterable[list[Any]]) -> None:
@@ -57,7 +56,7 @@ class Collector:
         self.add([record.to_json()], [[record.scenario, record.round, record.request_index, record.status]])
         self._lost[record.scenario, record.round].add(record.request_index)
 
-    def seen(self, scenario: str, number: int) -> set[int]:
+    def seen(self, scenario: str, number: int) -> IndexSet:
         return self._seen[scenario, number]
 
     def statuses(self, scenario: str, number: int) -> Counter[str]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.loadgen.protocol.run_config import pause
 from locust_kvcache.loadgen.run.folder import RUN_FORMAT
 from locust_kvcache.workload.plan import Calibration
+from locust_kvcache.workload.steps import in_pieces
 
 ANEW = "Start a new run instead"
 SAME = ("model", "seed", "scenarios", "rounds_planned", "round_kinds", "arrival", "deployment", "arms")
@@ -53,22 +58,24 @@ class Resumed:
         return moved
 
     def _split(self, path: Path) -> int:
-        stay: list[str] = []
-        cut: list[str] = []
-        for line in lines_of(path.read_text(encoding="utf-8", errors="replace")):
-            (stay if self._belongs(line) else cut).append(line)
+        """Line by line: the file of a long run is larger than memory."""
+        number = 1 + len(list(path.parent.glob(f"{path.stem}.cut-*.jsonl")))
+        aside, partial, cut = path.with_name(f"{path.stem}.cut-{number}.jsonl"), path.with_suffix(".partial"), 0
+        with partial.open("wb") as stay, aside.open("wb") as away:
+            for line in lines_of(path):
+                belongs = self._belongs(line)
+                cut += not belongs
+                (stay if belongs else away).write(line + b"\n")
         if cut:
-            number = 1 + len(list(path.parent.glob(f"{path.stem}.cut-*.jsonl")))
-            aside = path.with_name(f"{path.stem}.cut-{number}.jsonl")
-            aside.write_text("".join(f"{line}\n" for line in cut), encoding="utf-8")
-            partial = path.with_suffix(".partial")
-            partial.write_text("".join(f"{line}\n" for line in stay), encoding="utf-8")
             partial.replace(path)
-        return len(cut)
+        else:
+            partial.unlink()
+            aside.unlink()
+        return cut
 
-    def _belongs(self, line: str) -> bool:
+    def _belongs(self, line: bytes) -> bool:
         try:
-            value = json.loads(line)
+            value = orjson.loads(line)
         except ValueError:
             return False
         return isinstance(value, dict) and ("round" not in value or self.done(str(value.get("scenario")), value["round"]))
@@ -97,14 +104,14 @@ def load_resumed(folder: Path) -> Resumed:
     raise BadInput(f"--resume {folder}: all rounds of this run are complete; nothing is left to do")
 
 
-def lines_of(text: str) -> list[str]:
-    """Lines as they were written, split at \\n alone: a server's text in them may hold what Unicode calls a line's end too (U+2028)."""
-    return [line for line in text.split("\n") if line]
+def lines_of(path: Path) -> Iterator[bytes]:
+    """Lines as they were written, ended by \\n alone: a server's text in them may hold what Unicode calls a line's end too (U+2028)."""
+    with path.open("rb") as file:
+        yield from in_pieces((line.rstrip(b"\n") for line in file if line != b"\n"), pause)
 
 
-def recorded_keys(path: Path) -> list[list[Any]]:
+def recorded_keys(path: Path) -> Iterator[list[Any]]:
     """(scenario, round, request_index, status) of the records that a file holds."""
-    if not path.exists():
-        return []
-    rows = (json.loads(line) for line in lines_of(path.read_text(encoding="utf-8")))
-    return [[row["scenario"], row["round"], row["request_index"], row["status"]] for row in rows]
+    if path.exists():
+        for row in map(orjson.loads, lines_of(path)):
+            yield [row["scenario"], row["round"], row["request_index"], row["status"]]

@@ -115,8 +115,8 @@ class Run(RunFacts):
         return len(self._plans[scenario].sessions)
 
     def planned_text(self, scenario: Scenario) -> str:
-        tokens = sum(turn.prompt_tokens for turn in self._plans[scenario.name].turns)
-        return f"{scenario.requests} requests in {self.sessions(scenario.name)} sessions, {tokens:,} prompt tokens"
+        plan = self._plans[scenario.name]
+        return f"{scenario.requests} requests in {len(plan.sessions)} sessions, {plan.prompt_tokens:,} prompt tokens"
 
     # -- rounds
 

@@ -9,6 +9,7 @@ from locust_kvcache.contract.deployment import ModelInfo
 from locust_kvcache.contract.finding import ERROR, WARNING, Finding
 from locust_kvcache.contract.tier_capacity import tier_capacities
 from locust_kvcache.loadgen.options.resolve import Job
+from locust_kvcache.loadgen.protocol.run_config import pause
 from locust_kvcache.loadgen.server.canary import Canary
 from locust_kvcache.loadgen.server.deployment_check import check, passive_findings
 from locust_kvcache.loadgen.server.metrics_pages import scrape
@@ -55,7 +56,7 @@ def make_canary(job: Job, server: Server) -> Canary:
 
 def working_set(scenarios: tuple[Scenario, ...], server: Server, seed: int) -> int:
     """Tokens of the largest scenario's working set; they do not depend on the nonce."""
-    return largest_working_set_tokens(make_plan(scenario, server.calibration, "", seed) for scenario in scenarios)
+    return largest_working_set_tokens(make_plan(scenario, server.calibration, "", seed, pause) for scenario in scenarios)
 
 
 def passive_warnings(job: Job, look: Look, scenarios: tuple[Scenario, ...]) -> list[str]:

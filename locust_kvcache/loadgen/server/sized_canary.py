@@ -16,11 +16,11 @@ import gevent
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.record import stream_timing, was_buffered
 from locust_kvcache.loadgen.client.stream import StreamOutcome
-from locust_kvcache.loadgen.protocol.run_config import body_parameters
+from locust_kvcache.loadgen.protocol.run_config import body_parameters, pause
 from locust_kvcache.loadgen.server.probe import Probe
 from locust_kvcache.loadgen.worker.loop_lag import INTERVAL_S, LagMonitor
 from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
-from locust_kvcache.workload.plan import Calibration, Session, Turn, make_plan
+from locust_kvcache.workload.plan import Calibration, Plan, Session, Turn, make_plan
 from locust_kvcache.workload.spec import Scenario
 
 MOST_OUTPUT_TOKENS = 16  # enough to see an answer that ends early
@@ -56,11 +56,10 @@ def ask_largest(probe: Probe, scenarios: Iterable[Scenario], calibration: Calibr
     nonce = secrets.token_hex(4)
     found: list[tuple[Turn, Session, PreparedRequests]] = []
     for scenario in scenarios:
-        plan = make_plan(scenario, calibration, nonce, seed)
+        plan = make_plan(scenario, calibration, nonce, seed, pause)
         parameters = body_parameters(probe.parameters, scenario)
         prepared = PreparedRequests(plan, probe.target, probe.model, probe.api_key, parameters)
-        turns = [(turn, session) for session in plan.sessions for turn in session.turns if _can_be_made(scenario, turn)]
-        turn, session = max(turns, key=lambda pair: pair[0].prompt_tokens)
+        turn, session = largest_turn(plan)
         found.append((replace(turn, output_tokens=min(plan.output_tokens(turn), MOST_OUTPUT_TOKENS)), session, prepared))
     turn, session, prepared = max(found, key=lambda entry: entry[0].prompt_tokens)
     prepared.prepare(session)
@@ -74,9 +73,15 @@ def ask_largest(probe: Probe, scenarios: Iterable[Scenario], calibration: Calibr
     return Sized(prepared.plan.scenario, turn, outcome, lag.worst_since_ms(outcome.response.sent_at_s))
 
 
-def _can_be_made(scenario: Scenario, turn: Turn) -> bool:
-    """A later turn carries the server's own answers in some scenarios, and none has been given yet."""
-    return turn.number == 1 or scenario.reply != "server"
+def largest_turn(plan: Plan) -> tuple[Turn, Session]:
+    """The longest prompt that can be made now: a later turn carries the server's own answers in some scenarios, and none was given yet."""
+    most, place = 0, (0, 0)
+    for session, prompts in enumerate(plan.prompts()):
+        usable = prompts[:1] if plan.scenario.reply == "server" else prompts
+        if (longest := max(usable)) > most:
+            most, place = longest, (session, usable.index(longest))
+    found = plan.sessions[place[0]]
+    return found.turns[place[1]], found
 
 
 def check_refused(sized: Sized, endpoint: str) -> None:

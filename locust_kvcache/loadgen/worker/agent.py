@@ -48,6 +48,7 @@ from locust_kvcache.loadgen.worker.request_record import ErrorLog
 from locust_kvcache.loadgen.worker.run_here import RunHere
 from locust_kvcache.loadgen.worker.session_queue import SessionQueue
 from locust_kvcache.loadgen.worker.share import Assignment, Share, new_share
+from locust_kvcache.loadgen.worker.texts_ahead import prepare
 
 log = logging.getLogger("kvcache")
 SHIP_INTERVAL_S = 0.5
@@ -126,8 +127,7 @@ class Agent:
         except BadInput as error:
             self._send(Refused(*about, str(error)))
             return
-        for index in message.sessions:
-            prepared.prepare(prepared.plan.sessions[index])
+        prepare(prepared, message.sessions, self._runner.user_count)
         share = self._mine(message)
         if share is None:
             share = self._share = new_share(run.config, message, prepared, self._runner.user_count)

@@ -1,11 +1,9 @@
-"""A worker's requests of one scenario: every text is made and JSON-encoded ahead of the round, and only joined when it is sent."""
+"""A worker's requests of one scenario: every text is made and JSON-encoded ahead of need, and only joined when it is sent."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
-
-import gevent
 
 from locust_kvcache.loadgen.client.connection import Target
 from locust_kvcache.loadgen.client.request_bodies import (
@@ -17,15 +15,29 @@ from locust_kvcache.loadgen.client.request_bodies import (
     encode_message,
     ids_body,
 )
+from locust_kvcache.loadgen.worker.shared_texts import SHARED_BYTES, SharedTexts
 from locust_kvcache.workload.plan import Plan, Session, Turn, planned_cached_tokens
+from locust_kvcache.workload.steps import Steps, finished
 from locust_kvcache.workload.trace import TraceSource, block_ids
 
 LENGTH_KEYS = ("max_tokens", "max_completion_tokens")
 
 
+@dataclass(frozen=True)
+class SessionTexts:
+    """The encoded pieces of a session's requests: bytes that several sessions share are one object."""
+
+    session: Session
+    prefix: bytes  # of a trace: empty
+    users: tuple[bytes, ...]  # by turn; of a trace: the last block, cut to the prompt's length
+    replies: tuple[bytes, ...] = ()  # planned answers of all turns but the last, where the scenario carries those
+    blocks: tuple[bytes, ...] = ()  # of a trace: the whole ones
+
+
 @dataclass
 class PreparedRequests:
-    """The encoded pieces of a worker's share of one scenario; they serve every round, since all rounds send the same.
+    """A worker's share of one scenario. The encoded pieces serve every round, since all rounds send the same; where there are too many to
+    keep (`few`), they are dropped when they are sent, and made again.
 
     `replies` holds the server's own answers of round 1 by request_index, where the scenario carries those.
     """
@@ -36,41 +48,66 @@ class PreparedRequests:
     api_key: str | None
     parameters: dict[str, Any]  # stream, max_tokens, ... as this server accepts them
     longest_output: int | None = None  # tokens; shorter than planned in a warm-up
-    _blocks: dict[int, bytes] = field(default_factory=dict)  # of a trace: whole blocks, each once however often it is shared
-    _prefixes: dict[int, bytes] = field(default_factory=dict)
-    _users: dict[int, bytes] = field(default_factory=dict)
-    _planned_replies: dict[int, bytes] = field(default_factory=dict)
+    few: int | None = None  # sessions whose texts are kept at once; None: all
+    _texts: dict[int, SessionTexts] = field(default_factory=dict)  # by session_id
+    _shared: SharedTexts = field(default_factory=SharedTexts)  # prefixes, or the whole blocks of a trace
     replies: dict[int, bytes] = field(default_factory=dict)
     _answered_in: dict[int, int] = field(default_factory=dict)  # round of that answer
     _sent_tokens: dict[int, int] = field(default_factory=dict)  # the server's count of what a next turn carries again
 
+    def keep_few(self, sessions: int) -> None:
+        """From now on a session's texts are dropped when they are sent; about so many sessions are kept ready."""
+        self.few = sessions
+        self._shared.most_bytes = SHARED_BYTES
+
+    def has(self, session_id: int) -> bool:
+        return session_id in self._texts
+
+    def session(self, session_id: int) -> Session:
+        texts = self._texts.get(session_id)
+        return texts.session if texts is not None else self.plan.sessions[session_id]
+
     def prepare(self, session: Session) -> None:
-        """Make and encode the texts of a session; yields to the loop between messages."""
+        """Make and encode the texts of a session now."""
+        finished(self.making(session))
+
+    def making(self, session: Session) -> Steps[None]:
+        """The same in short steps."""
+        if session.session_id in self._texts:
+            return
         if self.plan.scenario.trace is not None:
-            self._prepare_blocks(self.plan.scenario.trace, session.turns[0])
+            self._texts[session.session_id] = yield from self._making_blocks(self.plan.scenario.trace, session)
             return
         completions = self.plan.scenario.api == "completions"
-        if session.prefix_id not in self._prefixes:
-            text = self.plan.prefix_message(session)
-            self._prefixes[session.prefix_id] = text.encode() if completions else encode_message("system", text)
+        prefix = self._shared.get(session.prefix_id)
+        if prefix is None:
+            text = yield from self.plan.prefix_steps(session)
+            prefix = self._shared.keep(session.prefix_id, text.encode() if completions else encode_message("system", text))
+            yield
+        users, replies = list[bytes](), list[bytes]()
         for turn in session.turns:
-            if turn.request_index in self._users:
-                continue
-            text = self.plan.user_message(turn)
-            self._users[turn.request_index] = text.encode() if completions else encode_message("user", text)
+            text = yield from self.plan.user_steps(turn)
+            users.append(text.encode() if completions else encode_message("user", text))
             if self.plan.scenario.reply == "planned" and turn is not session.turns[-1]:
-                self._planned_replies[turn.request_index] = encode_message("assistant", self.plan.planned_reply(turn))
-            gevent.sleep(0)
+                replies.append(encode_message("assistant", (yield from self.plan.reply_steps(turn))))
+            yield
+        self._texts[session.session_id] = SessionTexts(session, prefix, tuple(users), tuple(replies))
 
-    def _prepare_blocks(self, source: TraceSource, turn: Turn) -> None:
+    def _making_blocks(self, source: TraceSource, session: Session) -> Steps[SessionTexts]:
         """Whole blocks are encoded once; the last one of a prompt is cut to its length, and stands with the request."""
+        (turn,) = session.turns
+        whole: list[bytes] = []
         for block in turn.blocks[:-1]:
-            if block not in self._blocks:
-                self._blocks[block] = encode_ids(block_ids(self.plan.nonce, self.plan.seed, block, source.block_tokens))
+            found = self._shared.get(block)
+            if found is None:
+                ids = block_ids(self.plan.nonce, self.plan.seed, block, source.block_tokens)
+                found = self._shared.keep(block, encode_ids(ids))
+                yield
+            whole.append(found)
         left = turn.prompt_tokens - source.block_tokens * (len(turn.blocks) - 1)
         last = block_ids(self.plan.nonce, self.plan.seed, turn.blocks[-1], source.block_tokens)[:left]
-        self._users[turn.request_index] = encode_ids(last)
-        gevent.sleep(0)
+        yield
+        return SessionTexts(session, b"", (encode_ids(last),), blocks=tuple(whole))
 
     def asked_tokens(self, turn: Turn) -> int:
         """Output tokens that a request asks for."""
@@ -97,6 +134,8 @@ class PreparedRequests:
         if carries_reply and turn.request_index not in self.replies:
             self.replies[turn.request_index] = encode_message("assistant", reply)
             self._answered_in[turn.request_index] = round_number
+        if not turn.estimated:
+            return
         self._sent_tokens.pop(turn.request_index, None)
         if prompt_tokens is not None and (output_tokens is not None or not carries_reply):
             self._sent_tokens[turn.request_index] = prompt_tokens + (max(0, (output_tokens or 0) - 1) if carries_reply else 0)
@@ -114,26 +153,34 @@ class PreparedRequests:
             return None
         return planned_cached_tokens(turn, repeats, prompt_tokens, block, sent)
 
-    def _answer(self, turn: Turn) -> bytes | None:
-        return self.replies.get(turn.request_index, self._planned_replies.get(turn.request_index))
+    def _answer(self, texts: SessionTexts, turn: Turn) -> bytes | None:
+        planned = texts.replies[turn.number - 1] if texts.replies else None
+        return self.replies.get(turn.request_index, planned)
 
     def request(self, session: Session, turn: Turn) -> bytes | None:
-        """The whole HTTP request; None if it must carry an answer that never came."""
-        tail, name = self._tail(turn), f"{self.plan.nonce}-{session.session_id}"
+        """The whole HTTP request; None if it must carry an answer that never came. The session's texts are there but for one that a lost
+        worker had and that was released before it was made. Where few are kept, they are dropped with the last request."""
+        if session.session_id not in self._texts:
+            self.prepare(session)
+        texts = self._texts[session.session_id]
+        if self.few is not None and turn is session.turns[-1]:
+            del self._texts[session.session_id]
+        body = self._body(texts, turn)
+        if body is None:
+            return None
+        path, name = PATHS["completions" if turn.blocks else self.plan.scenario.api], f"{self.plan.nonce}-{session.session_id}"
+        return self.target.request_head(path, len(body), self.api_key, name) + body
+
+    def _body(self, texts: SessionTexts, turn: Turn) -> bytes | None:
+        tail, own = self._tail(turn), texts.users[turn.number - 1]
         if turn.blocks:
-            pieces = [*(self._blocks[block] for block in turn.blocks[:-1]), self._users[turn.request_index]]
-            body = ids_body(self.model, pieces, tail)
-            return self.target.request_head(PATHS["completions"], len(body), self.api_key, name) + body
-        prefix = self._prefixes[session.prefix_id]
+            return ids_body(self.model, [*texts.blocks, own], tail)
         if self.plan.scenario.api == "completions":
-            prompt = (prefix + b"\n\n" + self._users[turn.request_index]).decode()
-            body = completion_body(self.model, prompt, tail)
-        else:
-            messages = [prefix]
-            for earlier in session.turns[: turn.number - 1]:
-                answer = self._answer(earlier)
-                if answer is None:
-                    return None
-                messages += [self._users[earlier.request_index], answer]
-            body = chat_body(self.model, [*messages, self._users[turn.request_index]], tail)
-        return self.target.request_head(PATHS[self.plan.scenario.api], len(body), self.api_key, name) + body
+            return completion_body(self.model, (texts.prefix + b"\n\n" + own).decode(), tail)
+        messages = [texts.prefix]
+        for earlier, said in zip(texts.session.turns[: turn.number - 1], texts.users, strict=False):
+            answer = self._answer(texts, earlier)
+            if answer is None:
+                return None
+            messages += [said, answer]
+        return chat_body(self.model, [*messages, own], tail)

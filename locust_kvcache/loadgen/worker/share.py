@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from locust_kvcache.contract.round_kinds import WARM_UP, sends_new_prompts
 from locust_kvcache.loadgen.protocol.arrivals import due_times_s, window_due_s
 from locust_kvcache.loadgen.protocol.messages import Deal
-from locust_kvcache.loadgen.protocol.run_config import RunConfig
+from locust_kvcache.loadgen.protocol.run_config import RunConfig, pause
+from locust_kvcache.loadgen.protocol.session_ids import SessionLine
 from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
+from locust_kvcache.loadgen.worker.texts_ahead import TextsAhead
 from locust_kvcache.workload.plan import Session
 
 LATE_MS = 20.0  # a session taken later than this was waiting for a user; less is the loop's own jitter
@@ -27,9 +29,10 @@ class Share:
     number: int
     kind: str  # contract/round_kinds.py
     prepared: PreparedRequests
-    due_s: list[float] | None  # by session_id, after the round's start
+    due_s: Sequence[float] | None  # by session_id, after the round's start
     window: int  # sessions to have released ahead of the users
-    unreleased: deque[int] = field(default_factory=deque)  # sessions that are still to be released to us, in order
+    unreleased: SessionLine = field(default_factory=SessionLine)  # sessions that are still to be released to us, in order
+    ahead: TextsAhead | None = None  # makes their texts, where not all were made before the round
     received: int = 0  # sessions released to us so far
     asked_s: float | None = None  # monotonic; an answer to our last question is on its way
     open_requests: int = 0  # released to us and without a record
@@ -48,8 +51,11 @@ class Share:
         """Its prompts were sent by an earlier round."""
         return not sends_new_prompts(self.kind)
 
-    def add(self, sessions: list[int]) -> None:
-        self.unreleased = deque(sorted([*self.unreleased, *sessions]))  # plan order, which is the order in which they are due
+    def add(self, sessions: Sequence[int]) -> None:
+        self.unreleased.add(sessions)  # plan order, which is the order in which they are due
+        if self.prepared.few is not None:
+            self.ahead = self.ahead or TextsAhead(self.prepared, self.unreleased)
+            self.ahead.changed(2 * self.window)
 
     def note_taken(self, due_s: float) -> None:
         """A user took a session; past its due time, all users were busy: the load is less open than it was asked to be."""
@@ -59,10 +65,13 @@ class Share:
             self.worst_late_ms = max(self.worst_late_ms, late_ms)
 
     def wanted(self, queued: int) -> int:
-        """How many more sessions to ask for now: a window ahead of the users, and no further than AHEAD_S ahead of a schedule."""
+        """How many more sessions to ask for now: a window ahead of the users, no further than AHEAD_S ahead of a schedule, and only those
+        whose texts are made."""
         if not self.unreleased or queued > self.window // 2:
             return 0
         count = min(self.window - queued, len(self.unreleased))
+        if self.ahead is not None:
+            count = min(count, self.ahead.made())
         if self.due_s is None:
             return count
         horizon_s = (time.monotonic() - self.started_s if self.started_s else 0.0) + AHEAD_S
@@ -85,14 +94,17 @@ class Share:
             return []  # an answer to a question that was asked twice
         self.asked_s = None
         self.received += len(sessions)
-        released = set(sessions)
-        self.unreleased = deque(index for index in self.unreleased if index not in released) if rest else deque()
+        at_the_front = self.unreleased.drop(sessions)
+        if not rest:
+            self.unreleased.clear()
         if self.starved_since_s is not None:
             self.starved_s += time.monotonic() - self.starved_since_s
             self.starved_since_s = None
             if self.due_s is None and users_waiting:
                 self.window = min(2 * self.window, LARGEST_WINDOW)
-        found = [self.prepared.plan.sessions[index] for index in sessions]
+        if self.ahead is not None:
+            self.ahead.go_on(len(sessions) if at_the_front else self.window, 2 * self.window)
+        found = [self.prepared.session(index) for index in sessions]
         self.open_requests += sum(len(session.turns) for session in found)
         return found
 
@@ -115,8 +127,9 @@ def new_share(config: RunConfig, message: Deal, prepared: PreparedRequests, user
     """The share that a round's first deal to this process begins, with the due times of its arrivals."""
     arrival, plan = message.arrival or config.arrival, prepared.plan
     seed_key = f"{config.seed}/{message.scenario}/arrivals"
+    due_s: Sequence[float] | None
     if message.round_kind == WARM_UP:
         due_s = window_due_s(arrival, plan, seed_key)
     else:
-        due_s = (plan.due_s if arrival.kind == "trace" else None) or due_times_s(arrival, len(plan.sessions), seed_key)
+        due_s = (plan.due_s if arrival.kind == "trace" else None) or due_times_s(arrival, len(plan.sessions), seed_key, pause)
     return Share(config, message.scenario, message.round, message.round_kind, prepared, due_s, window=max(4, 2 * users))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import locust  # noqa: F401  isort: skip  (patches the standard library before anything else uses it)
 
+from array import array
 from typing import Any
 
 import msgpack
@@ -43,8 +44,8 @@ def over_the_wire(message: Message) -> Any:
     "message",
     [
         BeginRun(CONFIG, 0.25),
-        Deal("r", "cold_start", 1, [3, 4], 2, Arrival("poisson", 2.0, 1.0, draw=3), "control", "5eed"),
-        Deal("r", "cold_start", 1, [], 1, None, "cold", None),
+        Deal("r", "cold_start", 1, array("i", [3, 4]), 2, Arrival("poisson", 2.0, 1.0, draw=3), "control", "5eed"),
+        Deal("r", "cold_start", 1, array("i"), 1, None, "cold", None),
         WarmedUp("r", "cold_start", -2, [[3, 12.5], [4, None]]),
         Go("r", "cold_start", 1, 0, [0], 5),
         Done("r", "cold_start", 2, 1.5, 100.0, 20.0, None, 0.0, {"Browser": 3}),

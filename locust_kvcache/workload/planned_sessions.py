@@ -1,0 +1,273 @@
+"""The sessions of a plan, made one by one when they are asked for: a million requests are a few arrays, not a million objects.
+
+Lengths are drawn in plan order, so they are kept (4 bytes a request); who shares a prefix with whom is computed. Drawing many takes a
+while: `pause` is called every few milliseconds, so that an event loop can go on.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+import random
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, overload
+
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.workload.dose_response import cells, turn_sizes
+from locust_kvcache.workload.spec import Scenario
+from locust_kvcache.workload.steps import PIECE, Pause, in_pieces, no_pause
+from locust_kvcache.workload.turn import Session, Turn
+
+MOST_REQUESTS = 50_000_000
+BYTES_PER_REQUEST = 40  # measured on a master at 10,000,000
+
+
+class PrefixOrder(Protocol):
+    """Which prefix each session uses."""
+
+    def of(self, session: int) -> int: ...
+    def first(self, prefix: int) -> int:
+        """The first session that uses it."""
+
+    def used(self, sessions: int) -> int:
+        """Different ones that so many sessions use."""
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """0 1 2 0 1 2 ..."""
+
+    prefixes: int
+
+    def of(self, session: int) -> int:
+        return session % self.prefixes
+
+    def first(self, prefix: int) -> int:
+        return prefix
+
+    def used(self, sessions: int) -> int:
+        return min(sessions, self.prefixes)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """0 0 0 1 1 1 ...: so many prefixes for so many sessions."""
+
+    prefixes: int
+    sessions: int
+
+    def of(self, session: int) -> int:
+        return session * self.prefixes // self.sessions
+
+    def first(self, prefix: int) -> int:
+        return -(-prefix * self.sessions // self.prefixes)
+
+    def used(self, sessions: int) -> int:
+        return min(sessions, self.of(sessions - 1) + 1)
+
+
+class Drawn:
+    """By popularity: the k-th of N documents with a share of k^-zipf / sum of j^-zipf, j = 1 ... N."""
+
+    def __init__(self, scenario: Scenario, sessions: int, seed: int, pause: Pause) -> None:
+        weights = list(itertools.accumulate(rank**-scenario.zipf for rank in range(1, scenario.documents + 1)))
+        rng, choices = random.Random(f"{seed}/{scenario.name}/popularity"), range(scenario.documents)
+        self._of = array("i")
+        while left := sessions - len(self._of):
+            self._of.extend(rng.choices(choices, cum_weights=weights, k=min(left, PIECE)))
+            pause()
+        self._first: dict[int, int] = {}
+        for session, prefix in enumerate(in_pieces(self._of, pause)):
+            self._first.setdefault(prefix, session)
+
+    def of(self, session: int) -> int:
+        return self._of[session]
+
+    def first(self, prefix: int) -> int:
+        return self._first[prefix]
+
+    def used(self, sessions: int) -> int:
+        return len(self._first)
+
+
+def prefix_order(scenario: Scenario, sessions: int, seed: int, pause: Pause) -> PrefixOrder:
+    interleaved = scenario.order == "interleaved"
+    if scenario.corpus is not None and not scenario.zipf:
+        return Cycle(scenario.documents) if interleaved else Blocks(scenario.documents, sessions)
+    if scenario.documents:
+        return Drawn(scenario, sessions, seed, pause)
+    shared_by = scenario.prefix_shared_by or sessions
+    return Cycle(math.ceil(sessions / shared_by)) if interleaved else Blocks(1, shared_by)
+
+
+class TurnLengths:
+    """User tokens of each turn, output tokens where the scenario draws them, and where each session's turns begin."""
+
+    def __init__(self, scenario: Scenario, seed: int, pause: Pause) -> None:
+        self.requests = scenario.requests
+        self._turns = scenario.turns
+        self._starts: array[int] | None = None  # where sessions are of different length by design
+        self.user: array[int] = array("i")
+        if scenario.doses is not None:
+            self._by_dose(scenario, seed, pause)
+        else:
+            rng = random.Random(f"{seed}/{scenario.name}/sizes")
+            lengths, (low, high) = scenario.turn_lengths, scenario.turn_tokens
+            self._draw(self.user, lambda: lengths.draw(rng) if lengths else rng.randint(low, high), pause)
+        self.output: array[int] | None = None
+        if scenario.output_lengths is not None:
+            drawn, output_rng = scenario.output_lengths, random.Random(f"{seed}/{scenario.name}/outputs")
+            self.output = self._draw(array("i"), lambda: drawn.draw(output_rng), pause)
+
+    def _draw(self, into: array[int], draw: Callable[[], int], pause: Pause) -> array[int]:
+        for _ in in_pieces(range(self.requests), pause):
+            into.append(draw())
+        return into
+
+    def _by_dose(self, scenario: Scenario, seed: int, pause: Pause) -> None:
+        assert scenario.doses is not None
+        self._starts = array("i", [0])
+        for cell in in_pieces(cells(scenario.doses, f"{seed}/{scenario.name}/doses"), pause):
+            sizes = turn_sizes(cell, scenario.prefix_tokens, scenario.output_tokens)
+            self.user.extend(sizes[: self.requests - len(self.user)])
+            self._starts.append(len(self.user))
+            if len(self.user) == self.requests:
+                break
+
+    @property
+    def sessions(self) -> int:
+        return math.ceil(self.requests / self._turns) if self._starts is None else len(self._starts) - 1
+
+    def start(self, session: int) -> int:
+        """The request_index of a session's first turn; the last session is shorter if the requests run out."""
+        return min(session * self._turns, self.requests) if self._starts is None else self._starts[session]
+
+
+class PlannedSessions(Sequence[Session]):
+    """All sessions of one scenario. `prefix_tokens` by prefix, or one number for all."""
+
+    def __init__(
+        self, scenario: Scenario, seed: int, prefix_tokens: int | Sequence[int], own_end_tokens: int = 0, pause: Pause = no_pause
+    ) -> None:
+        if scenario.requests > MOST_REQUESTS:
+            raise BadInput(
+                f"scenario {scenario.name}: {scenario.requests:,} requests in a round would take about "
+                f"{scenario.requests * BYTES_PER_REQUEST / 1e9:,.0f} GB in each process; plan at most {MOST_REQUESTS:,}, in several runs"
+            )
+        self._scenario = scenario
+        self._pause = pause
+        self._prefix_tokens = prefix_tokens
+        self._own_end_tokens = own_end_tokens  # of a prefix: what no other session's prompt shares
+        self._lengths = TurnLengths(scenario, seed, pause)
+        self._count = self._lengths.sessions
+        self._prefixes = prefix_order(scenario, self._count, seed, pause)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Session: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Session, ...]: ...
+    def __getitem__(self, index: int | slice) -> Session | tuple[Session, ...]:
+        if isinstance(index, slice):
+            return tuple(map(self._session, range(self._count)[index]))
+        return self._session(range(self._count)[index])
+
+    def __iter__(self) -> Iterator[Session]:
+        return in_pieces(map(self._session, range(self._count)), self._pause)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(Session.__eq__, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def requests_of(self, session: int) -> range:
+        """The request_index of each of its turns."""
+        return range(self._lengths.start(session), self._lengths.start(session + 1))
+
+    @property
+    def prefixes(self) -> int:
+        """Different ones that are used."""
+        return self._prefixes.used(self._count)
+
+    def prompts(self) -> Iterator[Sequence[int]]:
+        """The planned prompt tokens of each turn, session by session, without making the sessions."""
+        scenario = self._scenario
+        if scenario.turns == 1 and scenario.doses is None and isinstance(self._prefix_tokens, int):
+            prefix_tokens = self._prefix_tokens
+            return in_pieces(((prefix_tokens + user_tokens,) for user_tokens in self._lengths.user), self._pause)
+        return in_pieces(map(self._prompts, range(self._count)), self._pause)
+
+    def _tokens_of_prefix(self, prefix: int) -> int:
+        return self._prefix_tokens if isinstance(self._prefix_tokens, int) else self._prefix_tokens[prefix]
+
+    def _answered(self, request: int) -> int:
+        return self._lengths.output[request] if self._lengths.output is not None else self._scenario.output_tokens
+
+    def _prompts(self, session: int) -> list[int]:
+        """A turn carries the turn before it and its answer."""
+        prompt, prompts = self._tokens_of_prefix(self._prefixes.of(session)), list[int]()
+        for request in self.requests_of(session):
+            prompt += self._lengths.user[request] + (self._answered(request - 1) if prompts else 0)
+            prompts.append(prompt)
+        return prompts
+
+    def _session(self, session: int) -> Session:
+        """Turn 1 shares its prefix with the first session on it, turn k shares turn k-1's whole prompt."""
+        requests, scenario, output = self.requests_of(session), self._scenario, self._lengths.output
+        prefix = self._prefixes.of(session)
+        estimated, reply_is_cached = scenario.corpus is not None, scenario.reply == "server"
+        turns: list[Turn] = []
+        for number, (request, prompt) in enumerate(zip(requests, self._prompts(session), strict=True), 1):
+            if turns:
+                shared = turns[-1].prompt_tokens + (self._answered(request - 1) if reply_is_cached else 0)
+                source: int | None = request - 1
+            else:
+                source = self._lengths.start(self._prefixes.first(prefix))
+                shared = self._tokens_of_prefix(prefix) - self._own_end_tokens
+                if source == request:
+                    shared, source = 0, None
+            output_tokens = output[request] if output is not None else None
+            turns.append(
+                Turn(
+                    request,
+                    session,
+                    number,
+                    self._lengths.user[request],
+                    prompt,
+                    shared,
+                    source,
+                    output_tokens,
+                    estimated=estimated,
+                )
+            )
+        return Session(session, prefix, tuple(turns))
+
+
+class PlannedTurns(Sequence[Turn]):
+    """The turns of all sessions, in order."""
+
+    def __init__(self, sessions: PlannedSessions) -> None:
+        self._sessions = sessions
+        self._requests = sessions.requests_of(len(sessions) - 1).stop
+
+    def __len__(self) -> int:
+        return self._requests
+
+    def __iter__(self) -> Iterator[Turn]:
+        return (turn for session in self._sessions for turn in session.turns)
+
+    @overload
+    def __getitem__(self, index: int) -> Turn: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Turn, ...]: ...
+    def __getitem__(self, index: int | slice) -> Turn | tuple[Turn, ...]:
+        if isinstance(index, slice):
+            return tuple(self[request] for request in range(self._requests)[index])
+        request = range(self._requests)[index]
+        found = bisect.bisect_right(range(len(self._sessions)), request, key=lambda k: self._sessions.requests_of(k).start) - 1
+        return self._sessions[found].turns[request - self._sessions.requests_of(found).start]
