@@ -36,6 +36,8 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=20s CMD ["sh", "-c", "tr 
 CMD ["locust-kvcache"]
 
 FROM worker AS master
+# the container's own address is not the host's: who can reach the page is decided where its port is published
+ENV LOCUST_WEB_HOST=*
 USER root
 RUN apt-get update && apt-get install -y --no-install-recommends libibverbs1 ibverbs-providers libcurl4 libnuma1 && rm -rf /var/lib/apt/lists/*
 COPY configs/mooncake-requirements.txt /tmp/

@@ -52,7 +52,8 @@ class Handler(BaseHTTPRequestHandler):
             self._json(404, {"error": {"message": "no such page"}})
             return
         with self.lock, open(self.log_path, "a") as log:
-            log.write(json.dumps({"at": time.time(), "path": self.path, "body": body}) + "\n")
+            entry = {"at": time.time(), "path": self.path, "authorization": self.headers.get("Authorization"), "body": body}
+            log.write(json.dumps(entry) + "\n")
         if body.get("model") != MODEL:
             self._json(404, {"error": {"message": f"The model {body.get('model')} does not exist"}})
             return

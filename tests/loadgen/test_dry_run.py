@@ -51,7 +51,7 @@ def test_a_dry_run_from_the_start_form_is_refused_before_it_could_send(locust: L
     wait_for(lambda: requests.get(f"http://127.0.0.1:{port}/", timeout=1).ok, what="the web UI")
     answer = swarm(port, host=stub.url, dry_run="true")
     assert not answer["success"]
-    assert "--dry-run is for the command line" in answer["message"]
+    assert "give --dry-run on the command line" in answer["message"]
     assert not stub.bodies()
 
 

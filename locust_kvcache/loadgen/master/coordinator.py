@@ -43,6 +43,7 @@ class Coordinator:
         self._checked: Job | None = None  # by `check`, for the start that follows
         self._test: LoadTest | None = None  # under way, or the last one
         self._greenlet: gevent.Greenlet | None = None
+        self._named_host = environment.host  # of the command line: the start form may name another
         self._deserted = False  # no worker was there when Locust began to stop
         for message_type in FROM_WORKERS:
             self._runner.register_message(message_type.kind, functools.partial(self._on_message, message_type))
@@ -89,7 +90,7 @@ class Coordinator:
         check_writable(options.output_dir)
 
     def _resolve(self, options: Options, host: str | None, classes: Sequence[type[User]]) -> Job:
-        job = resolve(options, scenarios_of(classes), host)
+        job = resolve(options, scenarios_of(classes), host, self._named_host)
         check_classes(self._environment, classes)
         return job
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from locust_kvcache.workload.spec import Scenario, load_scenario
 from locust_kvcache.workload.trace_replay import TRACE_REPLAY, replay_scenario
 
 STEP_REQUESTS = 400
+log = logging.getLogger("kvcache")
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,16 @@ class Job:
         return next((info for info in self.models.values() if info.served_name == name), None)
 
 
-def resolve(options: Options, loaded: Sequence[str], host: str | None) -> Job:
-    """`loaded`: the scenarios of the loaded user classes."""
+def resolve(options: Options, loaded: Sequence[str], host: str | None, named_host: str | None) -> Job:
+    """`loaded`: the scenarios of the loaded user classes; `named_host`: --host of the command line, which `host` may differ from."""
     scenarios = load_scenarios(options, loaded)
     if options.study.dry_run:
         raise BadInput(
             "--dry-run is for the command line: from the start form the test would be sent; start Locust with --dry-run"
         )
     deployment = find_deployment(options, host)
+    if host and host != named_host and deployment.endpoint != _known_endpoint(options, named_host):
+        deployment = without_secrets(deployment)
     if options.study.capacity and not deployment.slo:
         raise BadInput("--capacity needs objectives: --slo ttft_ms=2000 tpot_ms=50, or `slo` in the deployment file")
     check_arms(options.arms, deployment.caches, deployment.name)
@@ -100,6 +104,18 @@ def find_deployment(options: Options, host: str | None) -> Deployment:
         transport=dataclasses.replace(deployment.transport, headers=headers),
         extra_body={**deployment.extra_body, **options.extra_body},
     )
+
+
+def _known_endpoint(options: Options, named_host: str | None) -> str | None:
+    """The endpoint that whoever started the program chose."""
+    return find_deployment(options, named_host).endpoint if options.deployment or named_host else None
+
+
+def without_secrets(deployment: Deployment) -> Deployment:
+    """For an address that came from the start form: whoever can open the page would else be sent the key of the environment."""
+    log.warning("%s was given in the start form: no key and no header from the environment is sent there", deployment.endpoint)
+    headers = tuple((name, text) for name, text in deployment.transport.headers if "${" not in text)
+    return dataclasses.replace(deployment, api_key_env="", transport=dataclasses.replace(deployment.transport, headers=headers))
 
 
 def plan_job(

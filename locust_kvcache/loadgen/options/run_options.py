@@ -79,6 +79,7 @@ def _declare(parser: Any) -> None:
             if option.group == name:
                 action: Any = option.declare(group.add_argument)
                 action.include_in_web_ui = option.in_form  # Locust's own mark, which a group's add_argument does not set
+    parser.set_defaults(web_host="127.0.0.1")  # a page without a login is for this host, unless --web-host says otherwise
 
 
 listen(events.init_command_line_parser, _declare)

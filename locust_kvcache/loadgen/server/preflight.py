@@ -126,6 +126,11 @@ class Preflight:
         if status not in (401, 403):
             return
         name = self.deployment.api_key_env
+        if not name:
+            raise BadInput(
+                f"{self.deployment.endpoint} wants an API key (HTTP {status}), and none is sent to an address from the start form: "
+                "start Locust with --host or --deployment for it"
+            )
         state = "is refused" if self.probe.api_key else "is not set"
         raise BadInput(
             f"{self.deployment.endpoint} wants an API key (HTTP {status}), and {name} {state}: export {name}=... on every worker"

@@ -12,6 +12,7 @@ from typing import Any
 from flask import Response, abort, jsonify, request, send_from_directory
 from flask.typing import ResponseReturnValue
 from locust import User
+from locust.argument_parser import ui_extra_args_dict
 from locust.env import Environment
 
 from locust_kvcache.contract.errors import BadInput
@@ -19,6 +20,8 @@ from locust_kvcache.loadgen.master.coordinator import Coordinator
 from locust_kvcache.loadgen.master.run_driver import RunDriver
 from locust_kvcache.loadgen.options.run_options import read_options
 from locust_kvcache.loadgen.typed_locust import flask_app, guarded
+from locust_kvcache.loadgen.web.guard import attach as attach_guard
+from locust_kvcache.loadgen.web.guard import say_where
 from locust_kvcache.loadgen.web.live_page import attach as attach_page
 from locust_kvcache.loadgen.web.live_page import report_url
 from locust_kvcache.loadgen.web.login import attach as attach_login
@@ -110,6 +113,8 @@ def attach(environment: Environment, coordinator: Coordinator) -> None:
         return
     base = (getattr(environment.parsed_options, "web_base_path", None) or "").rstrip("/")
     app = flask_app(web_ui)
+    attach_guard(web_ui, base, set(ui_extra_args_dict()), environment.parsed_options)
+    say_where(environment.parsed_options.web_host)  # type: ignore[union-attr]
     attach_login(web_ui, base)
     attach_page(web_ui, lambda: coordinator.driver, COLUMNS, base)
     structure = [{"key": key, "title": title} for key, title in COLUMNS.items()]
