@@ -12,7 +12,7 @@ import random
 import statistics
 from collections.abc import Callable
 
-from locust_kvcache.workload.warm_up import AUTO, WarmUp, Window
+from locust_kvcache.workload.warm_up import AGAIN, AUTO, FRESH, WarmUp, Window
 
 SIZE = 8
 ROUND = 30
@@ -28,13 +28,13 @@ SERVERS: dict[str, Callable[[int], float]] = {
 }
 
 
-def simulate(effect: Callable[[int], float], spread: float, repeats: bool, rng: random.Random) -> tuple[int, float]:
+def simulate(effect: Callable[[int], float], spread: dict[str, float], repeats: bool, rng: random.Random) -> tuple[int, float]:
     """(requests of the warm-up, excess left in round 1)."""
     warm_up = WarmUp("simulated", AUTO, repeats)
     while warm_up.ended is None:
-        sent = warm_up.requests
-        times = tuple(STEADY_MS * effect(sent + k) * math.exp(rng.gauss(0, spread)) for k in range(SIZE))
-        warm_up.add(Window(warm_up.next_kind, 1.0, times))
+        sent, kind = warm_up.requests, warm_up.next_kind
+        times = tuple(STEADY_MS * effect(sent + k) * math.exp(rng.gauss(0, spread[kind])) for k in range(SIZE))
+        warm_up.add(Window(kind, 1.0, times))
     left = [effect(warm_up.requests + k) for k in range(ROUND)]
     third = ROUND // 3
     return warm_up.requests, statistics.mean(left[:third]) / statistics.mean(left[-third:]) - 1
@@ -46,12 +46,14 @@ def main() -> None:
     runs = parser.parse_args().runs
     for repeats in (True, False):
         print(f"\nwindows of {SIZE}, {'with' if repeats else 'without'} rounds that hit: requests sent (excess left in round 1)")
-        print(f"{'':22}" + "".join(f"{f'spread {spread:.0%}':>18}" for spread in (0.05, 0.15, 0.3)))
+        print(
+            f"{'':22}" + "".join(f"{f'spread {spread:.0%}':>18}" for spread in (0.05, 0.15, 0.3)) + f"{'hits 35, fresh 4 %':>20}"
+        )
         for name, effect in SERVERS.items():
             cells = []
-            for spread in (0.05, 0.15, 0.3):
+            for spread, of_hits in ((0.05, 0.05), (0.15, 0.15), (0.3, 0.3), (0.04, 0.35)):
                 rng = random.Random(f"{name}/{spread}/{repeats}")
-                found = [simulate(effect, spread, repeats, rng) for _ in range(runs)]
+                found = [simulate(effect, {FRESH: spread, AGAIN: of_hits}, repeats, rng) for _ in range(runs)]
                 sent, excess = (statistics.mean(part) for part in zip(*found, strict=True))
                 cells.append(f"{f'{sent:.0f} ({excess:.0%})':>18}")
             print(f"{name:22}" + "".join(cells))

@@ -21,7 +21,7 @@ WINDOW_REQUESTS = 8  # at least
 WINDOWS = 3  # of each kind, before anything is called steady
 LEAST_REQUESTS = 32
 FASTER = 0.9  # a window is faster than an earlier one if its requests take less than this share of the time, by the median,
-FASTER_SHARE = 0.75  # and so many of them are faster at all: else it is noise
+BY_CHANCE = 0.05  # and more of them are faster at all than chance gives this often (sign test): else it is noise
 LIMIT_REQUESTS = 200  # or the windows that the rule needs, where those are more
 LIMIT_S = 120.0
 OPEN_WINDOW_SESSIONS = 16  # open loop: as many at most in one window
@@ -29,8 +29,8 @@ OPEN_WINDOW_S = 5.0  # a window's arrivals are not spread over more than this
 OUTPUT_TOKENS = 32  # an answer of the warm-up is no longer: it is the first token that has to become steady
 RULE = (
     f"steady: at least {WINDOWS} windows of each kind and {LEAST_REQUESTS} requests, and the last window of each kind is not more than "
-    f"{1 - FASTER:.0%} faster than either of the two before it (median of the ratios of the TTFT, request by request; at least "
-    f"{FASTER_SHARE:.0%} of the requests faster); "
+    f"{1 - FASTER:.0%} faster than either of the two before it (median of the ratios of the TTFT, request by request; more of the "
+    f"requests faster than chance gives in {BY_CHANCE:.0%} of cases, 7 of 8); "
     f"limits: {LIMIT_REQUESTS} requests (or {WINDOWS} windows of each kind), {LIMIT_S:g} s"
 )
 
@@ -113,7 +113,17 @@ def no_faster(later: Window, earlier: Window) -> bool:
     found = ratios(later, earlier)
     if not found:
         return False
-    return statistics.median(found) >= FASTER or sum(value < 1 for value in found) < FASTER_SHARE * len(found)
+    return statistics.median(found) >= FASTER or sum(value < 1 for value in found) < least_faster(len(found))
+
+
+def least_faster(count: int) -> int:
+    """The fewest of so many requests that are no chance: heads of a coin as often as that, or more, come in at most BY_CHANCE."""
+    ways = 0
+    for heads in range(count, 0, -1):
+        ways += math.comb(count, heads)
+        if ways > BY_CHANCE * 2**count:
+            return min(count, heads + 1)
+    return count
 
 
 def lane_is_steady(windows: Sequence[Window]) -> bool:
@@ -179,11 +189,23 @@ class WarmUp:
         change = f"median TTFT {fresh[0].median_ttft_ms:,.0f} ms at first, {fresh[-1].median_ttft_ms:,.0f} ms at the end"
         return f"{self.requests} requests in {self.seconds:.1f} s, {change}"
 
+    def change(self) -> float | None:
+        """Of the fresh requests' TTFT, from the first window to the last: a ratio."""
+        fresh = self.lane(FRESH)
+        return ratio(fresh[-1], fresh[0]) if len(fresh) > 1 else None
+
+    def limit_text(self) -> str:
+        """For the console: what the rule could not have seen, where it saw no slow start."""
+        change = self.change()
+        if self.ended != "steady" or change is None or change < FASTER:
+            return ""
+        return f"; no slow start was seen: one that is even for more than {self.requests} requests would show as drift in round 1 only"
+
     def to_dict(self) -> dict[str, Any]:
         """As run.json has it."""
         fresh = self.lane(FRESH)
         first, last = (fresh[0], fresh[-1]) if fresh else (None, None)
-        change = ratio(last, first) if first and last and len(fresh) > 1 else None
+        change = self.change()
         return {
             "scenario": self.scenario,
             "wanted": self.wanted,

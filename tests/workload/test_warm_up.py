@@ -10,7 +10,17 @@ import pytest
 from locust_kvcache.workload.budget import UNCALIBRATED
 from locust_kvcache.workload.plan import Plan, make_plan
 from locust_kvcache.workload.spec import load_scenario
-from locust_kvcache.workload.warm_up import AUTO, WarmUp, Window, lane_is_steady, no_faster, rate_per_s, ratio, window_sessions
+from locust_kvcache.workload.warm_up import (
+    AUTO,
+    WarmUp,
+    Window,
+    lane_is_steady,
+    least_faster,
+    no_faster,
+    rate_per_s,
+    ratio,
+    window_sessions,
+)
 
 
 def plan_of(name: str, requests: int) -> Plan:
@@ -74,11 +84,18 @@ def test_a_lane_is_steady_if_its_last_window_is_no_faster_than_the_two_before() 
 
 
 def test_a_median_that_most_requests_do_not_share_is_noise() -> None:
-    """Ratios 0.5, 0.6, 1.1, 1.18: the median is 0.85, but only half of the requests are faster."""
-    before, noisy = window("fresh", 100.0, 100.0, 100.0, 100.0), window("fresh", 50.0, 60.0, 110.0, 118.0)
-    assert ratio(noisy, before) == pytest.approx(0.85)
+    """Six of eight heads or more come in 14 % of cases, seven in 3.5 %: hits of 32 to 94 ms are not called a slow start."""
+    before, noisy = window("fresh", *[100.0] * 8), window("fresh", *[70.0] * 6, 110.0, 118.0)
+    assert ratio(noisy, before) == pytest.approx(0.7)
     assert no_faster(noisy, before)
-    assert not no_faster(window("fresh", 50.0, 60.0, 89.0, 118.0), before)
+    assert not no_faster(window("fresh", *[70.0] * 7, 118.0), before)
+    assert [least_faster(count) for count in (1, 4, 8, 16, 64)] == [1, 4, 7, 12, 40]
+
+
+def test_the_console_says_what_the_rule_cannot_see() -> None:
+    assert "one that is even for more than 48 requests" in run(lambda n: 200.0 if n < 64 else 100.0).limit_text()
+    assert run(lambda n: 200.0 if n < 24 else 100.0).limit_text() == ""
+    assert run(lambda n: 100.0, wanted=20).limit_text() == ""
 
 
 def run(

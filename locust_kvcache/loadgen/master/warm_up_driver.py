@@ -54,7 +54,7 @@ class WarmUpDriver:
             self._run.note_warm_up(warm_up.to_dict())
             if warm_up.ended is None:
                 log.info("%s: warm-up, %s so far", name, warm_up.text())
-        log.info("%s: warm-up done (%s), %s", name, warm_up.ended, warm_up.text())
+        log.info("%s: warm-up done (%s), %s%s", name, warm_up.ended, warm_up.text(), warm_up.limit_text())
         return warm_up
 
     def again_from(self, arm: str, emptied: list[dict[str, Any]], play: Callable[[WarmUpWindow], None]) -> None:
