@@ -19,7 +19,8 @@ BLOCK_IN_FLIGHT = 2.0  # length of a block, in requests in flight at once
 LEAST_QUEUES = 3.0  # requests of a round, in requests in flight at once: fewer are the filling of the queue and little else
 OVERLAP = 0.05  # share of requests sent while another was open, above which they can queue
 TOUCHING = 0.02  # of its duration by which a request may start before another's end: clocks are no finer
-BUSY_SHARE = 0.75  # below it throughput is not the users over the latency
+BUSY_SHARE = 0.75  # of the users that were ever busy at once, over the whole round: below it throughput is not users over latency
+PAUSELESS_SHARE = 0.9  # the same between the first and the last moment at which all were busy: below it users paused
 MOST_ALIKE = 0.8  # correlation of neighbouring blocks that is still corrected for
 COLUMNS = ["prefix_root", "time_block", "in_flight", "block_requests"]
 
@@ -88,20 +89,33 @@ def in_flight(records: pd.DataFrame) -> float:
 
 
 def paused(records: pd.DataFrame) -> frozenset[str]:
-    """Scenarios whose users paused: in some round fewer than 75 % of those that were ever busy at once were so on average."""
+    """Scenarios in which throughput is not the users over the latency: in some round too few of them were busy on average.
+
+    Over the whole round ramp and tail count as well (BUSY_SHARE); without these, pauses alone (PAUSELESS_SHARE).
+    """
     found = set()
     for (scenario, _), group in records[records["ok"]].groupby(["scenario", "round"], observed=True):
         start = group["started_at_s"].to_numpy(dtype="float64")
         end = start + group["e2e_ms"].to_numpy(dtype="float64") / 1000
         known = np.isfinite(end)
         if known.any() and end[known].max() > start[known].min():
-            start, end = np.sort(start[known]), np.sort(end[known])
-            late = start + TOUCHING * float((end - start).mean())
-            most = int((np.arange(1, len(start) + 1) - np.searchsorted(end, late, side="right")).max())
-            share = float((end - start).sum()) / (end[-1] - start[0]) / max(1, most)
-            if share < BUSY_SHARE:
+            whole, inner = _busy_shares(start[known], end[known])
+            if whole < BUSY_SHARE or inner < PAUSELESS_SHARE:
                 found.add(str(scenario))
     return frozenset(found)
+
+
+def _busy_shares(start: Floats, end: Floats) -> tuple[float, float]:
+    """Mean requests in flight over the most, in the whole round and between the moments at which there were most."""
+    first, last = np.sort(start), np.sort(end)
+    late = first + TOUCHING * float((end - start).mean())
+    ended = np.searchsorted(last, late, side="right")
+    level = np.arange(1, len(first) + 1) - ended
+    most = max(1, int(level.max()))
+    full = np.flatnonzero(level == level.max())
+    begins, ends = first[full[0]], last[min(ended[full[-1]], len(last) - 1)]
+    inside = np.clip(np.minimum(end, ends) - np.maximum(start, begins), 0.0, None).sum()
+    return float((end - start).sum()) / float(last[-1] - first[0]) / most, float(inside) / max(ends - begins, 1e-9) / most
 
 
 def _blocks(records: pd.DataFrame, busy: float) -> tuple[Ints, float]:

@@ -112,6 +112,16 @@ def test_users_that_pause_give_no_interval_of_the_rate() -> None:
     assert dependence.paused(idle) == {"s"}
 
 
+def test_a_fifth_of_pauses_is_seen_where_ramp_and_tail_are_no_pause() -> None:
+    """One user busy for 4 of 5 s has pauses in its rate; two users of whom one has nothing left to do in the last fifth have not."""
+    often = pd.DataFrame(
+        {"scenario": "s", "round": 1, "ok": True, "started_at_s": [5.0 * i for i in range(20)], "e2e_ms": 4000.0}
+    )
+    assert dependence.paused(often) == {"s"}
+    tail = pd.DataFrame({"scenario": "s", "round": 1, "ok": True, "started_at_s": [*range(20), *range(14)], "e2e_ms": 1000.0})
+    assert dependence.paused(tail) == frozenset()
+
+
 def test_clusters_that_all_have_the_same_share_below_the_median_give_it_no_interval() -> None:
     """Each of six documents has four fast and four slow questions: the share below the median varies by nothing, which is no width of 0."""
     table = records(48, alike=8)
