@@ -30,6 +30,9 @@ Process = subprocess.Popen[str] | WarmProcess
 ROOT = Path(__file__).resolve().parent.parent
 LOCUST = [sys.executable, "-m", "locust"]
 LOCUST_FIXTURES = {"locust", "fresh_locust"}
+# hundreds of processes import the package: without bytecode each compiles it anew
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 TIMED = "timed"  # the group of tests that compare times with known ones: never two of them at once
 
 
