@@ -98,6 +98,7 @@ def _prefillers_count(run: RecordedRun) -> pd.DataFrame | None:
     return mine.assign(cached_tokens=mine["gpu"] + mine["external"])[["scenario", "round", "cached_tokens"]]
 
 
+@pd.option_context("mode.string_storage", "python")  # pyarrow's strings are slow in small tables, and big ones have categories
 def analyse_folder(
     folder: str | Path, slo: Mapping[str, float] | None = None, max_failures: FailureLimit | None = None
 ) -> Analysis:
