@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,44 @@ import yaml
 from locust_kvcache.contract.errors import BadInput
 
 _MISSING: Any = object()
+LARGEST_BYTES = 1_000_000
+MOST_ALIASES = 100  # a few lines of aliases of aliases would stand for billions of values
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, for settings: a key twice, or aliases without end, are mistakes."""
+
+    aliases = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            self.aliases += 1
+            if self.aliases > MOST_ALIASES:
+                raise yaml.YAMLError(f"more than {MOST_ALIASES} aliases")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.YAMLError(f"key {key.value!r} stands twice, the second time in line {key.start_mark.line + 1}")
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; BadInput if it is absent, not YAML or not a mapping."""
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > LARGEST_BYTES:
+            raise BadInput(f"{path}: has {path.stat().st_size:,} bytes; a file of settings has at most {LARGEST_BYTES:,}")
+        loaded = yaml.load(path.read_bytes().decode("utf-8-sig"), _Loader)
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}. Check the path.") from error
-    except yaml.YAMLError as error:
-        raise BadInput(f"{path}: is not valid YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise BadInput(f"{path}: is not valid YAML: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(loaded, dict):
         raise BadInput(f"{path}: expected a mapping of keys, found {type(loaded).__name__}")
     return loaded
@@ -62,6 +91,8 @@ class Section:
             value = float(value)
         if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
             raise BadInput(f"{self.name(key)} is {value!r}; expected {kind.__name__}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadInput(f"{self.name(key)} is {value!r}; expected a finite number")
         if choices and value not in choices:
             raise BadInput(f"{self.name(key)} is {value!r}; allowed: {', '.join(map(str, choices))}")
         if low is not None and value < low:

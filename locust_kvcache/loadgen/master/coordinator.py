@@ -24,7 +24,7 @@ from locust_kvcache.loadgen.master.spawning import Spawning
 from locust_kvcache.loadgen.master.user_classes import check_classes, scenarios_of
 from locust_kvcache.loadgen.master.workers import Workers
 from locust_kvcache.loadgen.options.resolve import Job, resolve
-from locust_kvcache.loadgen.options.run_options import Options, read_options
+from locust_kvcache.loadgen.options.run_options import Options, check_users, read_options
 from locust_kvcache.loadgen.protocol.messages import FROM_WORKERS, AboutRun, Files, Message, Time
 from locust_kvcache.loadgen.run.folder import check_writable
 from locust_kvcache.loadgen.run.outcome import Outcome
@@ -86,6 +86,8 @@ class Coordinator:
 
     def check(self, options: Options, host: str | None, classes: Sequence[type[User]]) -> None:
         """BadInput if what a person wrote is wrong: before workers are waited for, before any user exists."""
+        parsed: Any = self._environment.parsed_options
+        check_users(parsed.num_users, parsed.spawn_rate)
         self._checked = self._resolve(options, host, classes)
         check_writable(options.output_dir)
 

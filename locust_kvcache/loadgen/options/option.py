@@ -17,6 +17,7 @@ OUTPUT = "Output"
 TRACE = "Trace replay"
 STUDIES = "Studies"
 DRY_RUN = "Dry run"
+HIGHEST = 1_000_000_000  # of any number: beyond it nothing ends, or nothing is meant
 GROUPS = (SENT, LOAD, ROUNDS, SERVERS, OUTPUT, TRACE, STUDIES, DRY_RUN)
 
 
@@ -103,9 +104,12 @@ def number(name: str, value: Any, kind: type, low: float | None) -> Any:
         found = kind(value)
     except (TypeError, ValueError):
         found = None
-    if found is None or (low is not None and not found >= low):
-        what = "a whole number" if kind is int else "a number"
-        raise BadInput(f"--{name} is {value!r}; expected {what}" + ("" if low is None else f" of at least {low:g}"))
+    least = "" if low is None else f" of at least {low:g}"
+    expected = ("a whole number" if kind is int else "a number") + least
+    if found is None or found != found or (low is not None and not found >= low):
+        raise BadInput(f"--{name} is {value!r}; expected {expected}")
+    if not -HIGHEST <= found <= HIGHEST:
+        raise BadInput(f"--{name} is {str(value)[:40]!r}; expected {expected}, at most {HIGHEST:,}")
     return found
 
 

@@ -70,6 +70,11 @@ def load_scenarios(options: Options, loaded: Sequence[str]) -> list[Scenario]:
     names = options.scenarios or ((TRACE_REPLAY,) if options.trace else tuple(sorted(of_files - {TRACE_REPLAY})))
     if not names and TRACE_REPLAY not in of_files:
         raise BadInput("no scenario: load a locustfile of locustfiles/ (-f locustfiles), or name scenarios with --scenarios")
+    if options.trace and not options.scenarios and of_files and TRACE_REPLAY not in of_files and len(of_files) == len({*loaded}):
+        raise BadInput(
+            f"--trace is replayed by locustfiles/trace_replay.py, and the locustfiles that are loaded run {', '.join(sorted(of_files))}; "
+            "load that file (-f), or leave --trace out"
+        )
     scenarios = [
         replay_scenario(options.trace) if name == TRACE_REPLAY else load_scenario(name) for name in names or (TRACE_REPLAY,)
     ]

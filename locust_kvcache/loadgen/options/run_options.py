@@ -115,6 +115,24 @@ def metrics_address(text: str) -> tuple[str, int] | None:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
+def _check_arrival(parsed: argparse.Namespace, rate: float | None) -> None:
+    """Options that another one makes say nothing are refused: the load would not be the one that was meant."""
+    if rate is not None and parsed.arrival == "closed" and not parsed.capacity:
+        raise BadInput(
+            f"--request-rate is {rate:g} and --arrival is closed, where users send as fast as they are answered; add --arrival constant, "
+            "poisson or gamma"
+        )
+    burstiness = number("burstiness", parsed.burstiness, float, 1e-6)
+    if burstiness not in (None, 1.0) and parsed.arrival != "gamma":
+        raise BadInput(f"--burstiness is {burstiness:g} and --arrival is {parsed.arrival}; it shapes --arrival gamma alone")
+
+
+def check_users(users: object, spawn_rate: object) -> None:
+    """Locust's own -u and -r, which it takes as they are."""
+    number("users", str(users) if users is not None else None, int, 1)
+    number("spawn-rate", str(spawn_rate) if spawn_rate is not None else None, float, 1e-6)
+
+
 def read_options(parsed: argparse.Namespace) -> Options:
     """The typed options; BadInput names the option, the value found and what is allowed."""
     arrival = parsed.arrival
@@ -123,6 +141,7 @@ def read_options(parsed: argparse.Namespace) -> Options:
     rate = number("request-rate", parsed.request_rate, float, 1e-6)
     if arrival != "closed" and rate is None and not parsed.capacity:
         raise BadInput(f"--arrival {arrival} needs --request-rate (session starts per second, over all workers)")
+    _check_arrival(parsed, rate)
     names = words(parsed.scenarios)
     concurrency = _levels(parsed)
     arms = _arms(parsed)

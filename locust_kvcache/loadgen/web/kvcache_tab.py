@@ -18,7 +18,7 @@ from locust.env import Environment
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.master.coordinator import Coordinator
 from locust_kvcache.loadgen.master.run_driver import RunDriver
-from locust_kvcache.loadgen.options.run_options import read_options
+from locust_kvcache.loadgen.options.run_options import check_users, read_options
 from locust_kvcache.loadgen.typed_locust import flask_app, guarded
 from locust_kvcache.loadgen.web.guard import attach as attach_guard
 from locust_kvcache.loadgen.web.guard import say_where
@@ -94,6 +94,7 @@ def refused(environment: Environment, coordinator: Coordinator) -> str | None:
         key: (value == "true" if isinstance(parsed[key], bool) else value) for key, value in request.form.items() if key in parsed
     }
     try:
+        check_users(request.form.get("user_count"), request.form.get("spawn_rate"))
         options = read_options(argparse.Namespace(**{**parsed, **given}))
         coordinator.check(options, request.form.get("host") or environment.host, _chosen_classes(environment))
     except BadInput as error:

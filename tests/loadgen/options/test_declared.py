@@ -57,6 +57,12 @@ def test_each_option_reads_its_key_of_a_file(tmp_path: object) -> None:
     assert (found.rounds, found.scenarios, found.prompt_tokens, found.gate) == (3, ("cold_start", "code_generation"), 100, True)
 
 
+@pytest.mark.parametrize("text", ["99999999999999999999", "1e308", "inf", "-inf", "nan", "1e9999"])
+def test_numbers_without_end_are_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="--burstiness is"):
+        number("burstiness", text, float, 1e-6)
+
+
 def test_numbers() -> None:
     assert number("rounds", "3", int, 1) == 3
     assert number("rounds", "", int, 1) is None
