@@ -28,6 +28,7 @@ from locust_kvcache.loadgen.options.run_options import Options, check_users, rea
 from locust_kvcache.loadgen.protocol.messages import FROM_WORKERS, AboutRun, Files, Message, Time
 from locust_kvcache.loadgen.run.folder import check_writable
 from locust_kvcache.loadgen.run.outcome import Outcome
+from locust_kvcache.loadgen.run.resume import check_not_running
 from locust_kvcache.loadgen.run.state import LimitReached, RunIncomplete
 
 log = logging.getLogger("kvcache")
@@ -90,6 +91,8 @@ class Coordinator:
         check_users(parsed.num_users, parsed.spawn_rate)
         self._checked = self._resolve(options, host, classes)
         check_writable(options.output_dir)
+        if options.resume:
+            check_not_running(options.resume)
 
     def _resolve(self, options: Options, host: str | None, classes: Sequence[type[User]]) -> Job:
         job = resolve(options, scenarios_of(classes), host, self._named_host)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +19,8 @@ class Collector:
     def __init__(self, path: Path, earlier: Iterable[list[Any]] | None = None) -> None:
         """`earlier` are the keys of the records that the file holds already, where a run is resumed."""
         self._file: TextIO | None = path.open("x" if earlier is None else "a", encoding="utf-8")
+        with contextlib.suppress(OSError):  # some file systems have no locks; --resume asks for it (resume.py)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._seen: dict[RoundKey, IndexSet] = defaultdict(IndexSet)
         self._statuses: dict[RoundKey, Counter[str]] = defaultdict(Counter)
         self._lost: dict[RoundKey, set[int]] = defaultdict(set)

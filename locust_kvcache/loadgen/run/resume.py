@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,6 +82,18 @@ class Resumed:
         return isinstance(value, dict) and ("round" not in value or self.done(str(value.get("scenario")), value["round"]))
 
 
+def check_not_running(folder: Path) -> None:
+    """BadInput if a running test holds the lock on the folder's records; the system frees it when that process ends, however it ends."""
+    try:
+        with (folder / "records.jsonl").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        what = f"--resume {folder}: another process is still running this test; stop it first (Ctrl-C keeps what it measured)"
+        raise BadInput(what) from error
+    except OSError:
+        return  # no records, or a file system without locks
+
+
 def load_resumed(folder: Path) -> Resumed:
     """What --resume names; BadInput if it is no run, needs nothing more, or was cut where its prompts are no longer cold."""
     path = folder / "run.json"
@@ -90,6 +103,7 @@ def load_resumed(folder: Path) -> Resumed:
         raise BadInput(f"--resume {folder}: {path} cannot be read ({error}); expected the folder of a run") from error
     if facts.get("format") != RUN_FORMAT:
         raise BadInput(f"--resume {folder}: format {facts.get('format')!r}; this version resumes {RUN_FORMAT}. {ANEW}")
+    check_not_running(folder)
     begun = {(entry["scenario"], entry["round"]): entry for entry in facts["rounds"]}
     rounds = []
     for scenario, planned in facts["rounds_planned"].items():

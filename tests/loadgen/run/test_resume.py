@@ -27,6 +27,19 @@ def stub(tmp_path: Path) -> Iterator[Stub]:
     server.process.wait()
 
 
+def test_a_run_that_is_still_under_way_is_left_alone(locust: LocustProcesses, stub: Stub) -> None:
+    process = locust.start(*BASE, "--requests", "200", "--host", stub.url)
+    wait_for(lambda: locust.runs() and locust.runs()[0].records, what="records")
+    (run,) = locust.runs()
+    code, output = locust.run(*BASE, "--requests", "200", "--host", stub.url, "--resume", str(run.folder))
+    assert code == 3
+    assert "another process is still running this test" in output
+    assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=240)
+    assert not list(run.folder.glob("*.cut-*"))
+
+
 def cut(locust: LocustProcesses, stub: Stub, records: int, how: signal.Signals) -> RunFiles:
     process = locust.start(*BASE, "--host", stub.url)
     wait_for(lambda: locust.runs() and len(locust.runs()[0].records) >= records, what=f"{records} records")
