@@ -62,8 +62,10 @@ def round_duration_s(
     plan: Plan, repeats: bool, users: int, rate_per_s: float | None, expected: Expectation, block_tokens: int
 ) -> float | None:
     """Closed loop: all sessions' time shared among the users, at least the longest one. Open loop: the last start, and that session."""
-    times = [session_s(plan, session, repeats, block_tokens, expected) for session in plan.sessions]
-    known = [time for time in times if time is not None]
+    known: list[float] = []
+    if session_s(plan, plan.sessions[0], repeats, block_tokens, expected) is not None:
+        times = (session_s(plan, session, repeats, block_tokens, expected) for session in plan.sessions)
+        known = [time for time in times if time is not None]
     if plan.due_s:
         return plan.due_s[-1] + (known[-1] if known else 0.0)
     if rate_per_s is not None:
@@ -85,9 +87,9 @@ def round_budget(
         plan.scenario.name,
         number,
         plan.requests,
-        sum(turn.prompt_tokens for turn in plan.turns),
+        plan.prompt_tokens,
         sum(planned_cached_tokens(turn, repeats, None, block_tokens) for turn in plan.turns),
-        sum(map(plan.output_tokens, plan.turns)),
+        plan.all_output_tokens,
         round_duration_s(plan, repeats, users, rate_per_s, expected, block_tokens),
         kind,
     )

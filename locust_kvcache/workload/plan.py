@@ -73,6 +73,13 @@ class Plan:
         return sum(map(sum, self.prompts()))
 
     @property
+    def all_output_tokens(self) -> int:
+        """Of all requests together."""
+        if isinstance(self.sessions, PlannedSessions):
+            return self.sessions.output_tokens
+        return sum(map(self.output_tokens, self.turns))
+
+    @property
     def prefixes(self) -> int:
         """Different ones that are sent."""
         if isinstance(self.sessions, PlannedSessions):

@@ -190,6 +190,12 @@ class PlannedSessions(Sequence[Session]):
         return range(self._lengths.start(session), self._lengths.start(session + 1))
 
     @property
+    def output_tokens(self) -> int:
+        """Of all requests together."""
+        drawn = self._lengths.output
+        return len(self._lengths.user) * self._scenario.output_tokens if drawn is None else sum(drawn)
+
+    @property
     def prefixes(self) -> int:
         """Different ones that are used."""
         return self._prefixes.used(self._count)

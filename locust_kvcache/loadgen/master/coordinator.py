@@ -208,6 +208,7 @@ class Coordinator:
         parsed: Any = self._environment.parsed_options
         if parsed.headless:
             self._runner.quit()
+            self._runner.quit = lambda: None  # type: ignore[method-assign]  # Locust does it again, half a second on a master
             return
         self.spawning.done.wait(10)
         self._runner.stop()
