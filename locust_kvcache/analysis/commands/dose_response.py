@@ -123,7 +123,12 @@ def dose_page(runs: list[Analysis]) -> Page:
             raise BadInput(f"{analysis.source}: no request of the grid succeeded; look at the run's failures")
         table = dose_table(points)
         chart = _chart(table, users) if table["achieved"].notna().any() else None
-        sections.append(section(f"{users} users", [_view(table, users), chart, detail_tables.model_table(analysis.stats)]))
+        sections.append(
+            section(
+                f"{users} users",
+                [_view(table, users), chart, detail_tables.no_model(analysis.stats) or detail_tables.model_table(analysis.stats)],
+            )
+        )
         said.append(_sentence(analysis, points))
     first = runs[0].info
     return Page(

@@ -103,9 +103,8 @@ def stage_chart(analysis: Analysis, name: str) -> Chart | None:
 
 def model_blocks(analysis: Analysis, charts: bool) -> list[Block | None]:
     """The fit with its charts, or why there is none."""
-    model = analysis.stats["ttft_model"]
-    if model["why_not"]:
-        return [f"No model was fitted: {model['why_not']}."]
+    if why := detail_tables.no_model(analysis.stats):
+        return [why]
     drawn = detail_charts.model_charts(analysis) if charts else []
     return [detail_tables.model_table(analysis.stats), *drawn, detail_tables.expected_table(analysis.stats)]
 

@@ -54,6 +54,12 @@ def _share(tokens: float | None, of: float) -> str:
     return f"{whole(tokens)} ({percent(tokens / of)})" if of and tokens else whole(tokens)
 
 
+def no_model(stats: Stats) -> str | None:
+    """Why no model of the TTFT is shown; None where one is."""
+    why = stats["ttft_model"]["why_not"]
+    return f"No model was fitted: {why}." if why else None
+
+
 def model_table(stats: Stats) -> Table:
     """The fitted rates with their intervals."""
     model = stats["ttft_model"]

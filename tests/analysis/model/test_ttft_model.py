@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from locust_kvcache.analysis.commands.dose_response import dose_page
 from locust_kvcache.analysis.model.model_statistics import model_stats
 from locust_kvcache.analysis.model.ttft_model import fit_ttft
 from locust_kvcache.analysis.pipeline import analyse_folder
@@ -129,3 +130,11 @@ def test_a_model_that_misses_one_request_in_ten_is_not_shown() -> None:
     assert "at 8 users" in stats["why_not"]
     assert "measure at one user" in stats["why_not"]
     assert stats["median_error"] < 0.15 < stats["p90_error"]
+
+
+def test_the_page_of_a_dose_says_why_there_is_no_model(tmp_path: Path) -> None:
+    grid = {"hit_fractions": [0.0], "prompt_tokens": [4096], "repeats": TRUTH.sessions}
+    scenarios = [{"name": TRUTH.scenario, "requests": 6, "doses": grid}]
+    folder = synthetic_run(tmp_path, TRUTH.but(rounds=1, turns=1, spread_tokens=0), scenarios=scenarios)
+    blocks = [block for part in dose_page([analyse_folder(folder)]).sections for block in part.blocks]
+    assert any(isinstance(block, str) and block.startswith("No model was fitted: ") for block in blocks)
