@@ -234,6 +234,12 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Warm | None:
 
 
 @pytest.fixture(scope="session")
+def python(warm: Warm | None) -> str:
+    """In place of sys.executable: an interpreter that need not import Locust, nor pandas, for `-m locust_kvcache`."""
+    return sys.executable if warm is None else str(warm.python)
+
+
+@pytest.fixture(scope="session")
 def module(warm: Warm | None) -> Module:
     """`python -m NAME ARGS` as a process of its own, which has imported pandas already."""
 

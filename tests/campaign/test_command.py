@@ -16,7 +16,7 @@ import yaml
 from locust_kvcache.campaign.processes import Processes, StepFailed
 from tests.conftest import ROOT, free_port, hear_sigint, wait_for
 
-COMMAND = [sys.executable, "-m", "locust_kvcache", "campaign"]
+COMMAND = ["-m", "locust_kvcache", "campaign"]
 
 
 def deployment(folder: Path, name: str, *emulator: str) -> dict[str, Any]:
@@ -36,8 +36,10 @@ def write(folder: Path, *deployments: dict[str, Any], repeats: int = 2) -> Path:
     return path
 
 
-def campaign(path: Path, *args: str) -> tuple[int, str]:
-    done = subprocess.run([*COMMAND, str(path), *args], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+def campaign(python: str, path: Path, *args: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [python, *COMMAND, str(path), *args], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
     return done.returncode, done.stdout + done.stderr
 
 
@@ -48,15 +50,15 @@ def up(deployment: dict[str, Any]) -> bool:
         return False
 
 
-def test_a_campaign_is_stopped_goes_on_and_compares(tmp_path: Path) -> None:
+def test_a_campaign_is_stopped_goes_on_and_compares(python: str, tmp_path: Path) -> None:
     a, b = deployment(tmp_path, "a"), deployment(tmp_path, "b")
     path, folder = write(tmp_path, a, b), tmp_path / "results" / "pair"
-    code, plan = campaign(path, "--dry-run")
+    code, plan = campaign(sys.executable, path, "--dry-run")
     assert code == 0
     assert [line.split()[1] for line in plan.splitlines() if line[:1].isdigit()] == ["a-1", "b-1", "a-2", "b-2"]
     assert not folder.exists()
 
-    process = subprocess.Popen([*COMMAND, str(path)], cwd=ROOT, text=True, stdout=subprocess.PIPE, preexec_fn=hear_sigint)
+    process = subprocess.Popen([python, *COMMAND, str(path)], cwd=ROOT, text=True, stdout=subprocess.PIPE, preexec_fn=hear_sigint)
     state = folder / "campaign.json"
     wait_for(lambda: state.exists() and json.loads(state.read_text())["runs"][0]["state"] == "done", 120, "the first run")
     process.send_signal(signal.SIGINT)
@@ -67,7 +69,7 @@ def test_a_campaign_is_stopped_goes_on_and_compares(tmp_path: Path) -> None:
     assert not up(b), "what was up when it was stopped is taken down"
     first = (folder / "a-1" / "run.json").read_text()
 
-    code, said = campaign(path)
+    code, said = campaign(python, path)
     assert code == 0, said
     assert (folder / "a-1" / "run.json").read_text() == first, "a finished run is kept"
     runs = [json.loads((folder / name / "run.json").read_text()) for name in ("a-1", "b-1", "a-2", "b-2")]
@@ -80,10 +82,10 @@ def test_a_campaign_is_stopped_goes_on_and_compares(tmp_path: Path) -> None:
     assert not up(b)
 
 
-def test_a_deployment_that_does_not_come_up_costs_only_its_runs(tmp_path: Path) -> None:
+def test_a_deployment_that_does_not_come_up_costs_only_its_runs(python: str, tmp_path: Path) -> None:
     a = deployment(tmp_path, "a")
     broken = {"name": "broken", "host": "http://127.0.0.1:9", "up": "exit 7", "down": "true"}
-    code, said = campaign(write(tmp_path, broken, a, repeats=1))
+    code, said = campaign(python, write(tmp_path, broken, a, repeats=1))
     assert code == 2, said
     assert "broken-1: `up` ended with exit code 7" in said
     assert "a-1: done" in said

@@ -73,9 +73,9 @@ def test_help_lists_every_option_of_ours_by_group() -> None:
     assert all(locusts in text for locusts in ("--host", "--users", "--processes", "--expect-workers", "locust --help"))
 
 
-def kvcache(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+def kvcache(folder: Path, *args: str, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "locust_kvcache", *args]
+    command = [python, "-m", "locust_kvcache", *args]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False)
 
 
@@ -101,30 +101,31 @@ def test_a_run_with_a_scenario_of_ones_own(tmp_path: Path, stub: Stub) -> None:
 
 
 @pytest.mark.slow
-def test_locusts_exit_code_is_the_commands(tmp_path: Path) -> None:
-    done = kvcache(tmp_path, "dry-run", "cold_start", "-u", "4")
+def test_locusts_exit_code_is_the_commands(python: str, tmp_path: Path) -> None:
+    done = kvcache(tmp_path, "dry-run", "cold_start", "-u", "4", python=python)
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "Dry run: nothing is sent.")
-    done = kvcache(tmp_path, "dry-run", "cold_strat")
+    done = kvcache(tmp_path, "dry-run", "cold_strat", python=python)
     assert done.returncode == 3
     assert "scenario 'cold_strat' is unknown; available: batch_processing" in done.stderr
 
 
 @pytest.mark.slow
-def test_processes_of_one_host(tmp_path: Path, stub: Stub) -> None:
+def test_processes_of_one_host(python: str, tmp_path: Path, stub: Stub) -> None:
     port = str(free_port())
     load = ("--headless", "-u", "2", "-r", "2", "--host", stub.url, "--requests", "4", "--no-report", "--only-summary")
-    done = kvcache(tmp_path, "run", "cold_start", *load, "--processes", "2", "--master-bind-port", port, "--master-port", port)
+    words = ("--processes", "2", "--master-bind-port", port, "--master-port", port)
+    done = kvcache(tmp_path, "run", "cold_start", *load, *words, python=python)
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = (path.parent for path in tmp_path.glob("results/*/run.json"))
     assert (RunFiles(folder).facts["workers"], RunFiles(folder).facts["complete"]) == (2, True)
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, slow_stub: Stub) -> None:
+def test_ctrl_c_keeps_what_was_measured(python: str, tmp_path: Path, slow_stub: Stub) -> None:
     load = ("--headless", "-u", "2", "-r", "2", "--host", slow_stub.url, "--requests", "30", "--no-report", "--run-name", "cut",
             "--warm-up", "off")  # fmt: skip
     process = subprocess.Popen(
-        [sys.executable, "-m", "locust_kvcache", "run", "cold_start", *load], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [python, "-m", "locust_kvcache", "run", "cold_start", *load], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=hear_sigint,
     )  # fmt: skip
     try:

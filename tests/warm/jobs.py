@@ -69,12 +69,26 @@ class WarmProcess:
         if self.poll() is None:
             os.kill(self.pid, signal.SIGTERM)
 
+    def signal_group(self, number: int) -> None:
+        """As a terminal or `kill` does, whose signals the process that forwards gets in its place."""
+        if self.poll() is None:
+            os.killpg(self.pid, number)
 
-def forward(fifo: str, folder: str, fresh: str) -> int:
-    """`python -m MODULE ARGS` by the warm interpreter: what stands in the place of sys.executable in the processes under test."""
+
+def starts_locust(module: str, args: list[str]) -> bool:
+    """Whether `python -m MODULE ARGS` becomes a Locust process."""
+    return module == "locust" or (module == "locust_kvcache" and args[:1] in (["run"], ["preflight"], ["dry-run"]))
+
+
+def forward(locust: str, analysis: str, folder: str, fresh: str) -> int:
+    """`python -m MODULE ARGS` by a warm interpreter: what stands in the place of sys.executable in the processes under test."""
     if sys.argv[1:2] != ["-m"]:
         os.execv(fresh, [fresh, *sys.argv[1:]])
+    module, args = sys.argv[2], sys.argv[3:]
     mine = Path(folder) / f"forwarded-{os.getpid()}-{time.monotonic_ns()}"
-    process = WarmProcess(fifo, mine, sys.argv[2], sys.argv[3:], os.getcwd(), dict(os.environ), fresh, streams_of=os.getpid())
+    fifo = locust if starts_locust(module, args) else analysis
+    process = WarmProcess(fifo, mine, module, args, os.getcwd(), dict(os.environ), sys.argv[0], streams_of=os.getpid())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: process.signal_group(number))
     code = process.wait()
     return code if code >= 0 else 128 - code

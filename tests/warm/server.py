@@ -61,7 +61,7 @@ def become(job: dict[str, Any]) -> None:
     # made anew, as those of the server know whether its own log can be sought in
     sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
-    sys.path[0] = job["cwd"]
+    sys.path[0:1] = [job["cwd"], *filter(None, job["env"].get("PYTHONPATH", "").split(os.pathsep))]
     sys.executable = job["python"]
     sys.argv = ["-m", *job["args"]]
     if "gevent" in sys.modules:  # a loop made before the fork has the server's time: a timer of 20 s would be over at once

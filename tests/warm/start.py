@@ -31,7 +31,7 @@ class Warm:
             if not self.python.exists():
                 self.python.write_text(
                     f"#!{sys.executable} -IS\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom tests.warm.jobs import forward\n"
-                    f"sys.exit(forward({self._analysis!r}, {str(folder)!r}, {sys.executable!r}))\n"
+                    f"sys.exit(forward({self._locust!r}, {self._analysis!r}, {str(folder)!r}, {sys.executable!r}))\n"
                 )
                 self.python.chmod(0o755)
 
