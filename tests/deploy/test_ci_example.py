@@ -30,7 +30,17 @@ def steps() -> list[dict[str, Any]]:
     return [step for step in job["steps"] if "run" in step and step["name"] not in OUTSIDE]
 
 
-def run_steps(folder: Path, *changes: tuple[str, str]) -> tuple[int, str]:
+def commands(folder: Path, python: str) -> Path:
+    """A folder with the commands of the steps, started by this interpreter."""
+    found = folder / "bin"
+    found.mkdir()
+    for name, words in (("python", ""), ("locust", " -m locust")):
+        (found / name).write_text(f'#!/bin/sh\nexec {python}{words} "$@"\n')
+        (found / name).chmod(0o755)
+    return found
+
+
+def run_steps(folder: Path, python: str, *changes: tuple[str, str]) -> tuple[int, str]:
     """All steps in one shell, as a runner would: it stops at the first that fails, but runs those with always(). (exit code, output)"""
     ports = {"18000": str(free_port()), "19000": str(free_port())}
     for path, port in (("configs/emulator_single.yaml", "18000"), ("docs/examples/ci-pd.yaml", "19000")):
@@ -49,7 +59,7 @@ def run_steps(folder: Path, *changes: tuple[str, str]) -> tuple[int, str]:
         script = script.replace(old, new)
     environment = {
         **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": f"{commands(folder, python)}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "GITHUB_STEP_SUMMARY": str(folder / "page.md"),
     }
     with (folder / "output").open("w") as output:
@@ -70,15 +80,16 @@ def is_late(code: int, output: str) -> bool:
     return code == Exit.CLIENT_LATE and "not valid: the load generator was late" in output
 
 
-def test_the_example_passes_on_the_emulator_and_leaves_its_reports(tmp_path: Path) -> None:
-    code, output = run_steps(tmp_path)
+def test_the_example_passes_on_the_emulator_and_leaves_its_reports(python: str, tmp_path: Path) -> None:
+    code, output = run_steps(tmp_path, python)
     assert code == 0 or is_late(code, output), output[-3000:]
     assert (tmp_path / "results/comparison.html").stat().st_size > 0
     assert (tmp_path / "page.md").read_text() == (tmp_path / "results/summary.md").read_text() != ""
     assert ElementTree.parse(tmp_path / "results/gate.xml").getroot() is not None
 
 
-def test_the_example_fails_when_nothing_reaches_the_store(tmp_path: Path) -> None:
-    code, output = run_steps(tmp_path, ("--role pd", "--role pd --fault put_fails"), ("--rounds 2", "--rounds 2 --requests 8"))
+def test_the_example_fails_when_nothing_reaches_the_store(python: str, tmp_path: Path) -> None:
+    fewer = ("--rounds 2", "--rounds 2 --requests 8 --no-report")
+    code, output = run_steps(tmp_path, python, ("--role pd", "--role pd --fault put_fails"), fewer)
     assert code in (Exit.TARGET_MISSED, Exit.NOTHING_HIT) or is_late(code, output), output[-3000:]
     assert "hit_ttft_reduction_min" in (tmp_path / "results/gate.xml").read_text()

@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 
 from locust_kvcache.analysis.across_runs import run_spread
+from locust_kvcache.analysis.pipeline import analyse_folder
+from locust_kvcache.analysis.reading.stats_file import write_stats
 from tests.analysis.synthetic import Truth, synthetic_run
 from tests.conftest import Module
 
@@ -66,10 +68,17 @@ def folder(tmp_path: Path, deployment: str, number: int, **more: object) -> Path
     return synthetic_run(tmp_path / f"{deployment}{number}", truth)
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """stats.json of three runs of each: b computes half as fast (4,000 cold tokens take 1,040 ms against 540), and has twice the GPUs."""
+    folders = [folder(tmp_path_factory.mktemp("runs"), name, number) for name in "ab" for number in (1, 2, 3)]
+    for one in folders:
+        write_stats(one / "stats.json", analyse_folder(one).stats)
+    return [one / "stats.json" for one in folders]
+
+
 @pytest.mark.slow
-def test_a_known_difference_is_found_and_its_page_written(module: Module, tmp_path: Path) -> None:
-    """b computes half as fast: 4,000 cold tokens take 1,040 ms against 540, and it has twice the GPUs."""
-    runs = [folder(tmp_path, name, number) for name in "ab" for number in (1, 2, 3)]
+def test_a_known_difference_is_found_and_its_page_written(module: Module, runs: list[Path], tmp_path: Path) -> None:
     done = module("analysis.repeats", *runs, "--output-dir", tmp_path / "page")
     assert done.returncode == 0, done.stderr
     (line,) = [
@@ -97,9 +106,8 @@ def test_runs_that_are_no_repetitions_are_refused(module: Module, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_compare_judges_repeated_runs_and_gates_on_them(module: Module, tmp_path: Path) -> None:
-    """b computes half as fast: with three runs of each `compare` says worse; a gate takes two runs of each side or more."""
-    runs = [folder(tmp_path, name, number) for name in "ab" for number in (1, 2, 3)]
+def test_compare_judges_repeated_runs_and_gates_on_them(module: Module, runs: list[Path], tmp_path: Path) -> None:
+    """With three runs of each `compare` says worse; a gate takes two runs of each side or more."""
     done = module("analysis.compare_results", *runs, "--gate", "--output", tmp_path / "page.html")
     assert done.returncode in (0, 1), done.stdout + done.stderr
     assert [line for line in done.stdout.splitlines() if line.strip().startswith("b, round 1: TTFT") and line.endswith("worse")]

@@ -202,6 +202,8 @@ def test_comparison_of_pd_and_single(command, tmp_path: Path) -> None:
 def test_runs_under_other_conditions_are_not_compared(command, tmp_path: Path) -> None:
     first = synthetic_run(tmp_path / "a", TRUTH.but(run_id="a"))
     second = synthetic_run(tmp_path / "b", TRUTH.but(run_id="b"), users=10)
+    command("analysis", first, second, "--no-report")
+    first, second = first / "stats.json", second / "stats.json"
     assert "--accept-single-runs" in command("analysis.compare_results", first, second, "--gate").stderr
     done = command("analysis.compare_results", first, second, "--gate", "--accept-single-runs")
     assert done.returncode == 2
