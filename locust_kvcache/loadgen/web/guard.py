@@ -50,22 +50,23 @@ def named_file(known: dict[str, list[str]]) -> tuple[str, str] | None:
     return None
 
 
-def attach(web_ui: WebUI, base: str, in_page: set[str], parsed: Any) -> None:
-    """`in_page`: the options that Locust's start form shows; `parsed`: those of the command line."""
+def refused_field(own: set[str], parsed: Any) -> str | None:
+    """Why the fields of a start are not taken, or None. `own`: the options that Locust's start form shows; `parsed`: the command line's."""
+    if name := unknown_field(own):
+        return f"the start form has no field {name!r}: give --{name.replace('_', '-')} on the command line"
+    if found := named_file({field: words(getattr(parsed, field, None) or "") for field in FILES}):
+        return f"the start form takes names, and {found[0]} names a file, {found[1]!r}: give --{found[0]} on the command line"
+    return None
+
+
+def attach(web_ui: WebUI, base: str) -> None:
     app = flask_app(web_ui)
-    known = {field: words(getattr(parsed, field, None) or "") for field in FILES}
 
     @app.before_request
     def turn_strangers_away() -> ResponseReturnValue | None:
         path = request.path.removeprefix(base)
         if (request.method not in ("GET", "HEAD", "OPTIONS") or path in CHANGES) and from_another_site():
             return jsonify({"success": False, "message": "refused: the request comes from a page of another site"}), 403
-        if path == "/swarm" and request.method == "POST" and (name := unknown_field(in_page)):
-            what = f"the start form has no field {name!r}: give --{name.replace('_', '-')} on the command line"
-            return jsonify({"success": False, "message": what}), 400
-        if path == "/swarm" and request.method == "POST" and (found := named_file(known)):
-            what = f"the start form takes names, and {found[0]} names a file, {found[1]!r}: give --{found[0]} on the command line"
-            return jsonify({"success": False, "message": what}), 400
         return None
 
 

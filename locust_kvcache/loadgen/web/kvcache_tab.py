@@ -21,7 +21,7 @@ from locust_kvcache.loadgen.master.run_driver import RunDriver
 from locust_kvcache.loadgen.options.run_options import check_users, read_options
 from locust_kvcache.loadgen.typed_locust import flask_app, guarded
 from locust_kvcache.loadgen.web.guard import attach as attach_guard
-from locust_kvcache.loadgen.web.guard import say_where
+from locust_kvcache.loadgen.web.guard import refused_field, say_where
 from locust_kvcache.loadgen.web.live_page import attach as attach_page
 from locust_kvcache.loadgen.web.live_page import report_url
 from locust_kvcache.loadgen.web.login import attach as attach_login
@@ -114,7 +114,11 @@ def attach(environment: Environment, coordinator: Coordinator) -> None:
         return
     base = (getattr(environment.parsed_options, "web_base_path", None) or "").rstrip("/")
     app = flask_app(web_ui)
-    attach_guard(web_ui, base, set(ui_extra_args_dict()), environment.parsed_options)
+    attach_guard(web_ui, base)
+    in_form, named = (
+        set(ui_extra_args_dict()),
+        argparse.Namespace(**vars(environment.parsed_options)),
+    )  # as the command line has them
     say_where(environment.parsed_options.web_host)  # type: ignore[union-attr]
     attach_login(web_ui, base)
     attach_page(web_ui, lambda: coordinator.driver, COLUMNS, base)
@@ -131,6 +135,8 @@ def attach(environment: Environment, coordinator: Coordinator) -> None:
             return None
         if (turned_away := guarded(web_ui, _let_in)()) is not None:
             return turned_away  # nothing of the form is read, and nothing said of it, before the login
+        if why := refused_field(in_form, named):
+            return jsonify({"success": False, "message": why}), 400
         if why := refused(environment, coordinator):
             return jsonify({"success": False, "message": why, "host": environment.host})
         return None

@@ -34,7 +34,7 @@ def test_the_tab_follows_a_run(locust: LocustProcesses, stub: Stub) -> None:
     for wrong, said in (
         ({"scenarios": "cold_strat"}, "scenario 'cold_strat' is unknown; available: batch_processing"),
         ({"arrival": "poisson"}, "--arrival poisson needs --request-rate"),
-        ({"deployment": "configs/none.yaml"}, "configs/none.yaml: cannot be read"),
+        ({"deployment": "configs/none.yaml"}, "give --deployment on the command line"),
     ):
         answer = swarm(port, host=stub.url, **wrong)
         assert not answer["success"]
