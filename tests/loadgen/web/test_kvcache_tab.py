@@ -97,7 +97,7 @@ def test_before_the_login_nothing_is_said(locust: LocustProcesses, stub: Stub) -
         requests.get(f"{page}/kvcache/data", timeout=5),
     ):
         assert answer.url.startswith(f"{page}/login")
-        assert "cannot be read" not in answer.text
+        assert "names a file" not in answer.text
     person = requests.Session()
     wrong = person.post(f"{page}/login_submit", data={"username": "locust", "password": "sesame"}, timeout=5)
     assert "wrong user name or password" in wrong.text
@@ -105,7 +105,7 @@ def test_before_the_login_nothing_is_said(locust: LocustProcesses, stub: Stub) -
     entered = person.post(f"{page}/login_submit", data={"username": "locust", "password": "opensesame"}, timeout=5)
     assert "KV cache" in entered.text
     assert "opensesame" not in entered.text
-    assert "cannot be read" in person.post(f"{page}/swarm", data=bad_form, timeout=5).json()["message"]
+    assert "names a file" in person.post(f"{page}/swarm", data=bad_form, timeout=5).json()["message"]
     good_form = {**bad_form, "deployment": "", "host": stub.url, "scenarios": "", "arrival": "closed"}
     assert person.post(f"{page}/swarm", data=good_form, timeout=5).json()["success"]
     run = wait_for(lambda: locust.runs() and locust.runs()[0].facts["complete"] and locust.runs()[0], what="the run's end")
