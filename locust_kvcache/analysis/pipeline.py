@@ -184,8 +184,9 @@ def _judged(
         run.info, run.complete, limit, rounds, states["verdicts"], account, servers["counted_prompts"], block
     )
     closed = run.info.arrival.closed
-    found = hit_effects.hit_effects(run.info, records, rounds, closed)
-    effects = claimed.with_claims(answer_checks.withhold(found, answer_checks.unequal_output(records)), claims)
+    effects = hit_effects.judged_effects(run.info, records, rounds, claims)
+    late = not closed and bool(figure_checks.sent_late(records))  # then a target counts from the intended time
+    of_targets = hit_effects.judged_effects(run.info, summary.from_intended(records), rounds, claims) if late else effects
 
     def why_not(scenario: str, number: int | None) -> str:
         return claimed.why_not_judged(claims.get(scenario), number)
@@ -194,7 +195,7 @@ def _judged(
     return {
         "claims": [claim.to_dict() for claim in claims.values()],
         "effects": effects,
-        "targets": targets.judge_run(run.info.targets, effects, scenarios, why_not, closed),
+        "targets": targets.judge_run(run.info.targets, of_targets, scenarios, why_not, closed, late),
         "cache": account,
     }
 

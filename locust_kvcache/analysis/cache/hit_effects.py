@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from locust_kvcache.analysis.cache import arm_effects, claimed
+from locust_kvcache.analysis.cache.claims import Claim
 from locust_kvcache.analysis.reading.run_info import RunInfo
-from locust_kvcache.analysis.stats import comparison, dependence, verdicts
+from locust_kvcache.analysis.stats import answer_checks, comparison, dependence, verdicts
 from locust_kvcache.contract.round_kinds import COLD, CONTROL, HIT
+
+
+def judged_effects(info: RunInfo, records: pd.DataFrame, rounds: pd.DataFrame, claims: Mapping[str, Claim]) -> pd.DataFrame:
+    """`hit_effects` with the verdicts that unequal output and the claims leave standing."""
+    found = hit_effects(info, records, rounds, info.arrival.closed)
+    return claimed.with_claims(answer_checks.withhold(found, answer_checks.unequal_output(records)), claims)
 
 
 def hit_effects(info: RunInfo, records: pd.DataFrame, rounds: pd.DataFrame, closed: bool) -> pd.DataFrame:

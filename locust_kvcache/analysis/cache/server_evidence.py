@@ -43,13 +43,13 @@ def cache_states(
 ) -> tuple[dict[str, pd.DataFrame], list[Problem]]:
     """Which tier answered each round, at what rate it loaded, what that gained, and where the TTFT went; and what stands against it."""
     tiers, moved = servers["tiers"], servers["transfers"]
-    kv_bytes, link_gb_per_s = info.model_facts.kv_bytes_per_token, _link_gb_per_s(info)
+    kv_bytes, link = info.model_facts.kv_bytes_per_token, link_gb_per_s(info)
     verdicts = tier_verdicts.judge(rounds, info, tiers, moved, block)
-    rates = arm_effects.load_rates(verdicts, records, kv_bytes, link_gb_per_s, moved)
+    rates = arm_effects.load_rates(verdicts, records, kv_bytes, link, moved)
     tables = {
         "verdicts": verdicts,
         "load_rates": rates,
-        "gains": hit_gains.gains(verdicts, rounds, distributions, info, link_gb_per_s),
+        "gains": hit_gains.gains(verdicts, rounds, distributions, info, link),
         "ttft_parts": ttft_parts.ttft_parts(servers["stages"], moved, tiers, distributions, rounds, info.deployment.roles),
         "transfer_efficiency": kv_transfers.efficiency(moved, tiers, kv_bytes),
     }
@@ -61,7 +61,7 @@ def cache_states(
     return tables, [*tier_verdicts.problems_of(verdicts, tiers, lost), *hidden, *arm_effects.implausible(rates)]
 
 
-def _link_gb_per_s(info: RunInfo) -> float | None:
+def link_gb_per_s(info: RunInfo) -> float | None:
     """The configured link's rate, else that of PCIe 5 x16 for each GPU: what no load can exceed. None where no GPU is known of."""
     gpus = info.deployment.gpus
     return info.deployment.link_gb_per_s or (model_statistics.PCIE5_X16_GB_PER_S * gpus if gpus else None)

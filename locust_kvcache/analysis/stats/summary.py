@@ -31,6 +31,12 @@ def add_estimates(records: pd.DataFrame) -> pd.DataFrame:
     return records.assign(prefill_estimate_ms=estimate.where(estimate >= 0), **from_intended)
 
 
+def from_intended(records: pd.DataFrame) -> pd.DataFrame:
+    """TTFT and E2E latency counted from the intended time; later turns of a session have none and keep theirs (open loop)."""
+    lag_ms = records["schedule_lag_ms"].fillna(0.0)
+    return records.assign(**{name: records[name] + lag_ms for name in ("ttft_ms", "e2e_ms")})
+
+
 def distributions(records: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """One row per group and metric: n, mean, sd, median, P90 ... over the successful requests, None where the sample is too small.
 

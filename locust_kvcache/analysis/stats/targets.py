@@ -53,8 +53,11 @@ def judge_run(
     scenarios: list[str],
     why_not: Callable[[str, int | None], str] = lambda scenario, number: "",
     closed_loop: bool = True,
+    intended: bool = False,
 ) -> list[dict[str, Any]]:
     """The targets of one run, per scenario, on cold against hit, each arm by itself. One without a threshold is left out.
+
+    `intended`: the effects count from the intended time, as requests of an open loop were sent late; the text says so.
 
     `why_not` says of a scenario, and of an arm's round, why evidence forbids to judge it (cache/claimed.py); empty where it does not.
     """
@@ -63,6 +66,7 @@ def judge_run(
         for scenario in scenarios if targets.get(name) is not None else []:
             for number, table in _sides(effects[effects["scenario"] == scenario], metric):
                 which = "" if number is None else f", round {number:.0f}"
+                which += ", from the intended time" if intended and metric == "ttft_ms" else ""
                 why = why_not(scenario, number)
                 if not why and metric in RATES and not closed_loop:
                     why = "in an open loop the rate is that of the arrivals"

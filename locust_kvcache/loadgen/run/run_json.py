@@ -39,6 +39,11 @@ def _plan(config: RunConfig, options: Options, control_last: bool) -> dict[str, 
     }
 
 
+def targets_of(deployment: Deployment, model_info: ModelInfo | None, from_file: bool) -> dict[str, float]:
+    """The deployment file's, else those of the model's entry beside it; with --host alone nobody set any."""
+    return {**(model_info.targets if model_info and from_file else {}), **deployment.targets}
+
+
 def first_facts(
     environment: Environment,
     config: RunConfig,
@@ -49,7 +54,6 @@ def first_facts(
     control_last: bool,
 ) -> dict[str, Any]:
     """What is known before the first round; the rest is None, and the run not complete."""
-    model_targets = model_info.targets if model_info and options.deployment else {}  # with --host alone nobody set any
     parsed: Any = environment.parsed_options
     return {
         "format": RUN_FORMAT,
@@ -61,7 +65,7 @@ def first_facts(
         "deployment": deployment.to_dict(),
         "model": config.model,
         "model_info": {"key": model_info.key, **model_info.values} if model_info else None,
-        "targets": model_targets | deployment.targets,
+        "targets": targets_of(deployment, model_info, options.deployment is not None),
         "server": {**server.to_dict(), "api": _api(config)},
         "seed": config.seed,
         "nonce": config.nonce,

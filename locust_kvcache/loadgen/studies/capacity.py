@@ -100,7 +100,7 @@ class SideSearch:
         found = self._judge(opened.run.folder, number, opened.run.deployment.slo)
         self._steps.append(Measured(level, found.sustained))
         word = "sustained" if found.sustained else "not sustained"
-        short = " All users were busy: give more (-u)." if found.short_of_users else ""
+        short = " Requests were sent late: give more users (-u)." if found.short_of_users else ""
         log.info("%s, step %d: %.4g %s %s (%s).%s", self._side, len(self._steps), level, self._unit, word, found.why, short)
 
     def _judge(self, folder: Path, number: int, slo: dict[str, float]) -> Judgement:

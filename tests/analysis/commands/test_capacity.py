@@ -9,7 +9,9 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from locust_kvcache.contract.capacity_rule import Measured, Search, judge, next_level
+from locust_kvcache.analysis.across_runs.capacity_steps import RATE, Step, found_capacity
+from locust_kvcache.analysis.commands.capacity import problems_of
+from locust_kvcache.contract.capacity_rule import Measured, Sample, Search, judge, next_level
 from locust_kvcache.contract.record import Record
 from tests.contract.test_capacity_rule import queue
 
@@ -100,3 +102,14 @@ def test_a_run_that_is_no_search_is_refused(command: Command, searches: dict[str
     done = command("analysis.capacity", folder)
     assert done.returncode == 3
     assert "no round of a --capacity search" in done.stderr
+
+
+def test_a_step_whose_requests_were_sent_late_says_only_what_was_seen() -> None:
+    """Not "all users were busy": 24 of 200 may have been in flight."""
+    found = judge([Sample(float(i), True, 3000.0, {"ttft_ms": 100.0, "tpot_ms": None, "e2e_ms": 100.0}) for i in range(100)], SLO)
+    assert found.short_of_users
+    step = Step("s", "d", None, "cold", "poisson", 75.2, RATE, found, 100, None, 0.0, 60.0, 24.0)
+    (problem,) = problems_of("s", "cold", [step], found_capacity([step], SLO, 0.9))
+    assert problem.code == "short_of_users"
+    assert "would have kept the limits as sent: requests were sent late (24.0 in flight on average" in problem.text
+    assert "busy" not in problem.text

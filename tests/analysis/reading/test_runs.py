@@ -46,6 +46,18 @@ def test_both_readers_agree(tmp_path: Path) -> None:
     assert fast["scenario"].astype(str).equals(slow.records["scenario"].astype(str))
 
 
+def test_a_line_ends_at_a_newline_alone_for_both_readers(tmp_path: Path) -> None:
+    """A server's error text may hold what str.splitlines takes for a line's end, here as the characters themselves."""
+    records = [dataclasses.replace(record, status="http_error", error="a\u2028b\x85c") for record in make_records(TRUTH)]
+    folder = write_run(tmp_path, records, TRUTH)
+    path = folder / "records.jsonl"
+    path.write_text(path.read_text(encoding="utf-8").replace("\\u2028", "\u2028").replace("\\u0085", "\x85"), encoding="utf-8")
+    assert len(load_run(folder).records) == 12
+    append(folder, "{torn")  # the slower reader, line by line
+    assert len(load_run(folder).records) == 12
+    assert set(load_run(folder).records["error"]) == {"a\u2028b\x85c"}
+
+
 def test_a_torn_record_is_missing_and_said_so(tmp_path: Path) -> None:
     folder = synthetic_run(tmp_path, TRUTH)
     text = (folder / "records.jsonl").read_text()

@@ -1,0 +1,44 @@
+"""A comparison has one basis for all figures, and judges nothing across runs that are not comparable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from locust_kvcache.analysis.across_runs.conditions import accepted_conditions
+from locust_kvcache.analysis.across_runs.run_comparison import RunComparison, compare_runs
+from locust_kvcache.analysis.pipeline import analyse_folder
+from tests.analysis.synthetic import Truth, synthetic_run
+
+TRUTH = Truth(sessions=5, turns=2)
+SINGLE = {"name": "single", "kind": "non_disagg", "endpoint": "http://127.0.0.1:8000"}
+PD = {"name": "pd", "kind": "pd_disagg", "endpoint": "http://127.0.0.1:8000"}
+
+
+def compared(folder: Path, **info: object) -> RunComparison:
+    """A single server's run of 3 rounds and a PD run of 2."""
+    single = synthetic_run(folder / "single", TRUTH.but(run_id="s", rounds=3), deployment=SINGLE)
+    targets = {"pd_tpot_increase_max": 0.2, "pd_hit_ttft_ratio_max": 2.5}
+    pd_run = synthetic_run(folder / "pd", TRUTH.but(run_id="p"), deployment=PD, targets=targets, **info)
+    return compare_runs([analyse_folder(single), analyse_folder(pd_run)], accepted_conditions("rounds"))
+
+
+def test_all_figures_are_of_the_rounds_that_both_runs_have(tmp_path: Path) -> None:
+    found = compared(tmp_path)
+    assert [problem.text for problem in found.problems if problem.code == "rounds_cut"] == [
+        "The runs have different numbers of rounds: rounds 1, 2, which all of them have, are compared."
+    ]
+    assert {row["round"] for run in found.runs for row in run.stats["rounds"]} == {1, 2}
+    hit = found.effects[found.effects["window"].eq("hit")].set_index(["metric", "statistic"])
+    for metric, statistic in (("ttft_ms", "mean"), ("tpot_ms", "mean"), ("requests_per_s", "rate")):
+        assert hit.loc[(metric, statistic), "ratio"] == pytest.approx(1.0)
+    assert hit.loc[("ttft_ms", "mean"), "pairs"] == 10, "each request once, not once for round 2 and once for round 3"
+
+
+def test_runs_that_are_not_comparable_meet_no_target_across_runs(tmp_path: Path) -> None:
+    across = {row["target"]: row["verdict"] for row in compared(tmp_path / "alike").targets}
+    assert across == {"pd_tpot_increase_max": "pass", "pd_hit_ttft_ratio_max": "pass"}
+    found = compared(tmp_path / "other", users=10)
+    assert not found.comparable
+    assert {(row["verdict"], row["why"], row["value"]) for row in found.targets} == {("not judged", "not comparable", None)}
