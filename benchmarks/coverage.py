@@ -24,6 +24,9 @@ from locust_kvcache.analysis.stats.intervals import Floats
 STATISTICS = (("ttft_ms", "mean"), ("ttft_ms", "median"), ("ttft_ms", "p90"), ("ttft_ms", "p95"), ("ttft_ms", "p99"),
               ("requests_per_s", "rate"), ("busy_requests_per_s", "rate"))  # fmt: skip
 TRUTH_RUNS = 3000
+TURNAROUND_S = (
+    1e-4  # from an answer to the user's next request: as real clients have it, ends and starts do not fall on one moment
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def queue(case: Case, rng: np.random.Generator, work: Floats, decode: Floats) ->
         sent, user = heapq.heappop(users)
         free = max(sent, free) + seconds
         start[index], ttft[index] = sent, free - sent
-        heapq.heappush(users, (free + decode[index] + (float(rng.exponential(pause)) if pause else 0.0), user))
+        heapq.heappush(users, (free + decode[index] + TURNAROUND_S + (float(rng.exponential(pause)) if pause else 0.0), user))
     return start, ttft
 
 
