@@ -4,6 +4,7 @@ VENV := .venv
 TOOLS := .tools
 BIN := $(VENV)/bin
 TEST_WORKERS ?= 6
+QUICK_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-quick lint options wheel setup lock audit clean
@@ -28,7 +29,7 @@ test: $(VENV)/installed  ## The whole test suite that needs no real engine
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
 
 test-quick: $(VENV)/installed  ## The tests of a minute: no Locust is started
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder -m "not slow"
+	$(BIN)/python -m pytest -n $(QUICK_WORKERS) --dist loadgroup --no-loadscope-reorder -m "not slow"
 
 lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -29,7 +29,7 @@ Module = Callable[..., subprocess.CompletedProcess[str]]
 Process = subprocess.Popen[str] | WarmProcess
 ROOT = Path(__file__).resolve().parent.parent
 LOCUST = [sys.executable, "-m", "locust"]
-LOCUST_FIXTURES = {"locust", "fresh_locust"}
+LOCUST_FIXTURES = {"locust", "fresh_locust", "python"}
 # hundreds of processes import the package: without bytecode each compiles it anew
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

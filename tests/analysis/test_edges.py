@@ -19,6 +19,7 @@ from locust_kvcache.analysis.report.run_text import run_text
 from locust_kvcache.contract.record import Record
 from tests.analysis.synthetic import Truth, make_records, write_run
 
+pytestmark = pytest.mark.slow
 TRUTH = Truth(sessions=4, turns=5, noise=0.05)
 RECORDS = make_records(TRUTH)
 NOTHING: dict[str, Any] = dict.fromkeys(

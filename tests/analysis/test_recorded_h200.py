@@ -15,6 +15,7 @@ from locust_kvcache.analysis.tables.store_cost import cost_row, has_store
 from locust_kvcache.analysis.tables.table import find
 from tests.analysis.recorded import recorded_run
 
+pytestmark = pytest.mark.slow
 MOONCAKE = "qwen2.5-72b-fp8_tp1_vllm0.26_mooncake-store-tcp_arms.jsonl"
 LMCACHE = "qwen2.5-72b-fp8_tp1_vllm0.26_lmcache-cpu_arms.jsonl"
 NAIVE_PD = "qwen2.5-72b-fp8_pd-2xH200_mooncake-store-tcp_naive.jsonl"
