@@ -14,6 +14,7 @@ from scipy import stats
 from locust_kvcache.loadgen.protocol.arrivals import Arrival, due_times_s
 from locust_kvcache.loadgen.protocol.messages import Late
 from locust_kvcache.loadgen.run.late_sessions import Lateness
+from locust_kvcache.loadgen.worker.share import LATE_MS
 from tests.conftest import TIMED, LocustProcesses, RunFiles, Stub, free_port
 
 pytestmark = pytest.mark.xdist_group(TIMED)
@@ -104,7 +105,8 @@ def test_the_rate_is_global(locust: LocustProcesses, stub: Stub, workers: int) -
         assert -1 <= record["schedule_lag_ms"] < 500
     scheduled_s = sorted(record["scheduled_at_s"] for record in run.records)
     assert scheduled_s[-1] - scheduled_s[0] == pytest.approx(59 / 20, abs=0.1)
-    assert not any("late" in warning for warning in run.facts["warnings"])
+    if max(record["schedule_lag_ms"] for record in run.records) < LATE_MS:  # a busy machine's workers are late, and say so
+        assert not any("late" in warning for warning in run.facts["warnings"])
 
 
 def test_too_few_users_are_lag_and_a_warning(locust: LocustProcesses, slow_stub: Stub) -> None:
