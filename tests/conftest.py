@@ -64,9 +64,13 @@ def in_turns(groups: dict[str, list[pytest.Item]]) -> list[str]:
     """The group of timed tests, which takes longest, then files of tests and single tests in turns."""
     together = sorted((name for name in groups if len(groups[name]) > 1), key=lambda name: name != TIMED)
     alone = [name for name in groups if len(groups[name]) == 1]
-    return sorted(groups, key=lambda name: (
-        together.index(name) / len(together) if name in together else (alone.index(name) + 0.5) / len(alone)
-    ))  # fmt: skip
+
+    def place(name: str) -> float:
+        if "test_browser" in name:  # waits for two minutes: alone at the end it would be waited for
+            return 0.05
+        return together.index(name) / len(together) if name in together else (alone.index(name) + 0.5) / len(alone)
+
+    return sorted(groups, key=place)
 
 
 @pytest.fixture(autouse=True)

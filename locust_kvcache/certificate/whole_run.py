@@ -37,10 +37,10 @@ class SelfMeasurement:
     def __init__(self, agent: Any) -> None:
         self.ended: list[EndedRequest] = []
         self.records: list[Record] = []
-        self.lags_ms: list[float] = []
+        self.lags: list[tuple[float, float]] = []  # (monotonic, ms)
         self.used: list[tuple[float, float]] = []  # (monotonic, CPU seconds) at the start, and at each end
         self._watch(agent.finisher, "now", self._note_end)
-        self._watch(agent.lag, "add", lambda at_s, lag_ms: self.lags_ms.append(lag_ms))
+        self._watch(agent.lag, "add", lambda at_s, lag_ms: self.lags.append((at_s, lag_ms)))
         self._watch(agent._sessions, "put", self._note_start)
 
     @staticmethod
@@ -57,7 +57,7 @@ class SelfMeasurement:
     def _note_start(self, _: Any) -> None:
         if not self.used:
             self.used.append((time.monotonic(), cpu_s(resource.getrusage(resource.RUSAGE_SELF))))
-            self.lags_ms.clear()
+            self.lags.clear()
 
     def _note_end(self, ended: EndedRequest) -> None:
         self.ended.append(ended)
@@ -78,12 +78,13 @@ class SelfMeasurement:
         ]
         figures = error_figures(reads, tokens)
         (began_s, used_s), (ended_s, used_then_s) = self.used[0], self.used[-1]
+        lags_ms = [lag_ms for at_s, lag_ms in self.lags if at_s <= ended_s]  # while a stream was open
         return {
             **figures,
             "cpu_us_per_chunk": (used_then_s - used_s) / max(1.0, figures["chunks"]) * 1e6,
             "chunks_per_s": figures["chunks"] / (ended_s - began_s),
-            "loop_lag_p99_ms": quantile(self.lags_ms, 0.99),
-            "loop_lag_worst_ms": max(self.lags_ms),
+            "loop_lag_p99_ms": quantile(lags_ms, 0.99),
+            "loop_lag_worst_ms": max(lags_ms),
             "client_limited": sum(bool(record.client_limited) for record in self.records),
         }
 
