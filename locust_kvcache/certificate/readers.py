@@ -11,8 +11,9 @@ from typing import Any
 from locust import FastHttpUser
 from locust.env import Environment
 
-from locust_kvcache.loadgen.client.connection import Connection, Target
+from locust_kvcache.loadgen.client.connection import Connection
 from locust_kvcache.loadgen.client.stream import StreamOutcome, stream_request
+from locust_kvcache.loadgen.client.target import Target
 
 
 @dataclass(frozen=True)

@@ -157,9 +157,12 @@ def inter_token_ms(gaps_ms: Sequence[float], later_chunk_tokens: Sequence[int]) 
     return [gap / n for gap, n in zip(gaps_ms, later_chunk_tokens, strict=True) for _ in range(n)]
 
 
+MATTERS_MS, MATTERS_SHARE = 1.0, 0.05  # a later time stamp says something else of a TTFT: in ms, and as a share of the TTFT
+
+
 def matters(late_ms: float, ttft_ms: float) -> bool:
     """Whether a time stamp that may be so late says something else of a TTFT: beyond 5 % of it, and beyond 1 ms."""
-    return late_ms > max(1.0, 0.05 * ttft_ms)
+    return late_ms > max(MATTERS_MS, MATTERS_SHARE * ttft_ms)
 
 
 def client_was_limited(

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from locust_kvcache.contract.record import stream_timing
-from locust_kvcache.loadgen.client.connection import Connection, Target
+from locust_kvcache.loadgen.client.connection import Connection
 from locust_kvcache.loadgen.client.stream import StreamOutcome, stream_request
+from locust_kvcache.loadgen.client.target import Target
 from tests.conftest import ROOT, TIMED, free_port, wait_for
 
 pytestmark = pytest.mark.xdist_group(TIMED)

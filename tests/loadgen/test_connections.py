@@ -22,8 +22,9 @@ from gevent.server import StreamServer
 
 from locust_kvcache.contract.deployment import Transport
 from locust_kvcache.loadgen.client import connection as _http
-from locust_kvcache.loadgen.client.connection import Connection, Target
+from locust_kvcache.loadgen.client.connection import Connection
 from locust_kvcache.loadgen.client.stream import StreamOutcome, stream_request
+from locust_kvcache.loadgen.client.target import Target
 from tests.loadgen.client.test_stream import CHUNKED, HEAD, WHOLE, chunked
 
 

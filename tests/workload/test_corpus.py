@@ -12,7 +12,7 @@ import yaml
 
 from locust_kvcache.contract.deployment import Transport
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.loadgen.client.connection import Target
+from locust_kvcache.loadgen.client.target import Target
 from locust_kvcache.loadgen.dry_run import corpus_notes
 from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
 from locust_kvcache.workload.conversations import Conversation, read_conversations

@@ -16,7 +16,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.json as pa_json  # type: ignore[import-untyped]
 
 from locust_kvcache.analysis.basics.problems import Problem
-from locust_kvcache.contract.record import FIELDS, OK, RECORD_FORMAT, STATUSES
+from locust_kvcache.contract.record import FIELDS, MATTERS_MS, MATTERS_SHARE, OK, RECORD_FORMAT, STATUSES
 
 TEXTS = (
     "run_id",
@@ -59,7 +59,7 @@ def read_records(path: Path, run_id: str) -> tuple[pd.DataFrame, list[Problem]]:
 def _without_uncertain_ttft(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
     """A first chunk that shares the stamp of a later one gives no TTFT, where that matters (contract.record.matters)."""
     late_ms, ttft_ms = frame["ttft_uncertain_ms"], frame["ttft_ms"]
-    left_out = late_ms.gt(1.0) & late_ms.gt(0.05 * ttft_ms)
+    left_out = late_ms.gt(MATTERS_MS) & late_ms.gt(MATTERS_SHARE * ttft_ms)
     if not left_out.any():
         return frame, []
     text = (

@@ -9,19 +9,16 @@ import contextlib
 import ipaddress
 import select
 import socket as std_socket
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 import httptools
 from gevent import socket
 from gevent.monkey import get_original
 
-from locust_kvcache.contract.deployment import Transport
-from locust_kvcache.contract.gateway import SESSION, Headers, resolved
 from locust_kvcache.loadgen.client.poller import RECEIVE_BYTES, SO_TIMESTAMPNS, poller
+from locust_kvcache.loadgen.client.target import Target
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 FOLD_BYTES = 32 * 1024  # about 130 chunks of a usual stream: shorter ones are parsed after their end only
@@ -31,72 +28,6 @@ MAX_IDLE_S = 3.0  # below uvicorn's keep-alive of 5 s: a connection about to be 
 
 class ResponseTooLarge(Exception):
     """More than MAX_RESPONSE_BYTES of one response: it is ended, so that one stream cannot take the worker's memory."""
-
-
-def tls_context(transport: Transport) -> ssl.SSLContext:
-    """Verification on unless the deployment says otherwise; OSError or ssl.SSLError if a file cannot be used."""
-    context = ssl.create_default_context(cafile=transport.ca_file)
-    if transport.client_cert:
-        context.load_cert_chain(transport.client_cert, transport.client_key)
-    if not transport.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where requests go: parsed once, so that nothing is parsed per request."""
-
-    host: str
-    port: int
-    base_path: str
-    tls: ssl.SSLContext | None
-    proxy: tuple[str, int] | None = None
-    headers: Headers = ()
-    query: str = ""
-    api_path: str = "/v1"
-
-    @classmethod
-    def from_url(cls, url: str, transport: Transport | None = None) -> Target:
-        transport = transport or Transport()
-        parts = urlsplit(url)
-        tls = tls_context(transport) if parts.scheme == "https" else None
-        via = urlsplit(transport.proxy) if transport.proxy else None
-        proxy = (via.hostname or "", via.port or 80) if via else None
-        port = parts.port or (443 if tls else 80)
-        headers = resolved(transport.headers)
-        return cls(parts.hostname or "", port, parts.path.rstrip("/"), tls, proxy, headers, transport.query, transport.api_path)
-
-    @property
-    def host_header(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
-
-    def path(self, path: str) -> str:
-        """The whole path of one of the API's, which are written with /v1 here."""
-        query = f"?{self.query}" if self.query else ""
-        return f"{self.base_path}{self.api_path}{path.removeprefix('/v1')}{query}"
-
-    def request_head(self, path: str, body_bytes: int, api_key: str | None, session: str = "") -> bytes:
-        """The head of a POST of JSON; gzip is refused, since compressed events cannot be stamped one by one. `session` takes the place of
-        {session} in the deployment's own headers."""
-        origin = f"http://{self.host_header}" if self.proxy and not self.tls else ""  # a plain proxy wants the whole address
-        lines = [
-            f"POST {origin}{self.path(path)} HTTP/1.1",
-            f"Host: {self.host_header}",
-            "Content-Type: application/json",
-            "Accept: text/event-stream",
-            "Accept-Encoding: identity",
-            f"Content-Length: {body_bytes}",
-            *(f"{name}: {value.replace(SESSION, session)}" for name, value in self.headers),
-        ]
-        own = {name.lower() for name, _ in self.headers}
-        if "user-agent" not in own:
-            lines.append("User-Agent: locust-kvcache")
-        if api_key and "authorization" not in own:
-            lines.append(f"Authorization: Bearer {api_key}")
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 @dataclass
@@ -115,10 +46,8 @@ class Response:
     kernel_stamps: bool = False
     connect_ms: float | None = None
     reconnected: bool = False  # a kept connection was closed when the request was sent: it was sent again on a new one
-    unseen_s: dict[float, float] = field(
-        default_factory=dict
-    )  # kernel stamp of one of the first pieces: the time before it in which
-    # its first bytes may have come, as the stamp is that of its last ones
+    # By the kernel stamp of one of the body's first pieces, which is that of its last bytes: how much earlier its first bytes may have come
+    unseen_s: dict[float, float] = field(default_factory=dict)
 
 
 class _Framing:

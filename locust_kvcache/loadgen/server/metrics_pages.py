@@ -51,14 +51,14 @@ def parsed(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def fetch(targets: Sequence[tuple[str, str]], access: Access = Access()) -> list[dict[str, Any]]:  # noqa: B008
+def fetch(targets: Sequence[tuple[str, str]], access: Access) -> list[dict[str, Any]]:
     """All pages at the same time, as text: parsing a page of 100 KB takes tens of ms, and may wait."""
     pool = gevent.pool.Pool(max(1, len(targets)))
     rows: list[dict[str, Any]] = pool.map(lambda target: _fetch_page(target[0], target[1], access), targets)
     return rows
 
 
-def scrape(targets: Sequence[tuple[str, str]], access: Access = Access()) -> list[dict[str, Any]]:  # noqa: B008
+def scrape(targets: Sequence[tuple[str, str]], access: Access) -> list[dict[str, Any]]:
     """All pages at the same time; one that does not answer gives a row that says so."""
     return [parsed(row) for row in fetch(targets, access)]
 

@@ -13,9 +13,10 @@ import requests
 from locust_kvcache.contract.deployment import Deployment
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.usage import whole_count
-from locust_kvcache.loadgen.client.connection import Connection, Target
+from locust_kvcache.loadgen.client.connection import Connection
 from locust_kvcache.loadgen.client.request_bodies import PATHS, body_tail, chat_body, completion_body, encode_message
 from locust_kvcache.loadgen.client.stream import StreamOutcome, stream_request
+from locust_kvcache.loadgen.client.target import Target
 from locust_kvcache.loadgen.server.pages import ask_page
 from locust_kvcache.workload.plan import Message
 

@@ -18,7 +18,7 @@ from locust_kvcache.loadgen.typed_locust import flask_app
 log = logging.getLogger("kvcache")
 HERE = "127.0.0.1"
 FILES = ("deployment", "scenarios")  # fields that may name a file
-CHANGES = ("/swarm", "/stop", "/stats/reset", "/authenticate", "/login_submit")  # Locust takes some of them as GET
+CHANGES = ("/stop", "/stats/reset")  # what Locust changes at a GET
 LOCUSTS_FIELDS = ("user_count", "spawn_rate", "host", "run_time", "user_classes", "shape_class", "profile")
 
 

@@ -6,6 +6,7 @@ sockets and sends have left over (client/slices.py).
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from locust_kvcache.loadgen.worker.agent import Agent
 
 DRAIN_S = 30.0
+log = logging.getLogger("kvcache")
 
 
 class RequestFailed(Exception):
@@ -77,10 +79,16 @@ class Finisher:
             self._greenlet = gevent.spawn(self._finish_for_ever)
 
     def drain(self) -> None:
-        """Blocks until all that has ended is finished, for so long at most."""
+        """Blocks until all that has ended is finished, for DRAIN_S at most."""
         deadline_s = time.monotonic() + DRAIN_S
         while self._open and time.monotonic() < deadline_s:
             gevent.sleep(0.005)
+        if self._open:
+            log.warning(
+                "%d ended requests have no record after %g s: a listener of record_finished or request blocks",
+                self._open,
+                DRAIN_S,
+            )
 
     def _finish_for_ever(self) -> None:
         while True:
@@ -90,6 +98,8 @@ class Finisher:
                 slices().turn(later=True)
                 try:
                     self.now(self._waiting.popleft())
+                except Exception as error:  # the greenlet must live: all requests that end after it wait for it
+                    self._agent.errors.tell(error, "finishing a request")
                 finally:
                     self._open -= 1
 

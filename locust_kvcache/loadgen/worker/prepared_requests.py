@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from locust_kvcache.loadgen.client.connection import Target
 from locust_kvcache.loadgen.client.request_bodies import (
     PATHS,
     body_tail,
@@ -15,6 +14,7 @@ from locust_kvcache.loadgen.client.request_bodies import (
     encode_message,
     ids_body,
 )
+from locust_kvcache.loadgen.client.target import Target
 from locust_kvcache.loadgen.worker.shared_texts import SHARED_BYTES, SharedTexts
 from locust_kvcache.workload.plan import Plan, Session, Turn, planned_cached_tokens
 from locust_kvcache.workload.steps import Steps, finished

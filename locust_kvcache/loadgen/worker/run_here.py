@@ -8,7 +8,7 @@ from typing import Any
 
 from locust_kvcache.contract.record import OK, Record
 from locust_kvcache.contract.round_kinds import WARM_UP
-from locust_kvcache.loadgen.client.connection import Target
+from locust_kvcache.loadgen.client.target import Target
 from locust_kvcache.loadgen.protocol.messages import BeginRun, Late, Message, WarmedUp
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
 from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests

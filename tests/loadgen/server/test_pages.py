@@ -62,7 +62,7 @@ def test_a_page_that_comes_byte_by_byte_is_refused_by_its_time(server: str) -> N
 
 
 def test_a_metrics_page_that_cannot_be_read_says_why(server: str) -> None:
-    (row,) = scrape([("server", f"{server}/endless")])
+    (row,) = scrape([("server", f"{server}/endless")], Access())
     assert not row["ok"]
     assert "more than 16 MB" in row["error"]
 

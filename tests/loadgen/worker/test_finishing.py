@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import locust as _locust  # noqa: F401  isort: skip  (patches the standard library before anything else uses it)
+
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+
+from locust_kvcache.loadgen.worker.finishing import Finisher
+from locust_kvcache.loadgen.worker.request_record import ErrorLog
 from tests.conftest import ROOT, LocustProcesses, Stub
 
 LOCUSTFILE = """
@@ -82,3 +90,23 @@ def test_an_order_of_a_listener_reaches_the_user_that_sent_the_request(
     records = locust.runs()[0].records
     assert len(records) == 16
     assert all(record["status"] == "ok" for record in records)
+
+
+def test_a_request_that_cannot_be_finished_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception where none is foreseen: the requests that end after it are finished all the same, and draining ends."""
+    finished: list[Any] = []
+
+    def now(_: Finisher, ended: Any) -> None:
+        if ended == 1:
+            raise RuntimeError("not foreseen")
+        finished.append(ended)
+
+    monkeypatch.setattr(Finisher, "now", now)
+    agent: Any = SimpleNamespace(errors=ErrorLog())
+    environment: Any = None
+    finisher = Finisher(environment, agent)
+    for ended in (0, 1, 2):
+        request: Any = ended
+        finisher.later(request)
+    finisher.drain()
+    assert finished == [0, 2]

@@ -9,7 +9,7 @@ import pytest
 
 from locust_kvcache.contract.deployment import Transport
 from locust_kvcache.contract.round_kinds import COLD
-from locust_kvcache.loadgen.client.connection import Target
+from locust_kvcache.loadgen.client.target import Target
 from locust_kvcache.loadgen.protocol.session_ids import SessionLine
 from locust_kvcache.loadgen.worker import texts_ahead
 from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests

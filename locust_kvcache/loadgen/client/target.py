@@ -1,0 +1,76 @@
+"""Where requests go: address, TLS, proxy, path and headers of a deployment, read once, so that nothing of it is parsed per request."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from locust_kvcache.contract.deployment import Transport
+from locust_kvcache.contract.gateway import SESSION, Headers, resolved
+
+
+def tls_context(transport: Transport) -> ssl.SSLContext:
+    """Verification on unless the deployment says otherwise; OSError or ssl.SSLError if a file cannot be used."""
+    context = ssl.create_default_context(cafile=transport.ca_file)
+    if transport.client_cert:
+        context.load_cert_chain(transport.client_cert, transport.client_key)
+    if not transport.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where requests go: parsed once, so that nothing is parsed per request."""
+
+    host: str
+    port: int
+    base_path: str
+    tls: ssl.SSLContext | None
+    proxy: tuple[str, int] | None = None
+    headers: Headers = ()
+    query: str = ""
+    api_path: str = "/v1"
+
+    @classmethod
+    def from_url(cls, url: str, transport: Transport | None = None) -> Target:
+        transport = transport or Transport()
+        parts = urlsplit(url)
+        tls = tls_context(transport) if parts.scheme == "https" else None
+        via = urlsplit(transport.proxy) if transport.proxy else None
+        proxy = (via.hostname or "", via.port or 80) if via else None
+        port = parts.port or (443 if tls else 80)
+        headers = resolved(transport.headers)
+        return cls(parts.hostname or "", port, parts.path.rstrip("/"), tls, proxy, headers, transport.query, transport.api_path)
+
+    @property
+    def host_header(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+    def path(self, path: str) -> str:
+        """The whole path of one of the API's, which are written with /v1 here."""
+        query = f"?{self.query}" if self.query else ""
+        return f"{self.base_path}{self.api_path}{path.removeprefix('/v1')}{query}"
+
+    def request_head(self, path: str, body_bytes: int, api_key: str | None, session: str = "") -> bytes:
+        """The head of a POST of JSON; gzip is refused, since compressed events cannot be stamped one by one. `session` takes the place of
+        {session} in the deployment's own headers."""
+        origin = f"http://{self.host_header}" if self.proxy and not self.tls else ""  # a plain proxy wants the whole address
+        lines = [
+            f"POST {origin}{self.path(path)} HTTP/1.1",
+            f"Host: {self.host_header}",
+            "Content-Type: application/json",
+            "Accept: text/event-stream",
+            "Accept-Encoding: identity",
+            f"Content-Length: {body_bytes}",
+            *(f"{name}: {value.replace(SESSION, session)}" for name, value in self.headers),
+        ]
+        own = {name.lower() for name, _ in self.headers}
+        if "user-agent" not in own:
+            lines.append("User-Agent: locust-kvcache")
+        if api_key and "authorization" not in own:
+            lines.append(f"Authorization: Bearer {api_key}")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
