@@ -1,8 +1,9 @@
-"""Levels of a capacity search and the share of late requests at each come in, the level at which the allowed share is late goes out.
+"""Estimates a capacity with its interval: the level at which the allowed share of requests is late, from all steps of a search.
 
-A line through the logit of the late share over the log of the level, fitted by quasi-likelihood: its mean is unbiased where requests
-queue, which the middle of a bracket is not. Interval: Student's score test, whose variance is that under the tested level, as late
-requests come in bursts and a search without one has not shown that there are none. The spread between steps is estimated from them.
+The model is a line through the logit of the late share over the log of the level, fitted by quasi-likelihood. Its value is unbiased where
+requests queue; the middle of a bracket is not. The interval is that of Student's score test. Its variance is computed under the tested
+level, since late requests come in bursts and a step without one does not show that there are none. The spread between steps is estimated
+from the steps.
 """
 
 from __future__ import annotations
