@@ -44,6 +44,15 @@ class LagMonitor:
             del self._at_s[:5_000], self._lag_ms[:5_000]
 
     def worst_since_ms(self, since_s: float) -> float | None:
-        """The largest delay seen at or after `since_s` (monotonic); None if the monitor has not looked since."""
+        """The largest delay at or after `since_s` (monotonic), None if the monitor has not looked since. Of a delay that had begun before,
+        such as a garbage collection ahead of a round, only the part after `since_s` counts: it kept no later stream waiting for longer."""
         index = bisect.bisect_left(self._at_s, since_s)
-        return max(self._lag_ms[index], 0.0) if index < len(self._lag_ms) else None
+        if index == len(self._at_s):
+            return None
+        worst_ms = 0.0
+        for place in range(index, len(self._at_s)):
+            lag_ms, after_ms = self._lag_ms[place], (self._at_s[place] - since_s) * 1000
+            worst_ms = max(worst_ms, min(lag_ms, after_ms))
+            if lag_ms <= after_ms:  # later delays are smaller, and lie after `since_s` as a whole
+                break
+        return worst_ms

@@ -14,7 +14,6 @@ from locust_kvcache.contract.record import client_was_limited
 from locust_kvcache.loadgen.protocol.messages import Done
 from locust_kvcache.loadgen.run.beyond_certificate import limits_of_round
 from locust_kvcache.loadgen.worker.client_certificate import certified_chunks_per_s
-from locust_kvcache.loadgen.worker.loop_lag import LagMonitor
 
 
 def test_only_a_certificate_of_this_host_counts(tmp_path: Path) -> None:
@@ -65,10 +64,3 @@ def test_when_a_late_loop_moves_a_record(
     clock: str, lag_ms: float | None, ttft_ms: float | None, icl_ms: float | None, expected: bool | None
 ) -> None:
     assert client_was_limited(clock, lag_ms, ttft_ms, icl_ms) is expected
-
-
-def test_the_lag_monitor_remembers_the_worst_since_any_moment() -> None:
-    lag = LagMonitor()
-    for at_s, lag_ms in ((1, 5.0), (2, 30.0), (3, 10.0), (4, 1.0)):
-        lag.add(at_s, lag_ms)
-    assert [lag.worst_since_ms(at) for at in (0, 2, 2.5, 3.5, 4.5)] == [30.0, 30.0, 10.0, 1.0, None]
