@@ -12,8 +12,14 @@ from typing import IO
 from tests.warm.jobs import WarmProcess
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LOCUST = "locust,locust.main,requests,yaml,orjson,httptools,prometheus_client,geventhttpclient,flask_login"
-ANALYSIS = "pandas,pyarrow.json,pyarrow.parquet,scipy.stats,scipy.optimize,jinja2,yaml,orjson,matplotlib.figure"
+LOCUST = (
+    "locust,locust.main,requests,yaml,orjson,httptools,prometheus_client,geventhttpclient,flask_login,"
+    "locust_kvcache.loadgen.master.coordinator,locust_kvcache.loadgen.worker.agent"  # not the plugin: only a locustfile registers it
+)
+ANALYSIS = (
+    "pandas,pyarrow.json,pyarrow.parquet,scipy.stats,scipy.optimize,jinja2,yaml,orjson,matplotlib.figure,"
+    "locust_kvcache.analysis.commands.one_run,locust_kvcache.analysis.report.files"
+)
 
 
 class Warm:

@@ -97,14 +97,15 @@ def test_the_rate_is_global(locust: LocustProcesses, stub: Stub, workers: int) -
     code, output = locust.run(*open_loop(stub, 20, *master))
     assert code == 0, output
     (run,) = locust.runs()
-    at_s = sorted(arrivals_s(run, stub))
-    assert (len(at_s) - 1) / (at_s[-1] - at_s[0]) == pytest.approx(20, rel=0.05)
+    scheduled_s = sorted(record["scheduled_at_s"] for record in run.records)
+    assert scheduled_s[-1] - scheduled_s[0] == pytest.approx(59 / 20, abs=0.1)
     assert {r["worker"].split("#")[1] for r in run.records} == {str(i) for i in range(workers)}
     for record in run.records:
         assert record["started_at_s"] - record["scheduled_at_s"] == pytest.approx(record["schedule_lag_ms"] / 1000, abs=1e-3)
-        assert -1 <= record["schedule_lag_ms"] < 500
-    scheduled_s = sorted(record["scheduled_at_s"] for record in run.records)
-    assert scheduled_s[-1] - scheduled_s[0] == pytest.approx(59 / 20, abs=0.1)
+        assert record["schedule_lag_ms"] >= -1
+    # the server's own clock: two workers with a schedule each would take half the time, or twice as long
+    at_s = sorted(arrivals_s(run, stub))
+    assert (len(at_s) - 1) / (at_s[-1] - at_s[0]) == pytest.approx(20, rel=0.25)
     if max(record["schedule_lag_ms"] for record in run.records) < LATE_MS:  # a busy machine's workers are late, and say so
         assert not any("late" in warning for warning in run.facts["warnings"])
 
@@ -115,7 +116,7 @@ def test_too_few_users_are_lag_and_a_warning(locust: LocustProcesses, slow_stub:
     assert code == 0, output
     (run,) = locust.runs()
     lags_ms = sorted(record["schedule_lag_ms"] for record in run.records)
-    assert lags_ms[3] < 500  # the first four found a user
+    assert lags_ms[3] < 1000  # the first four found a user, all others waited for at least one answer of 1.5 s
     assert lags_ms[-1] > 3000
     scheduled_s = sorted(record["scheduled_at_s"] for record in run.records)
     assert scheduled_s[-1] - scheduled_s[0] == pytest.approx(15 / 20, abs=0.1)  # intended times did not move
