@@ -4,7 +4,7 @@ VENV := .venv
 TOOLS := .tools
 BIN := $(VENV)/bin
 TEST_WORKERS ?= 6
-QUICK_WORKERS ?= 3
+QUICK_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-quick lint options wheel setup lock audit clean
@@ -28,7 +28,7 @@ demo: $(VENV)/installed  ## Both deployments on the emulator, cold and hit, comp
 test: $(VENV)/installed  ## The whole test suite that needs no real engine
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
 
-test-quick: $(VENV)/installed  ## The tests of a minute: no Locust is started
+test-quick: $(VENV)/installed  ## The tests of a minute: no Locust is started, no whole run analysed but in a few
 	$(BIN)/python -m pytest -n $(QUICK_WORKERS) --dist loadgroup --no-loadscope-reorder -m "not slow"
 
 lint: $(VENV)/installed  ## ruff and mypy

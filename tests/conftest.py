@@ -56,7 +56,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             group = pytest.mark.xdist_group(item.nodeid.split("::")[0]).mark
             item.add_marker(pytest.mark.xdist_group(*group.args))
         if group is not None and group.args[0] == TIMED:
-            item.add_marker(pytest.mark.flaky(reruns=2, only_rerun="AssertionError"))  # another program's burst; a summary names each
+            item.add_marker(
+                pytest.mark.flaky(reruns=2, only_rerun="AssertionError")
+            )  # another program's burst; a summary names each
         groups.setdefault(item.nodeid if group is None else str(group.args[0]), []).append(item)
     if "PYTEST_XDIST_WORKER" in os.environ:
         items[:] = [item for name in in_turns(groups) for item in groups[name]]

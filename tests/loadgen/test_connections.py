@@ -194,6 +194,7 @@ def test_compressed_events_are_refused(server: type[Answering]) -> None:
     assert "gzip" in (outcome.error or "")
 
 
+@pytest.mark.slow
 def test_ten_thousand_requests_to_a_faulty_server_leave_nothing_behind() -> None:
     """1 % cut, 1 % reset, 1 % 503, a few stalls: every request has an outcome, and no socket or greenlet stays."""
     rng = random.Random(1)

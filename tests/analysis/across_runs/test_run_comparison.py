@@ -11,6 +11,8 @@ from locust_kvcache.analysis.across_runs.run_comparison import RunComparison, co
 from locust_kvcache.analysis.pipeline import analyse_folder
 from tests.analysis.synthetic import Truth, synthetic_run
 
+pytestmark = pytest.mark.slow  # each test analyses a whole run
+
 TRUTH = Truth(sessions=5, turns=2)
 SINGLE = {"name": "single", "kind": "non_disagg", "endpoint": "http://127.0.0.1:8000"}
 PD = {"name": "pd", "kind": "pd_disagg", "endpoint": "http://127.0.0.1:8000"}

@@ -17,6 +17,8 @@ import pytest
 from locust_kvcache.contract.record import Record
 from tests.analysis.synthetic import Truth, make_records, synthetic_run, write_run
 
+pytestmark = pytest.mark.slow  # each test analyses a whole run
+
 TRUTH = Truth(sessions=6, turns=5, noise=0.05, spread_tokens=200)
 TARGETS = {"hit_ttft_reduction_min": 0.5, "pd_tpot_increase_max": 0.2, "pd_hit_ttft_ratio_max": 2.5}
 PD = {"name": "pd", "kind": "pd_disagg", "gpus": 16}

@@ -10,6 +10,8 @@ import pytest
 from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
 from tests.analysis.synthetic import Truth, synthetic_run
 
+pytestmark = pytest.mark.slow  # each test analyses a whole run
+
 TRUTH = Truth(sessions=4, turns=5)
 SOURCE = 'vllm:prompt_tokens_by_source_total{{engine="{engine}",model_name="m",source="{source}"}}'
 

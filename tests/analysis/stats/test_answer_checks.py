@@ -14,6 +14,8 @@ from locust_kvcache.analysis.tables.sentences import headline
 from locust_kvcache.contract.record import Record
 from tests.analysis.synthetic import Truth, make_records, write_run
 
+pytestmark = pytest.mark.slow  # each test analyses a whole run
+
 TRUTH = Truth(sessions=8, turns=2, prefix_tokens=2000)
 OUTPUT_BOUND = {"e2e_ms", "tpot_ms", "requests_per_s", "output_tokens_per_s", "total_tokens_per_s"}
 

@@ -12,6 +12,8 @@ from locust_kvcache.analysis.pipeline import analyse_folder
 from locust_kvcache.contract.record import Record
 from tests.analysis.synthetic import Truth, make_records, write_run
 
+pytestmark = pytest.mark.slow  # each test analyses a whole run
+
 TRUTH = Truth(sessions=12, turns=5, noise=0.05)
 TARGETS = {"hit_throughput_gain_min": 0.1, "hit_busy_throughput_gain_min": 0.1}
 USERS = 4

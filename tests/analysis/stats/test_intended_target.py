@@ -11,6 +11,8 @@ import pytest
 from locust_kvcache.analysis.pipeline import analyse_folder
 from tests.analysis.synthetic import Truth, make_records, write_run
 
+pytestmark = pytest.mark.slow  # each test analyses a whole run
+
 TRUTH = Truth(sessions=8, turns=1)
 OPEN = {"kind": "poisson", "request_rate_per_s": 4.0}
 

@@ -10,6 +10,8 @@ import pytest
 from locust_kvcache.analysis.pipeline import analyse_folder
 from tests.analysis.synthetic import Truth, make_records, write_run
 
+pytestmark = pytest.mark.slow  # each test analyses a whole run
+
 TRUTH = Truth(sessions=10, turns=6, noise=0.05)
 
 
