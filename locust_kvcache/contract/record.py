@@ -96,6 +96,7 @@ class Record:
     shares_prefix_with: int | None = None  # request_index of the first request that sends the same prefix
     connect_ms: float | None = None  # None: the connection was kept from an earlier request
     reconnected: bool | None = None  # the kept connection had been closed: the request was sent again, on a new one
+    end_missing: bool | None = None  # whole by its [DONE] alone: no finish_reason came, or the body did not end
     ttfb_ms: float | None = None
     first_choice_ms: float | None = None
     ttft_ms: float | None = None

@@ -35,7 +35,7 @@ def refused(locust: LocustProcesses, *args: str, **env: str) -> str:
         (("-u", "-5"), "is '-5'; expected a whole number of at least 1"),
         (("--run-name", "../elsewhere"), "expected a plain folder name"),
         (("--deployment", "configs/nowhere.yaml"), "configs/nowhere.yaml: cannot be read"),
-        (("--model", "gpt-5"), "model 'gpt-5' is not served"),
+        (("--model", "gpt-5"), "/v1/models answered 1 model: stub. Use --model"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,
 )

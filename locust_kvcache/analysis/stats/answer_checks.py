@@ -32,7 +32,7 @@ def answer_problems(records: pd.DataFrame, scenarios: Iterable[Mapping[str, Any]
         )
         for text in unequal_output(records).values()
     ]
-    return [*unequal, *_not_as_asked(ok, by_name), *_missized_prompts(ok, by_name), *_buffered(ok)]
+    return [*unequal, *_not_as_asked(ok, by_name), *_missized_prompts(ok, by_name), *_buffered(ok), *_end_missing(ok)]
 
 
 def _todo() -> str:
@@ -126,3 +126,11 @@ def _buffered(ok: pd.DataFrame) -> list[Problem]:
             todo = "Is there a proxy (nginx: proxy_buffering off, or X-Accel-Buffering: no)? Or a server that does not stream?"
             problems.append(Problem("warning", "buffered", text, todo))
     return problems
+
+
+def _end_missing(ok: pd.DataFrame) -> list[Problem]:
+    """Answers that are whole by their [DONE] alone."""
+    if not (count := int(ok["end_missing"].eq(1).sum())):
+        return []
+    text = f"{count} of {len(ok)} answers ended with [DONE] and without a finish_reason or the end of their body: they count as whole."
+    return [Problem("note", "end_missing", text, "Look at their output tokens, if you doubt it.")]

@@ -12,6 +12,7 @@ import socket as std_socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import httptools
 from gevent import socket
@@ -22,7 +23,10 @@ from locust_kvcache.loadgen.client.target import Target
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 FOLD_BYTES = 32 * 1024  # about 130 chunks of a usual stream: shorter ones are parsed after their end only
+END_GRACE_S = 0.25  # after [DONE], for the end of the body: some servers leave it out, and the connection open
 FIRST_PIECES = 8  # of a body, in one of which the first output stands
+DONE = b"[DONE]"
+DONE_WITHIN = 16  # bytes of a piece's end
 MAX_IDLE_S = 3.0  # below uvicorn's keep-alive of 5 s: a connection about to be closed is not reused
 
 
@@ -39,7 +43,8 @@ class Response:
     http_status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     segments: list[tuple[float, bytes]] = field(default_factory=list)  # body pieces in order, HTTP framing removed
-    complete: bool = False  # ended by its own framing
+    complete: bool = False  # ended by its own framing, or by [DONE] where that never came (`end_missing`)
+    end_missing: bool = False  # [DONE] came, and the body's own end did not
     received_bytes: int = 0
     body_bytes: int = 0
     fold: Callable[[list[tuple[float, bytes]]], None] | None = None  # takes what has arrived when it has grown to FOLD_BYTES
@@ -60,6 +65,11 @@ class _Framing:
         self.keep_alive = False
         self.surplus = False
         self.pending_bytes = 0
+        self.done = False  # [DONE] came: all that may follow is the end of the body
+        self._told_done = False
+        self.on_done: Callable[[], None] | None = (
+            None  # called once, with the piece that holds it; None: nothing is waited for then
+        )
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.surplus:
@@ -68,6 +78,8 @@ class _Framing:
     def on_headers_complete(self) -> None:
         if not self.surplus:
             self.response.http_status = self.parser.get_status_code()
+            if "json" in self.response.headers.get("content-type", ""):
+                self.response.fold = None  # perhaps one object instead of a stream: nothing of it may go
 
     def on_message_begin(self) -> None:
         if self.response.complete:  # a second response in the same bytes: nobody asked for it
@@ -81,6 +93,8 @@ class _Framing:
             response.unseen_s[self.stamp_s] = max(0.0, self.stamp_s - poller().emptied_at_s)
         response.segments.append((self.stamp_s, data))
         response.body_bytes += len(data)
+        if DONE in data[-DONE_WITHIN:] and data.rstrip().endswith(DONE):
+            self.done = True
         self.pending_bytes += len(data)
         if self.pending_bytes > FOLD_BYTES and response.fold is not None and response.http_status == 200:
             response.fold(response.segments)
@@ -97,6 +111,7 @@ class _Framing:
         response = self.response
         if not data:
             response.complete = self.ended_by_close()
+            self.end_by_done()
             return True
         if response.first_byte_at_s is None:
             response.first_byte_at_s = stamp_s
@@ -105,11 +120,27 @@ class _Framing:
         if response.received_bytes > MAX_RESPONSE_BYTES:
             raise ResponseTooLarge
         self.parser.feed_data(data)
+        if self.done and not response.complete:
+            self._after_done()
         return response.complete
+
+    def _after_done(self) -> None:
+        if self.on_done is None:
+            self.end_by_done()
+        elif not self._told_done:
+            self._told_done = True
+            self.on_done()
+
+    def end_by_done(self) -> bool:
+        """Where [DONE] came the answer is whole, whatever became of its body's end: False where it did not come."""
+        if self.done and not self.response.complete:
+            self.response.complete = self.response.end_missing = True
+        return self.done
 
     def end(self) -> None:
         """Let go of the parser, which holds this object's methods: the cycle would wait for a collection, and those stall streams."""
         del self.parser
+        self.on_done = None
 
     def ended_by_close(self) -> bool:
         """A body without Content-Length or chunking ends where the connection does."""
@@ -161,6 +192,7 @@ class Connection:
         self._kernel_stamps = False
         self._idle_since_s = 0.0
         self._keeps = True  # until the server has closed a kept connection without a word
+        self._ends_bodies = True  # until the server has left an answer open after its [DONE]
 
     def close(self) -> None:
         if self._socket is not None:
@@ -227,7 +259,13 @@ class Connection:
         try:
             response.sent_at_s = time.monotonic()
             self._socket.sendall(request)
-            self._receive(framing)
+            try:
+                self._receive(framing)
+            except OSError:  # TimeoutError is one
+                if not framing.end_by_done():
+                    raise
+            if response.end_missing:
+                self._ends_bodies = False
             keep = framing.keep_alive and not framing.surplus and self._keeps
         finally:
             framing.end()
@@ -237,10 +275,16 @@ class Connection:
 
     def _receive(self, framing: _Framing) -> None:
         """Take the response as it arrives: without TLS from the process's poller, with it from the socket itself."""
+        sock = self._socket
+        assert sock is not None
         if self._kernel_stamps:
-            poller().wait(self._socket, framing, self._idle_timeout_s)
+            if self._ends_bodies:
+                framing.on_done = partial(poller().limit, sock.fileno(), framing, END_GRACE_S)
+            poller().wait(sock, framing, self._idle_timeout_s)
         else:
+            if self._ends_bodies:
+                framing.on_done = partial(sock.settimeout, END_GRACE_S)
             while not framing.response.complete:
-                data = self._socket.recv(RECEIVE_BYTES)  # type: ignore[union-attr]
+                data = sock.recv(RECEIVE_BYTES)
                 if framing.take(time.monotonic(), data):
                     return

@@ -56,10 +56,12 @@ def _calls_something(call: Any) -> bool:
 
 
 def output_of(choice: Any) -> Output:
-    """What a choice carries: chat servers put it into `delta`, completion servers into `text`."""
+    """What a choice carries: chat servers put it into `delta`, completion servers into `text`; those that do not stream into `message`."""
     if not isinstance(choice, dict):
         return NOTHING
     delta = choice.get("delta")
+    if delta is None:
+        delta = choice.get("message")
     if delta is None:
         text = choice.get("text")
         return Output(True, text) if isinstance(text, str) and text else NOTHING

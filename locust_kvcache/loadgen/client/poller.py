@@ -65,8 +65,7 @@ class Poller:
         fd, waiter = sock.fileno(), Waiter()
         self._open[fd] = (sock._sock.recvmsg, owner.take, waiter)  # the plain non-blocking socket under gevent's
         if idle_timeout_s is not None:
-            self._idle[fd] = (owner, idle_timeout_s)
-            self._idle_timer.start(self._end_idle)
+            self.limit(fd, owner, idle_timeout_s)
         if not self._before_poll.active:
             self._before_poll.start(self._note_poll)
             self._after_poll.start(self._note_wake)
@@ -75,6 +74,11 @@ class Poller:
             waiter.get()
         finally:
             self._forget(fd)
+
+    def limit(self, fd: int, owner: Owner, idle_timeout_s: float) -> None:
+        """From now on an open response is given up after so long without a piece."""
+        self._idle[fd] = (owner, idle_timeout_s)
+        self._idle_timer.start(self._end_idle)
 
     def _forget(self, fd: int) -> None:
         self._idle.pop(fd, None)

@@ -89,6 +89,8 @@ class EventReader:
         self.finish_reason: str | None = None
         self.finish_message = ""  # what the server said beside its finish_reason
         self.failure: tuple[str, str] | None = None  # (error class, what was wrong): the first one
+        self.response_id: str | None = None
+        self.done = False  # [DONE] came
         self.unknown_field: str | None = None  # carried output, and is not known to
         self._texts: list[str] = []
         self._reported: dict[str, Any] = {}  # token counts, unchecked
@@ -185,9 +187,17 @@ class EventReader:
             self._rest_at_s = stamp_s
         return lines
 
+    def feed_object(self, stamp_s: float, body: bytes) -> None:
+        """A whole answer as one JSON object, from a server that does not stream."""
+        try:
+            self._value(stamp_s, decoded(body), body)
+        except ValueError:
+            self._fail("malformed", f"not JSON: {body[:80]!r}")
+
     def _data(self, stamp_s: float, payload: bytes) -> None:
         """One data line: an event by itself as nearly always, else a part of one that an empty line ends."""
         if payload == b"[DONE]" or not payload:
+            self.done = self.done or bool(payload)
             return
         if self._held:
             self._held.append(payload)
@@ -233,6 +243,7 @@ class EventReader:
         choices = [choice for choice in found if isinstance(choice, dict)] if isinstance(found, list) else []
         if choices and self.first_choice_at_s is None:
             self.first_choice_at_s = stamp_s
+            self.response_id = str(event.get("id") or "")[:200] or None
         for choice in choices:
             usage = usage or _dict(choice.get("usage"))
             self._choice(stamp_s, choice, usage)

@@ -30,6 +30,8 @@ class StreamOutcome:
     error: str | None = None
     response: Response = field(default_factory=Response)
     reader: EventReader = field(default_factory=EventReader)
+    not_streamed: bool = False  # the answer was one JSON object
+    end_missing: bool = False  # a whole answer by its [DONE] alone: no finish_reason came, or the body did not end
 
     @property
     def chunks(self) -> list[OutputChunk]:
@@ -49,7 +51,8 @@ def parse_stream(outcome: StreamOutcome) -> None:
     """Fill the outcome from its response's segments, and judge whether the stream was whole.
 
     Whole: a finish_reason came that says that the model finished, and the body ended by its own framing. `[DONE]` is optional, some
-    servers never send it.
+    servers never send it; where it came, it stands for the body's end, and together with a count of output tokens for the
+    finish_reason.
     """
     encoding = outcome.response.headers.get("content-encoding", "identity")
     if encoding != "identity":
@@ -57,8 +60,12 @@ def parse_stream(outcome: StreamOutcome) -> None:
             "malformed", f"Content-Encoding {encoding!r} although only identity was accepted; compressed events cannot be timed"
         )
         return
-    reader = outcome.reader
-    reader.feed(outcome.response.segments)
+    reader, body = outcome.reader, _single_object(outcome.response)
+    if body is not None:
+        outcome.not_streamed = True
+        reader.feed_object(outcome.response.segments[-1][0], body)
+    else:
+        reader.feed(outcome.response.segments)
     reader.finish(outcome.response.complete)
     if reader.failure is not None:
         outcome.fail(*reader.failure)
@@ -68,8 +75,17 @@ def parse_stream(outcome: StreamOutcome) -> None:
         outcome.fail("cut", "the connection closed before the response was complete")
     elif not reader.log:
         outcome.fail("no_output", "the stream ended without any generated output")
-    elif reader.finish_reason is None:
+    elif reader.finish_reason is None and not (reader.done and reader.output_tokens is not None):
         outcome.fail("cut", "the stream ended without a finish_reason")
+    outcome.end_missing = outcome.status == "ok" and (outcome.response.end_missing or reader.finish_reason is None)
+
+
+def _single_object(response: Response) -> bytes | None:
+    """The body where it is one JSON object instead of events."""
+    if "json" not in response.headers.get("content-type", "") or not response.segments:
+        return None
+    body = b"".join(data for _, data in response.segments)
+    return body if body.lstrip().startswith(b"{") else None
 
 
 def _check_finish(outcome: StreamOutcome, reason: str) -> None:

@@ -21,9 +21,15 @@ CountMessages = Callable[[list[Message]], int | None]
 CountText = Callable[[str], int | None]
 SAMPLE_PIECES = {"code": (30, 240)}
 DEFAULT_SAMPLE_PIECES = (150, 1200)
+FEWER_PIECES = (40, 320)  # for a server with a short context
+FEWER_PIECES_OF = {"code": (8, 48)}
 ASSUMED_PER_PIECE = {"document": 1.25, "dialogue": 1.25, "question": 1.2, "instruction": 1.2, "code": 12.0}
 WORD_REPEATS = 8
 PARALLEL_COUNTS = 8
+
+
+class TextRefused(Exception):
+    """The server would not count a text; the message says what it answered."""
 
 
 class CountsRefused(Exception):
@@ -64,10 +70,17 @@ def _sample(kind: str, pieces: int) -> tuple[list[Message], list[str]]:
 
 
 def _fit_kind(count: CountMessages, kind: str, words: dict[str, float]) -> tuple[float, float] | None:
+    """As _fit_sizes, with shorter texts where the server refuses the usual ones."""
+    try:
+        return _fit_sizes(count, kind, words, SAMPLE_PIECES.get(kind, DEFAULT_SAMPLE_PIECES))
+    except TextRefused:
+        return _fit_sizes(count, kind, words, FEWER_PIECES_OF.get(kind, FEWER_PIECES))
+
+
+def _fit_sizes(count: CountMessages, kind: str, words: dict[str, float], sizes: tuple[int, int]) -> tuple[float, float] | None:
     """(tokens per piece beside its words, tokens of an empty prompt) from two lengths of a kind's text; None if not counted."""
     cost = piece_cost(0.0, words, 0.0)
     rest, counts = [], []
-    sizes = SAMPLE_PIECES.get(kind, DEFAULT_SAMPLE_PIECES)
     for size in sizes:
         messages, taken = _sample(kind, size)
         counted = count(messages)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import lru_cache
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import gevent
 import requests
@@ -14,10 +16,21 @@ from locust_kvcache.contract.gateway import SESSION, resolved
 
 PAGE_BYTES = 16 * 1024 * 1024
 PAGE_TIMEOUT_S = 10.0
+MOST_REDIRECTS = 4
 
 
 class PageRefused(requests.RequestException):
     """A page that takes too long, or is too large to be one."""
+
+
+class Redirected(PageRefused):
+    """A page that another server is said to have: our headers, and the key among them, are for this one only."""
+
+
+def first_words(text: str, most: int = 120) -> str:
+    """The beginning of a page for a message: in one line, without the tags of HTML."""
+    plain = " ".join(re.sub(r"<(script|style)\b.*?</\1>|<[^>]*>", " ", text[:20_000], flags=re.DOTALL | re.IGNORECASE).split())
+    return (plain[:most] + "..." if len(plain) > most else plain) or "nothing"
 
 
 @lru_cache(maxsize=16)
@@ -37,17 +50,30 @@ def _session(transport: Transport, api_key: str | None) -> requests.Session:
 
 
 def ask_page(access: Access, method: str, url: str, timeout_s: float = PAGE_TIMEOUT_S, **more: Any) -> requests.Response:
-    """The whole answer within `timeout_s` and PAGE_BYTES; requests.RequestException says why there is none."""
+    """The whole answer within `timeout_s` and PAGE_BYTES; requests.RequestException says why there is none. Redirects are followed within
+    the server only."""
     session = _session(access.transport, os.environ.get(access.api_key_env) or None)
     limit = gevent.Timeout(timeout_s)  # of requests' own, each read has one of its own
     try:
-        with limit, session.request(method, url, timeout=timeout_s, stream=True, **more) as answer:
-            answer._content = _read(answer)  # what .text and .json() read
-            return answer
+        with limit:
+            for _ in range(MOST_REDIRECTS):
+                with session.request(method, url, timeout=timeout_s, stream=True, allow_redirects=False, **more) as answer:
+                    if not answer.is_redirect:
+                        answer._content = _read(answer)  # what .text and .json() read
+                        return answer
+                    url = _same_server(url, answer.headers["location"])
+            raise Redirected(f"more than {MOST_REDIRECTS} redirects")
     except gevent.Timeout as caught:
         if caught is not limit:
             raise
         raise PageRefused(f"not complete within {timeout_s:g} s") from None
+
+
+def _same_server(url: str, location: str) -> str:
+    target = urljoin(url, location)
+    if urlsplit(target)[:2] != urlsplit(url)[:2]:
+        raise Redirected(f"it redirects to {target}")
+    return target
 
 
 def _read(answer: requests.Response) -> bytes:

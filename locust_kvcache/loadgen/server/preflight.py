@@ -9,24 +9,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import requests
-
 from locust_kvcache.contract.deployment import Deployment
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.client.request_bodies import PATHS
 from locust_kvcache.loadgen.client.stream import StreamOutcome
-from locust_kvcache.loadgen.server.calibration import CountsRefused, assumed, calibrate
+from locust_kvcache.loadgen.server.accepted_parameters import PARAMETERS, try_parameters
+from locust_kvcache.loadgen.server.calibration import CountsRefused, TextRefused, assumed, calibrate
 from locust_kvcache.loadgen.server.canary import new_canary
 from locust_kvcache.loadgen.server.findings import no_hit
 from locust_kvcache.loadgen.server.metrics_pages import label_value, scrape
-from locust_kvcache.loadgen.server.probe import PARAMETERS, Probe, parameter_variants
-from locust_kvcache.loadgen.server.sized_canary import ask_largest, check_refused, sized_warnings
-from locust_kvcache.workload.plan import Calibration
+from locust_kvcache.loadgen.server.model_list import ModelList, ask_models, choose_model
+from locust_kvcache.loadgen.server.patience import patiently
+from locust_kvcache.loadgen.server.probe import Probe
+from locust_kvcache.loadgen.server.refusals import advice, key_refused
+from locust_kvcache.loadgen.server.sized_canary import ask_largest, check_context, check_refused, sized_warnings
+from locust_kvcache.workload.plan import Calibration, Message
 from locust_kvcache.workload.spec import Scenario
 
 DEFAULT_BLOCK_SIZE_TOKENS = 16
-FLAKY_TRIES = 3
-MORE_TOKENS = 16  # some servers take no fewer; gpt-oss's first three tokens are not shown
+MORE_TOKENS = (16, 64)  # some servers take no fewer than 16; gpt-oss's first three tokens are not shown, others think for longer
 CANARY_TIMEOUT_S = 120.0  # some 800 tokens take a large model seconds: longer is broken
 
 
@@ -69,12 +70,16 @@ class Preflight:
 
     def run(self, wanted_model: str | None, scenarios: Iterable[Scenario]) -> Server:
         scenarios = list(scenarios)
-        models = self._served_models()
-        self.probe.model = self._choose_model(wanted_model, models)
-        first = self._accepted_request("chat" if any(s.api == "chat" for s in scenarios) else "completions")
+        models = ask_models(self.probe.get, self.deployment.endpoint)
+        if not wanted_model and models.http_status in (401, 403):
+            raise key_refused(self.deployment, self.probe.api_key, models.said)
+        self.probe.model, doubt = choose_model(wanted_model, models, self.deployment.endpoint)
+        self.warnings += [doubt] if doubt else []
+        first = self._accepted_request("chat" if any(s.api == "chat" for s in scenarios) else "completions", models)
         reports, omits_zero = self._cached_tokens_reported(first)
         block_size = self._block_size()
         calibration = self._calibrate(scenarios, first.reader.prompt_tokens)
+        check_context(self.probe.model, models.context_tokens, scenarios, calibration)
         sized = ask_largest(self.probe, scenarios, calibration)
         check_refused(sized, self.deployment.endpoint)
         self.warnings += sized_warnings(
@@ -85,7 +90,7 @@ class Preflight:
         return Server(
             model=self.probe.model,
             api=self.api,
-            models=models,
+            models=None if models.names is None else list(models.names),
             version=version,
             block_size_tokens=block_size or DEFAULT_BLOCK_SIZE_TOKENS,
             block_size_known=block_size is not None,
@@ -100,69 +105,22 @@ class Preflight:
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
 
-    # -- the server and its model
-
-    def _served_models(self) -> list[str] | None:
-        endpoint = self.deployment.endpoint
-        try:
-            answer = self.probe.get("/v1/models")
-        except requests.RequestException as error:
-            what = f"TLS: {error}" if isinstance(error, requests.exceptions.SSLError) else type(error).__name__
-            raise BadInput(
-                f"{endpoint} cannot be reached ({what}). Is the server up? Check --host or the deployment's endpoint, tls and proxy"
-            ) from error
-        self._check_key(answer.status_code)
-        if not answer.ok:
-            self._warn(
-                f"{endpoint}/v1/models answers {answer.status_code} (usual for PD proxies): the model is not checked there"
-            )
-            return None
-        try:
-            return [entry["id"] for entry in answer.json()["data"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{endpoint}/v1/models is not an OpenAI model list; is this an OpenAI-compatible server?") from error
-
-    def _check_key(self, status: int | None) -> None:
-        if status not in (401, 403):
-            return
-        name = self.deployment.api_key_env
-        if not name:
-            raise BadInput(
-                f"{self.deployment.endpoint} wants an API key (HTTP {status}), and none is sent to an address from the start form: "
-                "start Locust with --host or --deployment for it"
-            )
-        state = "is refused" if self.probe.api_key else "is not set"
-        raise BadInput(
-            f"{self.deployment.endpoint} wants an API key (HTTP {status}), and {name} {state}: export {name}=... on every worker"
-        )
-
-    def _choose_model(self, wanted: str | None, models: list[str] | None) -> str:
-        served = ", ".join(models or [])
-        if wanted and models is not None and wanted not in models:
-            raise BadInput(
-                f"model {wanted!r} is not served by {self.deployment.endpoint}; served: {served or 'none'}. Use --model"
-            )
-        if wanted:
-            return wanted
-        if models is not None and len(models) == 1:
-            return models[0]
-        raise BadInput(f"which model? {self.deployment.endpoint} serves: {served or 'unknown'}. Use --model")
-
     # -- one small request, as the measured ones will be
 
-    def _accepted_request(self, api: str) -> StreamOutcome:
+    def _accepted_request(self, api: str, models: ModelList) -> StreamOutcome:
         """The first canary request, with the fullest set of parameters that the server accepts."""
         self.api = api
         outcome = self._try_parameters()
-        if outcome.status == "no_output" or outcome.response.http_status in (400, 422):
-            self.probe.least_tokens = MORE_TOKENS
-            outcome = self._try_parameters()
-        self._check_key(outcome.response.http_status)
+        for tokens in MORE_TOKENS:
+            if outcome.status == "no_output" or outcome.response.http_status in (400, 422):
+                self.probe.least_tokens = tokens
+                outcome = self._try_parameters()
+        if outcome.response.http_status in (401, 403):
+            raise key_refused(self.deployment, self.probe.api_key, outcome.error)
         if outcome.status != "ok":
-            hint = " Use --model." if outcome.response.http_status == 404 else ""
             raise BadInput(
                 f"a small streamed request to {self.deployment.endpoint}{PATHS[api]} for model {self.probe.model!r} failed: "
-                f"{outcome.status}: {outcome.error}.{hint}"
+                f"{outcome.status}: {outcome.error}.{advice(outcome, models)}"
             )
         for key in PARAMETERS:
             if key not in self.probe.parameters:
@@ -170,31 +128,25 @@ class Preflight:
         return outcome
 
     def _try_parameters(self) -> StreamOutcome:
-        """The outcome with the first set of parameters that is not refused, or with the last one."""
-        for variant in parameter_variants():
-            self.probe.parameters = {**variant, **self.probe.extra_body}
-            outcome = self._answer(fresh=True)
-            if outcome.response.http_status not in (400, 422):
-                break
+        """The outcome with the first set of parameters that is not refused, else with the fullest."""
+
+        def ask(values: dict[str, Any]) -> StreamOutcome:
+            self.probe.parameters = {**values, **self.probe.extra_body}
+            return patiently(self._never_seen)
+
+        values, outcome = try_parameters(ask)
+        self.probe.parameters = {**values, **self.probe.extra_body}
         return outcome
 
-    def _answer(self, fresh: bool) -> StreamOutcome:
-        """The outcome of a canary, a never-seen one or the last again; a server that fails now and then gets another try: that is for
-        the load to show."""
-        for _ in range(FLAKY_TRIES):
-            if fresh:
-                self.canary = new_canary()
-            outcome = self.probe.stream(self.canary, self.api)
-            status = outcome.response.http_status
-            refused = status is not None and 400 <= status < 500 and status != 429
-            if outcome.status in ("ok", "timeout") or refused:
-                break
-        return outcome
+    def _never_seen(self) -> StreamOutcome:
+        self.canary = new_canary()
+        return self.probe.stream(self.canary, self.api)
 
     def _cached_tokens_reported(self, first: StreamOutcome) -> tuple[bool, bool]:
         """(cached tokens are reported, they are left out when 0): the same canary again must hit if there is a prefix cache."""
-        again = self._answer(fresh=False)
-        reports = again.reader.cached_tokens is not None
+        again = patiently(lambda: self.probe.stream(self.canary, self.api))
+        cached = again.reader.cached_tokens
+        reports = cached is not None
         if not reports and "cached_tokens" in (again.reader.counts.rejected or ""):
             self._warn("the cached tokens that the server reports cannot be true: hits are known by round only")
         elif not reports:
@@ -202,14 +154,19 @@ class Preflight:
                 "the server does not report cached tokens (vLLM: --enable-prompt-tokens-details, SGLang: --enable-cache-report): "
                 "hits are known by round only"
             )
-        elif again.reader.cached_tokens == 0:
+        elif cached == 0:
             self._warn(no_hit(scrape(self.deployment.metrics, self.deployment.access)))
-        elif (cached := first.reader.cached_tokens or 0) > (prompt := first.reader.prompt_tokens or 0) / 2:
+        elif (claimed := first.reader.cached_tokens or 0) > (prompt := first.reader.prompt_tokens or 0) / 2:
             self._warn(
-                f"a never-seen prompt was reported as cached ({cached} of {prompt} tokens), as PD decoders "
+                f"a never-seen prompt was reported as cached ({claimed} of {prompt} tokens), as PD decoders "
                 "do: the reported hit rate cannot be trusted"
             )
-        return reports, reports and first.reader.cached_tokens is None
+        if (name := first.reader.response_id) and name == again.reader.response_id != self._never_seen().reader.response_id:
+            self._warn(
+                f"a prompt sent twice got the same answer twice, with the id {name!r}: something before the model keeps whole responses. "
+                "Later rounds then measure that and no KV cache; switch it off, or send to the servers themselves"
+            )
+        return reports, bool(cached) and first.reader.cached_tokens is None
 
     def _block_size(self) -> int | None:
         for row in scrape(self.deployment.metrics, self.deployment.access):
@@ -245,12 +202,22 @@ class Preflight:
         return self._calibrate_by_usage(scenarios)
 
     def _calibrate_by_usage(self, scenarios: list[Scenario]) -> Calibration:
-        probe = self.probe
         try:
-            found = calibrate(lambda messages: probe.stream(messages, self.api, 1).reader.prompt_tokens, None, "usage", scenarios)
+            found = calibrate(self._count_by_usage, None, "usage", scenarios)
         except CountsRefused as error:
             self._warn(f"the server's prompt_tokens are refused: {error}. Prompt sizes are assumed, not calibrated")
+            return assumed()
+        except TextRefused as error:
+            self._warn(f"the requests that calibrate prompt sizes failed: {error}. Prompt sizes are assumed, not calibrated")
             return assumed()
         if found.source == "assumed":
             self._warn("the server counts no prompt tokens (/tokenize, usage): prompt sizes are assumed, not calibrated")
         return found
+
+    def _count_by_usage(self, messages: list[Message]) -> int | None:
+        outcome = patiently(lambda: self.probe.stream(messages, self.api, 1))
+        if outcome.reader.prompt_tokens is None and outcome.status not in ("ok", "no_output"):
+            raise TextRefused(f"{outcome.status}: {outcome.error}")
+        if outcome.reader.counts.rejected:
+            raise CountsRefused(outcome.reader.counts.rejected)
+        return outcome.reader.prompt_tokens

@@ -17,32 +17,9 @@ from locust_kvcache.loadgen.client.connection import Connection
 from locust_kvcache.loadgen.client.request_bodies import PATHS, body_tail, chat_body, completion_body, encode_message
 from locust_kvcache.loadgen.client.stream import StreamOutcome, stream_request
 from locust_kvcache.loadgen.client.target import Target
+from locust_kvcache.loadgen.server.accepted_parameters import PARAMETERS
 from locust_kvcache.loadgen.server.pages import ask_page
 from locust_kvcache.workload.plan import Message
-
-PARAMETERS: dict[str, Any] = {
-    "stream": True,
-    "stream_options": {"include_usage": True},
-    "max_tokens": 2,
-    "temperature": 0.0,
-    "ignore_eos": True,
-}
-
-
-def _without(values: dict[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key not in keys}
-
-
-def parameter_variants() -> list[dict[str, Any]]:
-    """Request parameters to try, the fullest first: not every server knows ignore_eos, stream_options or max_tokens."""
-    newer = {**_without(PARAMETERS, "ignore_eos", "max_tokens"), "max_completion_tokens": 2}
-    return [
-        PARAMETERS,
-        _without(PARAMETERS, "ignore_eos"),
-        newer,
-        _without(newer, "temperature"),
-        _without(PARAMETERS, "ignore_eos", "stream_options"),
-    ]
 
 
 class Probe:

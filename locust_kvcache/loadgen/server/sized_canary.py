@@ -17,6 +17,7 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.record import stream_timing, was_buffered
 from locust_kvcache.loadgen.client.stream import StreamOutcome
 from locust_kvcache.loadgen.protocol.run_config import body_parameters, pause
+from locust_kvcache.loadgen.server.patience import patiently
 from locust_kvcache.loadgen.server.probe import Probe
 from locust_kvcache.loadgen.worker.loop_lag import INTERVAL_S, LagMonitor
 from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
@@ -67,21 +68,41 @@ def ask_largest(probe: Probe, scenarios: Iterable[Scenario], calibration: Calibr
     assert request is not None, "a first turn, or one whose earlier answers are planned"
     lag = LagMonitor()
     lag.start()
-    outcome = probe.send(request, turn.output_tokens)
+    outcome = patiently(lambda: probe.send(request, turn.output_tokens))
     gevent.sleep(2 * INTERVAL_S)  # the monitor looks once more
     lag.stop()
     return Sized(prepared.plan.scenario, turn, outcome, lag.worst_since_ms(outcome.response.sent_at_s))
 
 
-def largest_turn(plan: Plan) -> tuple[Turn, Session]:
-    """The longest prompt that can be made now: a later turn carries the server's own answers in some scenarios, and none was given yet."""
+def largest_turn(plan: Plan, sendable: bool = True) -> tuple[Turn, Session]:
+    """The longest prompt. `sendable`: that can be made now; a later turn carries the server's own answers in some scenarios, and none was
+    given yet."""
     most, place = 0, (0, 0)
     for session, prompts in enumerate(plan.prompts()):
-        usable = prompts[:1] if plan.scenario.reply == "server" else prompts
+        usable = prompts[:1] if sendable and plan.scenario.reply == "server" else prompts
         if (longest := max(usable)) > most:
             most, place = longest, (session, usable.index(longest))
     found = plan.sessions[place[0]]
     return found.turns[place[1]], found
+
+
+def check_context(
+    model: str, context_tokens: dict[str, int], scenarios: Iterable[Scenario], calibration: Calibration, seed: int = 1
+) -> None:
+    """BadInput where a planned request and its answer are longer than the context that /v1/models tells of."""
+    most = context_tokens.get(model)
+    if most is None:
+        return
+    for scenario in scenarios:
+        plan = make_plan(scenario, calibration, "", seed, pause)
+        turn, _ = largest_turn(plan, sendable=False)
+        planned, output = turn.prompt_tokens, plan.output_tokens(turn)
+        if planned + output > most * (1 + (TOLERANCE if turn.estimated else 0.0)):
+            raise BadInput(
+                f"scenario {scenario.name} plans a request of {planned:,} prompt tokens and {output:,} of output, and {model} takes "
+                f"{most:,} together (/v1/models). Plan shorter ones (--prompt-tokens, --output-tokens), or raise the server's limit "
+                "(vLLM: --max-model-len)"
+            )
 
 
 def check_refused(sized: Sized, endpoint: str) -> None:
@@ -90,7 +111,8 @@ def check_refused(sized: Sized, endpoint: str) -> None:
     if outcome.response.http_status in REFUSED:
         raise BadInput(
             f"{endpoint} refuses the largest request of scenario {sized.scenario.name} ({sized.turn.prompt_tokens:,} prompt tokens): "
-            f"{outcome.error}. Plan shorter prompts, or raise the server's (--max-model-len) or the proxy's limit"
+            f"{outcome.error}. Plan shorter prompts (--prompt-tokens), or raise the server's (vLLM: --max-model-len) or the proxy's limit "
+            "(nginx: client_max_body_size)"
         )
 
 
@@ -130,9 +152,20 @@ def _buffered(sized: Sized) -> bool:
 
 
 def _stream_warnings(sized: Sized, again: Callable[[], Sized]) -> list[str]:
-    reader = sized.outcome.reader
+    outcome, reader = sized.outcome, sized.outcome.reader
     found = []
-    if _buffered(sized) and _buffered(again()):
+    if outcome.end_missing:
+        found.append(
+            "an answer ended with [DONE] and without "
+            + ("the end of its body" if outcome.response.end_missing else "a finish_reason")
+            + ": it counts as whole, and no connection is kept after one whose body did not end"
+        )
+    if outcome.not_streamed:
+        found.append(
+            "the server does not stream: it answered `stream: true` with one JSON object, so that TTFT is the time of the whole answer, "
+            "and TPOT and ITL are missing"
+        )
+    elif _buffered(sized) and _buffered(again()):
         found.append(
             "an answer came all at once or in clumps: buffered on its way (a proxy? nginx: proxy_buffering off), or not streamed; TTFT "
             "then holds the time to decode, and TPOT and ITL are missing"

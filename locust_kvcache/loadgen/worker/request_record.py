@@ -13,6 +13,7 @@ from typing import Any
 
 from locust_kvcache.contract.record import (
     INTERNAL_ERROR,
+    OK,
     Record,
     client_was_limited,
     first_stamp_uncertain_ms,
@@ -98,6 +99,7 @@ def make_record(
         usage_rejected=reader.counts.rejected,
         connect_ms=response.connect_ms,
         reconnected=response.reconnected if sent else None,
+        end_missing=outcome.end_missing if outcome.status == OK else None,
         ttfb_ms=timing.ttfb_ms,
         first_choice_ms=timing.first_choice_ms,
         ttft_ms=timing.ttft_ms,

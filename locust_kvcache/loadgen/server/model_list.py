@@ -1,0 +1,91 @@
+"""What /v1/models answered comes in, the models that it names go out: servers, routers and gateways write that list in many ways.
+
+A list that is missing or unreadable is no error by itself: a model that a person names is taken at their word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.usage import whole_count
+from locust_kvcache.loadgen.server.pages import PageRefused, Redirected, first_words
+
+NAMES = ("id", "name", "model")  # of an entry: OpenAI's, Ollama's, others'
+LISTS = ("data", "models", "result")
+CONTEXT_KEYS = ("max_model_len", "context_length", "max_context_length", "context_window")  # vLLM's, OpenRouter's, others'
+
+
+@dataclass(frozen=True)
+class ModelList:
+    """`names`: None where there is no list to read. `said`: what /v1/models answered, in a few words. `context_tokens` by model."""
+
+    names: tuple[str, ...] | None
+    said: str
+    context_tokens: dict[str, int] = field(default_factory=dict)
+    http_status: int | None = None
+
+
+def ask_models(get: Callable[[str], requests.Response], endpoint: str) -> ModelList:
+    """The server's list by `get` (path to answer). BadInput where nothing answers at the endpoint."""
+    try:
+        answer = get("/v1/models")
+    except Redirected as error:
+        raise BadInput(
+            f"{endpoint}/v1/models: {error}: a login page, or another address? Put the final address into --host or the deployment's "
+            "endpoint"
+        ) from error
+    except (PageRefused, requests.exceptions.ReadTimeout) as error:
+        return ModelList(None, f"nothing whole ({error})")
+    except requests.RequestException as error:
+        what = f"TLS: {error}" if isinstance(error, requests.exceptions.SSLError) else type(error).__name__
+        raise BadInput(
+            f"{endpoint} cannot be reached ({what}). Is the server up? Check --host or the deployment's endpoint, tls and proxy"
+        ) from error
+    status = answer.status_code
+    if status != 200:
+        words = f": {first_words(answer.text)}" if answer.text.strip() else ""
+        return ModelList(None, f"HTTP {status}{words}", http_status=status)
+    try:
+        found = answer.json()
+    except ValueError:
+        return ModelList(None, f"no JSON: {first_words(answer.text)}", http_status=status)
+    return read_models(found)
+
+
+def read_models(found: Any) -> ModelList:
+    """A list, or an object that holds one; its entries are names, or objects that have one."""
+    entries = found if isinstance(found, list) else None
+    if isinstance(found, dict):
+        entries = next((found[key] for key in LISTS if isinstance(found.get(key), list)), None)
+    if entries is None:
+        return ModelList(None, f"no list of models: {first_words(str(found))}", http_status=200)
+    names, context = [], {}
+    for entry in entries:
+        values = entry if isinstance(entry, dict) else {"id": entry}
+        name = next((values[key] for key in NAMES if isinstance(values.get(key), str) and values[key]), None)
+        if name is None:
+            continue
+        names.append(name)
+        if told := next((count for key in CONTEXT_KEYS if (count := whole_count(values.get(key)))), None):
+            context[name] = told
+    listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    said = f"{len(names)} model{'' if len(names) == 1 else 's'}: {listed}" if names else "an empty list"
+    return ModelList(tuple(names), said, context, 200)
+
+
+def choose_model(wanted: str | None, models: ModelList, endpoint: str) -> tuple[str, str | None]:
+    """(the model to ask for, a warning about it or None). BadInput where nobody named one and the server does not name exactly one."""
+    if wanted:
+        if models.names is None:
+            return wanted, f"the model {wanted!r} is not checked: {endpoint}/v1/models answered {models.said}"
+        if wanted not in models.names:
+            return wanted, f"the model {wanted!r} is taken at its word: {endpoint}/v1/models answered {models.said}"
+        return wanted, None
+    if models.names is not None and len(models.names) == 1:
+        return models.names[0], None
+    raise BadInput(f"which model? {endpoint}/v1/models answered {models.said}. Use --model")

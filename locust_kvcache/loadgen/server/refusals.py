@@ -1,0 +1,38 @@
+"""What to do about a server that refuses the first requests: its answer comes in, one sentence of advice goes out."""
+
+from __future__ import annotations
+
+from locust_kvcache.contract.deployment import Deployment
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.loadgen.client.stream import StreamOutcome
+from locust_kvcache.loadgen.server.model_list import ModelList
+
+
+def key_refused(deployment: Deployment, api_key: str | None, said: str | None) -> BadInput:
+    """For HTTP 401 and 403. `said`: the status and the server's first words."""
+    endpoint, name = deployment.endpoint, deployment.api_key_env
+    if not name:
+        return BadInput(
+            f"{endpoint} wants an API key ({said}), and none is sent to an address from the start form: "
+            "start Locust with --host or --deployment for it"
+        )
+    if api_key:
+        said = (said or "").replace(api_key, "***")
+    state = "is refused" if api_key else "is not set"
+    return BadInput(
+        f"{endpoint} wants an API key ({said}), and {name} {state}: export {name}=... on every worker; where the server wants "
+        "another header, give it with --header 'api-key: ${NAME}' or --header 'Authorization: Basic ${NAME}'"
+    )
+
+
+def advice(outcome: StreamOutcome, models: ModelList) -> str:
+    """A way out of a first request that failed, or nothing."""
+    status, words = outcome.response.http_status, (outcome.error or "").lower()
+    if "system" in words and ("role" in words or "message" in words):
+        return (
+            " The model takes no system message: fold_system: true in the deployment file, or --fold-system, puts its text in front of "
+            "the first user message; scenarios with `api: completions` send none."
+        )
+    if status == 404 or "model" in words:
+        return f" /v1/models answered {models.said}. Use --model; for another path api_path in the deployment file."
+    return ""

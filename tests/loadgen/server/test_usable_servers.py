@@ -1,0 +1,337 @@
+"""Servers that differ from the usual and can be measured all the same: the preflight takes them, and says what it took for granted."""
+
+from __future__ import annotations
+
+import locust  # noqa: F401  isort: skip  (patches the standard library before anything else uses it)
+
+import json
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.loadgen.server import patience
+from locust_kvcache.loadgen.server.preflight import Preflight, Server
+from locust_kvcache.workload.given_lengths import with_lengths
+from locust_kvcache.workload.spec import Scenario, load_scenario
+from tests.scripted_server import Scripted, served, words_of
+
+SCENARIO = replace(load_scenario("cold_start"), requests=4)
+Refusal = tuple[int, Any, dict[str, str]] | None
+
+
+def looked_at(kind: type[Scripted], model: str | None = None, scenario: Scenario = SCENARIO, timeout_s: float = 10.0) -> Server:
+    with served(kind) as (deployment, _):
+        return Preflight(replace(deployment, metrics=()), timeout_s).run(model, [scenario])
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        [{"id": "m"}],
+        ["m"],
+        {"data": [{"id": "m", "max_model_len": None}, {"object": "model"}, 7]},
+        {"models": [{"name": "m"}], "object": "list"},
+    ],
+)
+def test_a_list_of_one_model_names_it_however_it_is_written(models: Any) -> None:
+    found = looked_at(type("Listing", (Scripted,), {"models": models}))
+    assert found.model == "m"
+    assert found.calibration.source == "usage"
+
+
+class NoList(Scripted):
+    status, page = 404, b"<html><head><style>p {}</style></head><body><h1>Not  here</h1></body></html>"
+
+    def list_models(self) -> None:
+        self.send_json(self.page, self.status)
+
+
+@pytest.mark.parametrize(
+    ("status", "page", "said"),
+    [
+        (404, NoList.page, "HTTP 404: Not here"),
+        (500, b'{"error": "boom"}', 'HTTP 500: {"error": "boom"}'),
+        (403, b"no", "HTTP 403: no"),
+        (200, b'{"object": "list", "data": null}', "no list of models: {'object': 'list', 'data': None}"),
+        (200, b'{"data": []}', "an empty list"),
+        (200, b'{"data": [{"id": "openai/*"}, {"id": "b"}]}', "2 models: openai/*, b"),
+        (200, b"<title>Chat</title>", "no JSON: Chat"),
+    ],
+)
+def test_a_model_that_is_named_is_taken_at_its_word_and_one_that_is_not_is_asked_for(status: int, page: bytes, said: str) -> None:
+    kind = type("List", (NoList,), {"status": status, "page": page})
+    found = looked_at(kind, "alias")
+    assert found.model == "alias"
+    assert any("'alias'" in text and said in text for text in found.warnings)
+    with pytest.raises(BadInput) as error:
+        looked_at(kind)
+    assert said in str(error.value)
+    assert "which model?" in str(error.value) or "wants an API key" in str(error.value)
+
+
+class Refuses(Scripted):
+    status = 400
+    unknown: tuple[str, ...] = ()
+    words = "unexpected keyword {name}"
+
+    def refuse(self, body: dict[str, Any]) -> Refusal:
+        name = next((name for name in self.unknown if name in body), None)
+        return None if name is None else (self.status, {"error": {"message": self.words.format(name=name)}}, {})
+
+
+@pytest.mark.parametrize(
+    ("unknown", "status", "words", "left_out"),
+    [
+        (("ignore_eos",), 500, "generate() got an unexpected keyword argument '{name}'", {"ignore_eos"}),
+        (("ignore_eos",), 500, "Internal Server Error", {"ignore_eos"}),
+        (("stream_options",), 400, "extra_forbidden: {name}", {"stream_options"}),
+        (("stream_options",), 422, "bad request", {"stream_options"}),
+        (("stream_options", "ignore_eos", "temperature"), 422, "bad", {"stream_options", "ignore_eos", "temperature"}),
+        (("max_tokens", "ignore_eos"), 400, "use max_completion_tokens", {"max_tokens", "ignore_eos"}),
+        (("temperature",), 400, "only the default {name} is supported", {"temperature"}),
+    ],
+)
+def test_only_the_parameters_that_a_server_refuses_are_left_out(
+    unknown: tuple[str, ...], status: int, words: str, left_out: set[str]
+) -> None:
+    found = looked_at(type("Refusing", (Refuses,), {"unknown": unknown, "status": status, "words": words}))
+    usual = {"stream", "stream_options", "max_tokens", "temperature", "ignore_eos"}
+    assert usual - set(found.parameters) == left_out
+    for name in left_out:
+        assert any(f"'{name}'" in text and "left out" in text for text in found.warnings)
+
+
+class RefusesInTheStream(Refuses):
+    unknown = ("ignore_eos",)
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_events([{"error": {"message": "ignore_eos?"}}]) if "ignore_eos" in body else self.answer(body)
+
+
+def test_a_parameter_may_be_refused_inside_a_stream() -> None:
+    assert "ignore_eos" not in looked_at(RefusesInTheStream).parameters
+
+
+def test_a_server_that_refuses_everything_is_quoted_with_its_first_words() -> None:
+    class Broken(Scripted):
+        def refuse(self, body: dict[str, Any]) -> Refusal:
+            return 500, {"error": "no weights"}, {}
+
+    with pytest.raises(BadInput, match=r'failed: http_error: HTTP 500: {"error": "no weights"}'):
+        looked_at(Broken)
+
+
+class Thinks(Scripted):
+    hidden = 20
+
+    def answer(self, body: dict[str, Any]) -> None:
+        tokens, count = len(words_of(body)), self.output_tokens(body)
+        shown = [self.delta(number, count) for number in range(self.hidden, count)]
+        last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}
+        self.send_events([*shown, *([] if shown else [last]), {"choices": [], "usage": self.usage(tokens, count, 0)}])
+
+
+def test_twenty_hidden_tokens_are_waited_for() -> None:
+    assert looked_at(Thinks).calibration.source == "usage"
+
+
+class Limited(Scripted):
+    """Takes `burst` requests, then says 429 for as many seconds as it says."""
+
+    burst, wait = 3, "0.1"
+
+    def refuse(self, body: dict[str, Any]) -> Refusal:
+        if len(self.asked) % self.burst == 0:
+            return 429, {"error": "slow down"}, {"Retry_After": self.wait}
+        return None
+
+
+def test_a_rate_limit_is_waited_for_and_prompt_sizes_are_calibrated() -> None:
+    found = looked_at(Limited)
+    assert found.calibration.source == "usage"
+    assert found.largest_request["status"] == "ok"
+
+
+def test_a_limit_of_an_hour_is_said_instead_of_waited_for() -> None:
+    class Closed(Scripted):
+        def refuse(self, body: dict[str, Any]) -> Refusal:
+            return 429, {"error": "quota"}, {"Retry_After": "3600"}
+
+    begun_s = time.monotonic()
+    with pytest.raises(BadInput, match=r"HTTP 429.*quota"):
+        looked_at(Closed)
+    assert time.monotonic() - begun_s < 60
+
+
+@pytest.mark.parametrize(
+    ("header", "tries", "expected"), [("2", 1, 2.0), ("0", 1, 0.1), ("31", 1, None), (None, 1, 1.0), ("Fri, 31 Dec", 2, 2.0)]
+)
+def test_how_long_a_busy_server_is_waited_for(header: str | None, tries: int, expected: float | None) -> None:
+    assert patience.wait_s(header, tries) == expected
+
+
+class ResetsOnce(Scripted):
+    """The connection of the sixth request, one of those that calibrate, breaks."""
+
+    def answer(self, body: dict[str, Any]) -> None:
+        if len(self.asked) == 6:
+            self.close_connection = True
+        else:
+            super().answer(body)
+
+
+def test_one_calibration_request_that_breaks_is_sent_again() -> None:
+    assert looked_at(ResetsOnce).calibration.source == "usage"
+
+
+class Short(Scripted):
+    context = 1024
+
+    def refuse(self, body: dict[str, Any]) -> Refusal:
+        too_long = len(words_of(body)) + self.output_tokens(body) > self.context
+        return (400, {"error": f"This model's maximum context length is {self.context} tokens"}, {}) if too_long else None
+
+
+def test_a_short_context_is_calibrated_with_shorter_texts_and_named_where_the_plan_is_longer() -> None:
+    assert looked_at(Short, scenario=with_lengths(SCENARIO, 600, 8)).calibration.source == "usage"
+    with pytest.raises(BadInput, match=r"refuses the largest request.*maximum context length is 1024"):
+        looked_at(Short)
+
+
+def test_a_planned_length_beyond_the_models_context_is_refused_before_it_is_sent() -> None:
+    models = {"data": [{"id": "m", "max_model_len": 4100}]}
+    with pytest.raises(BadInput, match=r"plans a request of 4,0\d\d prompt tokens and 40 of output, and m takes 4,100 together"):
+        looked_at(type("Context", (Scripted,), {"models": models}))
+    assert looked_at(type("Context", (Scripted,), {"models": {"data": [{"id": "m", "max_model_len": 4200}]}})).model == "m"
+
+
+class NoSystem(Scripted):
+    def refuse(self, body: dict[str, Any]) -> Refusal:
+        if any(message["role"] == "system" for message in body["messages"]):
+            return 400, {"error": {"message": "System role not supported"}}, {}
+        return None
+
+
+def test_no_system_role_is_said_with_both_ways_out() -> None:
+    with pytest.raises(BadInput, match=r"System role not supported.*--fold-system.*api: completions"):
+        looked_at(NoSystem)
+
+
+class Plain(Scripted):
+    def answer(self, body: dict[str, Any]) -> None:
+        count = self.output_tokens(body)
+        choice = {"index": 0, "message": {"role": "assistant", "content": "hi " * count}, "finish_reason": "length"}
+        tokens = words_of(body)
+        self.send_json({"choices": [choice], "usage": self.usage(len(tokens), count, self.cached_tokens(tokens))})
+
+
+def test_one_object_instead_of_a_stream_is_an_answer_without_a_first_token() -> None:
+    found = looked_at(Plain)
+    assert found.largest_request["status"] == "ok"
+    assert any("the server does not stream" in text for text in found.warnings)
+
+
+class Silent(Scripted):
+    """[DONE], and no end of the body: the connection stays open."""
+
+    def end_body(self) -> None:
+        pass
+
+
+class Unfinished(Silent):
+    """[DONE], and the connection is closed without the body's end."""
+
+    def end_body(self) -> None:
+        self.close_connection = True
+
+
+class Reasonless(Scripted):
+    def delta(self, number: int, count: int) -> dict[str, Any]:
+        return {"choices": [{"index": 0, "delta": {"content": " w"}, "finish_reason": None}]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [(Silent, "the end of its body"), (Unfinished, "the end of its body"), (Reasonless, "a finish_reason")]
+)
+def test_an_answer_that_says_done_is_whole(kind: type[Scripted], said: str) -> None:
+    found = looked_at(kind)
+    assert found.largest_request["status"] == "ok"
+    assert any(f"ended with [DONE] and without {said}" in text for text in found.warnings)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        lambda cached: {"cached_tokens": cached},
+        lambda cached: {"prompt_cache_hit_tokens": cached},
+        lambda cached: {"prompt_tokens_details": {"cached_tokens": float(cached)}},
+    ],
+)
+def test_cached_tokens_are_found_where_a_server_puts_them(usage: Any) -> None:
+    class Own(Scripted):
+        def usage(self, prompt: int, output: int, cached: int) -> Any:
+            return {"prompt_tokens": prompt, "completion_tokens": output, **usage(cached)}
+
+    assert looked_at(Own).reports_cached_tokens
+
+
+def test_zero_is_taken_as_left_out_only_after_this_server_has_reported_more() -> None:
+    class LeavesZeroOut(Scripted):
+        def usage(self, prompt: int, output: int, cached: int) -> Any:
+            return {"prompt_tokens": prompt, "completion_tokens": output, **({"cached_tokens": cached} if cached else {})}
+
+    class SaysZeroNowAndThen(LeavesZeroOut):
+        def usage(self, prompt: int, output: int, cached: int) -> Any:
+            return {"prompt_tokens": prompt, "completion_tokens": output, **({"cached_tokens": 0} if cached else {})}
+
+    assert looked_at(LeavesZeroOut).zero_cached_if_missing
+    assert not looked_at(SaysZeroNowAndThen).zero_cached_if_missing
+
+
+class Remembers(Scripted):
+    """Something in front of the model that keeps whole responses, with their ids."""
+
+    fixed: str | None = None
+
+    def delta(self, number: int, count: int) -> dict[str, Any]:
+        name = self.fixed or f"chatcmpl-{hash(str(self.asked[-1]))}"
+        return {"id": name, **super().delta(number, count)}
+
+
+def test_the_same_id_for_the_same_prompt_is_a_cache_of_responses_and_a_constant_one_is_not() -> None:
+    assert any("keeps whole responses" in text for text in looked_at(Remembers).warnings)
+    constant = type("Constant", (Remembers,), {"fixed": "chatcmpl-0"})
+    assert not any("keeps whole responses" in text for text in looked_at(constant).warnings)
+
+
+@pytest.mark.parametrize("said", [0, -5, 1, "many", None])
+def test_a_tokenizer_that_counts_nothing_is_not_used(said: Any) -> None:
+    class Counts(Scripted):
+        def tokenize(self, body: dict[str, Any]) -> None:
+            self.send_json({"count": said})
+
+    assert looked_at(Counts).calibration.source == "usage"
+
+
+@pytest.mark.parametrize("said", [0, -5, 512])
+def test_counts_that_no_text_has_are_refused_with_the_reason(said: int) -> None:
+    class Counts(Scripted):
+        def usage(self, prompt: int, output: int, cached: int) -> Any:
+            return {"prompt_tokens": said, "completion_tokens": output}
+
+    found = looked_at(Counts)
+    assert found.calibration.source == "assumed"
+    assert any("prompt_tokens are refused" in text and str(said) in text for text in found.warnings)
+
+
+def test_a_redirect_to_another_server_is_named_and_not_followed() -> None:
+    class Redirects(Scripted):
+        def list_models(self) -> None:
+            self.send_json(b"", 302, Location="https://127.0.0.1:1/login")
+
+    with pytest.raises(BadInput, match=r"redirects to https://127\.0\.0\.1:1/login"):
+        looked_at(Redirects)
