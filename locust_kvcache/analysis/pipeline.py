@@ -31,6 +31,7 @@ from locust_kvcache.analysis.model import model_statistics, ttft_model
 from locust_kvcache.analysis.reading.run_info import RunInfo, parse_run_info
 from locust_kvcache.analysis.reading.runs import RecordedRun, load_run
 from locust_kvcache.analysis.reading.stats_file import KIND, STATS_FORMAT, read_stats
+from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.analysis.servers import server_counters
 from locust_kvcache.analysis.stats import (
     answer_checks,
@@ -84,7 +85,7 @@ def _prefix_roots(records: pd.DataFrame, info: RunInfo) -> pd.Series:
     """Who shares a prefix with whom. One that a scenario gives to all its requests is a condition of the run, not a sample of prefixes:
     there each session stands for itself."""
     shared_by_all = {
-        entry.get("name") for entry in info.scenarios if entry.get("prefix_shared_by") == 0 and not entry.get("documents")
+        str(entry.get("name")) for entry in info.scenarios if entry.get("prefix_shared_by") == 0 and not entry.get("documents")
     }
     return prefixes.roots(records).where(~records["scenario"].isin(shared_by_all), records["session_id"])
 
@@ -103,7 +104,11 @@ def analyse_folder(
     folder: str | Path, slo: Mapping[str, float] | None = None, max_failures: FailureLimit | None = None
 ) -> Analysis:
     """Everything that is said of a run, from its folder. `slo` and `max_failures` take the place of the run's own."""
-    run = load_run(folder)
+    with unusable_is_bad_input(Path(folder)):
+        return _analyse(load_run(folder), slo, max_failures)
+
+
+def _analyse(run: RecordedRun, slo: Mapping[str, float] | None, max_failures: FailureLimit | None) -> Analysis:
     limit = max_failures or parse_failure_limit(run.info.max_failures)
     records, evidence_problems = label_run(run)
     client = client_limits.with_certificates(client_limits.lag_by_round(records), run.info.beyond_certificate)
@@ -130,7 +135,7 @@ def analyse_folder(
         "steady_state": steady,
         **_goodput(run.info, records, rounds, slo),
     }
-    return Analysis(Path(folder), plain(stats), tier_verdicts.answered_by(records, states["verdicts"]))
+    return Analysis(run.folder, plain(stats), tier_verdicts.answered_by(records, states["verdicts"]))
 
 
 def _figure_problems(
@@ -256,6 +261,11 @@ def _model(records: pd.DataFrame, info: RunInfo) -> dict[str, Any]:
 def open_stats(path: str | Path) -> Analysis:
     """An Analysis from stats.json; its requests from the records beside it where they are, else the sample inside it."""
     file = Path(path) / "stats.json" if Path(path).is_dir() else Path(path)
+    with unusable_is_bad_input(file):
+        return _open_stats(file)
+
+
+def _open_stats(file: Path) -> Analysis:
     stats = read_stats(file)
     if (file.parent / "records.jsonl").is_file() and (file.parent / "run.json").is_file():
         requests, _ = label_run(load_run(file.parent))

@@ -14,14 +14,13 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.basics.plain_values import rows_of
-from locust_kvcache.analysis.reading.run_info import DeploymentInfo, RunInfo
+from locust_kvcache.analysis.reading.run_info import SIDES, DeploymentInfo, RunInfo
 from locust_kvcache.analysis.reading.runs import load_run
 from locust_kvcache.analysis.stats.capacity_interval import capacity_interval
 from locust_kvcache.analysis.stats.goodput import meets_slo
 from locust_kvcache.contract.capacity_rule import Judgement, Measured, bounds_of, judge, sample_of
 from locust_kvcache.contract.errors import BadInput
 
-SIDES = ("cold", "hit")
 RATE, USERS = "sessions/s", "users"
 QUEUEING = ("ttft_ms", "e2e_ms")
 

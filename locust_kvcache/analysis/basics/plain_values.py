@@ -32,3 +32,12 @@ def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
     """A table's rows as dicts, missing values as None."""
     rows: list[dict[str, Any]] = plain(table)
     return rows
+
+
+def readable(value: Any) -> Any:
+    """A JSON value whose texts can be written as UTF-8: half a character of a server's text becomes ?."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {readable(key): readable(entry) for key, entry in value.items()}
+    return [readable(entry) for entry in value] if isinstance(value, list) else value

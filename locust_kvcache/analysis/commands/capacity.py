@@ -13,12 +13,12 @@ from typing import Any
 
 import pandas as pd
 
-from locust_kvcache.analysis.across_runs.capacity_steps import SIDES, Capacity, Step, by_side, found_capacity, steps_of
+from locust_kvcache.analysis.across_runs.capacity_steps import Capacity, Step, by_side, found_capacity, steps_of
 from locust_kvcache.analysis.basics.number_text import DASH, number, percent, plural
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
-from locust_kvcache.analysis.reading.run_info import RunInfo
+from locust_kvcache.analysis.reading.run_info import SIDES, RunInfo
 from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish

@@ -18,6 +18,7 @@ from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.commands.repeats import judged_targets, repeats_page, targets_of
 from locust_kvcache.analysis.pipeline import Analysis, open_run
+from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.analysis.report import ci
 from locust_kvcache.analysis.report.ci import Outcome
 from locust_kvcache.analysis.report.command_line import comparison_gate, gate
@@ -114,12 +115,14 @@ def main() -> int:
     if args.output and args.output.suffix not in (".html", ".md"):
         raise BadInput(f"--output: {args.output} ends in {args.output.suffix!r}; allowed: .html, .md")
     accepted = accepted_conditions(args.accept)
-    runs = [open_run(path) for path in chosen_paths(args)]
-    groups = run_groups.grouped(runs)
-    if args.gate:
-        run_groups.check_gate(groups, args.accept_single_runs)
-    compare = repeated if run_groups.are_repeated(groups) else described
-    text, page, outcome = compare(runs, accepted, args.gate and args.accept_single_runs)
+    paths = chosen_paths(args)
+    with unusable_is_bad_input(*paths):
+        runs = [open_run(path) for path in paths]
+        groups = run_groups.grouped(runs)
+        if args.gate:
+            run_groups.check_gate(groups, args.accept_single_runs)
+        compare = repeated if run_groups.are_repeated(groups) else described
+        text, page, outcome = compare(runs, accepted, args.gate and args.accept_single_runs)
     print(text)
     written = ci.write_files(args, outcome)
     if args.output:

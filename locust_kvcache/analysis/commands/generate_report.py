@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from locust_kvcache.analysis.pipeline import open_stats
+from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.files import FORMATS, write_report
 from locust_kvcache.contract.command import command_parser, run_command
@@ -34,7 +35,8 @@ def main() -> int:
     analysis = open_stats(args.stats)
     formats = FORMATS if args.format == "both" else (args.format,)
     try:
-        written = write_report(analysis, args.output_dir, formats, args.generate_charts, args.png)
+        with unusable_is_bad_input(args.stats):
+            written = write_report(analysis, args.output_dir, formats, args.generate_charts, args.png)
     except OSError as error:
         raise BadInput(f"--output-dir: {args.output_dir} cannot be written: {error.strerror}; choose another folder") from error
     for path in written:

@@ -9,6 +9,7 @@ from typing import Any
 
 from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
 from locust_kvcache.analysis.reading.stats_file import write_stats
+from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.analysis.report.command_line import gate
 from locust_kvcache.analysis.report.run_text import run_text
 from locust_kvcache.analysis.stats.targets import RUN_TARGETS
@@ -23,7 +24,9 @@ def write_answer(folder: Path, slo: Mapping[str, float] | None = None, max_failu
     analysis = analyse_folder(folder, slo, max_failures)
     with _writable(folder):
         write_stats(folder / "stats.json", analysis.stats)
-    print(run_text(analysis.stats), flush=True)
+    with unusable_is_bad_input(folder):
+        text = run_text(analysis.stats)
+    print(text, flush=True)
     return analysis
 
 
@@ -31,7 +34,7 @@ def write_report_files(analysis: Analysis, folder: Path, png: bool) -> list[Path
     """report/ in the run's folder."""
     from locust_kvcache.analysis.report.files import write_report  # matplotlib and jinja2: only where a page is made
 
-    with _writable(folder):
+    with _writable(folder), unusable_is_bad_input(folder):
         return write_report(analysis, folder / "report", ("html", "markdown"), charts=True, png=png)
 
 

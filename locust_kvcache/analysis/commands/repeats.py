@@ -19,6 +19,7 @@ from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
 from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.pipeline import Analysis, open_run
+from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
@@ -178,9 +179,9 @@ def main() -> int:
     args = parser.parse_args()
     if len(args.runs) < 2:
         raise BadInput(f"{len(args.runs)} run given; expected 2 or more: locust-kvcache repeats RUN RUN ...")
-    publish(
-        repeats_page([open_run(path) for path in args.runs]), args.output_dir or folder_beside(args.runs[0], "repeats"), args.png
-    )
+    with unusable_is_bad_input(*args.runs):
+        page = repeats_page([open_run(path) for path in args.runs])
+    publish(page, args.output_dir or folder_beside(args.runs[0], "repeats"), args.png)
     return 0
 
 

@@ -34,8 +34,9 @@ def size_row(folder: Path) -> dict[str, Any]:
     """One size: its working set, round 2's hit rates, both rounds' TTFT."""
     run = load_run(folder)
     study = run.info.study
-    if "working_set_tokens" not in study:
-        raise BadInput(f"{folder}: key study.working_set_tokens is missing in run.json; expected a run of --working-set")
+    if not isinstance(study.get("working_set_tokens"), int) or run.records.empty:
+        found = f"key study.working_set_tokens is {study.get('working_set_tokens')!r} and there are {len(run.records)} records"
+        raise BadInput(f"{folder}: {found}; expected a run of --working-set")
     rounds = round_table(run.records, run.counts)
     tiers = server_tables(run, rounds)[0]["tiers"]
     second = tiers[tiers["round"].eq(2)]

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.json as pa_json  # type: ignore[import-untyped]
 
+from locust_kvcache.analysis.basics.plain_values import readable
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.contract.record import FIELDS, MATTERS_MS, MATTERS_SHARE, OK, RECORD_FORMAT, STATUSES
 
@@ -36,8 +37,10 @@ KEYS = ("round", "request_index", "session_id", "turn")
 COLUMNS = tuple(name for name in FIELDS if name not in CONSTANT)
 NUMBERS = tuple(name for name in COLUMNS if name not in TEXTS)
 FLAGS = ("client_limited", "buffered", "reconnected", "end_missing")  # true, false or null in the file; 1, 0 or NaN in the frame
+COUNTS = ("prompt_tokens", "output_tokens", "reported_cached_tokens")  # as the server told them
 IDENTITY = ["scenario", "round", "request_index"]
 LINES_AT_A_TIME = 50_000
+LARGEST = 1e15  # of a number in a record: whole numbers are exact below it, and no time or count comes near it
 _TYPES = {**dict.fromkeys(NUMBERS, pa.float64()), **dict.fromkeys(TEXTS, pa.string()), **dict.fromkeys(FLAGS, pa.bool_())}
 _SCHEMA = pa.schema([(name, _TYPES[name]) for name in COLUMNS])
 
@@ -51,9 +54,22 @@ def read_records(path: Path, run_id: str) -> tuple[pd.DataFrame, list[Problem]]:
     frame = _read_whole(path)
     if frame is None:
         frame, problems = _read_lines(path)
+    frame, beyond = _without_impossible_numbers(frame)
     frame, more = _usable(frame, run_id)
     frame, uncertain = _without_uncertain_ttft(_typed(frame))
-    return frame, problems + more + uncertain
+    return frame, problems + beyond + more + uncertain
+
+
+def _without_impossible_numbers(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
+    """Infinities, and numbers beyond LARGEST, are missing; so are keys that are not whole. The server's counts: counts.py."""
+    wrong = {name: frame[name].abs().gt(LARGEST) for name in NUMBERS if name not in (*FLAGS, *COUNTS)}
+    wrong |= {name: wrong[name] | frame[name].mod(1).gt(0) for name in KEYS}
+    named = [name for name, found in wrong.items() if found.any()]
+    if not named:
+        return frame, []
+    text = f"Numbers that no request can have were found in {', '.join(named[:6])}; they were taken as missing."
+    cleaned = frame.assign(**{name: frame[name].mask(wrong[name]) for name in named})
+    return cleaned, [Problem("warning", "record_numbers", text, "Was records.jsonl changed after the run?")]
 
 
 def _without_uncertain_ttft(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
@@ -96,13 +112,15 @@ def _read_whole(path: Path) -> pd.DataFrame | None:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) <= LARGEST else float("inf")  # an integer of 400 digits is no float
 
 
 def _parse_line(line: bytes) -> dict[str, Any] | None:
     try:
         value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(value, dict):
         return None
@@ -111,7 +129,7 @@ def _parse_line(line: bytes) -> dict[str, Any] | None:
         row[name] = float(value[name]) if isinstance(value.get(name), bool) else None
     for name in TEXTS:
         if name in COLUMNS:
-            row[name] = value.get(name) if isinstance(value.get(name), str) else None
+            row[name] = readable(value[name]) if isinstance(value.get(name), str) else None
     return row
 
 

@@ -6,14 +6,17 @@ named in a note. `raw` is the file as read: what reports list of it, and what st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from locust_kvcache.analysis.reading.taken import Json, Taken
+from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import FAILURES
-from locust_kvcache.contract.finding import NOTE, Finding
+from locust_kvcache.contract.failure_limit import parse_failure_limit
+from locust_kvcache.contract.finding import ERROR, Finding
 
-Json = dict[str, Any]
+SIDES = ("cold", "hit")  # of a capacity study
 
 
 @dataclass(frozen=True)
@@ -118,68 +121,13 @@ class RunInfo:
         return self.rounds_planned.get(scenario) if isinstance(self.rounds_planned, Mapping) else self.rounds_planned
 
 
-class _Taken:
-    """Values by key and type; what is of another type is missing, and noted."""
-
-    def __init__(self, values: Any, path: str, notes: list[Finding]) -> None:
-        self._values: Json = values if isinstance(values, dict) else {}
-        self._path, self._notes = path, notes
-        if values is not None and not isinstance(values, dict):
-            self._note(path.removesuffix("."), values, "an object")
-
-    def _note(self, name: str, value: Any, wanted: str) -> None:
-        text = f"run.json: key {name!r} is {str(value)[:80]!r}; expected {wanted}. It was taken as missing."
-        self._notes.append(Finding(NOTE, "run_json_type", text, "docs/files.md lists every key and its type."))
-
-    def _typed(self, key: str, kinds: type | tuple[type, ...], wanted: str) -> Any:
-        value = self._values.get(key)
-        if value is None:
-            return None
-        is_flag = isinstance(value, bool) and kinds is not bool
-        if is_flag or not isinstance(value, kinds):
-            self._note(self._path + key, value, wanted)
-            return None
-        return value
-
-    def text(self, key: str) -> str | None:
-        found: str | None = self._typed(key, str, "text")
-        return found
-
-    def whole(self, key: str) -> int | None:
-        found: int | None = self._typed(key, int, "an integer")
-        return found
-
-    def number(self, key: str) -> float | None:
-        found = self._typed(key, (int, float), "a number")
-        return None if found is None else float(found)
-
-    def flag(self, key: str) -> bool:
-        return self._typed(key, bool, "true or false") is True
-
-    def mapping(self, key: str) -> Json:
-        found: Json | None = self._typed(key, dict, "an object")
-        return found or {}
-
-    def roles(self, key: str) -> tuple[str, ...]:
-        """The `role` of each object in a list."""
-        pages = self._typed(key, list, "a list") or ()
-        return tuple(str(page["role"]) for page in pages if isinstance(page, dict) and page.get("role"))
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        return tuple(str(entry) for entry in self._typed(key, list, "a list") or ())
-
-    def inside(self, key: str) -> _Taken:
-        return _Taken(self._values.get(key), f"{self._path}{key}.", self._notes)
-
-
 def parse_run_info(raw: Json) -> RunInfo:
     """Every value that the analysis uses; the shapes of what it walks through were checked when the file was read."""
     notes: list[Finding] = []
-    top = _Taken(raw, "", notes)
+    top = Taken(raw, "", notes)
     arrival, deployment = top.inside("arrival"), top.inside("deployment")
     block = top.inside("server").number("block_size_tokens")
     command = top.texts("command")
-    planned = raw.get("rounds_planned")
     return RunInfo(
         run_id=None if raw.get("run_id") is None else str(raw["run_id"]),
         complete=top.flag("complete") or raw.get("cause") == FAILURES.name,  # failures are judged from the records
@@ -197,38 +145,82 @@ def parse_run_info(raw: Json) -> RunInfo:
         nonce_given=_nonce_given(raw, command),
         scenarios=tuple(raw.get("scenarios") or ()),
         arms=top.texts("arms"),
-        rounds_planned=planned if isinstance(planned, dict | int) else None,
-        rounds=tuple(_round(entry, number, notes) for number, entry in enumerate(raw.get("rounds") or ())),
+        rounds_planned=_rounds_planned(top),
+        rounds=_rounds(raw.get("rounds") or (), notes),
         study=top.mapping("study"),
         command=command,
         warnings=top.texts("warnings"),
-        max_failures=raw.get("max_failures"),
+        max_failures=_max_failures(top),
         problems=tuple(notes),
         raw=raw,
     )
 
 
-def _deployment(found: _Taken) -> DeploymentInfo:
+def _deployment(found: Taken) -> DeploymentInfo:
     gpus = found.whole("gpus")
     return DeploymentInfo(
         name=found.text("name"),
         kind=found.text("kind"),
         gpus=gpus if gpus is not None and gpus > 0 else None,
         link_gb_per_s=found.number("link_gb_per_s"),
-        slo=found.mapping("slo"),
-        capacity=found.mapping("capacity"),
+        slo=found.numbers("slo"),
+        capacity=found.numbers("capacity"),
         roles=found.roles("metrics"),
     )
 
 
-def _model_facts(found: _Taken) -> ModelFacts:
+def _model_facts(found: Taken) -> ModelFacts:
     return ModelFacts(
         found.number("kv_bytes_per_token"), found.number("active_parameters"), found.number("attention_flop_per_token2")
     )
 
 
+def _rounds_planned(top: Taken) -> Mapping[str, int] | int | None:
+    if isinstance(top.value("rounds_planned"), dict):
+        return {name: int(count) for name, count in top.numbers("rounds_planned").items()}
+    return top.whole("rounds_planned")
+
+
+def _max_failures(top: Taken) -> str | int | None:
+    """As given, where it is a limit."""
+    given = top.value("max_failures")
+    try:
+        parse_failure_limit(given)
+    except BadInput:
+        top.note("max_failures", "a number of requests, or a share such as 1%")
+        return None
+    return None if given is None else str(given)
+
+
+def _rounds(entries: Sequence[Any], notes: list[Finding]) -> tuple[RoundInfo, ...]:
+    """Each round once: of two entries the last one stands, as a round that is played again takes the place of one that was cut."""
+    found: dict[tuple[str, int], RoundInfo] = {}
+    for place, entry in enumerate(entries):
+        parsed = _round(entry, place, notes)
+        key, where = (parsed.scenario, parsed.number), f"run.json: rounds[{place}]"
+        if parsed.number < 1:
+            text = f"{where} does not say which round it is ('round' is {str(entry.get('round'))[:80]!r}); it was left out."
+            notes.append(Finding(ERROR, "round_number", text, "Was run.json changed after the run?"))
+            continue
+        if key in found:
+            text = f"{where} is round {parsed.number} of {parsed.scenario}, which is listed before; the last entry is used."
+            notes.append(Finding(ERROR, "round_twice", text, "Was run.json changed after the run?"))
+        found[key] = parsed
+    return tuple(found.values())
+
+
+def _capacity(found: Taken) -> Json:
+    """What a capacity study noted of a round, where it says which search it belongs to."""
+    inside, said = found.inside("capacity"), found.value("capacity")
+    if not isinstance(said, dict):
+        return {}
+    numbers: Json = {name: inside.number(name) for name in ("users", "request_rate_per_s") if name in said}
+    texts: Json = {name: inside.text(name) for name in ("side", "kind")}
+    return {**said, **numbers, **texts} if texts["side"] in SIDES and texts["kind"] else {}
+
+
 def _round(entry: Any, place: int, notes: list[Finding]) -> RoundInfo:
-    found = _Taken(entry, f"rounds[{place}].", notes)
+    found = Taken(entry, f"rounds[{place}].", notes)
     return RoundInfo(
         scenario=str(found.text("scenario")),
         number=found.whole("round") or 0,
@@ -243,7 +235,7 @@ def _round(entry: Any, place: int, notes: list[Finding]) -> RoundInfo:
         kind=found.text("kind"),
         arm=found.text("arm"),
         canary=found.mapping("canary"),
-        capacity=found.mapping("capacity"),
+        capacity=_capacity(found),
     )
 
 

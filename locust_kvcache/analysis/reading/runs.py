@@ -8,18 +8,19 @@ run.records.groupby("round").ttft_ms.median()
 from __future__ import annotations
 
 import json
-import lzma
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from locust_kvcache.analysis.basics.plain_values import rows_of
+from locust_kvcache.analysis.basics.plain_values import readable, rows_of
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.reading.counts import check_counts
 from locust_kvcache.analysis.reading.records import read_records
 from locust_kvcache.analysis.reading.run_info import RunInfo, parse_run_info
+from locust_kvcache.analysis.reading.scrapes import read_scrapes
+from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.contract.errors import BadInput
 
 RUN_FORMAT = 1
@@ -43,24 +44,28 @@ class RecordedRun:
 
 def load_run(folder: str | Path) -> RecordedRun:
     """Read and check a run's folder. BadInput if it is not one; what is merely missing or torn becomes a Problem."""
-    path = Path(folder)
+    with unusable_is_bad_input(Path(folder)):
+        return _load_run(Path(folder))
+
+
+def _load_run(path: Path) -> RecordedRun:
     info = parse_run_info(read_run_json(path))
     records, problems = read_records(path / "records.jsonl", str(info.run_id))
     records, count_problems = check_counts(records)
     problems += [*count_problems, *_incomplete(info), *info.problems]
     counts = count_records(info, records)
     problems += _check_counts(info, counts, records)
-    metrics, metric_problems = _read_server_metrics(path / "server_metrics.jsonl")
+    metrics, metric_problems = read_scrapes(path / "server_metrics.jsonl")
     return RecordedRun(path, info, records, metrics, counts, tuple(problems + metric_problems))
 
 
 def read_json(path: Path, what: str, way_out: str) -> dict[str, Any]:
     """The object in a JSON file; BadInput names the file and the way out."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = readable(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}; expected {what}. {way_out}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{path}: is not valid JSON ({error}); expected {what}. {way_out}") from error
     if not isinstance(value, dict):
         raise BadInput(f"{path}: holds a {type(value).__name__}; expected {what}. {way_out}")
@@ -141,32 +146,3 @@ def _check_counts(info: RunInfo, counts: pd.DataFrame, records: pd.DataFrame) ->
             text = f"{scenario}: {listed} of {wanted} planned rounds have begun."
             problems.append(Problem("error", "missing_round", text, "What needs the missing rounds is left out."))
     return problems
-
-
-def _read_server_metrics(path: Path) -> tuple[list[dict[str, Any]], list[Problem]]:
-    """Every scrape that can be read; one that failed or is torn is a note, as the client's figures don't need it.
-
-    A file that was compressed for keeping (`xz server_metrics.jsonl`) is read as it is: without it nothing would show what hit.
-    """
-    packed = path.with_name(f"{path.name}.xz")
-    if not path.is_file() and not packed.is_file():
-        return [], []
-    try:
-        content = path.read_bytes() if path.is_file() else lzma.decompress(packed.read_bytes())
-    except (OSError, lzma.LZMAError) as error:
-        return [], [Problem("note", "server_metrics_torn", f"The servers' metrics in {path.parent} cannot be read ({error}).")]
-    rows, bad = [], 0
-    for line in content.splitlines():
-        try:
-            row = json.loads(line)
-            rows.append(row) if isinstance(row, dict) else None
-        except ValueError:
-            bad += 1
-    problems = (
-        [Problem("note", "server_metrics_torn", f"{bad} lines of {path.name} are not JSON and were left out.")] if bad else []
-    )
-    failed = sorted({str(row.get("url")) for row in rows if not row.get("ok")})
-    if failed:
-        text = f"The servers' metrics could not be read at {', '.join(failed)}."
-        problems.append(Problem("note", "scrape_failed", text, "Check `metrics` in the deployment file."))
-    return rows, problems

@@ -45,8 +45,9 @@ def read_stats(path: Path) -> dict[str, Any]:
         stats.setdefault(key, [])  # made by an earlier version
     stats.setdefault("slo", {})
     for key in TABLES:
-        if not isinstance(stats.get(key), list):
-            raise BadInput(f"{path}: key {key!r} is {str(stats.get(key))[:60]!r}; expected a list of rows. {WAY_OUT}")
+        rows = stats.get(key)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise BadInput(f"{path}: key {key!r} is {str(rows)[:60]!r}; expected a list of rows. {WAY_OUT}")
     for key in ("run", "samples"):
         if not isinstance(stats.get(key), dict):
             raise BadInput(f"{path}: key {key!r} is {str(stats.get(key))[:60]!r}; expected an object. {WAY_OUT}")

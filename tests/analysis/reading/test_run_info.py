@@ -38,7 +38,7 @@ def test_what_is_missing_is_none_or_empty() -> None:
         ({"users": "ten"}, ["'users'", "'ten'", "an integer"]),
         ({"users": True}, ["'users'", "'True'", "an integer"]),
         ({"deployment": {"slo": 3}}, ["'deployment.slo'", "'3'", "an object"]),
-        ({"rounds": [{"wall_s": "long"}]}, ["'rounds[0].wall_s'", "'long'", "a number"]),
+        ({"rounds": [{"round": 1, "wall_s": "long"}]}, ["'rounds[0].wall_s'", "'long'", "a number"]),
         ({"arrival": "closed"}, ["'arrival'", "'closed'", "an object"]),
     ],
 )
