@@ -39,6 +39,7 @@ from locust_kvcache.analysis.stats import (
     client_limits,
     dependence,
     figure_checks,
+    file_checks,
     goodput,
     other_tools,
     sample,
@@ -154,6 +155,7 @@ def _figure_problems(
         *(figure_checks.ramp_and_tail(rounds) if info.arrival.closed else []),
         *steadiness.steadiness_problems(steady),
         *answer_checks.answer_problems(records, info.scenarios),
+        *file_checks.file_problems(info.scenarios),
         *figure_checks.sent_late(records),
     ]
 

@@ -19,6 +19,7 @@ from locust_kvcache.workload.budget import DEFAULT_BLOCK_TOKENS, Expectation, Ro
 from locust_kvcache.workload.footprint import working_set_tokens
 from locust_kvcache.workload.plan import Plan
 from locust_kvcache.workload.spec import Scenario
+from locust_kvcache.workload.traces.loading import load_rows
 from locust_kvcache.workload.warm_up import AUTO, LEAST_REQUESTS, LIMIT_REQUESTS, LIMIT_S, OFF, WINDOWS, window_sessions
 from locust_kvcache.workload.working_set import filling, sweep_sizes
 
@@ -211,6 +212,13 @@ def corpus_notes(plans: list[Plan]) -> list[str]:
     return list(notes.values())
 
 
+def file_notes(plans: list[Plan]) -> list[str]:
+    """How a user's own file was read, and what it cannot tell."""
+    scenarios = {plan.scenario.name: plan.scenario for plan in plans}.values()
+    doubts = (load_rows(scenario.trace).warning for scenario in scenarios if scenario.trace is not None)
+    return [*(note for scenario in scenarios for note in scenario.file_notes), *filter(None, doubts)]
+
+
 def length_notes(options: Options, scenarios: list[Scenario]) -> list[str]:
     """What --prompt-tokens and --output-tokens made of each scenario."""
     if options.prompt_tokens is None and options.output_tokens is None:
@@ -230,7 +238,13 @@ def dry_run_text(
     scenarios, notes = studied(options, scenarios, deployment, kv_bytes)
     plans = [dry_plan(scenario, options.seed) for scenario in scenarios]
     levels = options.concurrency or (users,)
-    lines: list[str] = ["Dry run: nothing is sent.", *length_notes(options, scenarios), *notes, *corpus_notes(plans)]
+    lines: list[str] = [
+        "Dry run: nothing is sent.",
+        *length_notes(options, scenarios),
+        *notes,
+        *corpus_notes(plans),
+        *file_notes(plans),
+    ]
     times: list[float | None] = []
     for level in levels:
         budgets = _level(options, plans, level)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from locust_kvcache.workload.corpus import Corpus, estimated_tokens
+from locust_kvcache.workload.corpus import Corpus
+from locust_kvcache.workload.estimate import estimated_tokens
 from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.turn import Session, Turn
 

@@ -1,25 +1,34 @@
-"""JSON lines in ShareGPT's or OpenAI's form come in, conversations go out: a system text, and what user and assistant said in turn.
+"""A file's conversations come in, each as a system text and what user and assistant said in turn goes out.
 
+Read are ShareGPT's, LMSYS's and WildChat's and OpenAI's forms, requests of OpenAI's batch files among them, as JSON lines or as one array.
 A row that is no such conversation is an error that names file, line, key, value and what is allowed, or is counted as skipped.
 """
 
 from __future__ import annotations
 
+import io
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.workload.chat_messages import ASSISTANT, SYSTEM, TOOL, USER, Said, read_messages, sendable
+from locust_kvcache.workload.data_files import entries
 
 HISTORIES = ("file", "generated")
 UNUSABLE = ("error", "skip")
-FORMS = (("messages", "role", "content"), ("conversations", "from", "value"))  # OpenAI, ShareGPT
-ROLES = {
-    "system": "system", "developer": "system",
-    "user": "user", "human": "user",
-    "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "bing": "assistant", "bard": "assistant",
-}  # fmt: skip
-EXPECTED = 'expected {"messages": [{"role", "content"}]} or {"conversations": [{"from", "value"}]}'
+KEYS = ("messages", "conversations", "conversation")  # OpenAI, ShareGPT, LMSYS and WildChat
+EXPECTED = 'an object with "messages": [{"role", "content"}], "conversations": [{"from", "value"}] or "conversation": [{"role", "content"}]'
+LED, TOOLS, SYSTEM_LATE = "led", "tools", "system_late"
+NOTES = {
+    "images": "{n} parts that are no text (images, audio, files) are left out",
+    LED: "{n} messages of an assistant that stand before the first user's are left out",
+    "tool_calls": "{n} calls of tools are sent as text of the assistant",
+    "tool_results": "{n} results of tools are sent as messages of the user",
+    TOOLS: "the definitions of tools of {n} conversations are sent as part of the system text",
+    SYSTEM_LATE: "{n} system messages within a conversation are sent as messages of the user",
+}
 
 
 @dataclass(frozen=True)
@@ -31,60 +40,75 @@ class Conversation:
     replies: tuple[str, ...]
 
 
-def read_conversations(path: str, text: str, unusable: str = "error") -> tuple[tuple[Conversation, ...], int]:
-    """(conversations, rows skipped) of a file's text."""
-    found, skipped = [], 0
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
+@dataclass(frozen=True)
+class Conversations:
+    """What a file holds, how many rows were skipped, and what was left out or changed of the others."""
+
+    conversations: tuple[Conversation, ...]
+    skipped: int
+    notes: tuple[str, ...] = ()
+
+
+def read_conversations(path: str, data: bytes, unusable: str = "error") -> Conversations:
+    found, skipped, told = list[Conversation](), 0, Counter[str]()
+    for entry in entries(path, io.BytesIO(data), EXPECTED):
+        mine = Counter[str]()
         try:
-            found.append(_conversation(line, f"{path}: line {number}"))
+            found.append(_conversation(entry.json(EXPECTED), entry.where, mine))
+            told += mine
         except BadInput:
             if unusable == "error":
                 raise
             skipped += 1
     if not found:
-        raise BadInput(f"{path}: holds no conversation ({skipped} rows skipped); {EXPECTED} per line")
-    return tuple(found), skipped
+        raise BadInput(
+            f"{path}: holds no conversation ({skipped} rows skipped); expected {EXPECTED} per line, or an array of such"
+        )
+    rows = (f"{skipped:,} rows are no conversations and are skipped",) if skipped else ()
+    notes = tuple(text.format(n=f"{told[name]:,}") for name, text in NOTES.items() if told[name])
+    return Conversations(tuple(found), skipped, (*rows, *notes))
 
 
-def _conversation(line: str, where: str) -> Conversation:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise BadInput(f"{where} is not JSON ({error}); {EXPECTED} on each line (jq -c '.[]' makes lines of an array)") from error
-    form = next((form for form in FORMS if isinstance(row, dict) and form[0] in row), None)
-    if form is None:
-        raise BadInput(f"{where} is {line[:60]!r}; {EXPECTED}")
-    said = _said(row[form[0]], form, where)
-    system = ""
-    if said and said[0][0] == "system":
-        system = said.pop(0)[1]
-    for place, (role, _) in enumerate(said):
-        wanted = ("user", "assistant")[place % 2]
-        if role != wanted:
-            raise BadInput(
-                f"{where}: key {form[0]!r} has {role!r} where {wanted!r} must stand; expected [system,] user, assistant, user, ..."
-            )
-    if not said:
-        raise BadInput(f"{where}: key {form[0]!r} has no user's turn; expected at least one")
-    return Conversation(system, tuple(text for _, text in said[::2]), tuple(text for _, text in said[1::2]))
+def _conversation(row: Any, where: str, told: Counter[str]) -> Conversation:
+    if isinstance(row, dict) and isinstance(row.get("body"), dict):
+        row = row["body"]  # a request of a batch file
+    key = next((key for key in KEYS if isinstance(row, dict) and key in row), None)
+    if key is None:
+        raise BadInput(f"{where} is {json.dumps(row)[:60]!r}; expected {EXPECTED}")
+    said = read_messages(row[key], key, where, told)
+    system, said = _system(said, row.get("tools"), where, told)
+    while said and said[0].role == ASSISTANT:
+        said = said[1:]
+        told[LED] += 1
+    texts = _in_turn(said, f"{where}: key {key!r}", told)
+    if not texts:
+        raise BadInput(f"{where}: key {key!r} has no user's turn; expected at least one")
+    return Conversation(system, tuple(texts[::2]), tuple(texts[1::2]))
 
 
-def _said(messages: Any, form: tuple[str, str, str], where: str) -> list[tuple[str, str]]:
-    """(role, text) of each message."""
-    key, role_key, text_key = form
-    if not isinstance(messages, list):
-        raise BadInput(f"{where}: key {key!r} is {messages!r:.60}; expected a list of messages")
-    said = []
-    for number, message in enumerate(messages, 1):
-        at = f"{where}: key {key!r}, message {number}"
-        if not isinstance(message, dict):
-            raise BadInput(f"{at} is {message!r:.60}; expected a mapping with {role_key!r} and {text_key!r}")
-        role, text = message.get(role_key), message.get(text_key)
-        if not isinstance(role, str) or role not in ROLES:
-            raise BadInput(f"{at}: key {role_key!r} is {role!r}; allowed: {', '.join(ROLES)}")
-        if not isinstance(text, str) or not text.strip():
-            raise BadInput(f"{at}: key {text_key!r} is {text!r:.60}; expected text that is not empty (no tools, no images)")
-        said.append((ROLES[role], text))
-    return said
+def _system(said: list[Said], tools: Any, where: str, told: Counter[str]) -> tuple[str, list[Said]]:
+    """What stands at the start, with the definitions of the tools, as templates put them; and the rest."""
+    count = next((place for place, one in enumerate(said) if one.role != SYSTEM), len(said))
+    texts = [one.text for one in said[:count] if one.text]
+    if tools:
+        told[TOOLS] += 1
+        texts.append(sendable(json.dumps(tools, ensure_ascii=False), f"{where}: key 'tools'"))
+    return "\n\n".join(texts), said[count:]
+
+
+def _in_turn(said: list[Said], at: str, told: Counter[str]) -> list[str]:
+    """Texts of user, assistant, user, ...; what tools were asked and answered belongs to the message beside it."""
+    texts, before = list[str](), None
+    for one in said:
+        told[SYSTEM_LATE] += one.role == SYSTEM
+        side = ASSISTANT if one.role == ASSISTANT else USER
+        joins = before is not None and side == (ASSISTANT if before.role == ASSISTANT else USER)
+        if joins and before is not None:
+            if not {one.role, before.role} & {TOOL, SYSTEM} and not before.calls_tools:
+                wanted = USER if side == ASSISTANT else ASSISTANT
+                raise BadInput(f"{at} has {side!r} where {wanted!r} must stand; expected [system,] user, assistant, user, ...")
+            texts[-1] = f"{texts[-1]}\n\n{one.text}"
+        else:
+            texts.append(one.text)
+        before = one
+    return texts

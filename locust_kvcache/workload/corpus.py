@@ -8,7 +8,6 @@ from __future__ import annotations
 import glob
 import hashlib
 import itertools
-import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,8 +16,7 @@ from typing import Any
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.schema import Section
 from locust_kvcache.workload.conversations import HISTORIES, UNUSABLE, Conversation, read_conversations
-
-_PIECE = re.compile(r"[A-Za-z\u00c0-\u024f]{1,6}|[0-9]{1,3}|[^\sA-Za-z\u00c0-\u024f0-9]")
+from locust_kvcache.workload.estimate import PIECE
 
 
 @dataclass(frozen=True)
@@ -32,10 +30,12 @@ class CorpusSource:
     history: str = "file"  # conversations: what later turns carry as the answers
     unusable: str = "error"  # conversations: what to do with a row that is none
     skipped: int = 0  # rows that were left out
+    notes: tuple[str, ...] = ()  # what was left out or changed of the others
 
     @classmethod
     def from_dict(cls, values: dict[str, Any] | None) -> CorpusSource | None:
-        return cls(**{**values, "files": tuple(values["files"]), "sha256": tuple(values["sha256"])}) if values else None
+        lists = ("files", "sha256", "notes")
+        return cls(**{**values, **{key: tuple(values.get(key) or ()) for key in lists}}) if values else None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -48,16 +48,12 @@ class Corpus:
     documents: tuple[str, ...] = ()
     conversations: tuple[Conversation, ...] = ()
     skipped: int = 0
-
-
-def estimated_tokens(text: str) -> int:
-    """About what common tokenizers count: a token per six letters of a word, per three digits, per other sign; at least one."""
-    return max(1, sum(1 for _ in _PIECE.finditer(text)))
+    notes: tuple[str, ...] = ()
 
 
 def cut(text: str, tokens: int) -> Iterator[str]:
     """Pieces of `tokens` estimated tokens each, the last one shorter; together they are the text."""
-    starts = [match.start() for match in itertools.islice(_PIECE.finditer(text), 0, None, tokens)]
+    starts = [match.start() for match in itertools.islice(PIECE.finditer(text), 0, None, tokens)]
     for start, end in zip([0, *starts[1:]], [*starts[1:], len(text)], strict=True):
         yield text[start:end]
 
@@ -76,7 +72,7 @@ def _text(path: str, data: bytes) -> str:
         raise BadInput(
             f"{path}: byte {error.start} is 0x{data[error.start]:02x}, which is not UTF-8; expected UTF-8 text (iconv -t UTF-8)"
         ) from error
-    if not _PIECE.search(text):
+    if not PIECE.search(text):
         raise BadInput(f"{path}: holds no text; expected UTF-8 text with at least one word")
     return text
 
@@ -90,12 +86,13 @@ def load_corpus(source: CorpusSource) -> Corpus:
             raise BadInput(
                 f"{path}: its sha256 is {found[:12]}..., the master read {known[:12]}...; every host needs the same file"
             )
-        contents.append((path, _text(path, data)))
+        contents.append((path, data))
     if source.kind == "conversations":
-        found_rows, skipped = read_conversations(*contents[0], source.unusable)
-        return Corpus(conversations=found_rows, skipped=skipped)
+        found_rows = read_conversations(*contents[0], source.unusable)
+        return Corpus(conversations=found_rows.conversations, skipped=found_rows.skipped, notes=found_rows.notes)
+    texts = (_text(path, data) for path, data in contents)
     return Corpus(
-        documents=tuple(part for _, text in contents for part in (cut(text, source.cut_tokens) if source.cut_tokens else (text,)))
+        documents=tuple(part for text in texts for part in (cut(text, source.cut_tokens) if source.cut_tokens else (text,)))
     )
 
 

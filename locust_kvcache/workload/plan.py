@@ -9,20 +9,24 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from locust_kvcache.workload.conversation_plan import conversation_sessions
-from locust_kvcache.workload.corpus import Corpus, estimated_tokens, load_corpus
-from locust_kvcache.workload.planned_sessions import PlannedSessions, PlannedTurns
+from locust_kvcache.workload.corpus import Corpus, load_corpus
+from locust_kvcache.workload.estimate import estimated_tokens
+from locust_kvcache.workload.lazy_sessions import LazySessions, LazyTurns
+from locust_kvcache.workload.planned_sessions import PlannedSessions
 from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.steps import Pause, Steps, finished, no_pause
 from locust_kvcache.workload.text import piece_cost, text_steps
-from locust_kvcache.workload.trace import load_rows, shared_prefixes
+from locust_kvcache.workload.traces.source import TraceSource
+from locust_kvcache.workload.traces.trace_sessions import TraceSessions
 from locust_kvcache.workload.turn import Session, Turn, planned_cached_tokens
 
 __all__ = ["Calibration", "Message", "Plan", "Session", "Turn", "header", "make_plan", "planned_cached_tokens"]
 
 Message = dict[str, str]
+S = TypeVar("S", bound=LazySessions)
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,13 @@ class Plan:
 
     @cached_property
     def turns(self) -> Sequence[Turn]:
-        if isinstance(self.sessions, PlannedSessions):
-            return PlannedTurns(self.sessions)
+        if isinstance(self.sessions, LazySessions):
+            return LazyTurns(self.sessions)
         return tuple(turn for session in self.sessions for turn in session.turns)
 
     def prompts(self) -> Iterator[Sequence[int]]:
         """The planned prompt tokens of each turn, session by session; for a million of them much cheaper than the turns are."""
-        if isinstance(self.sessions, PlannedSessions):
+        if isinstance(self.sessions, LazySessions):
             return self.sessions.prompts()
         return (tuple(turn.prompt_tokens for turn in session.turns) for session in self.sessions)
 
@@ -75,31 +79,28 @@ class Plan:
     @property
     def all_output_tokens(self) -> int:
         """Of all requests together."""
-        if isinstance(self.sessions, PlannedSessions):
+        if isinstance(self.sessions, LazySessions):
             return self.sessions.output_tokens
         return sum(map(self.output_tokens, self.turns))
 
     @property
     def prefixes(self) -> int:
         """Different ones that are sent."""
-        if isinstance(self.sessions, PlannedSessions):
+        if isinstance(self.sessions, LazySessions):
             return self.sessions.prefixes
         return len({session.prefix_id for session in self.sessions})
 
     def requests_of(self, session: int) -> range:
         """The request_index of each of its turns."""
-        if isinstance(self.sessions, PlannedSessions):
+        if isinstance(self.sessions, LazySessions):
             return self.sessions.requests_of(session)
         turns = self.sessions[session].turns
         return range(turns[0].request_index, turns[-1].request_index + 1)
 
-    @property
-    def due_s(self) -> list[float] | None:
+    @cached_property
+    def due_s(self) -> Sequence[float] | None:
         """Due time of each session by a trace; None where an arrival process decides."""
-        if self.scenario.trace is None:
-            return None
-        due = [session.due_s for session in self.sessions if session.due_s is not None]
-        return due if len(due) == len(self.sessions) else None
+        return self.sessions.due_s if isinstance(self.sessions, TraceSessions) else None
 
     def output_tokens(self, turn: Turn) -> int:
         return turn.output_tokens or self.scenario.output_tokens
@@ -149,25 +150,11 @@ def header(nonce: str, scenario: str, prefix_id: int) -> str:
     return f"{nonce} {prefix_id} {scenario.replace('_', ' ')}\n\n"
 
 
-def _trace_sessions(scenario: Scenario) -> tuple[Session, ...]:
-    """A session of one turn per row of the trace."""
-    source = scenario.trace
-    assert source is not None
-    rows = load_rows(source)[: scenario.requests]
-    shared = shared_prefixes(rows, source.block_tokens)
-    sessions = []
-    for index, (row, same) in enumerate(zip(rows, shared, strict=True)):
-        tokens = row.input_tokens
-        turn = Turn(index, index, 1, tokens, tokens, same.tokens, same.source, row.output_tokens, row.blocks)
-        sessions.append(Session(index, 0, (turn,), row.due_s))
-    return tuple(sessions)
-
-
 def make_plan(scenario: Scenario, calibration: Calibration, nonce: str, seed: int, pause: Pause = no_pause) -> Plan:
     """The plan of one round; every round of a run sends exactly this. `pause` is called every few milliseconds meanwhile, and later
     where all sessions are gone through."""
     if scenario.trace is not None:
-        return Plan(scenario, calibration, nonce, seed, _trace_sessions(scenario))
+        return Plan(scenario, calibration, nonce, seed, _trace_sessions(scenario, scenario.trace, pause))
     corpus = load_corpus(scenario.corpus) if scenario.corpus is not None else None
     if corpus is not None and corpus.conversations:
         return Plan(scenario, calibration, nonce, seed, conversation_sessions(scenario, corpus, seed), corpus)
@@ -181,14 +168,22 @@ def make_plan(scenario: Scenario, calibration: Calibration, nonce: str, seed: in
     return Plan(scenario, calibration, nonce, seed, sessions, corpus)
 
 
-_planned: dict[tuple[Scenario, int], PlannedSessions] = {}
+_planned: dict[tuple[Scenario, int], LazySessions] = {}
 KEPT = 4
 
 
-def _planned_sessions(scenario: Scenario, seed: int, pause: Pause) -> PlannedSessions:
+def _kept(scenario: Scenario, seed: int, make: Callable[[], S]) -> S:
     """Neither the nonce nor the calibration changes them: the preflight, a run and the next run of a study draw them once."""
-    found = _planned.pop((scenario, seed), None) or PlannedSessions(scenario, seed, scenario.prefix_tokens, pause=pause)
+    found = _planned.pop((scenario, seed), None) or make()
     _planned[scenario, seed] = found
     while len(_planned) > KEPT:
         del _planned[next(iter(_planned))]
-    return found
+    return cast(S, found)
+
+
+def _planned_sessions(scenario: Scenario, seed: int, pause: Pause) -> PlannedSessions:
+    return _kept(scenario, seed, lambda: PlannedSessions(scenario, seed, scenario.prefix_tokens, pause=pause))
+
+
+def _trace_sessions(scenario: Scenario, source: TraceSource, pause: Pause) -> TraceSessions:
+    return _kept(scenario, 0, lambda: TraceSessions(source, scenario.requests, pause))

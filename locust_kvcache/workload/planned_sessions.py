@@ -6,17 +6,17 @@ while: `pause` is called every few milliseconds, so that an event loop can go on
 
 from __future__ import annotations
 
-import bisect
 import itertools
 import math
 import random
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, overload
+from typing import Protocol
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.dose_response import cells, turn_sizes
+from locust_kvcache.workload.lazy_sessions import LazySessions
 from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.steps import PIECE, Pause, in_pieces, no_pause
 from locust_kvcache.workload.turn import Session, Turn
@@ -146,7 +146,7 @@ class TurnLengths:
         return min(session * self._turns, self.requests) if self._starts is None else self._starts[session]
 
 
-class PlannedSessions(Sequence[Session]):
+class PlannedSessions(LazySessions):
     """All sessions of one scenario. `prefix_tokens` by prefix, or one number for all."""
 
     def __init__(
@@ -158,32 +158,11 @@ class PlannedSessions(Sequence[Session]):
                 f"{scenario.requests * BYTES_PER_REQUEST / 1e9:,.0f} GB in each process; plan at most {MOST_REQUESTS:,}, in several runs"
             )
         self._scenario = scenario
-        self._pause = pause
         self._prefix_tokens = prefix_tokens
         self._own_end_tokens = own_end_tokens  # of a prefix: what no other session's prompt shares
         self._lengths = TurnLengths(scenario, seed, pause)
-        self._count = self._lengths.sessions
+        super().__init__(self._lengths.sessions, pause)
         self._prefixes = prefix_order(scenario, self._count, seed, pause)
-
-    def __len__(self) -> int:
-        return self._count
-
-    @overload
-    def __getitem__(self, index: int) -> Session: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Session, ...]: ...
-    def __getitem__(self, index: int | slice) -> Session | tuple[Session, ...]:
-        if isinstance(index, slice):
-            return tuple(map(self._session, range(self._count)[index]))
-        return self._session(range(self._count)[index])
-
-    def __iter__(self) -> Iterator[Session]:
-        return in_pieces(map(self._session, range(self._count)), self._pause)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and len(self) == len(other) and all(map(Session.__eq__, self, other))
-
-    __hash__ = None  # type: ignore[assignment]
 
     def requests_of(self, session: int) -> range:
         """The request_index of each of its turns."""
@@ -252,28 +231,3 @@ class PlannedSessions(Sequence[Session]):
                 )
             )
         return Session(session, prefix, tuple(turns))
-
-
-class PlannedTurns(Sequence[Turn]):
-    """The turns of all sessions, in order."""
-
-    def __init__(self, sessions: PlannedSessions) -> None:
-        self._sessions = sessions
-        self._requests = sessions.requests_of(len(sessions) - 1).stop
-
-    def __len__(self) -> int:
-        return self._requests
-
-    def __iter__(self) -> Iterator[Turn]:
-        return (turn for session in self._sessions for turn in session.turns)
-
-    @overload
-    def __getitem__(self, index: int) -> Turn: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Turn, ...]: ...
-    def __getitem__(self, index: int | slice) -> Turn | tuple[Turn, ...]:
-        if isinstance(index, slice):
-            return tuple(self[request] for request in range(self._requests)[index])
-        request = range(self._requests)[index]
-        found = bisect.bisect_right(range(len(self._sessions)), request, key=lambda k: self._sessions.requests_of(k).start) - 1
-        return self._sessions[found].turns[request - self._sessions.requests_of(found).start]

@@ -10,11 +10,12 @@ from typing import Any
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.schema import Section, load_yaml
 from locust_kvcache.contract.shipped import shipped
-from locust_kvcache.workload.corpus import CorpusSource, estimated_tokens, load_corpus, parse_conversations, parse_documents
+from locust_kvcache.workload.corpus import CorpusSource, load_corpus, parse_conversations, parse_documents
 from locust_kvcache.workload.dose_response import Doses, parse_doses
+from locust_kvcache.workload.estimate import estimated_tokens
 from locust_kvcache.workload.lengths import Lengths, parse_lengths
 from locust_kvcache.workload.text import KINDS
-from locust_kvcache.workload.trace import TraceSource
+from locust_kvcache.workload.traces.source import TraceSource
 
 FOLDER = shipped("scenarios")
 APIS = ("chat", "completions")
@@ -72,6 +73,13 @@ class Scenario:
                 "corpus": CorpusSource.from_dict(values.get("corpus")),
             }
         )
+
+    @property
+    def file_notes(self) -> tuple[str, ...]:
+        """How a user's own file was read, and what it cannot tell."""
+        if self.trace is not None:
+            return tuple(f"{self.trace.path}: {note}" for note in self.trace.notes)
+        return tuple(f"{self.corpus.files[0]}: {note}" for note in self.corpus.notes) if self.corpus is not None else ()
 
     @property
     def converses(self) -> bool:
@@ -180,7 +188,7 @@ def _conversations(values: dict[str, Any], source: str) -> Scenario:
         reply="server" if corpus.history == "generated" else "planned",
         think_time_s=given.take("think_time_s", float, 0.0, low=0),
         order=top.take("order", str, "interleaved", choices=ORDERS),
-        corpus=dataclasses.replace(corpus, skipped=found.skipped),
+        corpus=dataclasses.replace(corpus, skipped=found.skipped, notes=found.notes),
         **_output(output),
     )
     for section in (top, given, output):

@@ -16,7 +16,8 @@ from locust_kvcache.loadgen.client.target import Target
 from locust_kvcache.loadgen.dry_run import corpus_notes
 from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
 from locust_kvcache.workload.conversations import Conversation, read_conversations
-from locust_kvcache.workload.corpus import cut, estimated_tokens, load_corpus
+from locust_kvcache.workload.corpus import cut, load_corpus
+from locust_kvcache.workload.estimate import estimated_tokens
 from locust_kvcache.workload.footprint import working_set_tokens
 from locust_kvcache.workload.plan import Calibration, Plan, make_plan, planned_cached_tokens
 from locust_kvcache.workload.spec import Scenario, load_scenario
@@ -70,9 +71,9 @@ def messages(found: PreparedRequests, session: int, turn: int) -> list[dict[str,
 
 
 def test_both_forms_are_read() -> None:
-    found, skipped = read_conversations("x", line(SHAREGPT) + "\n" + line(OPENAI))
-    assert found == (Conversation("", ("Why?", "Ah?"), ("So.",)), Conversation("Be kind.", ("Hi",), ()))
-    assert skipped == 0
+    found = read_conversations("x", (line(SHAREGPT) + "\n" + line(OPENAI)).encode())
+    assert found.conversations == (Conversation("", ("Why?", "Ah?"), ("So.",)), Conversation("Be kind.", ("Hi",), ()))
+    assert (found.skipped, found.notes) == (0, ())
 
 
 @pytest.mark.parametrize(
@@ -81,25 +82,26 @@ def test_both_forms_are_read() -> None:
         ({"text": "a"}, "expected"),
         ({"messages": "a"}, "key 'messages' is 'a'"),
         ({"messages": []}, "no user's turn"),
-        ({"messages": [{"role": "assistant", "content": "a"}]}, "'assistant' where 'user' must stand"),
+        ({"messages": [{"role": "assistant", "content": "a"}]}, "no user's turn"),
         ({"messages": [{"role": "user", "content": "a"}] * 2}, "'user' where 'assistant' must stand"),
-        ({"messages": [{"role": "tool", "content": "a"}]}, "message 1: key 'role' is 'tool'; allowed: system"),
+        ({"messages": [{"role": "robot", "content": "a"}]}, "message 1: key 'role' is 'robot'; allowed: system"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "message 1: key 'content'"),
         ({"conversations": [{"from": "human", "value": " "}]}, "message 1: key 'value' is ' '"),
     ],
 )
 def test_a_row_that_is_no_conversation_is_refused_or_counted(row: Any, told: str) -> None:
-    text = line(SHAREGPT) + line(row)
+    text = (line(SHAREGPT) + line(row)).encode()
     with pytest.raises(BadInput, match=told) as raised:
         read_conversations("chats.jsonl", text)
     assert str(raised.value).startswith("chats.jsonl: line 2")
-    found, skipped = read_conversations("chats.jsonl", text, "skip")
-    assert (len(found), skipped) == (1, 1)
+    found = read_conversations("chats.jsonl", text, "skip")
+    assert (len(found.conversations), found.skipped) == (1, 1)
+    assert found.notes == ("1 rows are no conversations and are skipped",)
 
 
 def test_nothing_but_unusable_rows_is_an_error() -> None:
     with pytest.raises(BadInput, match=r"no conversation .1 rows skipped"):
-        read_conversations("x", "{\n", "skip")
+        read_conversations("x", b"{\n", "skip")
 
 
 def test_skipped_rows_are_counted_in_the_run(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.given_lengths import with_lengths
 from locust_kvcache.workload.lengths import Lengths
 from locust_kvcache.workload.spec import load_scenario
-from locust_kvcache.workload.trace import TraceSource
+from locust_kvcache.workload.traces.source import TraceSource
 
 COLD = load_scenario("cold_start")  # prefix 4000, messages 40 to 80
 BATCH = load_scenario("batch_processing")  # prefix 600, messages 60 to 180: 720 on average

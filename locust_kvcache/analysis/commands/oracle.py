@@ -23,21 +23,25 @@ from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.analysis.tables.text_tables import console
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.workload.trace import BLOCK_TOKENS, Row, TraceSource, load_rows
+from locust_kvcache.workload.traces.formats import MOONCAKE_BLOCK
+from locust_kvcache.workload.traces.loading import NO_PREFIXES, NONE, load_rows
+from locust_kvcache.workload.traces.rows import Row
+from locust_kvcache.workload.traces.sharing import chained
+from locust_kvcache.workload.traces.source import TraceSource
 
 CAPACITIES = (1_000, 3_000, 10_000, 20_000, 30_000, 50_000)
 
 
-def cached_tokens(rows: Iterable[Row], capacity_blocks: int | None = None, block_tokens: int = BLOCK_TOKENS) -> list[int]:
+def cached_tokens(rows: Iterable[Row], capacity_blocks: int | None = None, block_tokens: int = MOONCAKE_BLOCK) -> list[int]:
     """Per row, the tokens that the cache holds when the row is sent; None: a cache without limit."""
     cache: OrderedDict[int, None] = OrderedDict()
     found = []
     for row in rows:
-        blocks = 0
-        while blocks < len(row.blocks) and row.blocks[blocks] in cache:
+        path, blocks = tuple(chained(row.blocks)), 0
+        while blocks < len(path) and path[blocks] in cache:
             blocks += 1
         found.append(min(blocks * block_tokens, row.input_tokens))
-        for block in row.blocks:
+        for block in path:
             cache[block] = None
             cache.move_to_end(block)
         while capacity_blocks is not None and len(cache) > capacity_blocks:
@@ -45,13 +49,13 @@ def cached_tokens(rows: Iterable[Row], capacity_blocks: int | None = None, block
     return found
 
 
-def hit_rate(rows: Sequence[Row], capacity_blocks: int | None = None, block_tokens: int = BLOCK_TOKENS) -> float:
+def hit_rate(rows: Sequence[Row], capacity_blocks: int | None = None, block_tokens: int = MOONCAKE_BLOCK) -> float:
     """Token-weighted, over all rows; 0 for none."""
     total = sum(row.input_tokens for row in rows)
     return sum(cached_tokens(rows, capacity_blocks, block_tokens)) / total if total else 0.0
 
 
-def curve(rows: Sequence[Row], capacities: Iterable[int], block_tokens: int = BLOCK_TOKENS) -> pd.DataFrame:
+def curve(rows: Sequence[Row], capacities: Iterable[int], block_tokens: int = MOONCAKE_BLOCK) -> pd.DataFrame:
     """Columns capacity_blocks (missing: no limit), capacity_tokens, hit_rate."""
     sizes = [*sorted(capacities), None]
     rates = [hit_rate(rows, size, block_tokens) for size in sizes]
@@ -69,14 +73,14 @@ def oracle_table(table: pd.DataFrame, kv_bytes_per_token: float | None) -> Table
     return Table("Hit rate that a prefix cache can reach, by tokens", ("LRU of", "tokens", "KV", "hit rate"), tuple(rows))
 
 
-def curve_chart(table: pd.DataFrame, name: str) -> Chart:
+def curve_chart(table: pd.DataFrame, name: str, block_tokens: int = MOONCAKE_BLOCK) -> Chart:
     """Hit rate against the size of the cache; the row without a capacity is the ceiling."""
     limited = table[table["capacity_blocks"].notna()].astype({"capacity_blocks": "float64"})
     ceiling = float(table.loc[table["capacity_blocks"].isna(), "hit_rate"].iloc[0])
     points = pd.DataFrame({"label": "LRU of this size", "x": limited["capacity_blocks"], "y": 100 * limited["hit_rate"]})
     title = f"A prefix cache without limit would hit {percent(ceiling)} of {name}"
     said = "; ".join(f"{size:,.0f} blocks: {rate:.1f} %" for size, rate in zip(points["x"], points["y"], strict=True))
-    return draw("oracle", title, said, lambda axes: study_drawing.draw_oracle(axes, points, 100 * ceiling, BLOCK_TOKENS))
+    return draw("oracle", title, said, lambda axes: study_drawing.draw_oracle(axes, points, 100 * ceiling, block_tokens))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -89,9 +93,11 @@ def parse_arguments() -> argparse.Namespace:
         ],
     )
     add = parser.add_argument
-    add("trace", help="a trace of the Mooncake format, JSON lines")
+    add("trace", help="a trace of any format that --trace reads (docs/workloads.md#trace-formats)")
     add("--capacity", type=int, nargs="+", default=list(CAPACITIES), metavar="BLOCKS",
-        help=f"cache sizes in blocks of {BLOCK_TOKENS} tokens")  # fmt: skip
+        help="cache sizes in blocks of the trace")  # fmt: skip
+    add("--trace-block-size", type=int, default=None, metavar="N",
+        help="tokens that one of its hash_ids stands for (default: 512; 16 for Bailian's traces)")  # fmt: skip
     add("--kv-bytes-per-token", type=float, default=None, metavar="BYTES", help="sizes in GB too: 327680 for Qwen2.5-72B in bf16")
     add("--output", type=Path, default=None, metavar="FILE.png", help="draw the curve")
     return parser.parse_args()
@@ -101,13 +107,17 @@ def main() -> int:
     args = parse_arguments()
     if any(size < 1 for size in args.capacity):
         raise BadInput(f"--capacity is {min(args.capacity)}; expected at least 1 block")
-    rows = load_rows(TraceSource(args.trace, keep_bursts=True))
-    table = curve(rows, args.capacity)
+    if args.trace_block_size is not None and args.trace_block_size < 1:
+        raise BadInput(f"--trace-block-size is {args.trace_block_size}; expected at least 1 token")
+    rows = load_rows(TraceSource(args.trace, keep_bursts=True, block_size=args.trace_block_size))
+    if rows.prefixes == NONE:
+        raise BadInput(f"{args.trace}: {NO_PREFIXES}; expected a trace with hash_ids")
+    table = curve(rows, args.capacity, rows.block_tokens)
     print(f"{args.trace}: {len(rows):,} requests, {sum(row.input_tokens for row in rows):,} prompt tokens, "
-          f"{len({block for row in rows for block in row.blocks}):,} different blocks\n")  # fmt: skip
+          f"{len({block for row in rows for block in row.blocks}):,} different blocks of {rows.block_tokens} tokens\n")  # fmt: skip
     print(console(oracle_table(table, args.kv_bytes_per_token)))
     if args.output:
-        args.output.write_bytes(curve_chart(table, Path(args.trace).stem).png)
+        args.output.write_bytes(curve_chart(table, Path(args.trace).stem, rows.block_tokens).png)
         print(f"\n{args.output}")
     return 0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from locust_kvcache.contract.slo import OBJECTIVES_HELP
 from locust_kvcache.loadgen.options.option import DRY_RUN, LOAD, OUTPUT, ROUNDS, SENT, SERVERS, STUDIES, TRACE, Option
-from locust_kvcache.workload.trace import BLOCK_TOKENS
 
 ARRIVALS = ("closed", "constant", "poisson", "gamma")
 LEVELS = ("rate", "users")
@@ -88,8 +87,10 @@ WHAT_IS_WRITTEN = (
            "HOST is 127.0.0.1 if it is left out", shown_default="only as /metrics of Locust's page", metavar="[HOST:]PORT"),
 )  # fmt: skip
 REPLAYED_TRACE = (
-    Option("trace", TRACE, "Replay a trace of the Mooncake format (JSON lines: timestamp, input_length, output_length, hash_ids), open "
-           "loop by its own times; the file must lie at the same path on every host. -u must cover what is in flight", metavar="FILE"),
+    Option("trace", TRACE, "Replay a trace, open loop by its own times: JSON lines or an array with timestamp, input_length, "
+           "output_length and hash_ids (Mooncake, Bailian, LiteLLM, AIPerf), or the CSV of BurstGPT or Azure; .gz too "
+           "(docs/workloads.md#trace-formats). The file must lie at the same path on every host. -u must cover what is in flight",
+           metavar="FILE"),
     Option("trace-speed", TRACE, "Times as fast as it was recorded", 1.0, "1", "X", float, 1e-6),
     Option("trace-window", TRACE, "Seconds of the trace's own clock to replay, 600:1200 for ten minutes of it", shown_default="all",
            metavar="START:STOP"),
@@ -97,9 +98,12 @@ REPLAYED_TRACE = (
            "1", "SHARE", float, 1e-6),
     Option("trace-bursts", TRACE, "Keep bursts: the published traces count in steps of 3 s, and what falls into one is spread over it "
            "otherwise", False, flag=True),
-    Option("trace-time-unit", TRACE, "Unit of the trace's timestamps", "ms", "ms", "ms|s"),
-    Option("trace-block-tokens", TRACE, "Tokens of a block; less than 512 scales every length down, for a server with a shorter context",
-           BLOCK_TOKENS, metavar="N", kind=int, low=1),
+    Option("trace-time-unit", TRACE, "Unit of the trace's timestamps: ms, s, or auto: that of its format, and for a Mooncake trace ms, or "
+           "s where the times have fractions and would else be over in a moment", "auto", "auto", "auto|ms|s"),
+    Option("trace-block-size", TRACE, "Tokens that one of the file's hash_ids stands for", None, "512; 16 for Bailian's traces", "N",
+           int, 1),
+    Option("trace-block-tokens", TRACE, "Tokens of a block as it is sent; less than in the file scales every length down, for a server "
+           "with a shorter context", None, "as in the file", "N", int, 1),
 )  # fmt: skip
 SEARCHES = (
     Option("capacity", STUDIES, "Search the highest rate that meets the objectives: cold, hit, or both (docs/capacity.md). Open loop; "

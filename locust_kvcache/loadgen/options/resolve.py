@@ -14,7 +14,7 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.workload.given_lengths import with_lengths
 from locust_kvcache.workload.spec import Scenario, load_scenario
-from locust_kvcache.workload.trace_replay import TRACE_REPLAY, replay_scenario
+from locust_kvcache.workload.traces.replay import TRACE_REPLAY, replay_scenario
 
 STEP_REQUESTS = 400
 log = logging.getLogger("kvcache")

@@ -22,7 +22,7 @@ from locust_kvcache.loadgen.options.round_options import read_control, read_repe
 from locust_kvcache.loadgen.options.study_options import StudyOptions, read_study
 from locust_kvcache.loadgen.options.trace_options import read_trace_options
 from locust_kvcache.loadgen.typed_locust import listen
-from locust_kvcache.workload.trace import TraceSource
+from locust_kvcache.workload.traces.source import TraceSource
 
 
 @dataclass(frozen=True)

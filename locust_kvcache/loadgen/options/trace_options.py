@@ -6,7 +6,9 @@ from typing import Any
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.options.option import number
-from locust_kvcache.workload.trace import BLOCK_TOKENS, TIME_UNITS, TraceSource
+from locust_kvcache.workload.traces.source import TIME_UNITS, TraceSource
+
+AUTO = "auto"
 
 
 def read_trace_options(parsed: Any) -> TraceSource | None:
@@ -24,15 +26,16 @@ def read_trace_options(parsed: Any) -> TraceSource | None:
         stop_s=stop_s,
         sample=sample,
         keep_bursts=bool(parsed.trace_bursts),
-        time_unit=_time_unit(str(parsed.trace_time_unit or "ms")),
-        block_tokens=number("trace-block-tokens", parsed.trace_block_tokens, int, 1) or BLOCK_TOKENS,
+        time_unit=_time_unit(str(parsed.trace_time_unit or AUTO)),
+        block_size=number("trace-block-size", parsed.trace_block_size, int, 1),
+        block_tokens=number("trace-block-tokens", parsed.trace_block_tokens, int, 1),
     )
 
 
-def _time_unit(text: str) -> str:
-    if text not in TIME_UNITS:
-        raise BadInput(f"--trace-time-unit is {text!r}; expected one of {', '.join(TIME_UNITS)}")
-    return text
+def _time_unit(text: str) -> str | None:
+    if text not in (AUTO, *TIME_UNITS):
+        raise BadInput(f"--trace-time-unit is {text!r}; expected one of {', '.join((AUTO, *TIME_UNITS))}")
+    return None if text == AUTO else text
 
 
 def _window(text: str) -> tuple[float, float | None]:

@@ -18,7 +18,7 @@ from locust_kvcache.loadgen.server.probe import Probe
 from locust_kvcache.workload.footprint import largest_working_set_tokens
 from locust_kvcache.workload.plan import make_plan
 from locust_kvcache.workload.spec import Scenario
-from locust_kvcache.workload.trace import unit_warning
+from locust_kvcache.workload.traces.loading import load_rows
 
 log = logging.getLogger("kvcache")
 
@@ -39,12 +39,10 @@ def look_at_server(job: Job) -> Look:
     """Preflight and calibration; BadInput says what is wrong and what to do about it."""
     wanted, info = job.model()
     log.info("preflight of %s", job.deployment.endpoint)
-    for scenario in job.scenarios:
-        if scenario.corpus is not None and scenario.corpus.skipped:
-            rows, file = scenario.corpus.skipped, scenario.corpus.files[0]
-            log.warning("%s: %d rows of %s are no conversations and are skipped", scenario.name, rows, file)
+    for note in (note for scenario in job.scenarios for note in scenario.file_notes):
+        log.info(note)
     server = Preflight(job.deployment, job.options.request_timeout_s).run(wanted, job.scenarios)
-    server.warnings += [text for scenario in job.scenarios if scenario.trace and (text := unit_warning(scenario.trace))]
+    server.warnings += [text for scenario in job.scenarios if scenario.trace and (text := load_rows(scenario.trace).warning)]
     return Look(server, info or job.served(server.model))
 
 

@@ -18,7 +18,7 @@ from locust_kvcache.loadgen.client.target import Target
 from locust_kvcache.loadgen.worker.shared_texts import SHARED_BYTES, SharedTexts
 from locust_kvcache.workload.plan import Plan, Session, Turn, planned_cached_tokens
 from locust_kvcache.workload.steps import Steps, finished
-from locust_kvcache.workload.trace import TraceSource, block_ids
+from locust_kvcache.workload.traces.block_text import block_ids
 
 LENGTH_KEYS = ("max_tokens", "max_completion_tokens")
 
@@ -76,7 +76,7 @@ class PreparedRequests:
         if session.session_id in self._texts:
             return
         if self.plan.scenario.trace is not None:
-            self._texts[session.session_id] = yield from self._making_blocks(self.plan.scenario.trace, session)
+            self._texts[session.session_id] = yield from self._making_blocks(self.plan.scenario.trace.block_tokens or 1, session)
             return
         completions = self.plan.scenario.api == "completions"
         prefix = self._shared.get(session.prefix_id)
@@ -93,19 +93,19 @@ class PreparedRequests:
             yield
         self._texts[session.session_id] = SessionTexts(session, prefix, tuple(users), tuple(replies))
 
-    def _making_blocks(self, source: TraceSource, session: Session) -> Steps[SessionTexts]:
+    def _making_blocks(self, block_tokens: int, session: Session) -> Steps[SessionTexts]:
         """Whole blocks are encoded once; the last one of a prompt is cut to its length, and stands with the request."""
         (turn,) = session.turns
         whole: list[bytes] = []
         for block in turn.blocks[:-1]:
             found = self._shared.get(block)
             if found is None:
-                ids = block_ids(self.plan.nonce, self.plan.seed, block, source.block_tokens)
+                ids = block_ids(self.plan.nonce, self.plan.seed, block, block_tokens)
                 found = self._shared.keep(block, encode_ids(ids))
                 yield
             whole.append(found)
-        left = turn.prompt_tokens - source.block_tokens * (len(turn.blocks) - 1)
-        last = block_ids(self.plan.nonce, self.plan.seed, turn.blocks[-1], source.block_tokens)[:left]
+        left = turn.prompt_tokens - block_tokens * (len(turn.blocks) - 1)
+        last = block_ids(self.plan.nonce, self.plan.seed, turn.blocks[-1], block_tokens)[:left]
         yield
         return SessionTexts(session, b"", (encode_ids(last),), blocks=tuple(whole))
 

@@ -10,7 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from locust_kvcache.analysis.commands.oracle import cached_tokens, curve, hit_rate, oracle_table
-from locust_kvcache.workload.trace import Row, TraceSource, load_rows, shared_prefixes
+from locust_kvcache.workload.traces.loading import load_rows
+from locust_kvcache.workload.traces.rows import Row
+from locust_kvcache.workload.traces.sharing import shared_prefixes
+from locust_kvcache.workload.traces.source import TraceSource
 from tests.conftest import ROOT, Module
 
 CUT = ROOT / "tests" / "fixtures" / "conversation_trace_120.jsonl"
@@ -40,7 +43,7 @@ def test_a_larger_cache_never_hits_less_and_none_beats_the_ideal(prompts: list[l
     """Ids as the traces have them: equal only after equal prefixes."""
     ids: dict[tuple[int, ...], int] = {}
     rows = [row(*(ids.setdefault(tuple(prompt[: n + 1]), len(ids)) for n in range(len(prompt)))) for prompt in prompts]
-    ideal = [found.tokens for found in shared_prefixes(rows)]
+    ideal = [found.tokens for found in shared_prefixes(rows, 512)]
     assert cached_tokens(rows, None) == ideal
     rates = [hit_rate(rows, size) for size in (200, 400, None)]
     assert rates == sorted(rates)

@@ -14,8 +14,12 @@ from hypothesis import strategies as st
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.plan import Calibration, make_plan
-from locust_kvcache.workload.trace import Row, TraceSource, block_ids, load_rows, read_trace, shared_prefixes, unit_warning
-from locust_kvcache.workload.trace_replay import replay_scenario
+from locust_kvcache.workload.traces.block_text import block_ids
+from locust_kvcache.workload.traces.loading import load_rows
+from locust_kvcache.workload.traces.replay import replay_scenario
+from locust_kvcache.workload.traces.rows import Row
+from locust_kvcache.workload.traces.sharing import shared_prefixes
+from locust_kvcache.workload.traces.source import TraceSource
 from tests.conftest import ROOT
 
 CUT = ROOT / "tests" / "fixtures" / "conversation_trace_120.jsonl"
@@ -34,22 +38,29 @@ def but(source: TraceSource, **changes: Any) -> TraceSource:
     return TraceSource(**{**source.to_dict(), **changes})
 
 
-def test_timestamps_in_seconds_are_named_and_read_as_such(tmp_path: Path) -> None:
+def test_whole_timestamps_in_seconds_are_doubted_and_read_as_such_on_request(tmp_path: Path) -> None:
+    source = write(tmp_path / "whole.jsonl", *[(at, 500, 5, [at]) for at in range(3600)])  # an hour in whole seconds
+    doubt = load_rows(source).warning or ""
+    assert "3,600 requests span 3.6 s if its timestamps are ms" in doubt
+    assert "--trace-time-unit s" in doubt
+    in_seconds = but(source, time_unit="s", keep_bursts=True)
+    assert list(load_rows(in_seconds).due_s) == list(range(3600))
+    assert load_rows(in_seconds).warning is None
+    assert load_rows(but(source, time_unit="ms")).warning is None
+
+
+def test_timestamps_with_fractions_that_would_be_over_at_once_are_seconds(tmp_path: Path) -> None:
     rows = [(at, 500, 5, [number]) for number, at in enumerate((0.0, 0.4, 1.2, 60.0))]
     source = write(tmp_path / "seconds.jsonl", *rows)  # type: ignore[arg-type]
-    warning = unit_warning(source) or ""
-    assert "4 requests span 0.06 s if its timestamps are ms" in warning
-    assert "--trace-time-unit s" in warning
-    in_seconds = but(source, time_unit="s", keep_bursts=True)
-    assert [row.due_s for row in load_rows(in_seconds)] == [0.0, 0.4, 1.2, 60.0]
-    assert unit_warning(in_seconds) is None
-    whole = write(tmp_path / "whole.jsonl", *[(at, 500, 5, [at]) for at in range(3600)])  # an hour in whole seconds
-    assert "span 3.6 s" in (unit_warning(whole) or "")
+    found = load_rows(but(source, keep_bursts=True))
+    assert list(found.due_s) == [0.0, 0.4, 1.2, 60.0]
+    assert any("read as seconds: they have fractions" in note for note in found.notes)
+    assert list(load_rows(but(source, time_unit="ms")).due_s) == [0.0, 0.0005, 0.001, 0.06]  # to the ms, two in one step
 
 
 def test_timestamps_in_milliseconds_are_nothing_odd(tmp_path: Path) -> None:
-    assert unit_warning(TraceSource(str(CUT))) is None
-    assert unit_warning(write(tmp_path / "one.jsonl", (0, 500, 5, [1]))) is None
+    assert load_rows(TraceSource(str(CUT))).warning is None
+    assert load_rows(write(tmp_path / "one.jsonl", (0, 500, 5, [1]))).warning is None
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-1", "true"])
@@ -57,7 +68,7 @@ def test_a_timestamp_that_is_no_time_is_bad_input(tmp_path: Path, value: str) ->
     path = tmp_path / "odd.jsonl"
     path.write_text(f'{{"timestamp": {value}, "input_length": 500, "output_length": 5, "hash_ids": [1]}}\n')
     with pytest.raises(BadInput, match="line 1: key 'timestamp'"):
-        read_trace(path)
+        load_rows(TraceSource(str(path)))
 
 
 def test_shared_prefixes_by_hand() -> None:
@@ -69,7 +80,7 @@ def test_shared_prefixes_by_hand() -> None:
         Row(0, 100, 1, (7,)),
         Row(0, 1100, 1, (1, 2, 3)),
     ]
-    assert [(found.tokens, found.source) for found in shared_prefixes(rows)] == [
+    assert [(found.tokens, found.source) for found in shared_prefixes(rows, 512)] == [
         (0, None),
         (512, 0),
         (1024, 0),
@@ -115,8 +126,8 @@ def test_shared_tokens_are_those_that_an_endless_block_cache_would_find(sizes: l
     """Prompts as paths in a tree of token ids: equal ids share exactly, and nothing else does."""
     rows = [Row(0.0, tokens, 1, _blocks(family, tokens)) for family, tokens in sizes]
     seen: set[tuple[int, ...]] = set()
-    for row, found in zip(rows, shared_prefixes(rows), strict=True):
-        prompt = [token for block in row.blocks for token in block_ids("n", 1, block)][: row.input_tokens]
+    for row, found in zip(rows, shared_prefixes(rows, 512), strict=True):
+        prompt = [token for block in row.blocks for token in block_ids("n", 1, block, 512)][: row.input_tokens]
         whole = [tuple(prompt[:end]) for end in range(512, len(prompt) + 1, 512)]
         hit = max((len(prefix) for prefix in whole if prefix in seen), default=0)
         assert found.tokens // 512 * 512 == hit
@@ -127,7 +138,7 @@ def test_shared_tokens_are_those_that_an_endless_block_cache_would_find(sizes: l
     ("line", "said"),
     [
         ("{", "line 1 is not JSON"),
-        ('{"timestamp": 0}', "line 1 is b'{\"timestamp\": 0}'; expected an object with timestamp, input_length"),
+        ('{"timestamp": 0}', "line 1: key 'input_length' is missing; expected an object with timestamp, input_length"),
         ('{"timestamp": -1, "input_length": 5, "output_length": 1, "hash_ids": [1]}', "key 'timestamp' is -1; expected a number of"),
         ('{"timestamp": 0, "input_length": 600, "output_length": 1, "hash_ids": [1]}', "key 'hash_ids' has 1 ids; expected 2"),
         ("", "holds no request"),
@@ -136,7 +147,7 @@ def test_shared_tokens_are_those_that_an_endless_block_cache_would_find(sizes: l
 def test_bad_lines_are_named(tmp_path: Path, line: str, said: str) -> None:
     (tmp_path / "t.jsonl").write_text(line)
     with pytest.raises(BadInput, match=r"t\.jsonl") as caught:
-        read_trace(tmp_path / "t.jsonl")
+        load_rows(TraceSource(str(tmp_path / "t.jsonl")))
     assert said in str(caught.value)
 
 
@@ -157,9 +168,9 @@ def test_a_trace_has_only_so_many_requests() -> None:
 def test_a_plan_of_the_cut_file() -> None:
     plan = make_plan(replay_scenario(TraceSource(str(CUT))), NOTHING, "n", 1)
     assert len(plan.sessions) == 120
-    assert plan.due_s == sorted(plan.due_s or [])
+    assert list(plan.due_s or []) == sorted(plan.due_s or [])
     assert all(plan.output_tokens(turn) == turn.output_tokens for turn in plan.turns)
-    assert block_ids("n", 1, 5) == block_ids("n", 1, 5) != block_ids("m", 1, 5)
+    assert block_ids("n", 1, 5, 512) == block_ids("n", 1, 5, 512) != block_ids("m", 1, 5, 512)
 
 
 @pytest.mark.skipif(not WHOLE.is_file(), reason="KV_TRACES names no folder with the published Mooncake traces")

@@ -1,0 +1,30 @@
+"""What a user's own file, a trace or conversations, cannot tell, and what was changed to send it.
+
+run.json's scenarios come in, Problems go out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from locust_kvcache.analysis.basics.problems import Problem
+from locust_kvcache.workload.traces.loading import NO_PREFIXES, NONE
+
+TODO = "Do not take its hit rate for that of the recorded service; a trace with hash_ids can be asked (locust-kvcache oracle)."
+
+
+def file_problems(scenarios: Iterable[Mapping[str, Any]]) -> list[Problem]:
+    problems = []
+    for scenario in scenarios:
+        source = scenario.get("trace") or scenario.get("corpus")
+        if not isinstance(source, Mapping):
+            continue
+        path = source.get("path") or next(iter(source.get("files") or ()), "its file")
+        name = scenario.get("name")
+        if source.get("prefixes") == NONE:
+            problems.append(Problem("warning", "no_prefixes", f"{name}: of {path}, {NO_PREFIXES}.", TODO))
+        for note in source.get("notes") or ():
+            if note != NO_PREFIXES:
+                problems.append(Problem("note", "file_as_read", f"{name}: {path}: {note}."))
+    return problems

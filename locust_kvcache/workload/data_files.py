@@ -1,0 +1,186 @@
+"""Reads a user's data file entry by entry: JSON lines or one JSON array, plain or gzip, UTF-8 or UTF-16 with its byte order mark.
+
+An entry that cannot be read is named by file and line. A file of lines is read line by line, so that a large one takes no memory.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from locust_kvcache.contract.errors import BadInput
+
+GZIP = b"\x1f\x8b"
+OTHERS = {
+    b"\x28\xb5\x2f\xfd": ("compressed by zstd", "zstd -d unpacks it"),
+    b"PAR1": ("a Parquet file", "pandas.read_parquet(FILE).to_json('rows.jsonl', orient='records', lines=True) converts it"),
+    b"PK\x03\x04": ("a zip archive", "unzip it"),
+}
+# The marks of UTF-32 begin with those of UTF-16, so they are looked for first.
+MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+SHOWN = 60  # characters of a line in a message
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line, or one item of an array; `value` is what a JSON array's item was read as."""
+
+    where: str  # file and line
+    raw: bytes
+    value: Any = None
+    parsed: bool = False
+
+    def text(self) -> str:
+        try:
+            return self.raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BadInput(
+                f"{self.where}: byte {error.start + 1} is 0x{self.raw[error.start]:02x}, which is not UTF-8; expected UTF-8 text "
+                "(iconv -f LATIN1 -t UTF-8 converts Latin-1)"
+            ) from error
+
+    def json(self, expected: str) -> Any:
+        """BadInput where it is no JSON; `expected` says what should stand there."""
+        return self.value if self.parsed else parse_json(self.text(), self.where, expected)
+
+
+def parse_json(text: str, where: str, expected: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise BadInput(f"{where} is nested too deeply; expected {expected}") from error
+    except ValueError as error:
+        raise BadInput(f"{where} is not JSON ({error}): {text.strip()[:SHOWN]!r}; expected {expected}") from error
+
+
+def open_file(path: str | Path) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); every host needs this file at this path") from error
+
+
+def sha256_of(path: str | Path) -> str:
+    with open_file(path) as file:
+        try:
+            digest = hashlib.sha256()
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+            return digest.hexdigest()
+        except OSError as error:
+            raise BadInput(f"{path}: cannot be read ({error.strerror}); every host needs this file at this path") from error
+
+
+def entries(path: str | Path, file: BinaryIO, expected: str) -> Iterator[Entry]:
+    """All lines that are not empty; where the file is one JSON array, its items."""
+    content = _content(path, file)
+    lines = ((number, line) for number, line in enumerate(_checked(path, content), 1) if line.strip())
+    first = next(lines, None)
+    if first is None:
+        return
+    if first[1].lstrip()[:1] == b"[":
+        content.seek(0)
+        yield from _items(path, b"".join(_checked(path, content)), expected)
+        return
+    yield Entry(f"{path}: line {first[0]}", first[1])
+    for number, line in lines:
+        yield Entry(f"{path}: line {number}", line)
+
+
+def _content(path: str | Path, file: BinaryIO) -> BinaryIO:
+    """What is in the file, as UTF-8 without a mark wherever a mark tells another encoding."""
+    head = _head(path, file)
+    for start, (kind, way_out) in OTHERS.items():
+        if head.startswith(start):
+            raise BadInput(f"{path}: is {kind}; expected text, or text compressed by gzip ({way_out})")
+    if head.startswith(GZIP):
+        file = cast(BinaryIO, gzip.GzipFile(fileobj=file))
+        head = _head(path, file)
+    encoding = next((name for mark, name in MARKS if head.startswith(mark)), None)
+    if encoding is None:
+        return file
+    data = b"".join(_checked(path, file))
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].decode(encoding, "replace").count("\n") + 1
+        raise BadInput(
+            f"{path}: line {line} is not {encoding.upper()}, which the file's first bytes announce; expected UTF-8"
+        ) from error
+    return io.BytesIO(text.encode("utf-8", "surrogatepass"))
+
+
+def _head(path: str | Path, file: BinaryIO) -> bytes:
+    file.seek(0)
+    try:
+        return file.read(4)
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadInput(f"{path}: cannot be read ({error}); expected a text file, or one compressed by gzip") from error
+    finally:
+        file.seek(0)
+
+
+def _checked(path: str | Path, file: BinaryIO) -> Iterator[bytes]:
+    """Lines, without the mark at the start; a damaged archive is named with the line that it ends in."""
+    number = 0
+    try:
+        for number, line in enumerate(file, 1):
+            yield line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadInput(f"{path}: line {number + 1} cannot be read ({error}); the file is damaged or cut") from error
+
+
+def _items(path: str | Path, data: bytes, expected: str) -> Iterator[Entry]:
+    """The items of a JSON array, each with the line that it begins in."""
+    text = _decoded(path, data)
+    decoder, place, line, counted = json.JSONDecoder(), text.index("[") + 1, 1, 0
+    while True:
+        while place < len(text) and text[place] in " \t\r\n,":
+            place += 1
+        line, counted = line + text.count("\n", counted, place), place
+        where = f"{path}: line {line}"
+        if text[place : place + 1] == "]":
+            if text[place + 1 :].strip():
+                raise BadInput(
+                    f"{where}: something follows the end of the JSON array; expected one array, or one object per line"
+                )
+            return
+        try:
+            value, place = decoder.raw_decode(text, place)
+        except (ValueError, RecursionError) as error:
+            found = text[place : place + SHOWN]
+            raise BadInput(f"{where} is not JSON ({str(error)[:SHOWN]}): {found!r}; expected an array of {expected}") from error
+        yield Entry(where, b"", value, True)
+
+
+def _decoded(path: str | Path, data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        number = data.count(b"\n", 0, error.start) + 1
+        start = data.rfind(b"\n", 0, error.start) + 1
+        return Entry(f"{path}: line {number}", data[start : error.start + 1]).text()
+
+
+def lone_surrogate(text: str) -> str | None:
+    """The first half of a pair that stands alone: it is no character, and cannot be sent. None where there is none."""
+    if text.isascii():
+        return None
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return f"\\u{ord(text[error.start]):04x} at character {error.start + 1}"
+    return None

@@ -1,0 +1,12 @@
+"""A block's id comes in, its token ids go out: what stands for the text that a trace does not have."""
+
+from __future__ import annotations
+
+import random
+
+TOKEN_IDS = range(1000, 5000)  # plain words in every vocabulary of 8,000 and more: no bytes, no special tokens
+
+
+def block_ids(nonce: str, seed: int, block: int, block_tokens: int) -> list[int]:
+    """The token ids of one block: a pure function of its arguments, different in each run by its nonce."""
+    return random.Random(f"{nonce}/{seed}/block/{block}").choices(TOKEN_IDS, k=block_tokens)

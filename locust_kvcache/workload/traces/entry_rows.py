@@ -1,0 +1,151 @@
+"""The entries of a trace file come in, rows of one form go out, whatever the format.
+
+A row has a time, lengths, and the ids of its blocks if the file has any.
+"""
+
+from __future__ import annotations
+
+import csv
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.workload.data_files import Entry
+from locust_kvcache.workload.traces.formats import EXPECTED, EXPECTED_JSON, FORMATS, TraceFormat, csv_format, json_format
+from locust_kvcache.workload.traces.text_blocks import text_blocks, texts_of
+from locust_kvcache.workload.traces.values import block_numbers, date_value, length_value, time_value
+
+COMMON_SIZES = (16, 32, 64, 128, 256, 512, 1024)
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRow:
+    """One request as the file has it; `at` in the file's unit, `blocks` None where nothing is known of what it shares."""
+
+    where: str
+    at: float
+    input_tokens: int
+    output_tokens: int
+    blocks: array[int] | None
+
+
+@dataclass
+class FileRows:
+    """The rows of one file, read one by one; the counts are complete when the last one is read."""
+
+    given_block_size: int | None
+    format: TraceFormat | None = None
+    unanswered: int = 0  # left out: the recorded service failed
+    no_output: int = 0  # sent with one output token
+    from_text: int = 0
+    by_delay: int = 0
+    _session_at: dict[str, float] = field(default_factory=dict)
+    _first_at: float | None = None  # the first time that the file names
+
+    @property
+    def block_size(self) -> int:
+        return self.given_block_size or (self.format or FORMATS[0]).block_size
+
+    def read(self, entries: Iterable[Entry]) -> Iterator[EntryRow]:
+        source = iter(entries)
+        first = next(source, None)
+        if first is None:
+            return
+        if first.parsed or first.raw.lstrip()[:1] in (b"{", b"["):
+            value = first.json(EXPECTED)
+            if not isinstance(value, dict):
+                raise BadInput(f"{first.where} is {str(value)[:60]!r}; expected {EXPECTED}")
+            self.format = json_format(value)
+            yield self._object(value, first.where)
+            for entry in source:
+                yield self._object(entry.json(EXPECTED_JSON), entry.where)
+        else:
+            yield from self._table(first, source)
+
+    def _table(self, header: Entry, lines: Iterator[Entry]) -> Iterator[EntryRow]:
+        names = [name.strip().lower() for name in _cells(header)]
+        self.format = csv_format(names)
+        if self.format is None or self.format.columns is None:
+            raise BadInput(f"{header.where} is {header.text().strip()[:60]!r}; expected {EXPECTED}")
+        places = [names.index(column) for column in self.format.columns]
+        time_key, input_key, output_key = (_cells(header)[place].strip() for place in places)
+        for entry in lines:
+            cells, where = _cells(entry), entry.where
+            if len(cells) != len(names):
+                raise BadInput(f"{where} has {len(cells)} columns; expected {len(names)}: {', '.join(_cells(header))[:80]}")
+            at_text, input_text, output_text = (cells[place] for place in places)
+            at = (date_value if self.format.dated else time_value)(at_text, time_key, where)
+            output = length_value(output_text, output_key, where, 0)
+            if output == 0 and self.format.drops_unanswered:
+                self.unanswered += 1
+                continue
+            yield EntryRow(where, at, length_value(input_text, input_key, where, 1), self._answered(output), None)
+
+    def _answered(self, output_tokens: int) -> int:
+        """No server makes an answer of 0 tokens: it is asked for one, which the prompt costs anyway."""
+        self.no_output += output_tokens == 0
+        return max(1, output_tokens)
+
+    def _object(self, row: Any, where: str) -> EntryRow:
+        if not isinstance(row, dict):
+            raise BadInput(f"{where} is {str(row)[:60]!r}; expected {EXPECTED_JSON}")
+        at = self._time(row, where)
+        if row.get("input_length") is None and (texts := texts_of(row, where)) is not None:
+            self.from_text += 1
+            input_tokens, blocks = self._of_text(texts)
+        else:
+            input_tokens, blocks = self._lengths(row, where)
+        if row.get("output_length") is None:
+            raise BadInput(
+                f"{where}: key 'output_length' is missing; expected a whole number of tokens, as an answer's length is replayed"
+            )
+        return EntryRow(
+            where, at, input_tokens, self._answered(length_value(row["output_length"], "output_length", where, 0)), blocks
+        )
+
+    def _of_text(self, texts: list[str]) -> tuple[int, array[int] | None]:
+        return text_blocks(texts, self.block_size)
+
+    def _lengths(self, row: dict[str, Any], where: str) -> tuple[int, array[int] | None]:
+        if row.get("input_length") is None:
+            raise BadInput(f"{where}: key 'input_length' is missing; expected {EXPECTED_JSON}")
+        tokens = length_value(row["input_length"], "input_length", where, 1)
+        if row.get("hash_ids") is None:
+            return tokens, None
+        blocks = block_numbers(row["hash_ids"], where)
+        if len(blocks) != -(-tokens // self.block_size):
+            raise BadInput(f"{where}: key 'hash_ids' has {len(blocks)} ids; {self._wanted(tokens, len(blocks))}")
+        return tokens, blocks
+
+    def _wanted(self, tokens: int, found: int) -> str:
+        wanted = f"expected {-(-tokens // self.block_size)} for {tokens} tokens, one per {self.block_size}"
+        fitting = [size for size in COMMON_SIZES if -(-tokens // size) == found and size != self.block_size]
+        return wanted + (
+            f"; they fit blocks of {fitting[0]}: --trace-block-size {fitting[0]}" if fitting else "; --trace-block-size N"
+        )
+
+    def _time(self, row: dict[str, Any], where: str) -> float:
+        """Of a session without a time: `delay` after the row before it, the first at the file's first time."""
+        session = row.get("session_id")
+        if row.get("timestamp") is not None:
+            at = time_value(row["timestamp"], "timestamp", where)
+            self._first_at = at if self._first_at is None else self._first_at
+        elif session is None:
+            raise BadInput(f"{where}: key 'timestamp' is missing; expected {EXPECTED_JSON}, or 'session_id' and 'delay'")
+        else:
+            self.by_delay += 1
+            before = self._session_at.get(str(session))
+            delay = time_value(row["delay"], "delay", where) if row.get("delay") is not None else 0.0
+            at = ((self._first_at or 0.0) if before is None else before) + delay
+        if session is not None:
+            self._session_at[str(session)] = at
+        return at
+
+
+def _cells(entry: Entry) -> list[str]:
+    try:
+        return next(csv.reader([entry.text()]))
+    except (csv.Error, StopIteration) as error:
+        raise BadInput(f"{entry.where} is no line of a CSV ({error}); expected {EXPECTED}") from error

@@ -1,0 +1,79 @@
+"""The formats of traces that are read: what each is, how it is recognised, an example line, and what it leaves to be said.
+
+docs/workloads.md shows this table (tests/workload/traces/test_formats.py compares them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MOONCAKE_BLOCK = 512
+BAILIAN_BLOCK = 16
+
+
+@dataclass(frozen=True)
+class TraceFormat:
+    """`columns` names a CSV's columns of time, input and output tokens; a format without is of JSON objects."""
+
+    name: str
+    recognised_by: str
+    example: str
+    block_size: int = MOONCAKE_BLOCK  # tokens of one hash id, where --trace-block-size does not say it
+    time_unit: str | None = None  # None: ms, or s where the times cannot be ms
+    columns: tuple[str, str, str] | None = None
+    dated: bool = False  # its times are dates
+    drops_unanswered: bool = False  # rows without output tokens are failures of the recorded service
+
+
+MOONCAKE = TraceFormat(
+    "mooncake",
+    "JSON with `hash_ids`; whole numbers, or strings (LiteLLM)",
+    '{"timestamp": 0, "input_length": 655, "output_length": 52, "hash_ids": [46, 47]}',
+)
+BAILIAN = TraceFormat(
+    "bailian",
+    "JSON with `chat_id` and `parent_chat_id` (Qwen)",
+    '{"chat_id": 7, "parent_chat_id": -1, "timestamp": 61.1, "input_length": 21, "output_length": 13, "turn": 1, "hash_ids": [8, 9]}',
+    block_size=BAILIAN_BLOCK,
+    time_unit="s",
+)
+AIPERF = TraceFormat(
+    "aiperf",
+    "JSON with `session_id`, `delay`, `text_input`, `messages`, or without `hash_ids`",
+    '{"session_id": "a", "delay": 250, "input_length": 300, "output_length": 40, "hash_ids": [1]}',
+)
+BURSTGPT = TraceFormat(
+    "burstgpt",
+    "CSV with the columns `Timestamp`, `Request tokens`, `Response tokens`",
+    "5,ChatGPT,472,18,490,Conversation log",
+    time_unit="s",
+    columns=("timestamp", "request tokens", "response tokens"),
+    drops_unanswered=True,
+)
+AZURE = TraceFormat(
+    "azure",
+    "CSV with the columns `TIMESTAMP`, `ContextTokens`, `GeneratedTokens`",
+    "2023-11-16 18:15:46.6805900,374,44",
+    time_unit="s",
+    columns=("timestamp", "contexttokens", "generatedtokens"),
+    dated=True,
+)
+FORMATS = (MOONCAKE, BAILIAN, AIPERF, BURSTGPT, AZURE)
+AIPERF_KEYS = ("session_id", "delay", "text_input", "messages")
+EXPECTED_JSON = "an object with timestamp, input_length, output_length, hash_ids"
+EXPECTED = f"{EXPECTED_JSON}, or a CSV of BurstGPT or Azure (docs/workloads.md#trace-formats)"
+
+
+def json_format(row: dict[str, Any]) -> TraceFormat:
+    """By the first object of a file. Its rows are read alike; the format says which block size and time unit are meant."""
+    if "chat_id" in row and "parent_chat_id" in row:
+        return BAILIAN
+    return AIPERF if "hash_ids" not in row or any(key in row for key in AIPERF_KEYS) else MOONCAKE
+
+
+def csv_format(header: Sequence[str]) -> TraceFormat | None:
+    """By the names of the columns, in whatever order; None where they are those of no format."""
+    names = {name.strip().lower() for name in header}
+    return next((found for found in FORMATS if found.columns and names.issuperset(found.columns)), None)

@@ -1,0 +1,79 @@
+"""The times of a trace's rows as the file has them come in, seconds go out.
+
+Decided here: which unit they are in, and how the rows of one step are spread over it.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Sequence
+from itertools import groupby, pairwise
+
+from locust_kvcache.workload.traces.source import TIME_UNITS
+
+SHORT_S, FAST_PER_S = 10.0, 50.0  # a recorded trace is longer, and slower
+FRACTIONS = (
+    "its timestamps are read as seconds: they have fractions, and as ms they would be over in a moment (--trace-time-unit ms: they "
+    "are ms)"
+)
+SINCE_1970_S = 1e8  # later times are dates: they count from the first row
+
+
+def time_unit(times: Sequence[float], given: str | None, of_format: str | None) -> tuple[str, str | None]:
+    """(unit, what to say of it). Without a word of it, ms as in the Mooncake traces; seconds where they have fractions and would else
+    be over in a moment."""
+    if given or of_format:
+        return given or of_format or "", None
+    if not _odd(times):
+        return "ms", None
+    if any(at != int(at) for at in times):
+        return "s", FRACTIONS
+    return "ms", None
+
+
+def _odd(times: Sequence[float]) -> bool:
+    """Whether they are strange as ms."""
+    span_s = (max(times) - min(times)) / 1000
+    return len(times) > 1 and (span_s < SHORT_S or len(times) / span_s > FAST_PER_S)
+
+
+def unit_doubt(times: Sequence[float], unit: str, given: str | None) -> str | None:
+    """Why times that are read as ms, of which nobody has said it, look like seconds."""
+    if unit != "ms" or given or not _odd(times):
+        return None
+    return (
+        f"{len(times):,} requests span {(max(times) - min(times)) / 1000:,.3g} s if its timestamps are ms, as in the Mooncake traces; "
+        "if they are seconds, say --trace-time-unit s (ms: they are)"
+    )
+
+
+def in_order(times: Sequence[float]) -> tuple[Sequence[int], int]:
+    """(rows in the order of their times, how many stand before an earlier one)."""
+    early = sum(1 for before, after in pairwise(times) if after < before)
+    return (sorted(range(len(times)), key=times.__getitem__) if early else range(len(times))), early
+
+
+def seconds(times: Sequence[float], unit: str, keep_bursts: bool) -> array[float]:
+    """Ascending times in s; dates count from the first. Published traces count in steps (Mooncake's of 3 s, an artefact of their
+    making): rows of one step are spread evenly over it."""
+    factor = TIME_UNITS[unit]
+    zero = times[0] if times[0] * factor / 1000 > SINCE_1970_S else 0.0
+    whole = array("q", (round((at - zero) * factor) for at in times))
+    if keep_bursts:
+        return array("d", (at_ms / 1000 for at_ms in whole))
+    step_ms = _step_ms(whole)
+    spread = array("d")
+    for at_ms, same in groupby(whole):
+        count = sum(1 for _ in same)
+        spread.extend((at_ms + step_ms * number / count) / 1000 for number in range(count))
+    return spread
+
+
+def _step_ms(times: Sequence[int]) -> int:
+    step = 0
+    for at_ms in times:
+        step = math.gcd(step, at_ms - times[0])
+        if step == 1:
+            break
+    return step
