@@ -194,9 +194,10 @@ class LocustProcesses:
 
     def start(self, *args: str, **env: str) -> Process:
         command = [*args]
-        if "--processes" in args:  # a port of its own, so that suites beside one another do not meet
-            port = str(free_port())
-            command += ["--master-bind-port", port, "--master-port", port]
+        if (
+            "--processes" in args and "--master-bind-port" not in args
+        ):  # a port of its own, so that suites beside one another do not meet
+            command += ["--master-bind-port", str(free_port())]
         if "--worker" not in args:
             command += ["--output-dir", str(self.output_dir), "--no-report", "--only-summary"]
             command += [] if "--warm-up" in args else ["--warm-up", "off"]  # tests count what a server gets

@@ -25,6 +25,7 @@ from locust_kvcache.loadgen.typed_locust import listen, new_hook
 from locust_kvcache.loadgen.web.kvcache_tab import attach as attach_tab
 from locust_kvcache.loadgen.web.prometheus import attach as attach_metrics
 from locust_kvcache.loadgen.worker.agent import Agent
+from locust_kvcache.loadgen.worker.orphan import end_with_parent
 from locust_kvcache.loadgen.worker.record_hook import RecordHook
 from locust_kvcache.loadgen.worker.spawn_messages import parse_own_options_once
 
@@ -68,6 +69,7 @@ def _attach_agent(environment: Environment) -> None:
     listen(environment.events.test_start, lambda **_: agent.resume())
     if isinstance(environment.runner, WorkerRunner):
         parse_own_options_once()
+        end_with_parent(environment.runner)
         # a worker that is stopped on its own (Ctrl-C reaches every process) hands its records over before it leaves
         listen(environment.events.test_stopping, lambda **_: agent.halt(environment.stop_timeout or 0.0))
         listen(environment.events.quitting, lambda **_: agent.halt(environment.stop_timeout or 0.0))

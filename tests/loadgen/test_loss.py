@@ -130,6 +130,58 @@ def test_workers_that_all_stall_and_come_back_end_the_run(cluster: Cluster) -> N
     assert {worker.wait(60) for worker in workers} == {0}
 
 
+def test_the_last_worker_dies(cluster: Cluster) -> None:
+    """Headless, without -t: the run ends, and what there is is kept and told."""
+    worker = cluster.worker()
+    master = cluster.master(1)
+    run = cluster.run(records=4)
+    os.killpg(worker.pid, signal.SIGKILL)
+    output, _ = master.communicate(timeout=120)
+    assert master.returncode == 2, output
+    assert "every worker was lost" in run.facts["incomplete_reason"]
+    assert 4 <= len(run.records) < 60
+    assert "cold_start: rounds" in output  # the tables of what was measured
+    assert (run.folder / "stats.json").is_file()
+
+
+def test_workers_of_processes_end_with_their_master(locust: LocustProcesses, slow_stub: Stub, tmp_path: Path) -> None:
+    """Its port is given once: the workers connect to it."""
+    load = ("--headless", "-u", "2", "-r", "100", "--host", slow_stub.url, "--requests", "40", "--rounds", "2")
+    ports = ("--processes", "2", "--master-bind-port", str(free_port()))
+    master = locust.start("-f", FILE, *load, *ports, KV_SPOOL_DIR=str(tmp_path / "spool"))
+    wait_for(lambda: locust.runs() and locust.runs()[0].records, what="records")
+    children = children_of(master.pid)
+    assert len(children) >= 2
+    os.kill(master.pid, signal.SIGKILL)
+    wait_for(lambda: not any(is_running(child) for child in children), seconds=30, what="the end of the workers")
+    assert list((tmp_path / "spool").rglob("*.jsonl"))
+
+
+def children_of(parent: int) -> list[int]:
+    """Those that run Locust: the analysis waits beside them."""
+    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+    return [pid for pid in pids if stat_of(pid)[1:2] == [str(parent)] and b"analysis" not in command_of(pid)]
+
+
+def command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def stat_of(pid: int) -> list[str]:
+    """State and parent of a process, and what follows; empty where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def is_running(pid: int) -> bool:
+    return stat_of(pid)[:1] not in ([], ["Z"])
+
+
 def test_a_worker_that_comes_late_is_used_from_the_next_round_on(cluster: Cluster) -> None:
     cluster.worker()
     master = cluster.master(1, requests=30)

@@ -183,8 +183,8 @@ class Coordinator:
         """Must not block: it runs in the loop that answers heartbeats."""
         message = message_type.from_wire(msg.data)
         match message:
-            case Files(files=files):
-                self._workers.note_files(msg.node_id, files)
+            case Files(files=files, command=command):
+                self._workers.note_files(msg.node_id, files, command)
             case Time(at_s=at_s):
                 self._workers.note_clock(msg.node_id, at_s)
             case AboutRun() if self.driver is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -9,10 +10,12 @@ from collections.abc import Callable
 import gevent
 from locust.runners import STATE_MISSING, LocalRunner, MasterRunner
 
+from locust_kvcache.loadgen.options.processes import FORKING
 from locust_kvcache.loadgen.protocol.code_fingerprint import differences, fingerprint
 from locust_kvcache.loadgen.protocol.messages import AskFiles, AskTime, Message
 from locust_kvcache.loadgen.typed_locust import worker_index
 
+log = logging.getLogger("kvcache")
 LOCAL = "local"
 HELLO_TIMEOUT_S = 5.0
 CLOCK_QUESTIONS = 5  # the answer that came back soonest counts
@@ -25,6 +28,7 @@ class Workers:
     def __init__(self, runner: LocalRunner | MasterRunner) -> None:
         self._runner = runner
         self._files: dict[str, dict[str, str]] = {}  # by worker, what it said of its checkout
+        self._strangers: set[str] = set()
         self._own_files = fingerprint()
         self._asked_at_s: dict[str, float] = {}  # wall clock
         self._clocks: dict[str, tuple[float, float]] = {}  # by worker: (round trip, its clock's offset), both in s
@@ -76,8 +80,20 @@ class Workers:
 
     # -- the same code everywhere
 
-    def note_files(self, worker: str, files: dict[str, str]) -> None:
+    def note_files(self, worker: str, files: dict[str, str], command: str = "") -> None:
         self._files[worker] = files
+        if command and command != FORKING.token:
+            self._strangers.add(worker)
+
+    def _send_strangers_away(self) -> None:
+        """Workers that another command has started for itself, and that came to this master by the port."""
+        for worker in self._strangers & self.known():
+            log.error(
+                "worker %s was started by the --processes of another command, which uses the same port; it is sent away. Give each "
+                "command a --master-bind-port of its own",
+                self.name(worker),
+            )
+            self.dismiss(worker)
 
     def running_other_code(self) -> dict[str, str]:
         """Which files differ, by worker. Asks those that were not asked yet; one that does not answer is taken to differ."""
@@ -87,6 +103,7 @@ class Workers:
         deadline_s = time.monotonic() + HELLO_TIMEOUT_S
         while not self._files.keys() >= set(asked) & set(self.connected()) and time.monotonic() < deadline_s:
             gevent.sleep(0.02)
+        self._send_strangers_away()
         found = {worker: differences(self._own_files, self._files.get(worker, {})) for worker in self.connected()}
         return {worker: text for worker, text in found.items() if text}
 

@@ -6,18 +6,21 @@ The web form enforces neither type nor choices, so nothing that argparse checked
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from locust import events
 
 from locust_kvcache.contract.cache_tiers import ARMS
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.exit_codes import Exit
 from locust_kvcache.contract.failure_limit import FailureLimit, parse_failure_limit
 from locust_kvcache.contract.gateway import Headers, body_option, header_option
 from locust_kvcache.loadgen.options.declared import ARRIVALS, OPTIONS
 from locust_kvcache.loadgen.options.option import GROUPS, number, words
+from locust_kvcache.loadgen.options.processes import follow_ports
 from locust_kvcache.loadgen.options.round_options import read_control, read_repeat, read_warm_up
 from locust_kvcache.loadgen.options.study_options import StudyOptions, read_study
 from locust_kvcache.loadgen.options.trace_options import read_trace_options
@@ -72,6 +75,12 @@ class Options:
         return self.trace is not None and self.arrival == "closed"
 
 
+def refuse(message: str) -> NoReturn:
+    """Arguments that argparse refuses are bad input: one line and the exit code of the table."""
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    raise SystemExit(int(Exit.BAD_INPUT))
+
+
 def _declare(parser: Any) -> None:
     for name in GROUPS:
         group = parser.add_argument_group(f"KV cache load test: {name}")
@@ -80,6 +89,8 @@ def _declare(parser: Any) -> None:
                 action: Any = option.declare(group.add_argument)
                 action.include_in_web_ui = option.in_form  # Locust's own mark, which a group's add_argument does not set
     parser.set_defaults(web_host="127.0.0.1")  # a page without a login is for this host, unless --web-host says otherwise
+    parser.error = refuse
+    follow_ports(parser)
 
 
 listen(events.init_command_line_parser, _declare)

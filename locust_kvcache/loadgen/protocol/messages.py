@@ -142,6 +142,7 @@ class RunClosed(AboutRun):
 class Files(Message):
     kind = "kv_files"
     files: dict[str, str]  # hash by path
+    command: str = ""  # whose --processes started the worker; empty for one that was started by hand
 
 
 @dataclass(frozen=True)

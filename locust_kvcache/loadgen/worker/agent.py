@@ -18,6 +18,7 @@ from locust.runners import WorkerRunner
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.record import Record
+from locust_kvcache.loadgen.options.processes import FORKING
 from locust_kvcache.loadgen.protocol.code_fingerprint import fingerprint
 from locust_kvcache.loadgen.protocol.messages import (
     AboutRound,
@@ -74,7 +75,7 @@ class Agent:
         self._halted = False
         self._started = False
         self._files = fingerprint()  # now: what this process has loaded
-        self._listen(AskFiles, lambda _: self._send(Files(self._files)))
+        self._listen(AskFiles, lambda _: self._send(Files(self._files, FORKING.token)))
         self._listen(AskTime, lambda _: self._send(Time(time.time())))
         self._listen(BeginRun, self._on_run)
         self._listen(Deal, self._on_deal, concurrent=True)

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,19 @@ log = logging.getLogger("kvcache")
 SHIP_RECORDS = 50  # well below 1 ms of the loop, also where the master is the same process; larger batches delay open streams
 
 
+KEPT_DAYS = 7
+
+
+def remove_old(folder: Path) -> None:
+    """Spools that nobody has merged for KEPT_DAYS, and the folders of their runs."""
+    with contextlib.suppress(OSError):
+        for path in folder.glob("*/*.jsonl"):
+            if path.stat().st_mtime < time.time() - KEPT_DAYS * 86_400:
+                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    path.parent.rmdir()
+
+
 class Spool:
     """A worker's own copy of its records, for the case that the master dies; deleted when the master has closed the run."""
 
@@ -26,6 +40,7 @@ class Spool:
         folder = Path(os.environ.get("KV_SPOOL_DIR") or Path(tempfile.gettempdir()) / "kvcache-spool")
         self.path = folder / run_id / f"{socket.gethostname()}-{os.getpid()}.jsonl"
         self._failed = False
+        remove_old(folder)
 
     def append(self, lines: list[str]) -> None:
         """Never in the way of the run: a spool that cannot be written is said once and given up."""
