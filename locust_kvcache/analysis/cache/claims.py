@@ -6,6 +6,7 @@ first, how are the later rounds called, with which cause does a gate end? Tables
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from locust_kvcache.analysis.basics.number_text import percent, plural
 from locust_kvcache.contract import exit_codes
 from locust_kvcache.contract.exit_codes import Cause
 from locust_kvcache.contract.failure_limit import FailureLimit
+from locust_kvcache.contract.failure_words import listed
 from locust_kvcache.contract.round_kinds import COLD, CONTROL
 from locust_kvcache.contract.round_kinds import HIT as LATER
 
@@ -36,10 +38,12 @@ class RoundFacts:
     planned: int = 0
     recorded: int = 0
     failed: int = 0
+    causes: tuple[tuple[str, int], ...] = ()  # of the failures, and how many of each
     late: str = ""  # why the load generator's times are not valid; empty: it was in time
     users: int | None = None
     prompt_tokens: float | None = None
     cached_tokens: float | None = None
+    cached_known: int = 0  # requests that reported theirs
     allowed_tokens: float | None = None  # by the plan, in whole blocks of the cache
     slack_tokens: float = 0.0  # a block per request
     seen_share: float | None = None  # of the prompt tokens sent, what the servers' counters grew by; None without such counters
@@ -146,7 +150,11 @@ def _failed(rounds: Sequence[RoundFacts], limit: FailureLimit, shared: dict[str,
     worst = max(facts.failed / max(1, facts.recorded) for facts in rounds)
     why = f"{failed:,} of {plural(planned, 'request')} failed (--max-failures: {limit})"
     few = worst <= FEW_FAILURES
-    return _against(exit_codes.FAILURES, why, why, shared, valid=few, verdict="" if few else "not valid: failures")
+    causes = Counter[str]()
+    for facts in rounds:
+        causes.update(dict(facts.causes))
+    lead = f"{why}: {listed(dict(causes.most_common()))}" if causes else why
+    return _against(exit_codes.FAILURES, lead, why, shared, valid=few, verdict="" if few else "not valid: failures")
 
 
 def _unequal(rounds: Sequence[RoundFacts], closed: bool, shared: dict[str, Any]) -> Claim | None:
@@ -167,7 +175,12 @@ def _not_served(later: Sequence[RoundFacts], shared: dict[str, Any]) -> Claim | 
     name = _rounds_text([facts for facts in later if facts.served == worst.served])
     text = worst.served_text()
     if worst.served == UNKNOWN:
-        lead = "nothing shows that the cache did it (the server reports no cached tokens, and no counters tell)"
+        some = (
+            f"only {worst.cached_known} of {worst.recorded - worst.failed} requests report"
+            if worst.cached_known
+            else "the server reports no"
+        )
+        lead = f"nothing shows that the cache did it ({some} cached tokens, and no counters tell)"
         return _against(
             exit_codes.NOTHING_JUDGED, lead, "nothing shows that the later rounds hit", shared, verdict="no sign of a hit"
         )

@@ -72,9 +72,9 @@ def _rate_cells(stats: dict[str, Any], scenario: str, metric: str) -> tuple[str,
 
 def _hit_cells(stats: dict[str, Any], scenario: str) -> tuple[str, str, str]:
     rounds = find(stats["rounds"], scenario=scenario)
-    cold = [row["hit_rate"] for row in rounds if row["round"] == 1]
-    hit = [row["hit_rate"] for row in rounds if row["round"] > 1]
-    return percent(cold[0]) if cold else DASH, percent(hit[-1]) if hit else DASH, DASH
+    cold = [run_tables.known_rate(row, "hit_rate") for row in rounds if row["round"] == 1]
+    hit = [run_tables.known_rate(row, "hit_rate") for row in rounds if row["round"] > 1]
+    return cold[0] if cold else DASH, hit[-1] if hit else DASH, DASH
 
 
 def _failed_cells(stats: dict[str, Any], scenario: str) -> tuple[str, str, str]:

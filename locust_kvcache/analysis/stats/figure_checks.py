@@ -6,6 +6,7 @@ import pandas as pd
 
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.basics.problems import Problem
+from locust_kvcache.contract.failure_words import counted_causes, listed
 
 
 def disagreement(checked: pd.DataFrame) -> list[Problem]:
@@ -29,12 +30,17 @@ def failures(records: pd.DataFrame) -> list[Problem]:
     failed = records[~records["ok"]]
     if failed.empty:
         return []
-    classes = failed["status"].astype(str).value_counts()
-    listed = ", ".join(f"{count} {status}" for status, count in classes.items())
-    text = f"{len(failed)} of {len(records)} requests failed: {listed}. They are in no time and no rate."
+    causes = counted_causes(status_errors(failed))
+    text = f"{len(failed)} of {len(records)} requests failed: {listed(causes)}. They are in no time and no rate."
     return [
         Problem("warning", "failures", text, "A failed request may have warmed the cache, or eased the load, for the others.")
     ]
+
+
+def status_errors(failed: pd.DataFrame) -> list[tuple[str, str | None, int]]:
+    """(status, error, how many) of failed requests."""
+    table = failed[["status", "error"]].astype(object).groupby(["status", "error"], dropna=False).size().rename("count")
+    return [(row["status"], row["error"], int(row["count"])) for row in rows_of(table.reset_index())]
 
 
 LATE_MS = 20.0  # less is the event loop's own jitter

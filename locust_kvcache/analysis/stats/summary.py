@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 from locust_kvcache.analysis.basics.metrics import OF_REQUESTS
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.stats import dependence, influence
+from locust_kvcache.analysis.stats.figure_checks import status_errors
 from locust_kvcache.analysis.stats.intervals import Floats, Ints, carried_quantile, quantile_interval
+from locust_kvcache.contract.failure_words import counted_causes
 
 TOTALS = (
-    "requests succeeded failed failed_by_status sessions prompt_tokens output_tokens reported_cached_tokens planned_cached_tokens "
+    "requests succeeded failed failed_by_status failed_by_cause cached_known sessions prompt_tokens output_tokens "
+    "reported_cached_tokens planned_cached_tokens "
     "hit_rate planned_hit_rate cache_efficiency loop_lag_max_ms"
 ).split()
 QUANTILES = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
@@ -115,6 +118,8 @@ def totals(records: pd.DataFrame, by: list[str]) -> pd.DataFrame:
                 "succeeded": len(ok),
                 "failed": len(group) - len(ok),
                 "failed_by_status": {str(status): int(count) for status, count in failures.items()},
+                "failed_by_cause": counted_causes(status_errors(group[~group["ok"]])) if len(ok) < len(group) else {},
+                "cached_known": int((ok["reported_cached_tokens"].notna() & ok["prompt_tokens"].notna()).sum()),
                 "sessions": int(group["session_id"].nunique()),
                 "prompt_tokens": total(ok["prompt_tokens"]),
                 "output_tokens": total(ok["output_tokens"]),

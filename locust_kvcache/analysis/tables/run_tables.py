@@ -9,7 +9,7 @@ from locust_kvcache.analysis.basics.number_text import DASH, change, number, per
 from locust_kvcache.analysis.cache.claimed import AGAINST_CONTROL, CONTROL, EVIDENCE, ROUND
 from locust_kvcache.analysis.stats.comparison import BUSY_RATE
 from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED, PASS
-from locust_kvcache.analysis.tables.claim_words import NO_CONTROL, claim_of, lost_by_adjustment, round_label
+from locust_kvcache.analysis.tables.claim_words import NO_CONTROL, claim_of, known_of, lost_by_adjustment, round_label
 from locust_kvcache.analysis.tables.table import Stats, Table, find, no_intervals
 
 ADJUSTED = (
@@ -68,9 +68,9 @@ def round_table(stats: Stats, scenario: str) -> Table:
         ("request throughput while all users were busy [interval]", [_busy(row) for row in rounds]),
         ("prompt tokens", [whole(row["prompt_tokens"]) for row in rounds]),
         ("output tokens", [whole(row["output_tokens"]) for row in rounds]),
-        ("hit rate, reported (tokens)", [percent(row["hit_rate"]) for row in rounds]),
+        ("hit rate, reported (tokens)", [known_rate(row, "hit_rate") for row in rounds]),
         ("hit rate, an ideal cache", [percent(row["planned_hit_rate"]) for row in rounds]),
-        ("cache efficiency", [percent(row["cache_efficiency"]) for row in rounds]),
+        ("cache efficiency", [known_rate(row, "cache_efficiency") for row in rounds]),
     ]
     rows = tuple((name, *cells) for name, cells in lines)
     return Table(f"{scenario}: rounds", header, rows, stats["split_rules"]["round"])
@@ -87,6 +87,11 @@ def _busy(row: dict[str, Any]) -> str:
         return DASH
     ends = (number(row["busy_requests_per_s_low"]), number(row["busy_requests_per_s_high"]))
     return f"{number(row['busy_requests_per_s'])} [{', '.join(ends)}]"
+
+
+def known_rate(row: dict[str, Any], name: str) -> str:
+    """A rate of cached tokens, and of how many requests it is known where not of all."""
+    return percent(row[name]) + ("" if row[name] is None else known_of(row))
 
 
 def _wall(row: dict[str, Any]) -> str:

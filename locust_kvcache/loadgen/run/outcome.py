@@ -9,6 +9,7 @@ from typing import Any
 
 from locust_kvcache.contract.exit_codes import FAILURES, INCOMPLETE, OK, Cause
 from locust_kvcache.contract.failure_limit import FailureLimit
+from locust_kvcache.contract.failure_words import listed
 from locust_kvcache.contract.record import LOST
 from locust_kvcache.contract.record import OK as SUCCEEDED
 
@@ -22,9 +23,14 @@ class Outcome:
 
 
 def outcome_of(
-    rounds: Iterable[Mapping[str, Any]], statuses: Mapping[str, int], planned: int, limit: FailureLimit, allow_loss: bool
+    rounds: Iterable[Mapping[str, Any]],
+    statuses: Mapping[str, int],
+    planned: int,
+    limit: FailureLimit,
+    allow_loss: bool,
+    causes: Mapping[str, int] | None = None,
 ) -> Outcome:
-    """Of a run whose rounds were all played. `statuses` counts the records of all rounds."""
+    """Of a run whose rounds were all played. `statuses` counts the records of all rounds, `causes` says why they failed."""
     lost = statuses.get(LOST, 0)
     if lost and not allow_loss:
         return Outcome(INCOMPLETE, f"{lost} requests are lost with their worker (--allow-loss accepts that)")
@@ -33,8 +39,8 @@ def outcome_of(
             return Outcome(INCOMPLETE, text)
     failed = sum(count for status, count in statuses.items() if status not in (SUCCEEDED, LOST))
     if not limit.allows(failed, planned):
-        kinds = Counter({status: n for status, n in statuses.items() if status not in (SUCCEEDED, LOST)})
-        named = ", ".join(f"{count} {status}" for status, count in kinds.most_common(4))
+        by_status = Counter({status: n for status, n in statuses.items() if status not in (SUCCEEDED, LOST)})
+        named = listed(causes or dict(by_status.most_common()))
         return Outcome(FAILURES, f"{failed} of {planned} requests failed ({named}); --max-failures allows {limit}")
     return Outcome()
 

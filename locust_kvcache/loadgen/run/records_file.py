@@ -9,9 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
-from locust_kvcache.contract.record import Record
+import orjson
+
+from locust_kvcache.contract.failure_words import SAID_BY_SERVERS, counted_causes
+from locust_kvcache.contract.record import OK, Record
 from locust_kvcache.loadgen.run.index_set import IndexSet
 
+MOST_ERRORS = 1000  # different ones that are kept; further ones are counted by their status
 RoundKey = tuple[str, int]  # scenario, round
 
 
@@ -23,12 +27,15 @@ class Collector:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._seen: dict[RoundKey, IndexSet] = defaultdict(IndexSet)
         self._statuses: dict[RoundKey, Counter[str]] = defaultdict(Counter)
+        self._failed: Counter[tuple[str, str | None]] = Counter()  # (status, error)
         self._lost: dict[RoundKey, set[int]] = defaultdict(set)
         self.duplicates = 0
         self.late_records = 0  # of requests that were given up as lost before; not written
         self.error: OSError | None = None  # the first failed write: what was written before stays
 
-        self._count(earlier or ())
+        earlier = list(earlier or ())
+        self._count(earlier)
+        self._failed.update((status, None) for _, _, _, status in earlier if status != OK)
 
     def _count(self, keys: Iterable[list[Any]]) -> None:
         for scenario, number, index, status in keys:
@@ -53,6 +60,17 @@ class Collector:
             self.error = error
             return
         self._count(keys)
+        for line, (_, _, _, status) in zip(lines, keys, strict=False):
+            if status != OK:
+                self._note_failure(line, status)
+
+    def _note_failure(self, line: str, status: str) -> None:
+        error = orjson.loads(line).get("error") if status in SAID_BY_SERVERS and len(self._failed) < MOST_ERRORS else None
+        self._failed[status, error] += 1
+
+    def causes(self) -> dict[str, int]:
+        """Why requests failed, of all rounds: cause -> how many. Of a resumed run's earlier records only the status is known."""
+        return counted_causes((status, error, count) for (status, error), count in self._failed.items())
 
     def add_lost(self, record: Record) -> None:
         """The master's own record of a request whose worker is lost; the worker's, should it come yet, is refused."""

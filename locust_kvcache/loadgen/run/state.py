@@ -209,7 +209,7 @@ class Run(RunFacts):
     def outcome(self, limit: FailureLimit, allow_loss: bool) -> Outcome:
         """Of a run whose rounds were all played."""
         planned = sum(entry["planned_requests"] for entry in self._rounds)
-        return outcome_of(self._rounds, self.statuses(), planned, limit, allow_loss)
+        return outcome_of(self._rounds, self.statuses(), planned, limit, allow_loss, self.collector.causes())
 
     def finish(self, outcome: Outcome) -> None:
         self.finished = True

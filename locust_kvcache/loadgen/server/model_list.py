@@ -12,8 +12,9 @@ from typing import Any
 import requests
 
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.failure_words import first_words
 from locust_kvcache.contract.usage import whole_count
-from locust_kvcache.loadgen.server.pages import PageRefused, Redirected, first_words
+from locust_kvcache.loadgen.server.pages import PageRefused, Redirected
 
 NAMES = ("id", "name", "model")  # of an entry: OpenAI's, Ollama's, others'
 LISTS = ("data", "models", "result")
@@ -88,4 +89,7 @@ def choose_model(wanted: str | None, models: ModelList, endpoint: str) -> tuple[
         return wanted, None
     if models.names is not None and len(models.names) == 1:
         return models.names[0], None
-    raise BadInput(f"which model? {endpoint}/v1/models answered {models.said}. Use --model")
+    way_out = (
+        " (and api_path and query in the deployment file, where its pages have another address)" if models.names is None else ""
+    )
+    raise BadInput(f"which model? {endpoint}/v1/models answered {models.said}. Use --model{way_out}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -25,12 +24,6 @@ class PageRefused(requests.RequestException):
 
 class Redirected(PageRefused):
     """A page that another server is said to have: our headers, and the key among them, are for this one only."""
-
-
-def first_words(text: str, most: int = 120) -> str:
-    """The beginning of a page for a message: in one line, without the tags of HTML."""
-    plain = " ".join(re.sub(r"<(script|style)\b.*?</\1>|<[^>]*>", " ", text[:20_000], flags=re.DOTALL | re.IGNORECASE).split())
-    return (plain[:most] + "..." if len(plain) > most else plain) or "nothing"
 
 
 @lru_cache(maxsize=16)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
+from locust_kvcache.analysis.tables.claim_words import known_of
+from locust_kvcache.analysis.tables.run_tables import round_table
 from tests.analysis.synthetic import Truth, make_records, synthetic_run, write_run
 
 # prefix 4,000 + 96 tokens in blocks of 16, serial, no noise:
@@ -188,3 +190,36 @@ def test_latency_from_the_intended_time_is_beside_that_from_the_actual_send(tmp_
     )
     assert meant["mean"] == pytest.approx(sent["mean"] + 1000)
     assert meant["max"] == pytest.approx(sent["max"] + 1000)
+
+
+def test_the_cause_of_failures_is_named_in_the_caveat_and_in_the_headline(tmp_path: Path) -> None:
+    page = "HTTP 413: <html><head><title>413 Request Entity Too Large</title></head><body>nginx</body></html>"
+    records = make_records(TRUTH)
+    for index in range(4):
+        records[index] = dataclasses.replace(records[index], status="http_error", http_status=413, error=page)
+    records[5] = dataclasses.replace(records[5], status="stream_error", error="CUDA out of memory")
+    analysis = analyse_folder(write_run(tmp_path, records, TRUTH))
+    causes = "4 x 413 Request Entity Too Large, 1 x stream_error (CUDA out of memory)"
+    caveat = next(problem for problem in analysis.stats["problems"] if problem["code"] == "failures")
+    assert caveat["text"].startswith(f"5 of 40 requests failed: {causes}.")
+    claim = find(analysis, "claims")
+    assert claim["lead"] == f"5 of 40 requests failed (--max-failures: 0): {causes}"
+    assert claim["why_not_judged"] == "5 of 40 requests failed (--max-failures: 0)"
+
+
+def test_a_rate_that_some_requests_tell_says_of_how_many(tmp_path: Path) -> None:
+    silent = [
+        dataclasses.replace(record, reported_cached_tokens=None) if record.round == 2 and record.request_index >= 2 else record
+        for record in make_records(TRUTH)
+    ]
+    analysis = analyse_folder(write_run(tmp_path, silent, TRUTH))
+    assert find(analysis, "rounds", round=2)["cached_known"] == 2
+    table = round_table(analysis.stats, TRUTH.scenario)
+    cells = {row[0]: row[2] for row in table.rows}
+    assert cells["hit rate, reported (tokens)"].endswith(" % (by 2 of 20 requests)")
+    assert cells["cache efficiency"].endswith(" % (by 2 of 20 requests)")
+    assert "only 2 of 20 requests report cached tokens" in find(analysis, "claims")["lead"]
+
+
+def test_no_words_about_how_many_where_all_requests_tell(analysis: Analysis) -> None:
+    assert known_of(find(analysis, "rounds", round=2)) == ""

@@ -30,7 +30,7 @@ def test_failures_are_judged_by_their_limit(limit: str, cause: Any) -> None:
     found = outcome_of([entry()], statuses, 24, parse_failure_limit(limit), False)
     assert found.cause is cause
     if cause is FAILURES:
-        assert found.reason == f"3 of 24 requests failed (2 http_error, 1 timeout); --max-failures allows {limit}"
+        assert found.reason == f"3 of 24 requests failed (2 x http_error, 1 x timeout); --max-failures allows {limit}"
 
 
 def test_lost_requests_are_forgiven_by_name_only() -> None:
