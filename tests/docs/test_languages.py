@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from locust_kvcache.contract.exit_codes import Exit
 from tests.conftest import ROOT
 from tests.docs.pages import shell_lines, table_commands
 
@@ -69,3 +70,8 @@ def test_figures_of_both_readmes_are_the_same() -> None:
         return sorted(NUMBER.findall(next(part for part in text.split("\n\n") if "(docs/results/README.md)" in part)))
 
     assert set(measured(read(CHINESE))) <= set(measured(read(ENGLISH)))
+
+
+def test_the_guide_names_every_exit_code() -> None:
+    table = read(GUIDE).split("### 退出码\n")[1].split("\n\n")[0]
+    assert {int(code) for code in re.findall(r"^\| (\d) \|", table, flags=re.M)} == {int(code) for code in Exit}
