@@ -12,9 +12,8 @@ import io
 import json
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from locust_kvcache.contract.errors import BadInput
 
@@ -34,8 +33,7 @@ MARKS = (
 SHOWN = 60  # characters of a line in a message
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One line, or one item of an array; `value` is what a JSON array's item was read as."""
 
     where: str  # file and line

@@ -9,7 +9,7 @@ import csv
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.data_files import Entry
@@ -20,11 +20,9 @@ from locust_kvcache.workload.traces.values import block_numbers, date_value, len
 COMMON_SIZES = (16, 32, 64, 128, 256, 512, 1024)
 
 
-@dataclass(frozen=True, slots=True)
-class EntryRow:
+class EntryRow(NamedTuple):
     """One request as the file has it; `at` in the file's unit, `blocks` None where nothing is known of what it shares."""
 
-    where: str
     at: float
     input_tokens: int
     output_tokens: int
@@ -41,6 +39,8 @@ class FileRows:
     no_output: int = 0  # sent with one output token
     from_text: int = 0
     by_delay: int = 0
+    without_answers: int = 0
+    _session_texts: dict[str, list[str]] = field(default_factory=dict)
     _session_at: dict[str, float] = field(default_factory=dict)
     _first_at: float | None = None  # the first time that the file names
 
@@ -81,7 +81,7 @@ class FileRows:
             if output == 0 and self.format.drops_unanswered:
                 self.unanswered += 1
                 continue
-            yield EntryRow(where, at, length_value(input_text, input_key, where, 1), self._answered(output), None)
+            yield EntryRow(at, length_value(input_text, input_key, where, 1), self._answered(output), None)
 
     def _answered(self, output_tokens: int) -> int:
         """No server makes an answer of 0 tokens: it is asked for one, which the prompt costs anyway."""
@@ -93,19 +93,24 @@ class FileRows:
             raise BadInput(f"{where} is {str(row)[:60]!r}; expected {EXPECTED_JSON}")
         at = self._time(row, where)
         if row.get("input_length") is None and (texts := texts_of(row, where)) is not None:
-            self.from_text += 1
-            input_tokens, blocks = self._of_text(texts)
+            input_tokens, blocks = self._of_text(row, texts)
         else:
             input_tokens, blocks = self._lengths(row, where)
         if row.get("output_length") is None:
             raise BadInput(
                 f"{where}: key 'output_length' is missing; expected a whole number of tokens, as an answer's length is replayed"
             )
-        return EntryRow(
-            where, at, input_tokens, self._answered(length_value(row["output_length"], "output_length", where, 0)), blocks
-        )
+        output_tokens = self._answered(length_value(row["output_length"], "output_length", where, 0))
+        return EntryRow(at, input_tokens, output_tokens, blocks)
 
-    def _of_text(self, texts: list[str]) -> tuple[int, array[int] | None]:
+    def _of_text(self, row: dict[str, Any], texts: list[str]) -> tuple[int, array[int] | None]:
+        """Of a session whose rows carry only what is new (AIPerf's delta mode): behind what its earlier rows have said."""
+        self.from_text += 1
+        if row.get("message_mode") == "delta" and row.get("session_id") is not None:
+            said = self._session_texts.setdefault(str(row["session_id"]), [])
+            self.without_answers += bool(said)
+            said.extend(texts)
+            texts = said
         return text_blocks(texts, self.block_size)
 
     def _lengths(self, row: dict[str, Any], where: str) -> tuple[int, array[int] | None]:

@@ -61,7 +61,7 @@ AZURE = TraceFormat(
     dated=True,
 )
 FORMATS = (MOONCAKE, BAILIAN, AIPERF, BURSTGPT, AZURE)
-AIPERF_KEYS = ("session_id", "delay", "text_input", "messages")
+AIPERF_KEYS = ("session_id", "delay", "text_input", "messages", "payload")
 EXPECTED_JSON = "an object with timestamp, input_length, output_length, hash_ids"
 EXPECTED = f"{EXPECTED_JSON}, or a CSV of BurstGPT or Azure (docs/workloads.md#trace-formats)"
 

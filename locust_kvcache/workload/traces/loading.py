@@ -72,6 +72,7 @@ def _notes(found: _File, early: int, unit: str, unit_note: str | None) -> tuple[
         (found.without_ids if prefixes == SOME else 0, "have no hash_ids: what they share is unknown, their prompts are new"),
         (facts.no_output, "have an output length of 0 and are sent with 1, the least that a server takes"),
         (facts.from_text, "carry text: their lengths are estimates; prompts of those lengths are sent, equal beginnings alike"),
+        (facts.without_answers, "carry only what is new of their session: earlier messages are put before them, answers are unknown"),
         (facts.by_delay, "have a session and a delay instead of a time: they are sent so long after the row before them, without "
                          "waiting for its answer, and input_length is taken for the whole prompt"),
         (early, "are earlier than the row before them: all are sorted by time"),
@@ -142,6 +143,11 @@ def _sampled(blocks: Sequence[int], share: float) -> bool:
 
 _kept: dict[TraceSource, TraceRows] = {}
 KEPT = 2
+
+
+def keep(source: TraceSource, rows: TraceRows) -> None:
+    """These are the rows of this source too, which says what the file decided."""
+    _kept[source] = rows
 
 
 def load_rows(source: TraceSource, pause: Pause = no_pause) -> TraceRows:

@@ -7,7 +7,7 @@ import dataclasses
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.data_files import sha256_of
 from locust_kvcache.workload.spec import Scenario
-from locust_kvcache.workload.traces.loading import load_rows
+from locust_kvcache.workload.traces.loading import keep, load_rows
 from locust_kvcache.workload.traces.source import TraceSource
 
 TRACE_REPLAY = "trace_replay"
@@ -21,6 +21,7 @@ def replay_scenario(source: TraceSource | None) -> Scenario:
     rows = load_rows(asked)
     noted = dataclasses.replace(asked, block_size=rows.block_size, block_tokens=rows.block_tokens, notes=rows.notes,
                                 prefixes=rows.prefixes)  # fmt: skip
+    keep(noted, rows)
     return Scenario(
         name=TRACE_REPLAY, summary=f"{len(rows)} requests of {source.path}", api="completions", requests=len(rows), rounds=1,
         prefix_text="document", prefix_tokens=0, prefix_shared_by=1, turns=1, turn_text="document", turn_tokens=(1, 1), reply="planned",

@@ -21,7 +21,8 @@ def texts_of(row: dict[str, Any], where: str) -> list[str] | None:
         if not isinstance(row["text_input"], str) or not row["text_input"].strip():
             raise BadInput(f"{where}: key 'text_input' is {row['text_input']!r:.60}; expected text that is not empty")
         return [row["text_input"]]
-    messages = row.get("messages")
+    payload = row.get("payload")
+    messages = payload.get("messages") if isinstance(payload, dict) else row.get("messages")
     if messages is None:
         return None
     if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):

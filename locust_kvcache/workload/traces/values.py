@@ -19,6 +19,8 @@ IDS = 2**64
 
 def time_value(value: Any, key: str, where: str) -> float:
     """A number, or a number as text."""
+    if type(value) in (int, float) and 0 <= value < LATEST:  # nearly all of a million
+        return float(value)
     if isinstance(value, str):
         try:
             value = float(value)
@@ -49,6 +51,8 @@ def date_value(text: str, key: str, where: str) -> float:
 
 def length_value(value: Any, key: str, where: str, low: int) -> int:
     """A whole number of tokens; 500.0 and "500" are 500."""
+    if type(value) is int and low <= value <= MOST_TOKENS:  # nearly all of a million
+        return value
     number: Any = value
     if isinstance(value, str):
         try:

@@ -153,6 +153,22 @@ def test_rows_of_aiperf_are_read_and_what_is_made_of_them_is_said(tmp_path: Path
     assert found.prefixes == "some"
 
 
+def test_a_row_of_a_delta_session_goes_on_where_the_session_was(tmp_path: Path) -> None:
+    """600 estimated tokens and the role's one; the second row is them and its own, and shares the first block of 512."""
+    first, second = [{"role": "user", "content": "a b " * 300}], [{"role": "user", "content": "c"}]
+    more = {"session_id": "s", "message_mode": "delta", "output_length": 4}
+    path = tmp_path / "t.jsonl"
+    rows = [
+        {"timestamp": 0, "messages": first, **more},
+        {"delay": 90_000, "messages": second, **more},
+        {"timestamp": 180_000, "payload": {"messages": second}, "output_length": 4},
+    ]
+    found = read(path, lines(*rows))
+    assert list(found.input_tokens) == [601, 603, 2]
+    assert shared(found, path) == [0, 512, 0]
+    assert any(note.startswith("1 of 3 rows carry only what is new of their session") for note in found.notes)
+
+
 def test_rows_that_are_not_in_order_are_sorted_and_counted(tmp_path: Path) -> None:
     found = read(tmp_path / "t.jsonl", lines(row(180_000, 30), row(0, 10), row(90_000, 20)))
     assert list(found.input_tokens) == [10, 20, 30]
