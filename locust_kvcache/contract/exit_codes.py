@@ -59,7 +59,10 @@ NOTHING_HIT = Cause(
 )
 CLIENT_LATE = Cause("load generator late", Exit.CLIENT_LATE, "the load generator was late: its times are not valid")
 ABORTED = Cause(
-    "aborted by a limit", Exit.ABORTED, "a limit ended the run: --round-timeout, or workers that did not come in time", LOAD
+    "aborted by a limit",
+    Exit.ABORTED,
+    "a limit ended the run: --round-timeout, --outage-limit, or workers that did not come in time",
+    LOAD,
 )
 CAUSES = (
     OK, TARGET_MISSED, PREFLIGHT, INCOMPLETE, NOT_COMPARABLE, NOTHING_JUDGED, BAD_INPUT, FAILURES, NOTHING_HIT, CLIENT_LATE, ABORTED,

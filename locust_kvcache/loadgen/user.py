@@ -15,6 +15,7 @@ from locust_kvcache.loadgen.client.slices import slices
 from locust_kvcache.loadgen.client.stream import StreamOutcome, send_stream
 from locust_kvcache.loadgen.worker.agent import Agent
 from locust_kvcache.loadgen.worker.finishing import EndedRequest, Sender
+from locust_kvcache.loadgen.worker.outage import UNREACHABLE
 from locust_kvcache.loadgen.worker.share import Assignment
 from locust_kvcache.workload.plan import Turn
 
@@ -58,10 +59,11 @@ class KVCacheUser(User):
             if work.due_s is not None:
                 gevent.sleep(max(0.0, work.due_s - time.monotonic()))
             for turn in work.session.turns[begun:]:
+                if turn.number > 1 and not agent.halted:
+                    gevent.sleep(work.share.prepared.plan.scenario.think_time_s)
+                agent.outage.wait()
                 if agent.halted:
                     return
-                if turn.number > 1:
-                    gevent.sleep(work.share.prepared.plan.scenario.think_time_s)
                 begun = turn.number
                 self._run_turn(agent, work, turn)
         finally:
@@ -83,6 +85,8 @@ class KVCacheUser(User):
                 started_at_s += sent_at_s - started_s
             lag_ms = agent.lag.worst_since_ms(sent_at_s)
             elapsed_ms = (ended_s - started_s) * 1000
+            if outcome.status in UNREACHABLE:
+                agent.note_unreachable(work.share, outcome.error or "")
             ended = EndedRequest(work, turn, outcome, self._sender, started_at_s, ended_s, elapsed_ms, lag_ms)
             if work.share.prepared.needs_answer(work.session, turn):
                 agent.finisher.now(ended)

@@ -27,6 +27,7 @@ from locust_kvcache.loadgen.protocol.messages import (
     Ready,
     Refused,
     Release,
+    ServerGone,
     Want,
 )
 from locust_kvcache.loadgen.protocol.run_config import RunConfig, pause
@@ -102,6 +103,7 @@ class RoundDriver:
         self._gone: set[str] = set()
         self._handed_back: list[int] = []
         self._started = False
+        self._unreachable: str | None = None  # the server, for longer than --outage-limit
         self._refused: str | None = None  # why a worker cannot take part
         self._ledger = Ledger(played.plan, {})
 
@@ -120,12 +122,22 @@ class RoundDriver:
         match message:
             case Refused(reason=reason):
                 self._refused = f"worker {self._workers.name(worker)} cannot prepare its requests: {reason}"
+            case ServerGone():
+                self._outage(worker, message)
             case Ready(deal=number, want=want):
                 self._ready[worker] = (number, want)
             case Want(have=have, count=count):
                 self._release(Release, worker, have, count)
             case Done():
                 self._done[worker] = message
+
+    def _outage(self, worker: str, message: ServerGone) -> None:
+        """A pause is said in the run: the round's wall time holds it."""
+        text = f"the server could not be reached by worker {self._workers.name(worker)} for {message.seconds:.1f} s in {self._where()}"
+        if message.over:
+            self._played.warn(f"{text}, the round paused: {message.error}")
+        else:
+            self._unreachable = f"{text} (--outage-limit): {message.error}"
 
     @property
     def _about(self) -> tuple[str, str, int]:
@@ -187,6 +199,8 @@ class RoundDriver:
             self._played.check()
             if self._refused is not None:
                 raise RunIncomplete(self._refused)
+            if self._unreachable is not None:
+                raise LimitReached(self._unreachable)
             self._check_workers()
             now_s = time.monotonic()
             if self._timeout_s is not None and now_s - begun_s > self._timeout_s and not condition():

@@ -35,6 +35,8 @@ HOW_IT_IS_SENT = (
     Option("burstiness", LOAD, "Shape of gamma arrivals: 1 is Poisson, below 1 burstier, above 1 more even", 1.0, "1", "B", float, 1e-6,
            in_form=True),
     Option("request-timeout", LOAD, "Seconds until a request that is not complete fails", 600.0, "600", "S", float, 0.001, in_form=True),
+    Option("outage-limit", LOAD, "Seconds for which a round waits for a server that cannot be reached any more (connections are refused or "
+           "cannot be made); then the run ends as incomplete, and --resume can go on. 0: requests fail at once", 60.0, "60", "S", float, 0),
     Option("idle-timeout", LOAD, "Seconds without a single byte until a request fails; must exceed the worst TTFT", None, metavar="S",
            kind=float, low=0.001),
 )  # fmt: skip

@@ -51,6 +51,7 @@ class Options:
     burstiness: float
     request_timeout_s: float
     idle_timeout_s: float | None
+    outage_limit_s: float
     metrics_interval_s: float
     resume: Path | None
     round_timeout_s: float | None
@@ -178,6 +179,7 @@ def read_options(parsed: argparse.Namespace) -> Options:
         request_rate_per_s=rate,
         burstiness=number("burstiness", parsed.burstiness, float, 1e-6) or 1.0,
         request_timeout_s=number("request-timeout", parsed.request_timeout, float, 0.001) or 600.0,
+        outage_limit_s=number("outage-limit", parsed.outage_limit, float, 0) or 0.0,
         idle_timeout_s=number("idle-timeout", parsed.idle_timeout, float, 0.001),
         resume=Path(parsed.resume) if parsed.resume else None,
         round_timeout_s=number("round-timeout", parsed.round_timeout, float, 0.001),

@@ -167,6 +167,16 @@ class Refused(AboutRound):
 
 
 @dataclass(frozen=True)
+class ServerGone(AboutRound):
+    """This worker could not reach the server and held its requests back; `over`: it can again, else --outage-limit has passed."""
+
+    kind = "kv_server_gone"
+    seconds: float
+    over: bool
+    error: str
+
+
+@dataclass(frozen=True)
 class Want(AboutRound):
     """Release `count` more sessions to me; `have` were released so far."""
 
@@ -222,4 +232,4 @@ class Flushed(AboutRun):
     unsent: list[int]  # released sessions that were never begun
 
 
-FROM_WORKERS: tuple[type[Message], ...] = (Files, Time, Ready, Refused, Want, Done, Late, Records, WarmedUp, Flushed)
+FROM_WORKERS: tuple[type[Message], ...] = (Files, Time, Ready, Refused, ServerGone, Want, Done, Late, Records, WarmedUp, Flushed)

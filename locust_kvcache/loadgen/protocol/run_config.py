@@ -48,6 +48,7 @@ class RunConfig:
     zero_cached_if_missing: bool  # this server leaves cached_tokens out when it is 0
     request_timeout_s: float
     idle_timeout_s: float | None
+    outage_limit_s: float  # 0: requests to a server that cannot be reached fail at once
     transport: Transport
     parameters: dict[str, Any]  # of every request body, as the server was seen to accept them
     arrival: Arrival

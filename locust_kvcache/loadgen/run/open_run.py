@@ -56,6 +56,7 @@ def open_run(
         zero_cached_if_missing=server.zero_cached_if_missing,
         request_timeout_s=options.request_timeout_s,
         idle_timeout_s=options.idle_timeout_s,
+        outage_limit_s=options.outage_limit_s,
         transport=deployment.transport,
         parameters=server.parameters,
         arrival=Arrival("trace" if options.replays else options.arrival, options.request_rate_per_s, options.burstiness),

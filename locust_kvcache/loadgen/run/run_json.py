@@ -87,6 +87,7 @@ def first_facts(
         "max_failures": str(options.max_failures),
         "request_timeout_s": config.request_timeout_s,
         "idle_timeout_s": config.idle_timeout_s,
+        "outage_limit_s": config.outage_limit_s,
         "calibration": config.calibration.to_dict(),
         "versions": versions(),
         "command": command_line(),

@@ -41,7 +41,7 @@ class RunIncomplete(Exception):
 
 
 class LimitReached(RunIncomplete):
-    """A limit that the user set ended the run: --round-timeout."""
+    """A limit that the user set ended the run: --round-timeout, --outage-limit."""
 
 
 class Run(RunFacts):

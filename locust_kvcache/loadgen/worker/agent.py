@@ -37,6 +37,7 @@ from locust_kvcache.loadgen.protocol.messages import (
     Refused,
     Release,
     RunClosed,
+    ServerGone,
     Time,
     Want,
 )
@@ -45,6 +46,7 @@ from locust_kvcache.loadgen.worker.client_certificate import certified_chunks_pe
 from locust_kvcache.loadgen.worker.finishing import Finisher
 from locust_kvcache.loadgen.worker.foreign_load import ForeignLoad
 from locust_kvcache.loadgen.worker.loop_lag import LagMonitor
+from locust_kvcache.loadgen.worker.outage import Outage
 from locust_kvcache.loadgen.worker.request_record import ErrorLog
 from locust_kvcache.loadgen.worker.run_here import RunHere
 from locust_kvcache.loadgen.worker.session_queue import SessionQueue
@@ -72,6 +74,7 @@ class Agent:
         self._sessions = SessionQueue()
         self._low = Event()  # few released sessions are left
         self._foreign = ForeignLoad(environment)
+        self.outage = Outage()
         self._halted = False
         self._started = False
         self._files = fingerprint()  # now: what this process has loaded
@@ -178,6 +181,15 @@ class Agent:
         """How far this host's wall clock is ahead of the master's."""
         return self._run.clock_offset_s if self._run is not None else 0.0
 
+    def note_unreachable(self, share: Share, error: str) -> None:
+        """A request could not be sent, as the server cannot be reached: the others wait."""
+        about = (share.config.run_id, share.scenario, share.number)
+
+        def tell(seconds: float, over: bool, why: str) -> None:
+            self._send(ServerGone(*about, seconds, over, why))
+
+        self.outage.begin(share.prepared.target, share.config.outage_limit_s, error, tell)
+
     @property
     def halted(self) -> bool:
         return self._halted
@@ -266,6 +278,7 @@ class Agent:
         unsent: list[int] = []
         if not self._halted:
             self._halted = True
+            self.outage.end()
             garbage_collection.resume()
             left = self._sessions.close(stop_timeout_s)
             unsent = [w.session.session_id for w in left if w.share is self._share and w.first_turn == 1]

@@ -22,6 +22,7 @@ from locust_kvcache.loadgen.protocol.messages import (
     Message,
     Records,
     Release,
+    ServerGone,
     WarmedUp,
 )
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
@@ -30,7 +31,8 @@ from locust_kvcache.workload.spec import load_scenario
 
 CONFIG = RunConfig(
     run_id="r", deployment="d", endpoint="http://h", api_key_env="K", model="m", nonce="n", seed=1, block_size_tokens=16,
-    zero_cached_if_missing=False, request_timeout_s=1.0, idle_timeout_s=None, transport=Transport(), parameters={"stream": True},
+    zero_cached_if_missing=False, request_timeout_s=1.0, idle_timeout_s=None, outage_limit_s=60.0,
+    transport=Transport(), parameters={"stream": True},
     arrival=Arrival("closed", None, 1.0), calibration=Calibration({}, {}, 0.0, 20.0, 8.0, "assumed"),
     scenarios=(load_scenario("cold_start"),),
 )  # fmt: skip
@@ -49,6 +51,7 @@ def over_the_wire(message: Message) -> Any:
         WarmedUp("r", "cold_start", -2, [[3, 12.5], [4, None]]),
         Go("r", "cold_start", 1, 0, [0], 5),
         Done("r", "cold_start", 2, 1.5, 100.0, 20.0, None, 0.0, {"Browser": 3}),
+        ServerGone("r", "cold_start", 1, 5.5, True, "refused"),
         Records("r", ["{}"], [["cold_start", 1, 0, "ok"]]),
     ],
 )
@@ -61,6 +64,6 @@ def test_no_two_messages_share_a_name() -> None:
         return [*([of.kind] if "kind" in vars(of) else []), *(kind for sub in of.__subclasses__() for kind in kinds(sub))]
 
     found = kinds(messages.Message)
-    assert len(found) == len(set(found)) == 19
+    assert len(found) == len(set(found)) == 20
     assert Release.kind != Go.kind
     assert all(of.kind in found for of in FROM_WORKERS)
