@@ -14,7 +14,8 @@ SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"
 ROLES = {
     "system": SYSTEM, "developer": SYSTEM,
     "user": USER, "human": USER,
-    "assistant": ASSISTANT, "gpt": ASSISTANT, "chatgpt": ASSISTANT, "bing": ASSISTANT, "bard": ASSISTANT, "function_call": ASSISTANT,
+    "assistant": ASSISTANT, "gpt": ASSISTANT, "chatgpt": ASSISTANT, "bing": ASSISTANT, "bard": ASSISTANT, "model": ASSISTANT,
+    "bot": ASSISTANT, "function_call": ASSISTANT,
     "tool": TOOL, "function": TOOL, "observation": TOOL,
 }  # fmt: skip
 TEXT_PARTS = ("text", "input_text", "output_text")

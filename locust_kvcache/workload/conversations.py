@@ -56,9 +56,9 @@ def read_conversations(path: str, data: bytes, unusable: str = "error") -> Conve
         try:
             found.append(_conversation(entry.json(EXPECTED), entry.where, mine))
             told += mine
-        except BadInput:
+        except BadInput as error:
             if unusable == "error":
-                raise
+                raise BadInput(f"{error} (`unusable: skip` leaves such rows out)") from error
             skipped += 1
     if not found:
         raise BadInput(

@@ -16,6 +16,7 @@ from typing import Any
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.schema import Section
 from locust_kvcache.workload.conversations import HISTORIES, UNUSABLE, Conversation, read_conversations
+from locust_kvcache.workload.data_files import read_file, whole_text
 from locust_kvcache.workload.estimate import PIECE
 
 
@@ -58,20 +59,8 @@ def cut(text: str, tokens: int) -> Iterator[str]:
         yield text[start:end]
 
 
-def _bytes(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); every host needs this file at this path") from error
-
-
 def _text(path: str, data: bytes) -> str:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadInput(
-            f"{path}: byte {error.start} is 0x{data[error.start]:02x}, which is not UTF-8; expected UTF-8 text (iconv -t UTF-8)"
-        ) from error
+    text = whole_text(path, data)
     if not PIECE.search(text):
         raise BadInput(f"{path}: holds no text; expected UTF-8 text with at least one word")
     return text
@@ -81,7 +70,7 @@ def load_corpus(source: CorpusSource) -> Corpus:
     """The files' content; BadInput where a file is missing, another one than the master's, or malformed."""
     contents = []
     for path, known in zip(source.files, source.sha256, strict=True):
-        data = _bytes(path)
+        data = read_file(path)
         if (found := hashlib.sha256(data).hexdigest()) != known:
             raise BadInput(
                 f"{path}: its sha256 is {found[:12]}..., the master read {known[:12]}...; every host needs the same file"
@@ -97,7 +86,7 @@ def load_corpus(source: CorpusSource) -> Corpus:
 
 
 def _noted(kind: str, files: list[str], **more: Any) -> CorpusSource:
-    return CorpusSource(kind, tuple(files), tuple(hashlib.sha256(_bytes(path)).hexdigest() for path in files), **more)
+    return CorpusSource(kind, tuple(files), tuple(hashlib.sha256(read_file(path)).hexdigest() for path in files), **more)
 
 
 def parse_documents(prefix: Section, folder: Path) -> CorpusSource:

@@ -10,6 +10,8 @@ import gzip
 import hashlib
 import io
 import json
+import os
+import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,10 +67,31 @@ def parse_json(text: str, where: str, expected: str) -> Any:
 
 
 def open_file(path: str | Path) -> BinaryIO:
+    """A regular file: it is read more than once, and on every host."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise BadInput(
+                f"{path}: is no regular file (a folder, a pipe or a device); expected a file, which is read more than once"
+            )
         return open(path, "rb")
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); every host needs this file at this path") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, BadInput):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BadInput(f"{path}: cannot be read ({reason}); every host needs this file at this path") from error
+
+
+def read_file(path: str | Path) -> bytes:
+    with open_file(path) as file:
+        try:
+            return file.read()
+        except OSError as error:
+            raise BadInput(f"{path}: cannot be read ({error.strerror}); every host needs this file at this path") from error
+
+
+def whole_text(path: str | Path, data: bytes) -> str:
+    """The text of a file that is no list of entries."""
+    return _decoded(path, b"".join(_checked(path, _content(path, io.BytesIO(data)))))
 
 
 def sha256_of(path: str | Path) -> str:

@@ -205,7 +205,7 @@ def test_own_documents_by_popularity(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "prefix", "told"),
     [
-        (b"caf\xe9", {}, "a.txt: byte 3 is 0xe9, which is not UTF-8"),
+        (b"caf\xe9", {}, "a.txt: line 1: byte 4 is 0xe9, which is not UTF-8"),
         (b" \n", {}, "a.txt: holds no text"),
         (b"a", {"files": ["*.md"]}, "'\\*.md' matches no file"),
         (b"a", {"files": "a.txt"}, "expected a list"),

@@ -23,7 +23,7 @@ def file_problems(scenarios: Iterable[Mapping[str, Any]]) -> list[Problem]:
         path = source.get("path") or next(iter(source.get("files") or ()), "its file")
         name = scenario.get("name")
         if source.get("prefixes") == NONE:
-            problems.append(Problem("warning", "no_prefixes", f"{name}: of {path}, {NO_PREFIXES}.", TODO))
+            problems.append(Problem("warning", "no_prefixes", f"{name}: {path}: {NO_PREFIXES}.", TODO))
         for note in source.get("notes") or ():
             if note != NO_PREFIXES:
                 problems.append(Problem("note", "file_as_read", f"{name}: {path}: {note}."))

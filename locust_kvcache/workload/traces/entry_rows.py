@@ -15,7 +15,7 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.data_files import Entry
 from locust_kvcache.workload.traces.formats import EXPECTED, EXPECTED_JSON, FORMATS, TraceFormat, csv_format, json_format
 from locust_kvcache.workload.traces.text_blocks import text_blocks, texts_of
-from locust_kvcache.workload.traces.values import block_numbers, date_value, length_value, time_value
+from locust_kvcache.workload.traces.values import block_numbers, date_value, is_date, length_value, time_value
 
 COMMON_SIZES = (16, 32, 64, 128, 256, 512, 1024)
 
@@ -35,6 +35,7 @@ class FileRows:
 
     given_block_size: int | None
     format: TraceFormat | None = None
+    dated: bool = False  # times are dates; found by the first one
     unanswered: int = 0  # left out: the recorded service failed
     no_output: int = 0  # sent with one output token
     from_text: int = 0
@@ -76,12 +77,20 @@ class FileRows:
             if len(cells) != len(names):
                 raise BadInput(f"{where} has {len(cells)} columns; expected {len(names)}: {', '.join(_cells(header))[:80]}")
             at_text, input_text, output_text = (cells[place] for place in places)
-            at = (date_value if self.format.dated else time_value)(at_text, time_key, where)
+            at = self._at(at_text, time_key, where)
             output = length_value(output_text, output_key, where, 0)
             if output == 0 and self.format.drops_unanswered:
                 self.unanswered += 1
                 continue
             yield EntryRow(at, length_value(input_text, input_key, where, 1), self._answered(output), None)
+
+    def _at(self, value: Any, key: str, where: str) -> float:
+        """A number, or where the file's first time is a date, a date."""
+        if self._first_at is None:
+            self.dated = is_date(value)
+        at = date_value(value, key, where) if self.dated else time_value(value, key, where)
+        self._first_at = at if self._first_at is None else self._first_at
+        return at
 
     def _answered(self, output_tokens: int) -> int:
         """No server makes an answer of 0 tokens: it is asked for one, which the prompt costs anyway."""
@@ -135,8 +144,7 @@ class FileRows:
         """Of a session without a time: `delay` after the row before it, the first at the file's first time."""
         session = row.get("session_id")
         if row.get("timestamp") is not None:
-            at = time_value(row["timestamp"], "timestamp", where)
-            self._first_at = at if self._first_at is None else self._first_at
+            at = self._at(row["timestamp"], "timestamp", where)
         elif session is None:
             raise BadInput(f"{where}: key 'timestamp' is missing; expected {EXPECTED_JSON}, or 'session_id' and 'delay'")
         else:

@@ -23,7 +23,6 @@ class TraceFormat:
     block_size: int = MOONCAKE_BLOCK  # tokens of one hash id, where --trace-block-size does not say it
     time_unit: str | None = None  # None: ms, or s where the times cannot be ms
     columns: tuple[str, str, str] | None = None
-    dated: bool = False  # its times are dates
     drops_unanswered: bool = False  # rows without output tokens are failures of the recorded service
 
 
@@ -56,9 +55,7 @@ AZURE = TraceFormat(
     "azure",
     "CSV with the columns `TIMESTAMP`, `ContextTokens`, `GeneratedTokens`",
     "2023-11-16 18:15:46.6805900,374,44",
-    time_unit="s",
     columns=("timestamp", "contexttokens", "generatedtokens"),
-    dated=True,
 )
 FORMATS = (MOONCAKE, BAILIAN, AIPERF, BURSTGPT, AZURE)
 AIPERF_KEYS = ("session_id", "delay", "text_input", "messages", "payload")

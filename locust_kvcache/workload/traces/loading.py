@@ -66,7 +66,7 @@ def _prefixes(found: _File) -> str:
 
 def _notes(found: _File, early: int, unit: str, unit_note: str | None) -> tuple[str, ...]:
     facts, rows, name = found.facts, len(found.times), found.facts.format.name if found.facts.format else ""
-    times = "dates" if facts.format and facts.format.dated else f"timestamps in {unit}"
+    times = "dates" if facts.dated else f"timestamps in {unit}"
     prefixes = _prefixes(found)
     counted = (
         (found.without_ids if prefixes == SOME else 0, "have no hash_ids: what they share is unknown, their prompts are new"),
@@ -95,8 +95,9 @@ def _loaded(source: TraceSource, pause: Pause) -> TraceRows:
         )
     found = _read(source, pause)
     facts = found.facts
-    unit, unit_note = time_unit(found.times, source.time_unit, facts.format.time_unit if facts.format else None)
-    doubt = unit_doubt(found.times, unit, source.time_unit)
+    given = "s" if facts.dated else source.time_unit
+    unit, unit_note = time_unit(found.times, given, facts.format.time_unit if facts.format else None)
+    doubt = unit_doubt(found.times, unit, given)
     order, early = in_order(found.times)
     times_s = seconds([found.times[row] for row in order] if early else found.times, unit, source.keep_bursts)
     rows = TraceRows(

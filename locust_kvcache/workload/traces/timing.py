@@ -17,6 +17,7 @@ FRACTIONS = (
     "its timestamps are read as seconds: they have fractions, and as ms they would be over in a moment (--trace-time-unit ms: they "
     "are ms)"
 )
+SECONDS_SINCE_1970 = (1e9, 1e11)  # from 2001 on; as ms, no trace begins after eleven days
 SINCE_1970_S = 1e8  # later times are dates: they count from the first row
 
 
@@ -25,6 +26,8 @@ def time_unit(times: Sequence[float], given: str | None, of_format: str | None) 
     be over in a moment."""
     if given or of_format:
         return given or of_format or "", None
+    if SECONDS_SINCE_1970[0] <= min(times) < SECONDS_SINCE_1970[1]:
+        return "s", "its timestamps are read as seconds since 1970 (--trace-time-unit ms: they are ms)"
     if not _odd(times):
         return "ms", None
     if any(at != int(at) for at in times):

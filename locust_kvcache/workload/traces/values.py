@@ -28,25 +28,36 @@ def time_value(value: Any, key: str, where: str) -> float:
             pass
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < LATEST:
         raise BadInput(
-            f"{where}: key {key!r} is {_shown(value)}; expected a number of seconds or ms, at least 0 and below {LATEST:g}"
+            f"{where}: key {key!r} is {_shown(value)}; expected a number of seconds or ms, at least 0 and below {LATEST:g}, or a date"
         )
     return float(value)
 
 
-def date_value(text: str, key: str, where: str) -> float:
+def is_date(value: Any) -> bool:
+    return isinstance(value, str) and _date(value) is not None
+
+
+def date_value(value: Any, key: str, where: str) -> float:
     """A date and time as seconds since 1970; without a zone it is UTC, which matters to no difference."""
+    found = _date(value) if isinstance(value, str) else None
+    if found is None:
+        raise BadInput(f"{where}: key {key!r} is {_shown(value)}; expected a date and time such as 2023-11-16 18:15:46.68")
+    return found
+
+
+def _date(text: str) -> float | None:
+    if text.strip().replace(".", "", 1).isdigit():
+        return None  # 20231116 is a number
     day, _, fraction = text.strip().partition(".")
     digits = len(fraction) - len(fraction.lstrip("0123456789"))
     exact = (
         f"{day}.{fraction[: min(digits, 6)]}{fraction[digits:]}" if digits else text.strip()
-    )  # 7 digits are one too many for datetime
+    )  # datetime takes six digits at most
     try:
         found = datetime.fromisoformat(exact)
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError) as error:
-        raise BadInput(
-            f"{where}: key {key!r} is {_shown(text)}; expected a date and time such as 2023-11-16 18:15:46.68"
-        ) from error
+    except (ValueError, OverflowError):
+        return None
 
 
 def length_value(value: Any, key: str, where: str, low: int) -> int:

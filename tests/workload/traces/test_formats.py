@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,15 @@ def test_rows_that_are_not_in_order_are_sorted_and_counted(tmp_path: Path) -> No
 
 
 def test_dates_count_from_the_first_row(tmp_path: Path) -> None:
+    dated = read(
+        tmp_path / "t.jsonl", lines(row("2026-05-01T10:00:00Z", 10), row("2026-05-01T12:01:00.5+02:00", 20)), time_unit="ms"
+    )
+    assert (list(dated.due_s), dated.notes[0]) == ([0, 60.5], "format mooncake, dates, blocks of 512 tokens")
+    since_1970 = read(tmp_path / "t.jsonl", lines(row(1_700_000_000, 10), row(1_700_000_100, 20)))
+    assert list(since_1970.due_s) == [0, 100]
+    assert any("seconds since 1970" in note for note in since_1970.notes)
+    with pytest.raises(BadInput, match="line 2: key 'timestamp' is 5; expected a date and time"):
+        read(tmp_path / "t.jsonl", lines(row("2026-05-01T10:00:00Z"), row(5)))
     found = read(tmp_path / "t.jsonl", lines(row(1.7e9 + 0.25, 10), row(1.7e9 + 100.25, 20)), time_unit="s")
     assert list(found.due_s) == [0, 100]
     assert len(read(tmp_path / "t.jsonl", lines(row(1.7e9, 10), row(1.7e9 + 100, 20)), time_unit="s", stop_s=60.0)) == 1
@@ -217,7 +227,7 @@ def test_a_bad_value_is_named_with_its_line(tmp_path: Path, key: str, value: Any
         (b"\xef\xbb\xbf\n", "holds no request"),
         (b"a,b\n1,2\n", "line 1 is 'a,b'; expected an object with timestamp, input_length, output_length, hash_ids, or a CSV"),
         (AZURE.encode() + b"2023-11-16 18:15:46,374\n", "line 2 has 2 columns; expected 3: TIMESTAMP"),
-        (AZURE.encode() + b"yesterday,374,1\n", "line 2: key 'TIMESTAMP' is 'yesterday'; expected a date and time"),
+        (AZURE.encode() + b"yesterday,374,1\n", "line 2: key 'TIMESTAMP' is 'yesterday'; expected a number of seconds or ms"),
         (AZURE.encode() + b"2023-11-16 18:15:46,many,1\n", "line 2: key 'ContextTokens' is 'many'"),
         (lines(row()).encode() + b'{"timestamp": \xe9}\n', "line 2: byte 15 is 0xe9, which is not UTF-8"),
         (b'[{"timestamp": \xe9}]', "line 1: byte 16 is 0xe9, which is not UTF-8"),
@@ -241,3 +251,12 @@ def test_a_file_that_is_no_trace_is_refused_in_a_line(tmp_path: Path, content: b
     assert said in str(caught.value)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_and_a_pipe_are_no_trace(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(BadInput, match="is no regular file"):
+            load_rows(TraceSource(str(path)))
+    with pytest.raises(BadInput, match=r"cannot be read \(No such file or directory\)"):
+        load_rows(TraceSource(str(tmp_path / "none")))
