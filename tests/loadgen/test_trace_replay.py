@@ -79,6 +79,8 @@ def test_a_worker_without_the_file_ends_the_run_with_that_reason(locust: LocustP
     [
         ((), "trace_replay needs --trace FILE"),
         (("--trace", "nowhere.jsonl"), "nowhere.jsonl: cannot be read"),
+        (("--trace", "CHANGELOG.md"), "CHANGELOG.md: line 1 is '# Changelog'; expected an object with timestamp"),
+        (("--trace", CUT, "--trace-block-size", "16"), "line 1: key 'hash_ids' has 14 ids; expected"),
         (("--trace", CUT, "--trace-window", "5"), "--trace-window is '5'; expected START:STOP in seconds"),
         (("--trace", CUT, "--trace-sample", "2"), "--trace-sample is 2; expected a share from 0 to 1"),
     ],
@@ -97,6 +99,26 @@ def test_a_dry_run_says_that_the_traces_times_decide(locust: LocustProcesses) ->
     code, output = locust.run("-f", "locustfiles", "--headless", "-u", "5", "--dry-run", "--requests", "5")
     assert code == 0, output  # all locustfiles together: the replay is left out without a trace
     assert "trace_replay" not in output
+
+
+def test_a_table_without_prefixes_is_replayed_and_all_say_that_no_reuse_is_known(
+    locust: LocustProcesses, emulator: Start, tmp_path: Path
+) -> None:
+    """The dry run, the log, run.json and the report; each prompt has exactly its tokens, and none finds anything cached."""
+    table = tmp_path / "azure.csv"
+    table.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.68,37,4\n2023-11-16 18:15:46.99,55,5\n")
+    unknown = "no prefixes: every prompt is new, and what the recorded requests could have reused is unknown"
+    code, output = locust.run(*REPLAY, "--dry-run", "--trace", str(table))
+    assert code == 0, output
+    assert unknown in output
+    code, output = locust.run(*REPLAY, "--host", emulator(), "--trace", str(table), "--warm-up", "off")
+    assert output.count(unknown) == 2, output  # the log, and the findings
+    (run,) = locust.runs()
+    assert [(r["prompt_tokens"], r["output_tokens"], r["reported_cached_tokens"]) for r in run.records] == [
+        (37, 4, 0),
+        (55, 5, 0),
+    ]
+    assert run.facts["scenarios"][0]["trace"]["prefixes"] == "none"
 
 
 def test_a_step_of_a_search_needs_samples_for_its_percentile(locust: LocustProcesses, stub: Stub) -> None:

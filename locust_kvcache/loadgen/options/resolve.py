@@ -8,6 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import gevent
+
 from locust_kvcache.contract.cache_tiers import check_arms
 from locust_kvcache.contract.deployment import Deployment, ModelInfo, host_deployment, load_deployment, load_models
 from locust_kvcache.contract.errors import BadInput
@@ -76,7 +78,8 @@ def load_scenarios(options: Options, loaded: Sequence[str]) -> list[Scenario]:
             "load that file (-f), or leave --trace out"
         )
     scenarios = [
-        replay_scenario(options.trace) if name == TRACE_REPLAY else load_scenario(name) for name in names or (TRACE_REPLAY,)
+        replay_scenario(options.trace, _pause) if name == TRACE_REPLAY else load_scenario(name)
+        for name in names or (TRACE_REPLAY,)
     ]
     scenarios = [with_lengths(scenario, options.prompt_tokens, options.output_tokens) for scenario in scenarios]
     repeated = {scenario.name for scenario in scenarios if sum(s.name == scenario.name for s in scenarios) > 1}
@@ -86,6 +89,11 @@ def load_scenarios(options: Options, loaded: Sequence[str]) -> list[Scenario]:
         raise BadInput(f"--requests is {options.requests}; a step of --capacity needs at least {few} for its percentile")
     least = STEP_REQUESTS if options.study.capacity else 0  # a step needs as many for its p90 and its steady-state test
     return [s.with_requests(options.requests or max(s.requests, least)) if options.requests or least else s for s in scenarios]
+
+
+def _pause() -> None:
+    """A large trace takes a while to read: heartbeats go out meanwhile."""
+    gevent.sleep(0)
 
 
 def _fewest(share: float) -> int:

@@ -7,18 +7,19 @@ import dataclasses
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.data_files import sha256_of
 from locust_kvcache.workload.spec import Scenario
+from locust_kvcache.workload.steps import Pause, no_pause
 from locust_kvcache.workload.traces.loading import keep, load_rows
 from locust_kvcache.workload.traces.source import TraceSource
 
 TRACE_REPLAY = "trace_replay"
 
 
-def replay_scenario(source: TraceSource | None) -> Scenario:
+def replay_scenario(source: TraceSource | None, pause: Pause = no_pause) -> Scenario:
     """One round: what a trace shares, it shares within itself. The file's sha256 is noted, so that other hosts replay the same."""
     if source is None:
         raise BadInput("trace_replay needs --trace FILE (docs/workloads.md#trace-formats)")
     asked = dataclasses.replace(source, sha256=sha256_of(source.path))
-    rows = load_rows(asked)
+    rows = load_rows(asked, pause)
     noted = dataclasses.replace(asked, block_size=rows.block_size, block_tokens=rows.block_tokens, notes=rows.notes,
                                 prefixes=rows.prefixes)  # fmt: skip
     keep(noted, rows)
