@@ -72,6 +72,7 @@ class Deployment:
     )  # of OBJECTIVES: limits in ms that a request must keep to count as goodput
     capacity: dict[str, float] = field(default_factory=dict)  # of CAPACITIES: what each cache tier holds
     extra_body: dict[str, Any] = field(default_factory=dict)  # fields of every request's body, beside ours
+    fold_system: bool = False  # no system message: its text stands in front of the first user message
 
     @property
     def access(self) -> Access:
@@ -176,6 +177,7 @@ def load_deployment(path: Path) -> Deployment:
         slo=_amounts(top.section("slo"), OBJECTIVES),
         capacity=_amounts(top.section("capacity"), CAPACITIES),
         extra_body=checked_body(_mapping(top, "extra_body"), top.name("extra_body")),
+        fold_system=top.take("fold_system", bool, False),
     )
     top.done()
     return deployment

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-FEWEST = 8  # amounts that tell a step
+FEWEST = 6  # amounts that tell a step
 EXACT = 0.95  # of the amounts that a step must give to the token
 LARGEST_STEP = 4096
 
@@ -17,7 +17,7 @@ def whole_steps(tokens: pd.Series, step: int) -> pd.Series:
 def observed_step(reported: pd.Series, block: int, available: pd.Series | None = None) -> int:
     """The step of what was reported, in tokens; `block`, the server's own, where nothing larger shows.
 
-    With 8 amounts, 3 of them different, it is their largest common divisor. With fewer different ones (every prompt of 4,056 gets 3,840)
+    With 6 amounts, 3 of them different, it is their largest common divisor. With fewer different ones (every prompt of 4,056 gets 3,840)
     it is the smallest power of two times the block that gives each amount from what was `available`.
     """
     served = reported[reported >= block]

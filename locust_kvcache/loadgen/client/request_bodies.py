@@ -12,6 +12,12 @@ def encode_message(role: str, content: str) -> bytes:
     return json.dumps({"role": role, "content": content}, ensure_ascii=False).encode()
 
 
+def folded(system: bytes, user: bytes) -> bytes:
+    """An encoded system message and the user's that follows it, as one of the user's."""
+    text = system.removeprefix(b'{"role": "system", "content": "').removesuffix(b'"}')
+    return user.replace(b'"content": "', b'"content": "' + text + b"\\n\\n", 1)
+
+
 def body_tail(parameters: dict[str, Any]) -> bytes:
     return b"," + json.dumps(parameters, separators=(",", ":")).encode()[1:]
 

@@ -69,6 +69,8 @@ SERVERS_UNDER_TEST = (
            shown_default="the deployment's `headers`", metavar="HEADER", repeats=True),
     Option("extra-body", SERVERS, "Fields to add to every request's body: '{\"priority\": 1, \"cache_salt\": \"a\"}'",
            shown_default="the deployment's `extra_body`", metavar="JSON"),
+    Option("fold-system", SERVERS, "Send no system message: its text goes in front of the first user message, for models without a system "
+           "role", False, "the deployment's `fold_system`", flag=True),
     Option("model", SERVERS, "Model name to request", shown_default="the deployment's, else the only one that the server lists",
            metavar="NAME", in_form=True),
     Option("preflight-only", SERVERS, "Check the deployment, say what is missing and what to do about it, and end; tries the actions of "

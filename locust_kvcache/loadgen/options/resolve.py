@@ -116,6 +116,7 @@ def find_deployment(options: Options, host: str | None) -> Deployment:
         slo=options.study.slo or deployment.slo,
         transport=dataclasses.replace(deployment.transport, headers=headers),
         extra_body={**deployment.extra_body, **options.extra_body},
+        fold_system=deployment.fold_system or options.fold_system,
     )
 
 

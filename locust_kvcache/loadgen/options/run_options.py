@@ -35,6 +35,7 @@ class Options:
     deployment: Path | None
     headers: Headers
     extra_body: dict[str, Any]
+    fold_system: bool
     model: str | None
     scenarios: tuple[str, ...]
     rounds: int | None
@@ -164,6 +165,7 @@ def read_options(parsed: argparse.Namespace) -> Options:
         deployment=Path(parsed.deployment) if parsed.deployment else None,
         headers=header_option(parsed.header or ()),
         extra_body=body_option(parsed.extra_body),
+        fold_system=bool(parsed.fold_system),
         model=parsed.model or None,
         scenarios=tuple(name for name in names if name),
         rounds=number("rounds", parsed.rounds, int, 1),

@@ -50,6 +50,7 @@ class RunConfig:
     idle_timeout_s: float | None
     outage_limit_s: float  # 0: requests to a server that cannot be reached fail at once
     transport: Transport
+    fold_system: bool
     parameters: dict[str, Any]  # of every request body, as the server was seen to accept them
     arrival: Arrival
     calibration: Calibration

@@ -58,6 +58,7 @@ def open_run(
         idle_timeout_s=options.idle_timeout_s,
         outage_limit_s=options.outage_limit_s,
         transport=deployment.transport,
+        fold_system=deployment.fold_system,
         parameters=server.parameters,
         arrival=Arrival("trace" if options.replays else options.arrival, options.request_rate_per_s, options.burstiness),
         calibration=resumed.calibration if resumed else server.calibration,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import gevent
 import requests
 
 from locust_kvcache.contract.deployment import Deployment
@@ -15,11 +16,13 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.usage import whole_count
 from locust_kvcache.loadgen.client.connection import Connection
 from locust_kvcache.loadgen.client.request_bodies import PATHS, body_tail, chat_body, completion_body, encode_message
-from locust_kvcache.loadgen.client.stream import StreamOutcome, stream_request
+from locust_kvcache.loadgen.client.stream import StreamOutcome, StreamStopped, stream_request
 from locust_kvcache.loadgen.client.target import Target
 from locust_kvcache.loadgen.server.accepted_parameters import PARAMETERS
 from locust_kvcache.loadgen.server.pages import ask_page
 from locust_kvcache.workload.plan import Message
+
+LOOK_S = 0.01
 
 
 class Probe:
@@ -31,6 +34,7 @@ class Probe:
         self.model = ""
         self.extra_body = deployment.extra_body
         self.parameters: dict[str, Any] = {**PARAMETERS, **self.extra_body}
+        self.fold_system = deployment.fold_system
         self.least_tokens = 1  # of an answer, for a server that takes no fewer or whose first ones are hidden
         self._timeout_s = timeout_s
         try:
@@ -66,11 +70,18 @@ class Probe:
         parameters = {key: max_tokens if key.startswith("max_") else value for key, value in self.parameters.items()}
         tail = body_tail(parameters)
         if api == "chat":
+            messages = self._as_sent(messages)
             body = chat_body(self.model, [encode_message(m["role"], m["content"]) for m in messages], tail)
         else:
             body = completion_body(self.model, "\n\n".join(m["content"] for m in messages), tail)
         head = self.target.request_head(PATHS[api], len(body), self.api_key)
         return self.send(head + body, max_tokens)
+
+    def _as_sent(self, messages: list[Message]) -> list[Message]:
+        if not self.fold_system or messages[0]["role"] != "system":
+            return messages
+        first = {"role": "user", "content": f"{messages[0]['content']}\n\n{messages[1]['content']}"}
+        return [first, *messages[2:]]
 
     def send(self, request: bytes, asked_tokens: int | None) -> StreamOutcome:
         """A whole HTTP request that asks for so many tokens."""
@@ -78,8 +89,21 @@ class Probe:
         stream_request(self._connection, request, self._timeout_s, outcome)
         return outcome
 
+    def begin(self, request: bytes, asked_tokens: int | None) -> StreamOutcome:
+        """The same, stopped when the server has said whether it takes the request."""
+        outcome = StreamOutcome(asked_tokens=asked_tokens)
+        sending = gevent.spawn(stream_request, self._connection, request, self._timeout_s, outcome)
+        while outcome.response.http_status in (None, 200) and not outcome.response.segments and not sending.dead:
+            gevent.sleep(LOOK_S)
+        if outcome.response.http_status == 200:
+            sending.kill(StreamStopped)
+        sending.join()
+        return outcome
+
     def tokenize(self, **question: Any) -> int | None:
         """Tokens of `prompt` or `messages` by the server's /tokenize; None where there is none that counts them."""
+        if "messages" in question:
+            question["messages"] = self._as_sent(question["messages"])
         try:
             answer = ask_page(self._access, "POST", self.endpoint + "/tokenize", json={"model": self.model, **question})
             count = answer.json().get("count") if answer.ok else None

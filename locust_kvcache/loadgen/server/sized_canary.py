@@ -27,7 +27,7 @@ from locust_kvcache.workload.spec import Scenario
 MOST_OUTPUT_TOKENS = 16  # enough to see an answer that ends early
 TOLERANCE = 0.05  # of the planned prompt tokens
 LEAST_TOKENS_OFF = 32
-REFUSED = (400, 413, 422)
+NOT_REFUSED = (408, 425, 429)  # of 400 to 499: these may pass
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Sized:
     scenario: Scenario
     turn: Turn
     outcome: StreamOutcome
+    whole: StreamOutcome | None = None  # the same with all output that is planned, stopped as soon as it was begun
     loop_lag_ms: float | None = None  # worst delay of this process meanwhile: it makes clumps too
 
     @property
@@ -55,23 +56,28 @@ class Sized:
 def ask_largest(probe: Probe, scenarios: Iterable[Scenario], calibration: Calibration, seed: int = 1) -> Sized:
     """Send the largest request that any of the scenarios plans, with at most MOST_OUTPUT_TOKENS of output."""
     nonce = secrets.token_hex(4)
+    most_output = max(MOST_OUTPUT_TOKENS, probe.least_tokens)
     found: list[tuple[Turn, Session, PreparedRequests]] = []
     for scenario in scenarios:
         plan = make_plan(scenario, calibration, nonce, seed, pause)
         parameters = body_parameters(probe.parameters, scenario)
-        prepared = PreparedRequests(plan, probe.target, probe.model, probe.api_key, parameters)
+        prepared = PreparedRequests(plan, probe.target, probe.model, probe.api_key, parameters, fold_system=probe.fold_system)
         turn, session = largest_turn(plan)
-        found.append((replace(turn, output_tokens=min(plan.output_tokens(turn), MOST_OUTPUT_TOKENS)), session, prepared))
-    turn, session, prepared = max(found, key=lambda entry: entry[0].prompt_tokens)
+        found.append((turn, session, prepared))
+    planned, session, prepared = max(found, key=lambda entry: entry[0].prompt_tokens)
+    output = prepared.plan.output_tokens(planned)
+    turn = replace(planned, output_tokens=min(output, most_output))
     prepared.prepare(session)
-    request = prepared.request(session, turn)
+    request, whole = prepared.request(session, turn), prepared.request(session, planned)
     assert request is not None, "a first turn, or one whose earlier answers are planned"
+    assert whole is not None
     lag = LagMonitor()
     lag.start()
     outcome = patiently(lambda: probe.send(request, turn.output_tokens))
     gevent.sleep(2 * INTERVAL_S)  # the monitor looks once more
     lag.stop()
-    return Sized(prepared.plan.scenario, turn, outcome, lag.worst_since_ms(outcome.response.sent_at_s))
+    begun = probe.begin(whole, output) if outcome.status == "ok" and output > most_output else None
+    return Sized(prepared.plan.scenario, turn, outcome, begun, lag.worst_since_ms(outcome.response.sent_at_s))
 
 
 def largest_turn(plan: Plan, sendable: bool = True) -> tuple[Turn, Session]:
@@ -107,12 +113,15 @@ def check_context(
 
 def check_refused(sized: Sized, endpoint: str) -> None:
     """BadInput where such a request is not possible at all."""
-    outcome = sized.outcome
-    if outcome.response.http_status in REFUSED:
+    for outcome in filter(None, (sized.outcome, sized.whole)):
+        status = outcome.response.http_status or 0
+        if not 400 <= status < 500 or status in NOT_REFUSED:
+            continue
         raise BadInput(
-            f"{endpoint} refuses the largest request of scenario {sized.scenario.name} ({sized.turn.prompt_tokens:,} prompt tokens): "
-            f"{outcome.error}. Plan shorter prompts (--prompt-tokens), or raise the server's (vLLM: --max-model-len) or the proxy's limit "
-            "(nginx: client_max_body_size)"
+            f"{endpoint} refuses the largest request of scenario {sized.scenario.name} ({sized.turn.prompt_tokens:,} prompt tokens, "
+            f"{outcome.asked_tokens:,} of output): "
+            f"{outcome.error}. Plan shorter ones (--prompt-tokens, --output-tokens), or raise the server's (vLLM: --max-model-len) or the "
+            "proxy's limit (nginx: client_max_body_size)"
         )
 
 
@@ -158,7 +167,7 @@ def _stream_warnings(sized: Sized, again: Callable[[], Sized]) -> list[str]:
         found.append(
             "an answer ended with [DONE] and without "
             + ("the end of its body" if outcome.response.end_missing else "a finish_reason")
-            + ": it counts as whole, and no connection is kept after one whose body did not end"
+            + ": it counts as whole"
         )
     if outcome.not_streamed:
         found.append(

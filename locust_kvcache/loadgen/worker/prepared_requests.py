@@ -12,6 +12,7 @@ from locust_kvcache.loadgen.client.request_bodies import (
     completion_body,
     encode_ids,
     encode_message,
+    folded,
     ids_body,
 )
 from locust_kvcache.loadgen.client.target import Target
@@ -48,6 +49,7 @@ class PreparedRequests:
     api_key: str | None
     parameters: dict[str, Any]  # stream, max_tokens, ... as this server accepts them
     longest_output: int | None = None  # tokens; shorter than planned in a warm-up
+    fold_system: bool = False
     few: int | None = None  # sessions whose texts are kept at once; None: all
     _texts: dict[int, SessionTexts] = field(default_factory=dict)  # by session_id
     _shared: SharedTexts = field(default_factory=SharedTexts)  # prefixes, or the whole blocks of a trace
@@ -183,4 +185,7 @@ class PreparedRequests:
             if answer is None:
                 return None
             messages += [said, answer]
-        return chat_body(self.model, [*messages, own], tail)
+        messages.append(own)
+        if self.fold_system:
+            messages[:2] = [folded(messages[0], messages[1])]
+        return chat_body(self.model, messages, tail)

@@ -49,7 +49,7 @@ class RunHere:
         carries_answers = plan.scenario.reply == "server" and plan.scenario.turns > 1  # short ones would shorten the prompts
         longest = OUTPUT_TOKENS if kind == WARM_UP and not carries_answers else None
         parameters = config.body_parameters(plan.scenario)
-        return PreparedRequests(mine, target, config.model, config.api_key(), parameters, longest)
+        return PreparedRequests(mine, target, config.model, config.api_key(), parameters, longest, config.fold_system)
 
     def add(self, record: Record) -> None:
         """A record to the master; of a warm-up's request, only how it ended."""

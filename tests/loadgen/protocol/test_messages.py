@@ -32,7 +32,7 @@ from locust_kvcache.workload.spec import load_scenario
 CONFIG = RunConfig(
     run_id="r", deployment="d", endpoint="http://h", api_key_env="K", model="m", nonce="n", seed=1, block_size_tokens=16,
     zero_cached_if_missing=False, request_timeout_s=1.0, idle_timeout_s=None, outage_limit_s=60.0,
-    transport=Transport(), parameters={"stream": True},
+    transport=Transport(), fold_system=True, parameters={"stream": True},
     arrival=Arrival("closed", None, 1.0), calibration=Calibration({}, {}, 0.0, 20.0, 8.0, "assumed"),
     scenarios=(load_scenario("cold_start"),),
 )  # fmt: skip

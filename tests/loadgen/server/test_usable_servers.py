@@ -209,6 +209,13 @@ def test_a_planned_length_beyond_the_models_context_is_refused_before_it_is_sent
     assert looked_at(type("Context", (Scripted,), {"models": {"data": [{"id": "m", "max_model_len": 4200}]}})).model == "m"
 
 
+def test_an_answer_that_does_not_fit_behind_the_prompt_is_refused_before_the_load() -> None:
+    """600 + 16 tokens fit into 1,024, and 600 + 500 do not."""
+    with pytest.raises(BadInput, match=r"refuses the largest request.*500 of output.*maximum context length is 1024"):
+        looked_at(Short, scenario=with_lengths(SCENARIO, 600, 500))
+    assert looked_at(Short, scenario=with_lengths(SCENARIO, 600, 100)).model == "m"
+
+
 class NoSystem(Scripted):
     def refuse(self, body: dict[str, Any]) -> Refusal:
         if any(message["role"] == "system" for message in body["messages"]):
@@ -219,6 +226,15 @@ class NoSystem(Scripted):
 def test_no_system_role_is_said_with_both_ways_out() -> None:
     with pytest.raises(BadInput, match=r"System role not supported.*--fold-system.*api: completions"):
         looked_at(NoSystem)
+
+
+def test_the_system_text_can_be_folded_into_the_users_message() -> None:
+    with served(NoSystem) as (deployment, asked):
+        folding = replace(deployment, metrics=(), fold_system=True)
+        found = Preflight(folding, 10.0).run(None, [SCENARIO])
+    assert found.largest_request["status"] == "ok"
+    assert found.largest_request["prompt_tokens"] == pytest.approx(found.largest_request["planned_prompt_tokens"], rel=0.02)
+    assert {tuple(message["role"] for message in body["messages"]) for body in asked[1:]} == {("user",)}
 
 
 class Plain(Scripted):

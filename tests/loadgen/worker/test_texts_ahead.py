@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import gevent
 import pytest
@@ -125,3 +126,22 @@ def test_shared_texts_forget_what_was_not_used_for_longest() -> None:
     assert (texts.get(2), texts.get(1), texts.get(3)) == (None, b"12345", b"123")
     assert texts.keep(4, b"much too long") == b"much too long"
     assert texts.get(4) == b"much too long"
+
+
+def test_a_conversation_folds_its_system_text_into_the_first_message_of_every_turn() -> None:
+    plain = requests_of("multi_turn_conversation", 8)
+    folding = dataclasses.replace(plain, fold_system=True)
+    session = plain.session(0)
+    plain.prepare(session)
+    folding.prepare(session)
+    for number in (0, 1):
+        bodies = []
+        for requests in (plain, folding):
+            for turn in session.turns[:number]:
+                requests.remember(turn, 1, "an answer", None, None)
+            request = requests.request(session, session.turns[number])
+            assert request is not None
+            bodies.append(json.loads(request.split(b"\r\n\r\n", 1)[1])["messages"])
+        usual, one_less = bodies
+        assert one_less[0] == {"role": "user", "content": f"{usual[0]['content']}\n\n{usual[1]['content']}"}
+        assert one_less[1:] == usual[2:]
