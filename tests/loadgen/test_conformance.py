@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from locust_kvcache.loadgen.client.connection import Response, _Framing
+from locust_kvcache.loadgen.client.framing import Framing, Response
 from locust_kvcache.loadgen.client.stream import StreamOutcome, finish_outcome
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
@@ -46,7 +46,7 @@ def raw(name: str) -> bytes:
 def received(pieces: list[bytes]) -> StreamOutcome:
     """The outcome of a response that arrived in these pieces, piece n at second n + 1."""
     outcome = StreamOutcome(response=Response(sent_at_s=0.5))
-    framing = _Framing(outcome.response)
+    framing = Framing(outcome.response)
     for number, piece in enumerate(pieces):
         if framing.take(float(number + 1), piece):
             break

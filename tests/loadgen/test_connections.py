@@ -21,7 +21,7 @@ from gevent.pool import Pool
 from gevent.server import StreamServer
 
 from locust_kvcache.contract.deployment import Transport
-from locust_kvcache.loadgen.client import connection as _http
+from locust_kvcache.loadgen.client import framing as _http
 from locust_kvcache.loadgen.client.connection import Connection
 from locust_kvcache.loadgen.client.stream import StreamOutcome, stream_request
 from locust_kvcache.loadgen.client.target import Target

@@ -10,143 +10,17 @@ import ipaddress
 import select
 import socket as std_socket
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 
-import httptools
 from gevent import socket
 from gevent.monkey import get_original
 
+from locust_kvcache.loadgen.client.framing import Framing, Response
 from locust_kvcache.loadgen.client.poller import RECEIVE_BYTES, SO_TIMESTAMPNS, poller
 from locust_kvcache.loadgen.client.target import Target
 
-MAX_RESPONSE_BYTES = 64 * 1024 * 1024
-FOLD_BYTES = 32 * 1024  # about 130 chunks of a usual stream: shorter ones are parsed after their end only
 END_GRACE_S = 0.25  # after [DONE], for the end of the body: some servers leave it out, and the connection open
-FIRST_PIECES = 8  # of a body, in one of which the first output stands
-DONE = b"[DONE]"
-DONE_WITHIN = 16  # bytes of a piece's end
 MAX_IDLE_S = 3.0  # below uvicorn's keep-alive of 5 s: a connection about to be closed is not reused
-
-
-class ResponseTooLarge(Exception):
-    """More than MAX_RESPONSE_BYTES of one response: it is ended, so that one stream cannot take the worker's memory."""
-
-
-@dataclass
-class Response:
-    """What has arrived so far of one response. Stamps are monotonic seconds."""
-
-    sent_at_s: float = 0.0
-    first_byte_at_s: float | None = None
-    http_status: int | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    segments: list[tuple[float, bytes]] = field(default_factory=list)  # body pieces in order, HTTP framing removed
-    complete: bool = False  # ended by its own framing, or by [DONE] where that never came (`end_missing`)
-    end_missing: bool = False  # [DONE] came, and the body's own end did not
-    received_bytes: int = 0
-    body_bytes: int = 0
-    fold: Callable[[list[tuple[float, bytes]]], None] | None = None  # takes what has arrived when it has grown to FOLD_BYTES
-    kernel_stamps: bool = False
-    connect_ms: float | None = None
-    reconnected: bool = False  # a kept connection was closed when the request was sent: it was sent again on a new one
-    # By the kernel stamp of one of the body's first pieces, which is that of its last bytes: how much earlier its first bytes may have come
-    unseen_s: dict[float, float] = field(default_factory=dict)
-
-
-class _Framing:
-    """Callbacks of the llhttp parser; `stamp_s` is the receive time of the bytes fed last (before any: when waiting began)."""
-
-    def __init__(self, response: Response) -> None:
-        self.response = response
-        self.parser = httptools.HttpResponseParser(self)
-        self.stamp_s = time.monotonic()
-        self.keep_alive = False
-        self.surplus = False
-        self.pending_bytes = 0
-        self.done = False  # [DONE] came: all that may follow is the end of the body
-        self._told_done = False
-        self.on_done: Callable[[], None] | None = (
-            None  # called once, with the piece that holds it; None: nothing is waited for then
-        )
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.surplus:
-            self.response.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def on_headers_complete(self) -> None:
-        if not self.surplus:
-            self.response.http_status = self.parser.get_status_code()
-            if "json" in self.response.headers.get("content-type", ""):
-                self.response.fold = None  # perhaps one object instead of a stream: nothing of it may go
-
-    def on_message_begin(self) -> None:
-        if self.response.complete:  # a second response in the same bytes: nobody asked for it
-            self.surplus = True
-
-    def on_body(self, data: bytes) -> None:
-        response = self.response
-        if self.surplus:
-            return
-        if response.kernel_stamps and len(response.unseen_s) < FIRST_PIECES:
-            response.unseen_s[self.stamp_s] = max(0.0, self.stamp_s - poller().emptied_at_s)
-        response.segments.append((self.stamp_s, data))
-        response.body_bytes += len(data)
-        if DONE in data[-DONE_WITHIN:] and data.rstrip().endswith(DONE):
-            self.done = True
-        self.pending_bytes += len(data)
-        if self.pending_bytes > FOLD_BYTES and response.fold is not None and response.http_status == 200:
-            response.fold(response.segments)
-            response.segments.clear()
-            self.pending_bytes = 0
-
-    def on_message_complete(self) -> None:
-        if (self.response.http_status or 0) >= 200 and not self.surplus:  # a 1xx is followed by the real response
-            self.response.complete = True
-            self.keep_alive = self.parser.should_keep_alive()  # answers False once the message is over
-
-    def take(self, stamp_s: float, data: bytes) -> bool:
-        """Feed one received piece; True when the response is over, by its framing or because the peer has closed."""
-        response = self.response
-        if not data:
-            response.complete = self.ended_by_close()
-            self.end_by_done()
-            return True
-        if response.first_byte_at_s is None:
-            response.first_byte_at_s = stamp_s
-        self.stamp_s = stamp_s
-        response.received_bytes += len(data)
-        if response.received_bytes > MAX_RESPONSE_BYTES:
-            raise ResponseTooLarge
-        self.parser.feed_data(data)
-        if self.done and not response.complete:
-            self._after_done()
-        return response.complete
-
-    def _after_done(self) -> None:
-        if self.on_done is None:
-            self.end_by_done()
-        elif not self._told_done:
-            self._told_done = True
-            self.on_done()
-
-    def end_by_done(self) -> bool:
-        """Where [DONE] came the answer is whole, whatever became of its body's end: False where it did not come."""
-        if self.done and not self.response.complete:
-            self.response.complete = self.response.end_missing = True
-        return self.done
-
-    def end(self) -> None:
-        """Let go of the parser, which holds this object's methods: the cycle would wait for a collection, and those stall streams."""
-        del self.parser
-        self.on_done = None
-
-    def ended_by_close(self) -> bool:
-        """A body without Content-Length or chunking ends where the connection does."""
-        headers = self.response.headers
-        framed = "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()
-        return self.response.http_status is not None and not framed
 
 
 def _tunnel(raw: socket.socket, target: Target) -> None:
@@ -253,7 +127,7 @@ class Connection:
 
     def _send_once(self, request: bytes, response: Response) -> None:
         assert self._socket is not None, "ensure_open first"
-        framing = _Framing(response)
+        framing = Framing(response)
         response.kernel_stamps = self._kernel_stamps
         keep = False
         try:
@@ -273,7 +147,7 @@ class Connection:
             if not keep:
                 self.close()
 
-    def _receive(self, framing: _Framing) -> None:
+    def _receive(self, framing: Framing) -> None:
         """Take the response as it arrives: without TLS from the process's poller, with it from the socket itself."""
         sock = self._socket
         assert sock is not None

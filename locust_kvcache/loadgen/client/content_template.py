@@ -28,23 +28,35 @@ class ContentTemplate:
     visible: bool
 
     def matching(self, segments: Sequence[Segment], start: int) -> tuple[list[float], list[str]]:
-        """Stamps and texts of the pieces from `start` on that hold one such event each and nothing else, up to the first that does not."""
+        """Stamps of the pieces from `start` on that hold one such event each and nothing else, up to the first that does not; their
+        texts, joined or one by one."""
         before, after = self.before, self.after
         cut_before, cut_after = len(before), -len(after)
         stamps_s: list[float] = []
-        texts: list[str] = []
+        raw: list[bytes] = []
         for stamp_s, piece in itertools.islice(segments, start, None):
             if not (piece.startswith(before) and piece.endswith(after)):
                 break
-            try:
-                text = piece[cut_before:cut_after].decode()
-            except UnicodeDecodeError:
-                break
-            if not text or '"' in text or "\\" in text or not text.isprintable():
-                break
             stamps_s.append(stamp_s)
-            texts.append(text)
-        return stamps_s, texts
+            raw.append(piece[cut_before:cut_after])
+        together = b"".join(raw)
+        if together.isascii() and all(raw) and _is_plain(together.decode()):
+            return stamps_s, [together.decode()]
+        texts = list(itertools.takewhile(_is_plain, map(_text, raw)))
+        return stamps_s[: len(texts)], texts
+
+
+def _text(raw: bytes) -> str:
+    """Empty if it is not UTF-8."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+def _is_plain(text: str) -> bool:
+    """Whether JSON writes it as it is."""
+    return bool(text) and '"' not in text and "\\" not in text and text.isprintable()
 
 
 def template_of(piece: bytes) -> ContentTemplate | None:

@@ -114,7 +114,7 @@ class Poller:
         The kernel stamps by the wall clock. Both clocks are read once per batch, so their drift cannot build up; a stamp that is not of
         the last seconds means that the wall clock was set, and the process clock stands in.
         """
-        opened, unpack = self._open, _TIMESPEC.unpack
+        opened, unpack, receive_bytes, ancillary_bytes = self._open, _TIMESPEC.unpack, RECEIVE_BYTES, _ANCILLARY
         if len(opened) >= NAP_STREAMS and not self._full and not self._slices.busy:
             self._nap(NAP_S)
         looked_ns = time.monotonic_ns()
@@ -124,7 +124,7 @@ class Poller:
         for fd, _ in ready:
             recvmsg, take, waiter = opened[fd]
             try:
-                data, ancillary, _, _ = recvmsg(RECEIVE_BYTES, _ANCILLARY)
+                data, ancillary, _, _ = recvmsg(receive_bytes, ancillary_bytes)
                 stamp_ns = now_ns
                 if ancillary:
                     seconds, nanoseconds = unpack(ancillary[0][2])

@@ -5,9 +5,11 @@ Pieces can be fed while the stream runs, whenever their raw bytes have grown lar
 
 from __future__ import annotations
 
+import itertools
 import json
 from array import array
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import orjson
@@ -17,6 +19,7 @@ from locust_kvcache.contract.usage import Counts, checked_counts, whole_count
 from locust_kvcache.loadgen.client.content_template import ContentTemplate, Segment, template_of
 from locust_kvcache.loadgen.client.delta import output_of
 
+_new_chunk = partial(tuple.__new__, OutputChunk)
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LEARN_IN_VAIN = 8  # templates; a stream whose events differ in more than their text makes no further ones
 
@@ -72,8 +75,11 @@ class ChunkLog:
         return len(self._stamps_s)
 
     def chunks(self) -> list[OutputChunk]:
-        if all(tokens < 0 for tokens in self._tokens):
-            return list(map(OutputChunk, self._stamps_s, map(bool, self._visible)))
+        if max(self._tokens, default=-1) < 0:
+            unknown: zip[tuple[float, bool, None]] = zip(
+                self._stamps_s, map(bool, self._visible), itertools.repeat(None), strict=False
+            )
+            return list(map(_new_chunk, unknown))  # without the Python code of a named tuple: a stream has hundreds
         rows = zip(self._stamps_s, self._visible, self._tokens, strict=True)
         return [OutputChunk(stamp_s, bool(visible), None if tokens < 0 else tokens) for stamp_s, visible, tokens in rows]
 

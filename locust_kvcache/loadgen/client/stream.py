@@ -10,7 +10,8 @@ import httptools
 
 from locust_kvcache.contract.finish_reasons import was_given_up
 from locust_kvcache.contract.record import OutputChunk
-from locust_kvcache.loadgen.client.connection import MAX_RESPONSE_BYTES, Connection, Response, ResponseTooLarge
+from locust_kvcache.loadgen.client.connection import Connection
+from locust_kvcache.loadgen.client.framing import MAX_RESPONSE_BYTES, Response, ResponseTooLarge
 from locust_kvcache.loadgen.client.sse import EventReader
 
 

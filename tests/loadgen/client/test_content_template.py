@@ -72,8 +72,20 @@ def test_a_usual_stream_is_learned() -> None:
     found = template_of(event("Hello"))
     assert found is not None
     assert found.visible
-    stamps_s, texts = found.matching([(1.0, event("a")), (2.0, event(" b")), (3.0, event("c\n")), (4.0, event("d"))], 0)
-    assert (stamps_s, texts) == ([1.0, 2.0], ["a", " b"])
+    pieces = [(1.0, event("a")), (2.0, event(" b")), (3.0, b"data: [DONE]\n\n"), (4.0, event("e"))]
+    assert found.matching(pieces, 0) == ([1.0, 2.0], ["a b"])
+    pieces[2] = (3.0, event("c") + event("d"))  # begins and ends like one event
+    assert found.matching(pieces, 0) == ([1.0, 2.0], ["a", " b"])
+
+
+def test_texts_that_json_writes_in_another_way_end_what_matches() -> None:
+    found = template_of(event("Hello"))
+    assert found is not None
+    half = event("b").replace(b'"content":"b"', b'"content":"\xc3"')
+    pieces = [event("a"), event("é"), half, event("c")]
+    assert found.matching([(float(at), piece) for at, piece in enumerate(pieces)], 0) == ([0.0, 1.0], ["a", "é"])
+    pieces = [event("a"), event("b\n"), event("c")]
+    assert found.matching([(float(at), piece) for at, piece in enumerate(pieces)], 0) == ([0.0], ["a"])
 
 
 def test_reasoning_is_output_that_is_not_visible() -> None:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from locust_kvcache.contract.record import STATUSES
-from locust_kvcache.loadgen.client.connection import Response
 from locust_kvcache.loadgen.client.delta import output_of
+from locust_kvcache.loadgen.client.framing import Response
 from locust_kvcache.loadgen.client.stream import StreamOutcome, finish_outcome
 
 DONE = b"data: [DONE]\n\n"

@@ -21,7 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from locust_kvcache.contract.record import STATUSES
-from locust_kvcache.loadgen.client.connection import Connection, Response
+from locust_kvcache.loadgen.client.connection import Connection
+from locust_kvcache.loadgen.client.framing import Response
 from locust_kvcache.loadgen.client.stream import StreamOutcome, StreamStopped, finish_outcome, parse_stream, stream_request
 from locust_kvcache.loadgen.client.target import Target
 
