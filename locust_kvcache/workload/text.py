@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.steps import Steps, finished
 
 NOUNS = """
@@ -99,6 +100,7 @@ _UNITS: dict[str, tuple[Callable[[random.Random], list[str]], str]] = {
 }
 KINDS = tuple(_UNITS)
 STEP_PIECES = 100  # about 0.1 ms
+MOST_PIECES_PER_TOKEN = 4  # words, or lines of code: no tokenizer takes half of a token for one
 
 
 _WORD = re.compile(r"[A-Za-z]+")
@@ -151,8 +153,9 @@ def make_text(kind: str, tokens: float, cost: Callable[[str], float], seed_key: 
 
 
 def text_steps(kind: str, tokens: float, cost: Callable[[str], float], seed_key: str) -> Steps[str]:
-    """The same in steps of STEP_PIECES."""
+    """The same in steps of STEP_PIECES. BadInput where the costs would make it endless: a server's counts that are wrong."""
     taken: list[str] = []
+    most = int(MOST_PIECES_PER_TOKEN * tokens) + STEP_PIECES
     left = tokens
     for piece in _pieces(kind, random.Random(seed_key)):
         price = cost(piece)
@@ -161,5 +164,10 @@ def text_steps(kind: str, tokens: float, cost: Callable[[str], float], seed_key:
         taken.append(piece)
         left -= price
         if len(taken) % STEP_PIECES == 0:
+            if len(taken) > most:
+                raise BadInput(
+                    f"{len(taken):,} words or lines of {kind} text cost {tokens - left:,.0f} of {tokens:,.0f} tokens by the server's "
+                    "counts, which cannot be: check its /tokenize and its usage"
+                )
             yield
     return _joined(kind, taken)

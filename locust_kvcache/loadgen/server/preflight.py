@@ -184,7 +184,12 @@ class Preflight:
         """
         probe = self.probe
         told = probe.tokenize(messages=self.canary, add_generation_prompt=True) if self.api == "chat" else None
-        if told is not None and canary_tokens is not None and abs(told - canary_tokens) > max(0.05 * canary_tokens, 8):
+        if told is None and probe.impossible_count:
+            self._warn(
+                f"/tokenize counts {probe.impossible_count} tokens in a prompt, which cannot be: prompt sizes are calibrated by the "
+                "model's own count"
+            )
+        elif told is not None and canary_tokens is not None and abs(told - canary_tokens) > max(0.05 * canary_tokens, 8):
             self._warn(
                 f"/tokenize counts {told} tokens in a prompt that the model counts as {canary_tokens}: another tokenizer. Prompt sizes "
                 "are calibrated by the model's own count"

@@ -34,6 +34,7 @@ class Probe:
         self.model = ""
         self.extra_body = deployment.extra_body
         self.parameters: dict[str, Any] = {**PARAMETERS, **self.extra_body}
+        self.impossible_count: str | None = None  # that /tokenize has answered
         self.fold_system = deployment.fold_system
         self.least_tokens = 1  # of an answer, for a server that takes no fewer or whose first ones are hidden
         self._timeout_s = timeout_s
@@ -109,4 +110,6 @@ class Probe:
             count = answer.json().get("count") if answer.ok else None
         except (requests.RequestException, ValueError, AttributeError):
             return None
+        if count is not None and not whole_count(count):
+            self.impossible_count = repr(count)[:40]
         return whole_count(count) or None

@@ -330,7 +330,10 @@ def test_a_tokenizer_that_counts_nothing_is_not_used(said: Any) -> None:
         def tokenize(self, body: dict[str, Any]) -> None:
             self.send_json({"count": said})
 
-    assert looked_at(Counts).calibration.source == "usage"
+    found = looked_at(Counts)
+    assert found.calibration.source == "usage"
+    assert any(f"/tokenize counts {said!r}" in text for text in found.warnings) == (said is not None)
+    assert any("/tokenize counts 1 tokens in a prompt that the model counts as" in text for text in found.warnings) == (said == 1)
 
 
 @pytest.mark.parametrize("said", [0, -5, 512])
