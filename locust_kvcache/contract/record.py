@@ -19,6 +19,7 @@ import orjson
 RECORD_FORMAT = 1
 OK = "ok"
 LOST = "lost"
+STOPPED = "stopped"
 INTERNAL_ERROR = "internal_error"
 STATUSES = {
     OK: "the stream was whole: output, a finish_reason, ended by its own framing",
@@ -35,7 +36,7 @@ STATUSES = {
     "too_large": "more bytes in one response than a worker may keep",
     "malformed": "not HTTP, or not JSON in an event",
     "skipped": "not sent: an earlier turn whose answer it carries failed",
-    "stopped": "the test was stopped while the request was open",
+    STOPPED: "the test was stopped while the request was open",
     INTERNAL_ERROR: "an exception in the load generator or in a user's code; the log has its traceback",
     LOST: "the worker that had it was lost; whether it was sent is unknown",
 }

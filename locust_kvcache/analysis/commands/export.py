@@ -23,6 +23,7 @@ from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
 
 FORMATS = ("csv", "parquet")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def tables(analysis: Analysis, folder: Path) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -39,12 +40,22 @@ def flat(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{str(name): table[name].map(json.dumps) for name in nested})
 
 
+def plain_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """Texts that a spreadsheet would take for a formula begin with an apostrophe: some of them are a server's own words."""
+
+    def plain(value: object) -> object:
+        return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+    texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
+    return table.assign(**{str(name): table[name].astype(object).map(plain) for name in texts})
+
+
 def write_table(name: str, table: pd.DataFrame, folder: Path, formats: tuple[str, ...]) -> list[Path]:
     written = []
     for kind in formats:
         path = folder / f"{name}.{kind}"
         if kind == "csv":
-            table.to_csv(path, index=False)
+            plain_cells(table).to_csv(path, index=False)
         else:
             table.to_parquet(path, index=False)
         written.append(path)

@@ -73,12 +73,14 @@ class RunDriver:
         self._flushed: set[str] = set()
         self.round: RoundDriver | None = None  # the one under way
         self._window: WarmUpWindow | None = None  # of a warm-up under way
+        self._plain = False  # all rounds are known from the start; a study decides on them one by one
         self._compare_clocks()
 
     # -- rounds
 
     def play(self) -> None:
         """A plain run: scenario after scenario, round after round."""
+        self._plain = True
         run, options = self.run, self._job.options
         arms = make_arms(run, self._job)
         first = True
@@ -212,7 +214,11 @@ class RunDriver:
             gevent.sleep(0.05)
 
     def stopped(self) -> None:
-        """Locust has stopped the users before the run was through."""
+        """Locust has stopped the users, before the run was through or as its last record came."""
+        self.run.close_whole_round()
+        if self._plain and self.run.all_played:
+            self.close()
+            return
         lost = "" if self._workers.connected() else "every worker was lost; "
         self.finish(Outcome(INCOMPLETE, lost + self.run.stopped_reason()))
 

@@ -45,6 +45,7 @@ class MetricsFile:
     def __init__(self, path: Path, targets: Sequence[tuple[str, str]], access: Access, interval_s: float) -> None:
         self._path, self._targets, self._access = path, targets, access
         self._sampler = Sampler(targets, access, interval_s)
+        self.error: OSError | None = None  # the first failed write: what was written before stays
 
     def border(self, scenario: str, number: int, when: str) -> None:
         """`when` is before or after; one row per address."""
@@ -59,6 +60,11 @@ class MetricsFile:
             self._write(rows, scenario, number, "during")
 
     def _write(self, rows: list[dict[str, Any]], scenario: str, number: int, when: str) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            for row in rows:
-                file.write(json.dumps({**row, "scenario": scenario, "round": number, "when": when}) + "\n")
+        if self.error is not None:
+            return
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                for row in rows:
+                    file.write(json.dumps({**row, "scenario": scenario, "round": number, "when": when}) + "\n")
+        except OSError as error:
+            self.error = error

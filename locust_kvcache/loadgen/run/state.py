@@ -13,7 +13,7 @@ from locust.env import Environment
 
 from locust_kvcache.contract.deployment import Deployment, ModelInfo
 from locust_kvcache.contract.failure_limit import FailureLimit
-from locust_kvcache.contract.record import LOST, OK
+from locust_kvcache.contract.record import LOST, OK, STOPPED
 from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.loadgen.protocol.messages import Done
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
@@ -181,6 +181,8 @@ class Run(RunFacts):
     def check_collector(self) -> None:
         if self.collector.error is not None:
             raise RunIncomplete(f"records cannot be written: {self.collector.error}; what was written before is kept")
+        if self.metrics.error is not None:
+            raise RunIncomplete(f"server_metrics.jsonl cannot be written: {self.metrics.error}; what was written before is kept")
         if self._write_error is not None:
             raise RunIncomplete(f"run.json cannot be written: {self._write_error}; what was written before is kept")
 
@@ -205,6 +207,21 @@ class Run(RunFacts):
     def statuses(self) -> Counter[str]:
         """How the requests of all rounds ended."""
         return sum((self.collector.statuses(entry["scenario"], entry["round"]) for entry in self._rounds), start=Counter[str]())
+
+    def close_whole_round(self) -> None:
+        """The test is stopped as the last record of the round under way is here: nothing of that round is missing."""
+        if (entry := self._current) is None:
+            return
+        scenario, number = entry["scenario"], entry["round"]
+        whole = len(self.collector.seen(scenario, number)) == entry["planned_requests"] and not self.collector.duplicates
+        if whole and not self.collector.statuses(scenario, number)[STOPPED]:
+            self.end_round(scenario, number, [], entry["users_at_start"], {})
+
+    @property
+    def all_played(self) -> bool:
+        """Every round that was planned is there as a whole."""
+        whole = sum(bool(entry["complete"]) for entry in self._rounds)
+        return whole == sum(map(self.rounds_planned, self.config.scenarios))
 
     def outcome(self, limit: FailureLimit, allow_loss: bool) -> Outcome:
         """Of a run whose rounds were all played."""

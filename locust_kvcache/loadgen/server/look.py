@@ -42,6 +42,10 @@ def look_at_server(job: Job) -> Look:
     for note in (note for scenario in job.scenarios for note in scenario.file_notes):
         log.info(note)
     server = Preflight(job.deployment, job.options.request_timeout_s).run(wanted, job.scenarios)
+    if not job.deployment.transport.verify and job.deployment.endpoint.startswith("https"):
+        server.warnings.append(
+            "the server's certificate is not checked (tls.verify: false): others can read the key and the answers"
+        )
     server.warnings += [text for scenario in job.scenarios if scenario.trace and (text := load_rows(scenario.trace).warning)]
     return Look(server, info or job.served(server.model))
 

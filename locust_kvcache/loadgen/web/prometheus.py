@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import gevent
 from flask import Response, request
 from gevent.pywsgi import WSGIServer
 from locust.env import Environment
@@ -25,7 +26,7 @@ from locust_kvcache.loadgen.options.run_options import metrics_address
 from locust_kvcache.loadgen.run.live_statistics import Live
 from locust_kvcache.loadgen.run.state import Run
 from locust_kvcache.loadgen.typed_locust import flask_app
-from locust_kvcache.loadgen.web.login import DEFAULT_USER, PASSWORD_VARIABLE, USER_VARIABLE
+from locust_kvcache.loadgen.web.login import DEFAULT_USER, PASSWORD_VARIABLE, USER_VARIABLE, WRONG_PASSWORD_DELAY_S
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -156,6 +157,8 @@ def _refused() -> Response | None:
     pairs = ((given.username or "", user), (given.password or "", password)) if given and password else ()
     if pairs and all(hmac.compare_digest(a.encode(), b.encode()) for a, b in pairs):
         return None
+    if given:
+        gevent.sleep(WRONG_PASSWORD_DELAY_S)  # a guess is as slow as at the login page
     return Response("log in by HTTP basic auth\n", 401, {"WWW-Authenticate": 'Basic realm="metrics"'}, mimetype="text/plain")
 
 

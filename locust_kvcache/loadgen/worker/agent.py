@@ -18,6 +18,7 @@ from locust.runners import WorkerRunner
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.record import Record
+from locust_kvcache.loadgen.options.open_files import too_few_files
 from locust_kvcache.loadgen.options.processes import FORKING
 from locust_kvcache.loadgen.protocol.code_fingerprint import fingerprint
 from locust_kvcache.loadgen.protocol.messages import (
@@ -130,6 +131,9 @@ class Agent:
             prepared = run.prepared_for(message.scenario, message.round_kind, message.nonce)
         except BadInput as error:
             self._send(Refused(*about, str(error)))
+            return
+        if text := too_few_files(self._runner.user_count):
+            self._send(Refused(*about, text))
             return
         prepare(prepared, message.sessions, self._runner.user_count)
         share = self._mine(message)

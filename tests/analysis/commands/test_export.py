@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
+from locust_kvcache.analysis.commands.export import write_table
 from tests.analysis.synthetic import Truth, synthetic_run
 
 TRUTH = Truth(sessions=6, turns=5, noise=0.05, spread_tokens=300)
@@ -33,6 +34,15 @@ def test_tables_as_csv_and_parquet(command, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "charts" / "gauge-vllm-kv-cache-usage-perc.svg").is_file()
     for name in ("rounds", "windows", "distributions", "effects", "targets", "cache"):
         assert len(pd.read_parquet(tmp_path / "out" / f"{name}.parquet")) > 0
+
+
+def test_texts_that_a_spreadsheet_would_compute_are_texts(tmp_path: Path) -> None:
+    table = pd.DataFrame({"error": ["=cmd()", "+1", "-2", "@x", "plain", None], "delta": [-1.0, 2.0, 3.0, 4.0, 5.0, 6.0]})
+    (path,) = write_table("records", table.assign(status=table["error"].astype("category")), tmp_path, ("csv",))
+    read = pd.read_csv(path)
+    assert read["error"].tolist()[:5] == read["status"].tolist()[:5] == ["'=cmd()", "'+1", "'-2", "'@x", "plain"]
+    assert read["delta"].tolist()[0] == -1.0
+    assert read["error"].isna().tolist()[5]
 
 
 @pytest.mark.slow

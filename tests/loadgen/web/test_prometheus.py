@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.options.run_options import metrics_address
 from locust_kvcache.loadgen.run.live_statistics import Live
+from locust_kvcache.loadgen.web.login import WRONG_PASSWORD_DELAY_S
 from locust_kvcache.loadgen.web.prometheus import ClientMetrics
 from tests.conftest import LocustProcesses, Stub, free_port, start_stub, wait_for
 from tests.loadgen.master.test_coordinator import swarm
@@ -170,5 +171,7 @@ def test_locusts_page_serves_them_and_asks_for_a_login_where_one_is_on(locust: L
     )
     closed = f"http://127.0.0.1:{closed_port}/metrics"
     wait_for(lambda: requests.get(closed, timeout=1).status_code == 401, what="the refusal")
-    assert requests.get(closed, auth=("locust", "sesame"), timeout=5).status_code == 401
+    guess = requests.get(closed, auth=("locust", "sesame"), timeout=5)
+    assert guess.status_code == 401
+    assert guess.elapsed.total_seconds() >= WRONG_PASSWORD_DELAY_S  # as slow as a guess at the login page
     assert "kvcache_users" in requests.get(closed, auth=("locust", "opensesame"), timeout=5).text
