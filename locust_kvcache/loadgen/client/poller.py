@@ -139,7 +139,7 @@ class Poller:
             except Exception as error:
                 self._forget(fd)
                 self._slices.call(partial(waiter.throw, error))
-        self._full = len(ready) == BATCH
+        self._full = self._slices.pressed = len(ready) == BATCH and bool(opened)
         if not self._full:
             self.emptied_at_s = looked_ns * 1e-9
 

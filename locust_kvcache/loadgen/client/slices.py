@@ -15,6 +15,8 @@ import gevent
 from gevent.hub import Waiter
 
 SLICE_S = 0.001
+PRESSED_SLICE_S = 0.0004  # while more waits in the sockets than one look took
+PRESSED_LATER_S = 0.005  # between two later pieces then: reading answers can wait, chunks that wait lose their stamps
 
 
 class Slices:
@@ -23,7 +25,9 @@ class Slices:
     def __init__(self) -> None:
         self._first: deque[Callable[[], object]] = deque()
         self._later: deque[Callable[[], object]] = deque()
+        self.pressed = False  # the sockets hold more than the last look took
         self._running = False
+        self._later_at_s = 0.0  # when a later piece was done last
         self._timer = gevent.get_hub().loop.timer(0.0)  # fires once per iteration of the loop, which looks at the sockets too
 
     @property
@@ -45,15 +49,20 @@ class Slices:
         waiter.get()
 
     def _run(self) -> None:
-        """In the event loop: one piece at least, and no new one after SLICE_S. One later piece at least, so that none waits for ever."""
+        """In the event loop: one piece at least, and no new one after a slice. Later pieces take what the others leave of it, and one at
+        least, so that none waits for ever; while the sockets press, one now and then."""
         self._running = True
-        until_s = time.monotonic() + SLICE_S
+        now_s = time.monotonic()
+        until_s = now_s + (PRESSED_SLICE_S if self.pressed else SLICE_S)
         try:
             while self._first and time.monotonic() < until_s:
                 self._first.popleft()()
+            if self.pressed and now_s - self._later_at_s < PRESSED_LATER_S:
+                return
             while self._later:
+                self._later_at_s = now_s
                 self._later.popleft()()
-                if self._first or time.monotonic() >= until_s:
+                if self._first or self.pressed or time.monotonic() >= until_s:
                     break
         finally:
             self._running = False

@@ -9,7 +9,7 @@ from functools import partial
 
 import gevent
 
-from locust_kvcache.loadgen.client.slices import SLICE_S, Slices
+from locust_kvcache.loadgen.client.slices import PRESSED_LATER_S, SLICE_S, Slices
 
 
 def test_first_calls_go_before_later_ones_and_each_keeps_its_order() -> None:
@@ -73,3 +73,17 @@ def test_a_greenlet_waits_for_its_turn_and_one_that_is_killed_costs_nothing() ->
     gevent.joinall(greenlets, timeout=1)
     assert heard == ["a", "c"]
     assert not slices.busy
+
+
+def test_while_the_sockets_press_later_work_waits_but_not_for_ever() -> None:
+    slices, heard = Slices(), []
+    slices.pressed = True
+    for number in range(3):
+        slices.call(partial(heard.append, number), later=True)
+    slices.call(partial(heard.append, "first"))
+    gevent.sleep(0)
+    gevent.sleep(0)
+    assert heard[:2] == ["first", 0]
+    assert len(heard) < 4
+    gevent.sleep(10 * PRESSED_LATER_S)
+    assert heard == ["first", 0, 1, 2]
