@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
+import orjson
+
 from locust_kvcache.contract.errors import BadInput
 
 GZIP = b"\x1f\x8b"
@@ -32,6 +34,7 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+AS_ZEROS, LONG_NUMBER = bytes.maketrans(b"123456789", b"0" * 9), b"0" * 19  # 19 digits may be beyond 64 bits
 SHOWN = 60  # characters of a line in a message
 
 
@@ -54,7 +57,14 @@ class Entry(NamedTuple):
 
     def json(self, expected: str) -> Any:
         """BadInput where it is no JSON; `expected` says what should stand there."""
-        return self.value if self.parsed else parse_json(self.text(), self.where, expected)
+        if self.parsed:
+            return self.value
+        if LONG_NUMBER not in self.raw.translate(AS_ZEROS):  # orjson reads such numbers as floats
+            try:
+                return orjson.loads(self.raw)
+            except ValueError:
+                pass  # json takes more (NaN, halves of surrogate pairs), and says where it is wrong
+        return parse_json(self.text(), self.where, expected)
 
 
 def parse_json(text: str, where: str, expected: str) -> Any:
