@@ -39,7 +39,7 @@ class Scripted(BaseHTTPRequestHandler):
     def send_json(self, value: Any, status: int = 200, **headers: str) -> None:
         body = value if isinstance(value, bytes) else json.dumps(value).encode()
         self.send_response(status)
-        for name, text in {"Content-Type": "application/json", **headers}.items():
+        for name, text in {"Content_Type": "application/json", **headers}.items():
             self.send_header(name.replace("_", "-"), text)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

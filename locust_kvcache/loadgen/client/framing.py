@@ -20,7 +20,7 @@ MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 FOLD_BYTES = 32 * 1024  # about 130 chunks of a usual stream: shorter ones are parsed after their end only
 FIRST_PIECES = 8  # of a body, in one of which the first output stands
 DONE = b"[DONE]"
-DONE_WITHIN = 16  # bytes of a piece's end
+DONE_WITHIN = 16  # bytes of the body's end so far
 SIZE_LINE_BYTES = 12  # of a chunk, its line end included; a longer one goes to the parser
 EVENT_END = b"}\n\n\r\n"  # of an event with an object, and of the chunk that holds it
 _PLAIN_SIZE = re.compile(rb"[0-9a-fA-F]+")
@@ -72,6 +72,7 @@ class Framing:
         self._first_pieces = True
         self._keep = response.segments.append
         self.done = False  # [DONE] came: all that may follow is the end of the body
+        self._tail = b""  # of the last pieces
         self._told_done = False
         self.on_done: Callable[[], None] | None = None  # called once, when [DONE] is here; None: nothing is waited for then
 
@@ -105,7 +106,8 @@ class Framing:
                 response.unseen_s[self.stamp_s] = max(0.0, self.stamp_s - poller().emptied_at_s)
             self._first_pieces = response.kernel_stamps and len(response.unseen_s) < FIRST_PIECES
         self._keep((self.stamp_s, data))
-        if DONE in data[-DONE_WITHIN:] and data.rstrip().endswith(DONE):
+        tail = self._tail = ((self._tail + data) if len(data) < DONE_WITHIN else data)[-DONE_WITHIN:]
+        if DONE in tail and tail.rstrip().endswith(DONE):
             self.done = True
         self._pending_bytes += len(data)
         if self._pending_bytes > FOLD_BYTES:

@@ -41,6 +41,11 @@ def reported_cached_tokens(event: dict[str, Any], usage: dict[str, Any]) -> Any:
     return None
 
 
+def _only_complains(event: dict[str, Any]) -> bool:
+    """Errors in forms of their own: FastChat's error_code, FastAPI's detail, a message without choices."""
+    return "choices" not in event and "usage" not in event and any(event.get(key) for key in ("error_code", "detail", "message"))
+
+
 def decoded(payload: bytes) -> Any:
     """The JSON value of an event. ValueError if it is none; what only Python's own reader takes (NaN, half characters) is taken."""
     try:
@@ -109,6 +114,11 @@ class EventReader:
         self._total_tokens = 0
         self._template: ContentTemplate | None = None
         self._learns_left = LEARN_IN_VAIN if learns else 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether a whole line has come."""
+        return self._begun
 
     @property
     def prompt_tokens(self) -> int | None:
@@ -241,10 +251,11 @@ class EventReader:
             self.failure = (status, error)
 
     def _event(self, stamp_s: float, event: dict[str, Any]) -> None:
-        if event.get("error") or event.get("object") == "error" or self._is_error:
+        if event.get("error") or event.get("object") == "error" or self._is_error or _only_complains(event):
             error = event.get("error") or event
-            self._fail("stream_error", str(error.get("message", error) if isinstance(error, dict) else error))
-        usage = _dict(event.get("usage"))
+            words = [error.get(key) for key in ("message", "detail", "text")] if isinstance(error, dict) else []
+            self._fail("stream_error", str(next(filter(None, words), error)))
+        usage = _dict(event.get("usage")) or _dict(_dict(event.get("x_groq")).get("usage"))
         found = event.get("choices")
         choices = [choice for choice in found if isinstance(choice, dict)] if isinstance(found, list) else []
         if choices and self.first_choice_at_s is None:

@@ -61,7 +61,8 @@ def parse_stream(outcome: StreamOutcome) -> None:
             "malformed", f"Content-Encoding {encoding!r} although only identity was accepted; compressed events cannot be timed"
         )
         return
-    reader, body = outcome.reader, _single_object(outcome.response)
+    reader = outcome.reader
+    body = None if reader.begun else _single_object(outcome.response)
     if body is not None:
         outcome.not_streamed = True
         reader.feed_object(outcome.response.segments[-1][0], body)
@@ -83,7 +84,7 @@ def parse_stream(outcome: StreamOutcome) -> None:
 
 def _single_object(response: Response) -> bytes | None:
     """The body where it is one JSON object instead of events."""
-    if "json" not in response.headers.get("content-type", "") or not response.segments:
+    if not response.segments or response.segments[0][1].lstrip()[:1] not in (b"{", b""):
         return None
     body = b"".join(data for _, data in response.segments)
     return body if body.lstrip().startswith(b"{") else None

@@ -21,8 +21,8 @@ CountMessages = Callable[[list[Message]], int | None]
 CountText = Callable[[str], int | None]
 SAMPLE_PIECES = {"code": (30, 240)}
 DEFAULT_SAMPLE_PIECES = (150, 1200)
-FEWER_PIECES = (40, 320)  # for a server with a short context
-FEWER_PIECES_OF = {"code": (8, 48)}
+FEWER_PIECES = ((40, 320), (10, 80))  # for servers with a short context
+FEWER_LINES = ((8, 48), (4, 16))  # of code
 ASSUMED_PER_PIECE = {"document": 1.25, "dialogue": 1.25, "question": 1.2, "instruction": 1.2, "code": 12.0}
 WORD_REPEATS = 8
 PARALLEL_COUNTS = 8
@@ -71,10 +71,13 @@ def _sample(kind: str, pieces: int) -> tuple[list[Message], list[str]]:
 
 def _fit_kind(count: CountMessages, kind: str, words: dict[str, float]) -> tuple[float, float] | None:
     """As _fit_sizes, with shorter texts where the server refuses the usual ones."""
-    try:
-        return _fit_sizes(count, kind, words, SAMPLE_PIECES.get(kind, DEFAULT_SAMPLE_PIECES))
-    except TextRefused:
-        return _fit_sizes(count, kind, words, FEWER_PIECES_OF.get(kind, FEWER_PIECES))
+    usual, fewer = SAMPLE_PIECES.get(kind, DEFAULT_SAMPLE_PIECES), FEWER_LINES if kind == "code" else FEWER_PIECES
+    for sizes in (usual, *fewer[:-1]):
+        try:
+            return _fit_sizes(count, kind, words, sizes)
+        except TextRefused:
+            continue
+    return _fit_sizes(count, kind, words, fewer[-1])
 
 
 def _fit_sizes(count: CountMessages, kind: str, words: dict[str, float], sizes: tuple[int, int]) -> tuple[float, float] | None:

@@ -24,9 +24,9 @@ SOURCES = {"local_cache_hit": "gpu_tokens", "external_kv_transfer": "external_to
 Tokens = dict[str, float]
 
 
-def new_canary() -> list[Message]:
+def new_canary(pieces: int = PIECES) -> list[Message]:
     """A prompt that no plan contains and no cache can know."""
-    text, _ = sample_text("document", PIECES, secrets.token_hex(8))
+    text, _ = sample_text("document", pieces, secrets.token_hex(8))
     return [{"role": "system", "content": f"{secrets.token_hex(8)} canary"}, {"role": "user", "content": text}]
 
 

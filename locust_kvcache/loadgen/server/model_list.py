@@ -63,6 +63,8 @@ def read_models(found: Any) -> ModelList:
     entries = found if isinstance(found, list) else None
     if isinstance(found, dict):
         entries = next((found[key] for key in LISTS if isinstance(found.get(key), list)), None)
+    if entries is None and isinstance(found, dict) and isinstance(found.get("data"), dict):
+        entries = [found["data"]]
     if entries is None:
         return ModelList(None, f"no list of models: {first_words(str(found))}", http_status=200)
     names, context = [], {}

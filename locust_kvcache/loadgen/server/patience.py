@@ -5,12 +5,14 @@ For the few requests before a run. The load never repeats a request: there a fai
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import gevent
 
 from locust_kvcache.loadgen.client.stream import StreamOutcome
 
+log = logging.getLogger("kvcache")
 TRIES = 3
 BUSY_TRIES = 6
 BUSY = (429, 503)  # the server says that it is too much, and mostly for how long
@@ -38,6 +40,7 @@ def patiently(ask: Callable[[], StreamOutcome], sleep: Callable[[float], object]
             pause_s = wait_s(outcome.response.headers.get("retry-after"), tries)
             if pause_s is None or tries == BUSY_TRIES:
                 break
+            log.info("the server is busy (HTTP %d): asked again in %g s", status, pause_s)
             sleep(pause_s)
         elif REFUSED_FROM <= status < REFUSED_TO or tries >= TRIES:
             break

@@ -15,7 +15,7 @@ from locust_kvcache.loadgen.client.request_bodies import PATHS
 from locust_kvcache.loadgen.client.stream import StreamOutcome
 from locust_kvcache.loadgen.server.accepted_parameters import PARAMETERS, try_parameters
 from locust_kvcache.loadgen.server.calibration import CountsRefused, TextRefused, assumed, calibrate
-from locust_kvcache.loadgen.server.canary import new_canary
+from locust_kvcache.loadgen.server.canary import PIECES, new_canary
 from locust_kvcache.loadgen.server.findings import no_hit
 from locust_kvcache.loadgen.server.metrics_pages import label_value, scrape
 from locust_kvcache.loadgen.server.model_list import ModelList, ask_models, choose_model
@@ -28,6 +28,7 @@ from locust_kvcache.workload.spec import Scenario
 
 DEFAULT_BLOCK_SIZE_TOKENS = 16
 MORE_TOKENS = (16, 64)  # some servers take no fewer than 16; gpt-oss's first three tokens are not shown, others think for longer
+FEW_PIECES = 120
 CANARY_TIMEOUT_S = 120.0  # some 800 tokens take a large model seconds: longer is broken
 
 
@@ -67,6 +68,7 @@ class Preflight:
         self.deployment = deployment
         self.probe = Probe(deployment, min(timeout_s, CANARY_TIMEOUT_S))
         self.warnings: list[str] = []
+        self.canary_pieces = PIECES
 
     def run(self, wanted_model: str | None, scenarios: Iterable[Scenario]) -> Server:
         scenarios = list(scenarios)
@@ -115,6 +117,10 @@ class Preflight:
             if outcome.status == "no_output" or outcome.response.http_status in (400, 422):
                 self.probe.least_tokens = tokens
                 outcome = self._try_parameters()
+        if outcome.response.http_status in (400, 413, 422):  # a very short context?
+            self.probe.least_tokens, self.canary_pieces = 1, FEW_PIECES
+            shorter = self._try_parameters()
+            outcome = shorter if shorter.status == "ok" else outcome
         if outcome.response.http_status in (401, 403):
             raise key_refused(self.deployment, self.probe.api_key, outcome.error)
         if outcome.status != "ok":
@@ -139,7 +145,7 @@ class Preflight:
         return outcome
 
     def _never_seen(self) -> StreamOutcome:
-        self.canary = new_canary()
+        self.canary = new_canary(self.canary_pieces)
         return self.probe.stream(self.canary, self.api)
 
     def _cached_tokens_reported(self, first: StreamOutcome) -> tuple[bool, bool]:

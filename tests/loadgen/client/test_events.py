@@ -114,6 +114,8 @@ def test_one_event_over_several_data_lines() -> None:
         (sse({"object": "error", "message": "out of memory", "code": 500}), "out of memory"),
         (b"event: error\n" + sse({"message": "worker died"}), "worker died"),
         (b"event: error\ndata: upstream timed out\n\n", "upstream timed out"),
+        (sse({"text": "out of memory", "error_code": 50002}), "out of memory"),
+        (sse({"detail": "adapter is gone"}), "adapter is gone"),
     ],
 )
 def test_errors_inside_a_stream_in_every_form(event: bytes, said: str) -> None:

@@ -34,6 +34,7 @@ def looked_at(kind: type[Scripted], model: str | None = None, scenario: Scenario
         ["m"],
         {"data": [{"id": "m", "max_model_len": None}, {"object": "model"}, 7]},
         {"models": [{"name": "m"}], "object": "list"},
+        {"data": {"id": "m"}},
     ],
 )
 def test_a_list_of_one_model_names_it_however_it_is_written(models: Any) -> None:
@@ -202,6 +203,12 @@ def test_a_short_context_is_calibrated_with_shorter_texts_and_named_where_the_pl
         looked_at(Short)
 
 
+def test_a_context_of_a_few_hundred_tokens_is_calibrated_too() -> None:
+    assert (
+        looked_at(type("Tiny", (Short,), {"context": 400}), scenario=with_lengths(SCENARIO, 200, 8)).calibration.source == "usage"
+    )
+
+
 def test_a_planned_length_beyond_the_models_context_is_refused_before_it_is_sent() -> None:
     models = {"data": [{"id": "m", "max_model_len": 4100}]}
     with pytest.raises(BadInput, match=r"plans a request of 4,0\d\d prompt tokens and 40 of output, and m takes 4,100 together"):
@@ -238,15 +245,21 @@ def test_the_system_text_can_be_folded_into_the_users_message() -> None:
 
 
 class Plain(Scripted):
+    content_type = "application/json"
+
     def answer(self, body: dict[str, Any]) -> None:
         count = self.output_tokens(body)
         choice = {"index": 0, "message": {"role": "assistant", "content": "hi " * count}, "finish_reason": "length"}
         tokens = words_of(body)
-        self.send_json({"choices": [choice], "usage": self.usage(len(tokens), count, self.cached_tokens(tokens))})
+        self.send_json(
+            {"choices": [choice], "usage": self.usage(len(tokens), count, self.cached_tokens(tokens))},
+            Content_Type=self.content_type,
+        )
 
 
-def test_one_object_instead_of_a_stream_is_an_answer_without_a_first_token() -> None:
-    found = looked_at(Plain)
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "text/plain"])
+def test_one_object_instead_of_a_stream_is_an_answer_without_a_first_token(content_type: str) -> None:
+    found = looked_at(type("PlainKind", (Plain,), {"content_type": content_type}))
     assert found.largest_request["status"] == "ok"
     assert any("the server does not stream" in text for text in found.warnings)
 
@@ -270,8 +283,21 @@ class Reasonless(Scripted):
         return {"choices": [{"index": 0, "delta": {"content": " w"}, "finish_reason": None}]}
 
 
+class InSmallPieces(Silent):
+    """Its [DONE] comes in pieces of three bytes."""
+
+    def send_events(self, events: list[Any], end: bytes = b"data: [DONE]\n\n") -> None:
+        super().send_events([*events, *(end[at : at + 3] for at in range(0, len(end), 3))], b"")
+
+
 @pytest.mark.parametrize(
-    ("kind", "said"), [(Silent, "the end of its body"), (Unfinished, "the end of its body"), (Reasonless, "a finish_reason")]
+    ("kind", "said"),
+    [
+        (InSmallPieces, "the end of its body"),
+        (Silent, "the end of its body"),
+        (Unfinished, "the end of its body"),
+        (Reasonless, "a finish_reason"),
+    ],
 )
 def test_an_answer_that_says_done_is_whole(kind: type[Scripted], said: str) -> None:
     found = looked_at(kind)
