@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import Exit, help_text
@@ -26,9 +27,16 @@ def typed_command() -> list[str]:
     return list(_typed)
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """Says in one line what it refuses; the usage is in --help."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(int(Exit.BAD_INPUT), f"error: {' '.join(message.split())}; `{self.prog} --help` lists what there is\n")
+
+
 def command_parser(name: str, about: str, examples: Sequence[str]) -> argparse.ArgumentParser:
     """The parser of `locust-kvcache NAME`; `examples` (without the program's name) and the exit codes end its --help."""
-    return argparse.ArgumentParser(
+    return OneLineParser(
         prog=f"{PROGRAM} {name}",
         description=about,
         epilog="\n".join(["examples:", *(f"  {PROGRAM} {name} {example}" for example in examples), "", help_text()]),

@@ -29,6 +29,6 @@ def find_config(given: Path) -> Path:
     if given.is_file() or given.is_absolute():
         return given
     name = Path(*given.parts[1:]) if given.parts[:1] == ("configs",) else given
-    name = name if name.suffix else name.with_suffix(".yaml")
+    name = name if name.suffix or not name.name else name.with_suffix(".yaml")
     candidates = (Path("configs") / name, shipped("configs") / name)
     return next((path for path in candidates if path.is_file()), given)

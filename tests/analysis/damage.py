@@ -76,12 +76,12 @@ class Damage:
     def done_to(self, folder: Path) -> None:
         path = folder / self.file
         if path.suffix == ".json":
-            path.write_text(json.dumps(_replaced(json.loads(path.read_text()), self.at, self.new)))
+            path.write_text(json.dumps(replaced(json.loads(path.read_text()), self.at, self.new)))
             return
         lines = path.read_text().splitlines()
         for number, line in enumerate(lines):
             if self.line in (None, number):
-                lines[number] = json.dumps(_replaced(json.loads(line), self.at, self.new))
+                lines[number] = json.dumps(replaced(json.loads(line), self.at, self.new))
         path.write_text("".join(line + "\n" for line in lines))
 
 
@@ -90,24 +90,24 @@ def damages(folder: Path) -> Iterator[Damage]:
     for path in sorted(folder.iterdir()):
         whole = path.suffix == ".json"
         value = json.loads(path.read_text() if whole else path.read_text().splitlines()[1])
-        for at in _places(value):
+        for at in places(value):
             for new in (*ODD, ...):
                 yield Damage(path.name, at, new)
                 if not whole:
                     yield Damage(path.name, at, new, line=1)
 
 
-def _places(value: Any, at: Place = ()) -> Iterator[Place]:
+def places(value: Any, at: Place = ()) -> Iterator[Place]:
     """Every key and list entry inside a JSON value."""
     entries: Iterable[tuple[Any, Any]] = (
         value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     )
     for key, entry in entries:
         yield (*at, key)
-        yield from _places(entry, (*at, key))
+        yield from places(entry, (*at, key))
 
 
-def _replaced(value: Any, at: Place, new: Any) -> Any:
+def replaced(value: Any, at: Place, new: Any) -> Any:
     """The value with one place changed; as it was where an earlier damage has removed that place."""
     inside = value
     try:
