@@ -6,15 +6,16 @@ that buffers, is named before hours are spent on it. BadInput where the server r
 
 from __future__ import annotations
 
+import itertools
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import gevent
 
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.record import stream_timing, was_buffered
+from locust_kvcache.contract.record import CLUMP_CHUNKS, TOGETHER_MS, quantile, stream_timing, was_buffered
 from locust_kvcache.loadgen.client.stream import StreamOutcome
 from locust_kvcache.loadgen.protocol.run_config import body_parameters, pause
 from locust_kvcache.loadgen.server.patience import patiently
@@ -27,6 +28,8 @@ from locust_kvcache.workload.spec import Scenario
 MOST_OUTPUT_TOKENS = 16  # enough to see an answer that ends early
 TOLERANCE = 0.05  # of the planned prompt tokens
 LEAST_TOKENS_OFF = 32
+LEAST_GAP_MS = 2.0  # between the later chunks: servers that are faster write in bursts themselves
+ENDED_ITSELF = ("stop", "eos", "eos_token", "end_turn", "stop_sequence")
 NOT_REFUSED = (408, 425, 429)  # of 400 to 499: these may pass
 
 
@@ -146,6 +149,11 @@ def sized_warnings(sized: Sized, calibrated: bool, again: Callable[[], Sized]) -
             "otherwise than when it was asked for sizes"
         )
     asked, came = turn.output_tokens, reader.output_tokens
+    if came is None and asked is not None and len(reader.log) < asked and reader.finish_reason in ENDED_ITSELF:
+        found.append(
+            f"an answer of {len(reader.log)} chunks ended by itself (finish_reason {reader.finish_reason!r}) where {asked} tokens were "
+            "asked for: ignore_eos is not honoured, so answers may be of unequal length"
+        )
     if asked is not None and came is not None and came != asked:
         found.append(
             f"an answer has {came} tokens where {asked} were asked for: ignore_eos or max_tokens is not honoured, so answers may be of "
@@ -158,6 +166,26 @@ def _buffered(sized: Sized) -> bool:
     outcome = sized.outcome
     timing = stream_timing(outcome.response.sent_at_s, None, None, outcome.chunks, outcome.reader.output_tokens)
     return was_buffered(timing.clump_gap_ms, sized.loop_lag_ms)
+
+
+def held_back_ms(stamps_s: Sequence[float]) -> float | None:
+    """How long a first output seems to have waited on its way: the chunks that came with it, times the usual gap of those that followed.
+
+    None where it came alone, or with fewer than CLUMP_CHUNKS, or where too few followed.
+    """
+    gaps_ms = [(after - before) * 1000 for before, after in itertools.pairwise(stamps_s)]
+    together = next((number for number, gap_ms in enumerate(gaps_ms) if gap_ms > TOGETHER_MS), len(gaps_ms)) + 1
+    later = gaps_ms[together - 1 :]
+    if together < CLUMP_CHUNKS or len(later) < CLUMP_CHUNKS:
+        return None
+    gap_ms = quantile(later, 0.5)
+    return together * gap_ms if gap_ms >= LEAST_GAP_MS else None
+
+
+def _held_back_ms(sized: Sized) -> float | None:
+    """As held_back_ms; None where this process's own delay may have done it."""
+    held_ms = held_back_ms([chunk.received_at_s for chunk in sized.outcome.chunks])
+    return held_ms if held_ms is not None and (sized.loop_lag_ms or 0.0) < held_ms / 4 else None
 
 
 def _stream_warnings(sized: Sized, again: Callable[[], Sized]) -> list[str]:
@@ -178,6 +206,11 @@ def _stream_warnings(sized: Sized, again: Callable[[], Sized]) -> list[str]:
         found.append(
             "an answer came all at once or in clumps: buffered on its way (a proxy? nginx: proxy_buffering off), or not streamed; TTFT "
             "then holds the time to decode, and TPOT and ITL are missing"
+        )
+    elif (held_ms := _held_back_ms(sized)) and _held_back_ms(again()):
+        found.append(
+            f"the first output came together with the next chunks: something on the way (a proxy's buffer?) kept it back for about "
+            f"{held_ms:.0f} ms, and TTFT is that much too long"
         )
     if reader.unknown_field:
         found.append(

@@ -14,6 +14,8 @@ import pytest
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.server import patience
 from locust_kvcache.loadgen.server.preflight import Preflight, Server
+from locust_kvcache.loadgen.server.sized_canary import held_back_ms
+from locust_kvcache.loadgen.worker.loop_lag import LagMonitor
 from locust_kvcache.workload.given_lengths import with_lengths
 from locust_kvcache.workload.spec import Scenario, load_scenario
 from tests.scripted_server import Scripted, served, words_of
@@ -380,3 +382,50 @@ def test_a_redirect_to_another_server_is_named_and_not_followed() -> None:
 
     with pytest.raises(BadInput, match=r"redirects to https://127\.0\.0\.1:1/login"):
         looked_at(Redirects)
+
+
+class HoldsTheBeginning(Scripted):
+    """Something on the way sends the first six chunks together, and the others one by one."""
+
+    def send_events(self, events: list[Any], end: bytes = b"data: [DONE]\n\n") -> None:
+        first = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events[:6])
+        super().send_events([first, *events[6:]], end)
+
+    def send_chunk(self, data: bytes) -> None:
+        super().send_chunk(data)
+        time.sleep(0.01)
+
+
+def test_a_first_output_that_was_kept_back_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LagMonitor, "worst_since_ms", lambda *_: 0.0)  # a busy machine's own delay would excuse it
+    assert any("the first output came together with the next chunks" in text for text in looked_at(HoldsTheBeginning).warnings)
+
+
+@pytest.mark.parametrize(
+    ("stamps_ms", "held_ms"),
+    [
+        ([0, 0, 0, 0, 0, 10, 20, 30, 40], 50.0),
+        ([0, 0, 0, 10, 20, 30, 40], None),  # three together are none
+        ([0, 10, 20, 30, 40], None),
+        ([0, 0, 0, 0, 0, 1, 2, 3, 4], None),  # fast servers write in bursts
+        ([0, 0, 0, 0, 0, 10, 20], None),
+        ([], None),
+    ],
+)
+def test_how_long_a_first_output_was_kept_back(stamps_ms: list[float], held_ms: float | None) -> None:
+    assert held_back_ms([1 + stamp / 1000 for stamp in stamps_ms]) == (None if held_ms is None else pytest.approx(held_ms))
+
+
+def test_an_answer_that_ends_by_itself_is_named_without_usage_too() -> None:
+    class Ends(Scripted):
+        def output_tokens(self, body: dict[str, Any]) -> int:
+            return min(6, super().output_tokens(body))
+
+        def delta(self, number: int, count: int) -> dict[str, Any]:
+            finish = "stop" if number == count - 1 else None
+            return {"choices": [{"index": 0, "delta": {"content": " w"}, "finish_reason": finish}]}
+
+        def usage(self, prompt: int, output: int, cached: int) -> Any:
+            return None
+
+    assert any("6 chunks ended by itself (finish_reason 'stop') where 16 tokens" in text for text in looked_at(Ends).warnings)
