@@ -34,15 +34,17 @@ CAPACITIES = (1_000, 3_000, 10_000, 20_000, 30_000, 50_000)
 
 def cached_tokens(rows: Iterable[Row], capacity_blocks: int | None = None, block_tokens: int = MOONCAKE_BLOCK) -> list[int]:
     """Per row, the tokens that the cache holds when the row is sent; None: a cache without limit."""
-    cache: OrderedDict[int, None] = OrderedDict()
+    cache: OrderedDict[int, int] = OrderedDict()  # block with all before it: tokens of it that were sent, fewer where it was cut
     found = []
     for row in rows:
         path, blocks = tuple(chained(row.blocks)), 0
         while blocks < len(path) and path[blocks] in cache:
             blocks += 1
-        found.append(min(blocks * block_tokens, row.input_tokens))
-        for block in path:
-            cache[block] = None
+        held = (blocks - 1) * block_tokens + cache[path[blocks - 1]] if blocks else 0
+        found.append(min(held, row.input_tokens))
+        for number, block in enumerate(path):
+            sent = min(block_tokens, row.input_tokens - number * block_tokens)
+            cache[block] = max(cache.get(block, 0), sent)
             cache.move_to_end(block)
         while capacity_blocks is not None and len(cache) > capacity_blocks:
             cache.popitem(last=False)

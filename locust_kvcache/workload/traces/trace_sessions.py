@@ -25,11 +25,11 @@ class TraceSessions(LazySessions):
         super().__init__(min(requests, len(self._rows)), pause)
         self._shared_tokens: array[int] = array("q")
         self._shared_with: array[int] = array("q")  # -1: nobody
-        tree = PrefixTree(self._rows.known)
+        tree = PrefixTree(self._rows.known, self._rows.block_tokens)
         for row in in_pieces(range(self._count), pause):
-            depth, source_row = tree.add(row, self._rows.known(row))
-            self._shared_tokens.append(min(depth * self._rows.block_tokens, self._rows.input_tokens[row]))
-            self._shared_with.append(-1 if source_row is None else source_row)
+            found = tree.add(row, self._rows.known(row), self._rows.input_tokens[row])
+            self._shared_tokens.append(found.tokens)
+            self._shared_with.append(-1 if found.source is None else found.source)
 
     def _session(self, session: int) -> Session:
         rows, found = self._rows, self._shared_with[session]

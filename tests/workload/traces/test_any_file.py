@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from locust_kvcache.analysis.commands.oracle import cached_tokens
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.budget import dry_plan
 from locust_kvcache.workload.traces.block_text import block_ids
@@ -86,16 +88,21 @@ def test_bytes(content: bytes) -> None:
     planned_or_named(content)
 
 
-@given(st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=6), min_size=1, max_size=12))
-@settings(max_examples=80, deadline=None)
-def test_shared_is_what_a_cache_of_prefixes_would_hold(prompts: list[Sequence[int]]) -> None:
-    """Ids that stand for a block alone, in any order: the longest run of first blocks that an earlier prompt began with."""
-    rows = [Row(0.0, 4 * len(blocks), 1, tuple(blocks)) for blocks in prompts]
-    seen: dict[tuple[int, ...], int] = {}
-    for number, (row, found) in enumerate(zip(rows, shared_prefixes(rows, 4), strict=True)):
-        tokens = [token for block in row.blocks for token in block_ids("n", 1, block, 4)]
-        ends = [end for end in range(4, len(tokens) + 1, 4) if tuple(tokens[:end]) in seen]
-        longest = max(ends, default=0)
-        assert (found.tokens, found.source) == (longest, seen[tuple(tokens[:longest])] if longest else None)
-        for end in range(4, len(tokens) + 1, 4):
-            seen.setdefault(tuple(tokens[:end]), number)
+def common_tokens(one: Sequence[int], other: Sequence[int]) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+@given(st.lists(st.tuples(st.lists(st.integers(1, 3), min_size=1, max_size=6), st.integers(0, 3)), min_size=1, max_size=12))
+@settings(max_examples=150, deadline=None)
+def test_shared_is_what_a_cache_of_prefixes_would_hold(prompts: list[tuple[Sequence[int], int]]) -> None:
+    """Ids that stand for a block alone, in any order, the last one cut: the most first tokens that any earlier prompt has in common."""
+    rows = [Row(0.0, 4 * len(blocks) - cut, 1, tuple(blocks)) for blocks, cut in prompts]
+    texts = [[token for block in row.blocks for token in block_ids("n", 1, block, 4)][: row.input_tokens] for row in rows]
+    assert len({block_ids("n", 1, block, 4)[0] for block in (1, 2, 3)}) == 3  # different blocks differ from their first token on
+    caches = [shared_prefixes(rows, 4), cached_tokens(rows, None, 4)]
+    for number, (text, found, cached) in enumerate(zip(texts, *caches, strict=True)):
+        common = [common_tokens(text, earlier) for earlier in texts[:number]]
+        assert found.tokens == cached == max(common, default=0)
+        assert (found.source is None) == (found.tokens == 0)
+        if found.source is not None:
+            assert common[found.source] > 0

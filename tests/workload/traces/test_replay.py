@@ -89,6 +89,18 @@ def test_shared_prefixes_by_hand() -> None:
     ]
 
 
+def test_of_a_block_that_was_cut_only_what_was_sent_is_shared() -> None:
+    """500 of block 1 were sent before the second row has all of it; the third finds all, as the second sent it; 44 of block 2."""
+    rows = [Row(0, 500, 1, (1,)), Row(0, 556, 1, (1, 2)), Row(0, 900, 1, (1, 2)), Row(0, 530, 1, (1, 2)), Row(0, 1024, 1, (1, 2))]
+    assert [(found.tokens, found.source) for found in shared_prefixes(rows, 512)] == [
+        (0, None),
+        (500, 0),
+        (556, 1),
+        (530, 1),
+        (900, 1),
+    ]
+
+
 def test_rows_of_one_step_are_spread_over_it_unless_bursts_are_kept(tmp_path: Path) -> None:
     source = write(
         tmp_path / "t.jsonl", (0, 10, 1, [1]), (0, 10, 1, [2]), (0, 10, 1, [3]), (3000, 10, 1, [4]), (9000, 10, 1, [5])
