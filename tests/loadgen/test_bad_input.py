@@ -36,6 +36,7 @@ def refused(locust: LocustProcesses, *args: str, **env: str) -> str:
         (("--host", "http://" + "a" * 300), "which is no address"),
         (("--host", "http://127.0.0.1:99999"), "Port out of range"),
         (("--arrival", "sometimes"), "argument --arrival: invalid choice: 'sometimes'"),
+        (("--trace", "tests/fixtures/conversation_trace_120.jsonl"), "--trace is replayed by locustfiles/trace_replay.py"),
         (("-u", "-5"), "is '-5'; expected a whole number of at least 1"),
         (("--run-name", "../elsewhere"), "expected a plain folder name"),
         (("--deployment", "configs/nowhere.yaml"), "configs/nowhere.yaml: cannot be read"),

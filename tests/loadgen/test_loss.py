@@ -311,3 +311,17 @@ def test_a_full_disk_ends_the_run_and_loses_nothing_that_was_written(
     lines = (run.folder / "records.jsonl").read_text().splitlines()
     assert len(lines) >= 3
     assert all(json.loads(line)["status"] == "ok" for line in lines[:-1])  # the last one may be torn
+
+
+def test_a_disk_that_is_full_for_a_metrics_page_ends_the_run(locust: LocustProcesses, cluster: Cluster) -> None:
+    """What was measured is kept, and the process ends."""
+    load = ("-f", FILE, "--headless", "-u", "6", "-r", "100", "--requests", "30", "--rounds", "2")
+    process = locust.start(*load, "--host", cluster.stub.url)
+    run = cluster.run(records=2)
+    (run.folder / "server_metrics.jsonl").unlink()
+    (run.folder / "server_metrics.jsonl").symlink_to("/dev/full")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2, output
+    assert "server_metrics.jsonl cannot be written: " in run.facts["incomplete_reason"]
+    assert len(run.records) == 30
+    assert run.facts["rounds"][0]["complete"]

@@ -75,4 +75,5 @@ class MeasuredRound:
     def end(self, answers: list[Done], users: int, foreign: Mapping[str, int]) -> None:
         self.run.metrics.border(self.scenario, self.number, "after")
         self.run.end_round(self.scenario, self.number, answers, users, foreign)
+        self.check()
         log.info("%s: %s done, %s", self.scenario, self.title, self.run.round_text(self.scenario, self.number))

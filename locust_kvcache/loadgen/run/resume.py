@@ -98,12 +98,21 @@ def load_resumed(folder: Path) -> Resumed:
     """What --resume names; BadInput if it is no run, needs nothing more, or was cut where its prompts are no longer cold."""
     path = folder / "run.json"
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"--resume {folder}: {path} cannot be read ({error}); expected the folder of a run") from error
-    if facts.get("format") != RUN_FORMAT:
-        raise BadInput(f"--resume {folder}: format {facts.get('format')!r}; this version resumes {RUN_FORMAT}. {ANEW}")
+    found = facts.get("format") if isinstance(facts, dict) else None
+    if found != RUN_FORMAT:
+        raise BadInput(f"--resume {folder}: format {found!r}; this version resumes {RUN_FORMAT}. {ANEW}")
     check_not_running(folder)
+    try:
+        return _complete_rounds(folder, facts)
+    except (KeyError, TypeError, AttributeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise BadInput(f"--resume {folder}: run.json is not as a run has written it ({what}). {ANEW}") from error
+
+
+def _complete_rounds(folder: Path, facts: dict[str, Any]) -> Resumed:
     begun = {(entry["scenario"], entry["round"]): entry for entry in facts["rounds"]}
     rounds = []
     for scenario, planned in facts["rounds_planned"].items():
@@ -114,7 +123,9 @@ def load_resumed(folder: Path) -> Resumed:
             elif entry is not None and number == 1:
                 raise BadInput(f"--resume {folder}: round 1 of {scenario} was cut: its prompts may be cached. {ANEW}")
             else:
-                return Resumed(folder, facts, tuple(rounds))
+                resumed = Resumed(folder, facts, tuple(rounds))
+                _ = resumed.nonce, resumed.calibration, resumed.facts["started_at"], list(resumed.facts["warnings"])
+                return resumed
     raise BadInput(f"--resume {folder}: all rounds of this run are complete; nothing is left to do")
 
 

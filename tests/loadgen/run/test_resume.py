@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.record import Record
-from locust_kvcache.loadgen.run.resume import Resumed, recorded_keys
+from locust_kvcache.loadgen.run.resume import Resumed, load_resumed, recorded_keys
+from tests.analysis.damage import ODD, places, replaced
 from tests.conftest import LocustProcesses, RunFiles, Stub, start_stub, wait_for
 from tests.loadgen.master.test_coordinator import assert_each_once_per_round
 
@@ -113,3 +115,27 @@ def test_a_line_of_a_record_ends_at_a_newline_alone(tmp_path: Path) -> None:
     assert resumed.set_aside() == 2  # of round 2, each whole
     kept = path.read_text(encoding="utf-8").split("\n")
     assert [json.loads(line)["error"] for line in kept if line] == errors[:3]
+
+
+def test_a_damaged_run_json_is_refused_in_one_line(tmp_path: Path) -> None:
+    """Each value in turn is of another type, or missing; round 1 is complete and round 2 is to come."""
+    entry = {"scenario": "s", "round": 1, "complete": True}
+    calibration = {"tokens_per_piece": {}, "word_tokens": {}, "other_word_tokens": 1.0, "template_tokens": 2.0, "exchange_tokens": 0.0,
+                   "source": "assumed"}  # fmt: skip
+    facts = {"format": 1, "rounds": [entry], "rounds_planned": {"s": 2}, "nonce": "n", "calibration": calibration, "started_at": "",
+             "warnings": []}  # fmt: skip
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(facts))
+    assert load_resumed(tmp_path).done("s", 1)
+    for at in places(facts):
+        for new in (*ODD, ...):
+            path.write_text(json.dumps(replaced(json.loads(json.dumps(facts)), at, new)))
+            refused = None
+            try:
+                load_resumed(tmp_path)
+            except BadInput as error:
+                refused = error
+            assert refused is None or "\n" not in str(refused)
+    path.write_text("[1]")
+    with pytest.raises(BadInput, match="format None; this version resumes 1"):
+        load_resumed(tmp_path)
