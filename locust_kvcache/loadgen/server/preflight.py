@@ -229,6 +229,6 @@ class Preflight:
         outcome = patiently(lambda: self.probe.stream(messages, self.api, 1))
         if outcome.reader.prompt_tokens is None and outcome.status not in ("ok", "no_output"):
             raise TextRefused(f"{outcome.status}: {outcome.error}")
-        if outcome.reader.counts.rejected:
+        if outcome.reader.prompt_tokens is None and outcome.reader.counts.rejected:
             raise CountsRefused(outcome.reader.counts.rejected)
         return outcome.reader.prompt_tokens

@@ -375,6 +375,16 @@ def test_counts_that_no_text_has_are_refused_with_the_reason(said: int) -> None:
     assert any("prompt_tokens are refused" in text and str(said) in text for text in found.warnings)
 
 
+def test_prompt_sizes_are_calibrated_though_the_output_is_counted_wrongly() -> None:
+    class Counts(Scripted):
+        def usage(self, prompt: int, output: int, cached: int) -> Any:
+            return {"prompt_tokens": prompt, "completion_tokens": 0}
+
+    found = looked_at(Counts)
+    assert found.calibration.source == "usage"
+    assert any("rejected: completion_tokens is 0" in text for text in found.warnings)
+
+
 def test_a_redirect_to_another_server_is_named_and_not_followed() -> None:
     class Redirects(Scripted):
         def list_models(self) -> None:
