@@ -43,10 +43,7 @@ def ask_models(get: Callable[[str], requests.Response], endpoint: str) -> ModelL
     except (PageRefused, requests.exceptions.ReadTimeout) as error:
         return ModelList(None, f"nothing whole ({error})")
     except requests.RequestException as error:
-        what = f"TLS: {error}" if isinstance(error, requests.exceptions.SSLError) else type(error).__name__
-        raise BadInput(
-            f"{endpoint} cannot be reached ({what}). Is the server up? Check --host or the deployment's endpoint, tls and proxy"
-        ) from error
+        raise BadInput(_unreachable(endpoint, error)) from error
     status = answer.status_code
     if status != 200:
         words = f": {first_words(answer.text)}" if answer.text.strip() else ""
@@ -56,6 +53,17 @@ def ask_models(get: Callable[[str], requests.Response], endpoint: str) -> ModelL
     except ValueError:
         return ModelList(None, f"no JSON: {first_words(answer.text)}", http_status=status)
     return read_models(found)
+
+
+def _unreachable(endpoint: str, error: requests.RequestException) -> str:
+    text = str(error)
+    if isinstance(error, requests.exceptions.SSLError) and (reason := text.partition("certificate verify failed: ")[2]):
+        return (
+            f"the certificate of {endpoint} is not trusted: {reason.partition(' (_ssl')[0]}. Name the certificate of its authority in "
+            "the deployment file (tls: {ca_file: FILE})"
+        )
+    what = f"TLS: {first_words(text)}" if isinstance(error, requests.exceptions.SSLError) else type(error).__name__
+    return f"{endpoint} cannot be reached ({what}). Is the server up? Check --host or the deployment's endpoint, tls and proxy"
 
 
 def read_models(found: Any) -> ModelList:

@@ -10,9 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import requests
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.server import patience
+from locust_kvcache.loadgen.server.model_list import ask_models
 from locust_kvcache.loadgen.server.preflight import Preflight, Server
 from locust_kvcache.loadgen.server.sized_canary import held_back_ms
 from locust_kvcache.loadgen.worker.loop_lag import LagMonitor
@@ -439,3 +441,12 @@ def test_an_answer_that_ends_by_itself_is_named_without_usage_too() -> None:
             return None
 
     assert any("6 chunks ended by itself (finish_reason 'stop') where 16 tokens" in text for text in looked_at(Ends).warnings)
+
+
+def test_a_certificate_that_is_not_trusted_is_said_in_a_line_with_the_way_out() -> None:
+    def get(_: str) -> requests.Response:
+        reason = "(SSLCertVerificationError(1, '[SSL: X] certificate verify failed: self-signed certificate (_ssl.c:1006)')"
+        raise requests.exceptions.SSLError(f"HTTPSConnectionPool(host='h', port=1): Max retries exceeded {reason}")
+
+    with pytest.raises(BadInput, match=r"^the certificate of https://h is not trusted: self-signed certificate\. Name .*ca_file"):
+        ask_models(get, "https://h")
