@@ -89,17 +89,20 @@ def read_models(found: Any) -> ModelList:
     return ModelList(tuple(names), said, context, 200)
 
 
-def choose_model(wanted: str | None, models: ModelList, endpoint: str) -> tuple[str, str | None]:
-    """(the model to ask for, a warning about it or None). BadInput where nobody named one and the server does not name exactly one."""
+def choose_model(wanted: str | None, models: ModelList, page: str) -> tuple[str, str | None]:
+    """(the model to ask for, a warning about it or None); `page`: the address of the list.
+
+    BadInput where nobody named one, and the server does not name exactly one.
+    """
     if wanted:
         if models.names is None:
-            return wanted, f"the model {wanted!r} is not checked: {endpoint}/v1/models answered {models.said}"
+            return wanted, f"the model {wanted!r} is not checked: {page} answered {models.said}"
         if wanted not in models.names:
-            return wanted, f"the model {wanted!r} is taken at its word: {endpoint}/v1/models answered {models.said}"
+            return wanted, f"the model {wanted!r} is taken at its word: {page} answered {models.said}"
         return wanted, None
     if models.names is not None and len(models.names) == 1:
         return models.names[0], None
     way_out = (
         " (and api_path and query in the deployment file, where its pages have another address)" if models.names is None else ""
     )
-    raise BadInput(f"which model? {endpoint}/v1/models answered {models.said}. Use --model{way_out}")
+    raise BadInput(f"which model? {page} answered {models.said}. Use --model{way_out}")

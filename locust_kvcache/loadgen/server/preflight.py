@@ -75,7 +75,7 @@ class Preflight:
         models = ask_models(self.probe.get, self.deployment.endpoint)
         if not wanted_model and models.http_status in (401, 403):
             raise key_refused(self.deployment, self.probe.api_key, models.said)
-        self.probe.model, doubt = choose_model(wanted_model, models, self.deployment.endpoint)
+        self.probe.model, doubt = choose_model(wanted_model, models, self._address("/v1/models"))
         self.warnings += [doubt] if doubt else []
         first = self._accepted_request("chat" if any(s.api == "chat" for s in scenarios) else "completions", models)
         reports, omits_zero = self._cached_tokens_reported(first)
@@ -104,6 +104,10 @@ class Preflight:
             largest_request=sized.facts,
         )
 
+    def _address(self, path: str) -> str:
+        """Of one of the API's pages, without the query, which may hold a key."""
+        return f"{self.deployment.endpoint}{self.deployment.transport.api_path}{path.removeprefix('/v1')}"
+
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
 
@@ -125,7 +129,7 @@ class Preflight:
             raise key_refused(self.deployment, self.probe.api_key, outcome.error)
         if outcome.status != "ok":
             raise BadInput(
-                f"a small streamed request to {self.deployment.endpoint}{PATHS[api]} for model {self.probe.model!r} failed: "
+                f"a small streamed request to {self._address(PATHS[api])} for model {self.probe.model!r} failed: "
                 f"{outcome.status}: {outcome.error}.{advice(outcome, models)}"
             )
         for key in PARAMETERS:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 
+from locust_kvcache.contract.deployment import Transport
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.server import patience
 from locust_kvcache.loadgen.server.model_list import ask_models
@@ -450,3 +451,11 @@ def test_a_certificate_that_is_not_trusted_is_said_in_a_line_with_the_way_out() 
 
     with pytest.raises(BadInput, match=r"^the certificate of https://h is not trusted: self-signed certificate\. Name .*ca_file"):
         ask_models(get, "https://h")
+
+
+def test_the_address_that_was_asked_stands_in_the_message_and_its_query_does_not() -> None:
+    with served(NoList) as (deployment, _):
+        behind = replace(deployment, transport=Transport(api_path="/openai/v1", query="key=s3cret"))
+        with pytest.raises(BadInput, match=r"which model\? http://[^/]*/openai/v1/models answered HTTP 404") as error:
+            Preflight(behind, 10.0).run(None, [SCENARIO])
+    assert "s3cret" not in str(error.value)
