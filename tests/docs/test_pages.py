@@ -122,7 +122,7 @@ def test_commands_are_found_and_judged() -> None:
     assert faults(Command("p", "locust", ("-f", "locustfiles/none.py"))) == ["no file locustfiles/none.py"]
     assert faults(Command("p", "locust-kvcache", ("retort",))) == ["no command 'retort'"]
     assert "names 'warm'" in faults(Command("p", "locust-kvcache", ("run", "cold_start", "--arms", "warm")))[0]
-    assert faults(Command("p", "locust-kvcache", ("export", "results/RUN")))[0].endswith("required: --output-dir\n2")
+    assert "required: --output-dir" in faults(Command("p", "locust-kvcache", ("export", "results/RUN")))[0]
     assert faults(Command("p", "python -m analysis.compare_results", ("--pd-stats", "A"))) == []
     assert locustfile_of("cold_start") is not None
 
