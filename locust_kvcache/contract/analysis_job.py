@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 
 MODULE = "locust_kvcache.analysis.commands.after_run"
+DRAWS = "--draws"  # an argument: a report will be asked for, so that what draws is imported before the first round too
 READY = "ready\n"
 END_OF_PART = "\x1e"  # ASCII's record separator: no table and no message holds it
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from locust_kvcache.contract.analysis_job import END_OF_PART, READY, AnalysisJob, job_of
+from locust_kvcache.contract.analysis_job import DRAWS, END_OF_PART, READY, AnalysisJob, job_of
 from locust_kvcache.contract.command import run_command
 from locust_kvcache.contract.exit_codes import OK, Exit
 
@@ -54,6 +54,9 @@ def main() -> int:
     import scipy.stats  # noqa: F401  what takes most of a second
 
     import locust_kvcache.analysis.commands.one_run  # noqa: F401
+
+    if DRAWS in sys.argv[1:]:
+        import locust_kvcache.analysis.report.files  # noqa: F401  matplotlib takes another second
 
     print(READY, end="", flush=True)
     line = sys.stdin.readline()

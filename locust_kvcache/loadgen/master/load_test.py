@@ -76,7 +76,7 @@ class LoadTest:
         if self.job.options.preflight_only:
             self._preflight_only()
             return
-        self._analyses.prepare()  # it imports while the server is looked at
+        self._analyses.prepare(draws=self.job.options.report)  # it imports while the server is looked at
         if (study := study_of(self.job)) is not None:
             folders = study.measure(self)
             self._say(summarise(study.analysis, folders, self.job.options.png))

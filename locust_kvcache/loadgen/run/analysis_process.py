@@ -11,17 +11,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-from locust_kvcache.contract.analysis_job import END_OF_PART, MODULE, READY, AnalysisJob
+from locust_kvcache.contract.analysis_job import DRAWS, END_OF_PART, MODULE, READY, AnalysisJob
 
 CRASHED = 1  # Python's own exit code after a traceback
 
 
 class AnalysisProcess:
-    """Analyses one run."""
+    """Analyses one run. `draws`: what a report needs is imported early too."""
 
-    def __init__(self) -> None:
+    def __init__(self, draws: bool = False) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [sys.executable, "-m", MODULE, *([DRAWS] if draws else [])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         self._ready: bool | None = None  # not known yet
         self._ended = False
@@ -79,10 +83,10 @@ class Analyses:
         self._waiting: AnalysisProcess | None = None
         self._asked: AnalysisProcess | None = None
 
-    def prepare(self) -> None:
+    def prepare(self, draws: bool) -> None:
         """Start a process now, for the run that comes."""
         if self._waiting is None:
-            self._waiting = AnalysisProcess()
+            self._waiting = AnalysisProcess(draws)
 
     def wait_until_ready(self) -> None:
         if self._waiting is not None:

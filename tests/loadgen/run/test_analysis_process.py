@@ -65,7 +65,7 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
 def test_one_that_was_killed_while_it_waited_is_replaced(tmp_path: Path) -> None:
     folder = synthetic_run(tmp_path / "run", Truth())
     analyses = Analyses()
-    analyses.prepare()
+    analyses.prepare(draws=True)
     waiting = analyses._waiting
     assert waiting is not None
     os.kill(waiting._process.pid, signal.SIGKILL)
