@@ -53,7 +53,7 @@ def main() -> int:
     )  # Ctrl-C reaches every process of the terminal, and the load asks for its report then
     import scipy.stats  # noqa: F401  what takes most of a second
 
-    import locust_kvcache.analysis.commands.one_run  # noqa: F401
+    import locust_kvcache.analysis.commands.one_run
 
     if DRAWS in sys.argv[1:]:
         import locust_kvcache.analysis.report.files  # noqa: F401  matplotlib takes another second
