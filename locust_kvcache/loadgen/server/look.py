@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from locust_kvcache.contract.deployment import ModelInfo
+from locust_kvcache.contract.deployment import Deployment, ModelInfo
 from locust_kvcache.contract.finding import ERROR, WARNING, Finding
 from locust_kvcache.contract.tier_capacity import tier_capacities
 from locust_kvcache.loadgen.options.resolve import Job
@@ -35,6 +35,13 @@ class Look:
         return self.model_info.kv_bytes_per_token if self.model_info else None
 
 
+def unchecked_certificate(deployment: Deployment) -> list[str]:
+    """A warning where TLS is used and says nothing of who answers."""
+    if deployment.transport.verify or not deployment.endpoint.startswith("https:"):
+        return []
+    return ["the server's certificate is not checked (tls.verify: false): others can read the key and the answers"]
+
+
 def look_at_server(job: Job) -> Look:
     """Preflight and calibration; BadInput says what is wrong and what to do about it."""
     wanted, info = job.model()
@@ -42,10 +49,7 @@ def look_at_server(job: Job) -> Look:
     for note in (note for scenario in job.scenarios for note in scenario.file_notes):
         log.info(note)
     server = Preflight(job.deployment, job.options.request_timeout_s).run(wanted, job.scenarios)
-    if not job.deployment.transport.verify and job.deployment.endpoint.startswith("https"):
-        server.warnings.append(
-            "the server's certificate is not checked (tls.verify: false): others can read the key and the answers"
-        )
+    server.warnings += unchecked_certificate(job.deployment)
     server.warnings += [text for scenario in job.scenarios if scenario.trace and (text := load_rows(scenario.trace).warning)]
     return Look(server, info or job.served(server.model))
 

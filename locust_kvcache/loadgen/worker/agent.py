@@ -187,6 +187,8 @@ class Agent:
 
     def note_unreachable(self, share: Share, error: str) -> None:
         """A request could not be sent, as the server cannot be reached: the others wait."""
+        if self._halted:
+            return
         about = (share.config.run_id, share.scenario, share.number)
 
         def tell(seconds: float, over: bool, why: str) -> None:
@@ -275,6 +277,7 @@ class Agent:
     def resume(self) -> None:
         """A new test starts: users block at the barrier again until the master deals."""
         self._halted = False
+        self.outage.end()
         self._share = None
 
     def halt(self, stop_timeout_s: float) -> None:
