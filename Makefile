@@ -36,8 +36,9 @@ lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-options: $(VENV)/installed  ## Write docs/options.md anew from the declared options
+options: $(VENV)/installed  ## Write docs/options.md and docs/reference.md anew from the declared options and fields
 	$(BIN)/python -m locust_kvcache.loadgen.options.page docs/options.md
+	$(BIN)/python -m tests.docs.reference
 
 wheel: $(VENV)/installed  ## Build the wheel and the source distribution into dist/
 	$(BIN)/python -m hatchling build -d dist

@@ -24,7 +24,7 @@ ALPHA = 1 - CONFIDENCE
 POWER = 0.8
 SEED = 20251
 MIN_CLUSTERS = 4  # independent clusters; fewer say too little of the spread: with 3 an interval covers 73 to 76 %
-MIN_SAMPLES = {0.5: 1, 0.9: 20, 0.95: 40, 0.99: 100, 0.999: 1000}  # a percentile needs at least two values beyond it
+MIN_SAMPLES = {0.5: 1, 0.9: 20, 0.95: 40, 0.99: 100, 0.999: 1000}  # P90 and P95 have two values beyond them, P99 and P99.9 one
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ class LoadTest:
         watched = self._environment.web_ui is not None or self._listener is not None
         live = Live(run.requests_by_round()) if watched else None
         if live is not None and self._listener is not None:
-            self._listener.begin(run, live, self.job.options.arms)
+            self._listener.begin(run, live, run.arms)
         self.driver = RunDriver(
             self._environment,
             self.job,
