@@ -77,10 +77,14 @@ DEPLOYMENT = {
     "tls.client_key": ("file", "in `client_cert`", "key of the client certificate"),
     "tls.verify": ("true \\| false", "true", "verify the server's certificate"),
     "proxy": ("URL", "none", "HTTP proxy for the requests"),
-    "headers": ("mapping", "none", "headers of every request; `${NAME}` is read from the environment, `{session}` is the session"),
+    "headers": (
+        "mapping",
+        "none",
+        "headers of every request; `${NAME}` is read from the environment, `{session}` is the session",
+    ),
     "extra_body": ("mapping", "none", "fields to add to every request's body"),
     "fold_system": ("true \\| false", "false", "put the system message in front of the first user message"),
-    "api_path": ("text", "`/v1`", "path in front of `/chat/completions`; `\"\"` for none"),
+    "api_path": ("text", "`/v1`", 'path in front of `/chat/completions`; `""` for none'),
     "query": ("text", "none", "query string to add to every API path"),
     "metrics": (
         "list of `{role, url}`",
@@ -158,7 +162,8 @@ def _record() -> list[str]:
         "of the request. [metrics.md](metrics.md#one-request) has the definitions.",
         "",
         *_table(
-            "| field | type | meaning |", [f"| `{each.name}` | {_type(str(each.type))} | {FIELDS[each.name]} |" for each in fields]
+            "| field | type | meaning |",
+            [f"| `{each.name}` | {_type(str(each.type))} | {FIELDS[each.name]} |" for each in fields],
         ),
     ]
 
