@@ -53,8 +53,18 @@ class Access:
 
 
 @dataclass(frozen=True)
+class Engine:
+    """One engine of a deployment that has several behind its address. `url`: its metrics page."""
+
+    name: str
+    role: str
+    url: str
+    gpus: int | None = None
+
+
+@dataclass(frozen=True)
 class Deployment:
-    """A deployment under test. `metrics` are (role, URL) pairs of the servers' own metrics pages."""
+    """A deployment under test. `metrics` are (role, URL) pairs of the servers' own metrics pages, those of `engines` included."""
 
     name: str
     kind: str
@@ -63,6 +73,7 @@ class Deployment:
     model_key: str | None = None
     gpus: int | None = None
     metrics: tuple[tuple[str, str], ...] = ()
+    engines: tuple[Engine, ...] = ()
     transport: Transport = Transport()
     caches: tuple[CacheAction, ...] = ()  # how each tier is emptied
     link_gb_per_s: float | None = None  # of the slowest link between the GPU and the KV store, GB (10^9 bytes) per second
@@ -133,6 +144,37 @@ def _metrics(top: Section, source: str) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
+def _engines(top: Section, source: str) -> tuple[Engine, ...]:
+    entries = top.raw("engines") or []
+    if not isinstance(entries, list):
+        raise BadInput(f"{top.name('engines')} is {entries!r}; expected a list of {{name, metrics}}, with role and gpus if you like")
+    engines: list[Engine] = []
+    for number, entry in enumerate(entries):
+        section = Section(entry, source, f"engines[{number}].")
+        url = check_url(section.take("metrics", str), section.name("metrics"), page=True)
+        role = section.take("role", str, "server")
+        engines.append(Engine(section.take("name", str), role, url, section.take("gpus", int, None, low=1)))
+        section.done()
+    for what, values in (("name", [engine.name for engine in engines]), ("metrics", [engine.url for engine in engines])):
+        if twice := next((value for value in values if values.count(value) > 1), None):
+            raise BadInput(f"{top.name('engines')} has the {what} {twice!r} twice; each engine needs its own")
+    return tuple(engines)
+
+
+def _router(top: Section) -> tuple[tuple[str, str], ...]:
+    router = top.section("router")
+    url = router.take("metrics", str, None)
+    router.done()
+    return (("router", check_url(url, router.name("metrics"), page=True)),) if url else ()
+
+
+def _gpus(top: Section, engines: tuple[Engine, ...]) -> int | None:
+    """As given, else the sum over the engines where each says how many it has."""
+    given: int | None = top.take("gpus", int, None, low=1)
+    each = [engine.gpus for engine in engines if engine.gpus is not None]
+    return given if given is not None or not each or len(each) < len(engines) else sum(each)
+
+
 def _mapping(top: Section, key: str) -> dict[Any, Any]:
     found = top.raw(key) or {}
     if not isinstance(found, dict):
@@ -174,14 +216,17 @@ def load_deployment(path: Path) -> Deployment:
     source = str(path)
     top = Section(load_yaml(path), source)
     targets = top.section("targets")
+    engines = _engines(top, source)
+    listed = [*_metrics(top, source), *((engine.role, engine.url) for engine in engines), *_router(top)]
     deployment = Deployment(
         name=top.take("name", str, path.stem),
         kind=top.take("kind", str, choices=KINDS),
         endpoint=check_url(top.take("endpoint", str), top.name("endpoint")),
         api_key_env=top.take("api_key_env", str, "OPENAI_API_KEY"),
         model_key=top.take("model", str, None),
-        gpus=top.take("gpus", int, None, low=1),
-        metrics=_metrics(top, source),
+        gpus=_gpus(top, engines),
+        metrics=tuple(dict.fromkeys(listed)),
+        engines=engines,
         transport=_transport(top),
         caches=parse_caches(top.raw("caches") or [], source),
         link_gb_per_s=top.take("link_gb_per_s", float, None, low=1e-6),

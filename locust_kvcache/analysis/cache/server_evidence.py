@@ -9,7 +9,14 @@ from locust_kvcache.analysis.cache import arm_effects, hit_gains, never_stored, 
 from locust_kvcache.analysis.model import model_statistics
 from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.analysis.reading.runs import RecordedRun
-from locust_kvcache.analysis.servers import counted_prompts, hidden_failures, kv_transfers, server_counters, ttft_parts
+from locust_kvcache.analysis.servers import (
+    counted_prompts,
+    engines,
+    hidden_failures,
+    kv_transfers,
+    server_counters,
+    ttft_parts,
+)
 from locust_kvcache.analysis.stats import figure_checks
 
 
@@ -20,6 +27,8 @@ def server_tables(run: RecordedRun, rounds: pd.DataFrame) -> tuple[dict[str, pd.
     counted = counted_prompts.counted_prompts(changed, rounds)
     tiers = run_claims.trusted(server_counters.tiers(changed), counted)
     checked = server_counters.check_client_counts(tiers, rounds)
+    by_engine = engines.engine_table(changed, series, run.info.deployment.engine_names)
+    balance = engines.balance_table(by_engine)
     moved, late = kv_transfers.without_late(kv_transfers.transfers(changed), changed, tiers)
     tables = {
         "tiers": tiers,
@@ -29,8 +38,10 @@ def server_tables(run: RecordedRun, rounds: pd.DataFrame) -> tuple[dict[str, pd.
         "counted_prompts": counted,
         "counters": server_counters.counters(changed),
         "gauges": server_counters.gauge_series(series),
+        "engines": by_engine,
+        "balance": balance,
     }
-    return tables, [*problems, *late, *figure_checks.disagreement(checked), *run_claims.evidence_problems(counted)]
+    return tables, [*problems, *late, *figure_checks.disagreement(checked), *run_claims.evidence_problems(counted), *engines.balance_problems(balance)]
 
 
 def cache_states(

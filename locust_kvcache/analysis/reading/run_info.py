@@ -30,6 +30,7 @@ class DeploymentInfo:
     slo: Mapping[str, float]  # ms by objective
     capacity: Mapping[str, float]  # by tier: gpu_tokens, cpu_gb, store_gb
     roles: tuple[str, ...] = ()  # whose metrics pages are named
+    engine_names: Mapping[str, str] = field(default_factory=dict)  # by the URL of a metrics page
 
     @property
     def is_pd(self) -> bool:
@@ -166,6 +167,7 @@ def _deployment(found: Taken) -> DeploymentInfo:
         slo=found.numbers("slo"),
         capacity=found.numbers("capacity"),
         roles=found.roles("metrics"),
+        engine_names=found.names("engines"),
     )
 
 

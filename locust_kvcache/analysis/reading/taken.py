@@ -69,6 +69,12 @@ class Taken:
         pages = self._typed(key, list, "a list") or ()
         return tuple(str(page["role"]) for page in pages if isinstance(page, dict) and page.get("role"))
 
+    def names(self, key: str) -> dict[str, str]:
+        """The `name` of each object in a list, by its `url`."""
+        entries = self._typed(key, list, "a list") or ()
+        pairs = ((entry.get("url"), entry.get("name")) for entry in entries if isinstance(entry, dict))
+        return {url: name for url, name in pairs if isinstance(url, str) and isinstance(name, str) and name}
+
     def texts(self, key: str) -> tuple[str, ...]:
         return tuple(str(entry) for entry in self._typed(key, list, "a list") or ())
 

@@ -88,9 +88,7 @@ def tiers(table: pd.DataFrame) -> pd.DataFrame:
     key: Any
     rows = []
     for key, group in table.groupby(["scenario", "round", "role"], sort=False):
-        by_source = group[group["metric"].eq("vllm:prompt_tokens_by_source_total")]
-        source = by_source["labels"].map(lambda text: SOURCES.get(label(text, "source"), "other"))
-        tokens: dict[str, float] = dict(by_source.groupby(source)["delta"].sum()) if len(by_source) else _from_caches(group)
+        tokens = prompt_sources(group)
         if sum(tokens.values()) > 0:
             prompt = group[group["metric"].str.startswith("vllm:prompt_tokens_")]
             engines = (prompt["url"].astype(str) + " " + prompt["labels"].map(lambda text: label(text, "engine"))).nunique()
@@ -102,6 +100,15 @@ def tiers(table: pd.DataFrame) -> pd.DataFrame:
 
 def delta_sum(group: pd.DataFrame, metric: str) -> float:
     return float(group.loc[group["metric"].eq(metric), "delta"].sum())
+
+
+def prompt_sources(group: pd.DataFrame) -> dict[str, float]:
+    """Prompt tokens of some engines by where they came from; empty where nothing tells."""
+    by_source = group[group["metric"].eq("vllm:prompt_tokens_by_source_total")]
+    if by_source.empty:
+        return _from_caches(group)
+    source = by_source["labels"].map(lambda text: SOURCES.get(label(text, "source"), "other"))
+    return dict(by_source.groupby(source)["delta"].sum())
 
 
 def _from_caches(group: pd.DataFrame) -> dict[str, float]:
