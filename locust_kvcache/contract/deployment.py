@@ -147,7 +147,9 @@ def _metrics(top: Section, source: str) -> tuple[tuple[str, str], ...]:
 def _engines(top: Section, source: str) -> tuple[Engine, ...]:
     entries = top.raw("engines") or []
     if not isinstance(entries, list):
-        raise BadInput(f"{top.name('engines')} is {entries!r}; expected a list of {{name, metrics}}, with role and gpus if you like")
+        raise BadInput(
+            f"{top.name('engines')} is {entries!r}; expected a list of {{name, metrics}}, with role and gpus if you like"
+        )
     engines: list[Engine] = []
     for number, entry in enumerate(entries):
         section = Section(entry, source, f"engines[{number}].")

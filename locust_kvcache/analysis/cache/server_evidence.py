@@ -41,7 +41,8 @@ def server_tables(run: RecordedRun, rounds: pd.DataFrame) -> tuple[dict[str, pd.
         "engines": by_engine,
         "balance": balance,
     }
-    return tables, [*problems, *late, *figure_checks.disagreement(checked), *run_claims.evidence_problems(counted), *engines.balance_problems(balance)]
+    found = [*problems, *late, *figure_checks.disagreement(checked), *run_claims.evidence_problems(counted)]
+    return tables, [*found, *engines.balance_problems(balance)]
 
 
 def cache_states(

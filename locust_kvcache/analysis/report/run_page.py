@@ -12,7 +12,15 @@ from locust_kvcache.analysis.charts.figures import Chart
 from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.analysis.report.page import Block, Page, section
-from locust_kvcache.analysis.tables import arm_tables, detail_tables, ideal_cache_tables, run_tables, sentences, stage_tables
+from locust_kvcache.analysis.tables import (
+    arm_tables,
+    detail_tables,
+    fleet_tables,
+    ideal_cache_tables,
+    run_tables,
+    sentences,
+    stage_tables,
+)
 from locust_kvcache.analysis.tables.claim_words import answer_splits, round_label
 from locust_kvcache.analysis.tables.table import Table, find, scenarios
 
@@ -88,6 +96,8 @@ def scenario_blocks(analysis: Analysis, name: str, charts: bool) -> list[Block |
     blocks += [
         view(stats, name)
         for view in (
+            fleet_tables.balance_table,
+            fleet_tables.engine_table,
             stage_tables.stage_table,
             stage_tables.transfer_table,
             stage_tables.efficiency_table,

@@ -78,6 +78,8 @@ def _names(urls: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:
 
 def _counts(group: pd.DataFrame) -> dict[str, float | None]:
     tokens = prompt_sources(group) or _sglang_sources(group)
+    if not tokens and _first(group, ("vllm:prompt_tokens_total",)) == 0:
+        tokens = {"gpu": 0.0, "external": 0.0, "computed": 0.0}  # it counts, and had nothing to count
     answered = _first(group, _ANSWERED)
     count = delta_sum(group, "vllm:time_to_first_token_seconds_count")
     prompt = sum(tokens.values()) if tokens else _first(group, ("vllm:prompt_tokens_total",))
@@ -137,7 +139,7 @@ def balance_table(engines: pd.DataFrame) -> pd.DataFrame:
                 "idle": len(idle),
                 "idle_names": ", ".join(idle),
                 "requests": float(requests.sum()),
-                "busiest": group.loc[tokens.idxmax(), "engine"],
+                "busiest": group["engine"].iloc[int(tokens.to_numpy().argmax())],
                 "max_over_mean_requests": float(requests.max() / requests.mean()) if requests.sum() else None,
                 "max_over_mean_tokens": float(tokens.max() / tokens.mean()),
                 "gini_tokens": gini(list(tokens)),
@@ -157,7 +159,7 @@ def balance_problems(balance: pd.DataFrame) -> list[Problem]:
     problems = []
     key: Any
     for key, group in balance.groupby(["scenario", "role"], sort=False):
-        worst = group.loc[group["max_over_mean_tokens"].idxmax()]
+        worst = group.sort_values(["idle", "max_over_mean_tokens"]).iloc[-1]
         rounds = " and ".join(str(number) for number in group.loc[_uneven(group), "round"])
         if worst["idle"]:
             text = (

@@ -7,6 +7,7 @@ from typing import Any
 from locust_kvcache.analysis.basics.number_text import percent, plural
 from locust_kvcache.analysis.stats.targets import NOT_JUDGED, PASS, RUN_TARGETS
 from locust_kvcache.analysis.tables.claim_words import VERBS, answer, answering_split, claim_of
+from locust_kvcache.analysis.tables.fleet_tables import fleet_sentence
 from locust_kvcache.analysis.tables.table import Stats, find, run_of, scenarios
 
 
@@ -34,7 +35,7 @@ def headline(stats: Stats) -> str:
     if not names:
         return "There is nothing to say: no round has a record."
     text = answer(stats, names[0]) if len(names) == 1 else _overall(stats, names)
-    return f"{text} {targets_text(stats)}".rstrip()
+    return " ".join(part for part in (fleet_sentence(stats), text, targets_text(stats)) if part)
 
 
 def targets_text(stats: Stats) -> str:

@@ -1,0 +1,71 @@
+"""Tables of a fleet: what each engine did in each round, and how evenly the load was spread; the sentence that goes before an answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from locust_kvcache.analysis.basics.number_text import number, percent, whole
+from locust_kvcache.analysis.servers.engines import UNBALANCED
+from locust_kvcache.analysis.tables.table import Stats, Table, find
+
+BY_ENGINE = "by round and engine, by the engines' own counters"
+
+
+def engine_table(stats: Stats, scenario: str) -> Table:
+    """One row per round and engine, where there are two or more engines of a role."""
+    several = {(row["round"], row["role"]) for row in find(stats.get("balance", ()), scenario=scenario)}
+    found = [row for row in find(stats.get("engines", ()), scenario=scenario) if (row["round"], row["role"]) in several]
+    rows = tuple((f"round {row['round']}, {row['engine']}", *_engine_cells(row)) for row in found)
+    header = (
+        "", "requests", "prompt tokens", "from the GPU", "from below", "hit rate", "TTFT in the engine, ms", "running, most",
+        "waiting, most", "KV cache used, most",
+    )  # fmt: skip
+    notes = ("Most: the largest of the values that were sampled during the round.",) if rows else ()
+    return Table(f"{scenario}: engines", header, rows, BY_ENGINE, notes)
+
+
+def _engine_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    counts = (whole(row[name]) for name in ("requests", "prompt_tokens", "gpu_tokens", "external_tokens"))
+    gauges = (whole(row["running_max"]), whole(row["waiting_max"]), percent(row["kv_usage_max"]))
+    return (*counts, percent(row["hit_rate"]), number(row["ttft_ms"]), *gauges)
+
+
+def balance_table(stats: Stats, scenario: str) -> Table:
+    """One row per round and role: how far the busiest engine is above the mean of all."""
+    rows = tuple(
+        (
+            f"round {row['round']}, {row['role']}",
+            whole(row["engines"]),
+            row["idle_names"] or "none",
+            row["busiest"],
+            number(row["max_over_mean_requests"]),
+            number(row["max_over_mean_tokens"]),
+            number(row["gini_tokens"]),
+        )
+        for row in find(stats.get("balance", ()), scenario=scenario)
+    )
+    header = (
+        "",
+        "engines",
+        "idle",
+        "busiest",
+        "requests, busiest / mean",
+        "prompt tokens, busiest / mean",
+        "Gini of prompt tokens",
+    )
+    notes = ("Busiest / mean: 1 is even, the number of engines is one for all. Gini: 0 is even.",) if rows else ()
+    return Table(f"{scenario}: balance of the engines", header, rows, BY_ENGINE, notes, texts=(2, 3))
+
+
+def fleet_sentence(stats: Stats) -> str:
+    """What the headline says first where engines stood idle or the load was uneven; empty otherwise."""
+    uneven = [row for row in stats.get("balance", ()) if row["idle"] or row["max_over_mean_tokens"] > UNBALANCED]
+    if not uneven:
+        return ""
+    worst = max(uneven, key=lambda row: (row["idle"], row["max_over_mean_tokens"]))
+    said = (
+        f"{worst['idle']} of {worst['engines']} engines stood idle ({worst['idle_names']})"
+        if worst["idle"]
+        else f"{worst['busiest']} got {number(worst['max_over_mean_tokens'])} times the mean load of {worst['engines']} engines"
+    )
+    return f"{said}: do not compare this deployment by its change from cold to hit."
