@@ -86,6 +86,12 @@ DEPLOYMENT = {
     "fold_system": ("true \\| false", "false", "put the system message in front of the first user message"),
     "api_path": ("text", "`/v1`", 'path in front of `/chat/completions`; `""` for none'),
     "query": ("text", "none", "query string to add to every API path"),
+    "engines": (
+        "list of `{name, metrics, role, gpus}`",
+        "none",
+        "engines behind the address, each with its own metrics page; `role` is `server` unless given, `gpus` may be left out",
+    ),
+    "router.metrics": ("address", "none", "metrics page of the router in front of the engines"),
     "metrics": (
         "list of `{role, url}`",
         "none",
