@@ -12,12 +12,14 @@ from collections.abc import Callable
 from locust_kvcache.emulator.api import Api
 from locust_kvcache.emulator.deployment import Deployment
 from locust_kvcache.emulator.faults import Faults
+from locust_kvcache.emulator.fleet import Fleet, make_engines
 from locust_kvcache.emulator.listener import Handler, Listener, run, until_stopped
 from locust_kvcache.emulator.mooncake import MasterPages
 from locust_kvcache.emulator.options import parse_arguments
 from locust_kvcache.emulator.proxy import Proxy
 from locust_kvcache.emulator.realtime import RealTime
 from locust_kvcache.emulator.remote import RemoteStore
+from locust_kvcache.emulator.routing import Guard
 from locust_kvcache.emulator.simulation import Simulation
 from locust_kvcache.emulator.spec import Profile, load_profile
 from locust_kvcache.emulator.tiers import Tier, TierSpec
@@ -57,6 +59,42 @@ def make_handler(
     return api.handle, api.log, deployment.store
 
 
+def where(host: str, listening: socket.socket) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+
+
+async def serve_fleet(
+    options: argparse.Namespace, profile: Profile, listening: socket.socket, ports: list[socket.socket]
+) -> None:
+    """The front at `listening`, an engine at each of `ports`."""
+    tasks: set[asyncio.Task[None]] = set()
+    listeners: list[Listener] = []
+
+    def refuse(number: int) -> Callable[[float], None]:
+        def refuse_one(seconds: float) -> None:
+            tasks.add(asyncio.get_running_loop().create_task(listeners[number].refuse(seconds)))
+
+        return refuse_one
+
+    clock = RealTime(Simulation(), asyncio.get_running_loop())
+    key = os.environ.get(options.api_key_env) if options.api_key_env else None
+    engines = make_engines(options, profile, clock, key, refuse)
+    urls = {name: where(options.host, port) for name, port in zip(engines, ports, strict=True)}
+    guard = Guard(options.cache_threshold, options.balance_abs_threshold, options.balance_rel_threshold)
+    fleet = Fleet(engines, urls, options.routing, guard, options.max_open)
+    listeners += [Listener(port, api.handle) for port, api in zip(ports, engines.values(), strict=True)]
+    for listener in (*listeners, Listener(listening, fleet.handle)):
+        await listener.open()
+    model = options.model or profile.served_name
+    print(
+        f"emulator: {model}, fleet of {len(engines)}, routing {options.routing}, at {where(options.host, listening)}", flush=True
+    )
+    print(f"emulator: engines at {', '.join(urls.values())}", flush=True)
+    await until_stopped()
+    counts = ", ".join(f"{name} {fleet.counts.workers[url]}" for name, url in urls.items())
+    print(f"emulator: requests routed: {counts}; shed {fleet.counts.errors_of('shed')}", flush=True)
+
+
 async def serve(options: argparse.Namespace, profile: Profile, listening: socket.socket) -> None:
     tasks: set[asyncio.Task[None]] = set()
 
@@ -73,10 +111,10 @@ async def serve(options: argparse.Namespace, profile: Profile, listening: socket
     for rule in options.rules:
         if rule.name == "refuse_connections":
             refuse(rule.value or 0.0)
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    where = f"http://{host}:{listening.getsockname()[1]}"
     model = options.model or profile.served_name
-    print(f"emulator: {model}, {options.role}, time scale {options.time_scale:g}, at {where}", flush=True)
+    print(
+        f"emulator: {model}, {options.role}, time scale {options.time_scale:g}, at {where(options.host, listening)}", flush=True
+    )
     await until_stopped()
     if log:
         lateness = log.lateness()
@@ -87,7 +125,7 @@ async def serve(options: argparse.Namespace, profile: Profile, listening: socket
 
 def check(options: argparse.Namespace, profile: Profile) -> None:
     """ValueError if the profile has not what the role needs."""
-    needed = {"pd": ("prefiller", "decoder"), "proxy": (), "store": ()}.get(options.role, (options.role,))
+    needed = {"pd": ("prefiller", "decoder"), "proxy": (), "store": (), "fleet": ("single",)}.get(options.role, (options.role,))
     for name in needed:
         profile.server(name)
     if options.store or options.role == "store":
@@ -100,11 +138,15 @@ def main() -> int:
         profile = load_profile(options.profile)
         check(options, profile)
         listening = socket.create_server((options.host, options.port), backlog=4096)
+        ports = [socket.create_server((options.host, port), backlog=4096) for port in options.ports if options.role == "fleet"]
     except (ValueError, OSError) as error:
-        where = f" ({options.host}:{options.port})" if isinstance(error, OSError) else ""
-        print(f"error: {error}{where}", file=sys.stderr)
+        place = f" ({options.host}:{options.port})" if isinstance(error, OSError) else ""
+        print(f"error: {error}{place}", file=sys.stderr)
         return 2
-    run(lambda: serve(options, profile, listening))
+    if options.role == "fleet":
+        run(lambda: serve_fleet(options, profile, listening, ports))
+    else:
+        run(lambda: serve(options, profile, listening))
     return 0
 
 

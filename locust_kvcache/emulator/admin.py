@@ -105,6 +105,8 @@ class Admin:
         for server in self.api.deployment.servers.values():
             if server.connector.cpu is not None:
                 server.connector.cpu.clear()
+        if self.api.deployment.on_reset:
+            self.api.deployment.on_reset()
         connection.answer_json(request, {"status": "success"})
 
     def _truth(self, request: HttpRequest, connection: Connection) -> None:

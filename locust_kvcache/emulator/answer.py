@@ -57,6 +57,7 @@ class Answer:
         self.passage.headers_ns = time.monotonic_ns()
         media_type = "application/json" if "sse_as_json" in self.faults else "text/event-stream; charset=utf-8"
         fields = {"content-type": media_type} | ({"transfer-encoding": "chunked"} if self._chunked else {})
+        fields |= self.request.answer_headers
         self.connection.write(head(200, fields, self._keep_alive))
 
     # -- what happens, in order

@@ -38,6 +38,12 @@ class BlockPool:
     def cached_blocks(self) -> int:
         return len(self._hash_of)
 
+    def __contains__(self, block_hash: bytes) -> bool:
+        return block_hash in self._holders
+
+    def held_hashes(self) -> list[str]:
+        return [block_hash.hex() for block_hash in self._holders]
+
     def match(self, hashes: Iterable[bytes], limit: int) -> list[int]:
         """Block ids of the longest known prefix, at most `limit`: floor((n - 1) / block size), since one token is always computed."""
         found: list[int] = []

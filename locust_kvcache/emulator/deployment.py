@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from locust_kvcache.emulator import tokenizer
 from locust_kvcache.emulator.connector import Connector, Lies
@@ -36,6 +37,7 @@ class Job:
     emitted: int = 0
     cancelled: bool = False
     first_repeated: bool = False
+    reuse: dict[str, Any] | None = None  # in a fleet: what could have been cached, and where it lay (reuse.py)
     works: dict[str, Work] = field(default_factory=dict)
 
     @property
@@ -61,6 +63,7 @@ class Deployment:
     ) -> None:
         self.profile, self.role, self.simulation, self.time_scale, self.proxy = profile, role, simulation, time_scale, proxy
         self.lies = Lies()
+        self.on_reset: Callable[[], None] | None = None
         names = ("prefiller", "decoder") if role == "pd" else (role,)
         specs = {name: profile.server(name) for name in names}
         store_spec = next((spec.store for spec in specs.values() if spec.store), None)
@@ -161,4 +164,6 @@ class Deployment:
                 for tier in (server.connector.cpu, server.connector.store):
                     if tier:
                         tier.clear()
+        if self.on_reset:
+            self.on_reset()
         return done

@@ -7,6 +7,7 @@ import os
 
 from locust_kvcache.emulator import faults
 from locust_kvcache.emulator.deployment import PROXIES
+from locust_kvcache.emulator.routing import POLICIES, Guard
 from locust_kvcache.emulator.spec import ROLES, available_profiles
 
 DESCRIPTION = "An OpenAI-compatible server whose KV cache really decides the time to the first token, and whose truth is known."
@@ -18,7 +19,11 @@ EPILOG = f"""examples:
   locust-kvcache emulator --role prefiller --port 8100 --store http://127.0.0.1:9004
   locust-kvcache emulator --role decoder --port 8200 --store http://127.0.0.1:9004
   locust-kvcache emulator --role proxy --port 9000 --prefiller http://127.0.0.1:8100 --decoder http://127.0.0.1:8200
+  locust-kvcache emulator --port 9100 --role fleet --engines 4 --routing prefix     a router at 9100, four engines at 9101 to 9104
   locust-kvcache emulator --fault no_done@0.1 --fault stall=3@0.05      one stream in ten without [DONE], one in twenty stalls
+
+routing (--routing), who gets a request in role fleet:
+{chr(10).join(f"  {name:<14} {text}" for name, text in POLICIES.items())}
 
 what happened:
   GET /truth         one JSON line per request: arrival, queue, prefill, loads and cached tokens per tier, each token due and sent,
@@ -48,7 +53,7 @@ def parse_arguments() -> argparse.Namespace:
         "--role",
         choices=ROLES,
         default="single",
-        help="single server, prefill/decode-disaggregated, or one part of that (default: single)",
+        help="single server, prefill/decode-disaggregated, one part of that, or a router with its engines (default: single)",
     )
     add("--profile", default="qwen_72b", help=f"timing: {', '.join(available_profiles())}, or a YAML file (default: qwen_72b)")
     add("--time-scale", type=float, default=1.0, help="a simulated second takes this many real ones (default: 1)")
@@ -70,10 +75,47 @@ def parse_arguments() -> argparse.Namespace:
         help="roles single, prefiller, decoder: the shared store's process (default: a store of its own)",
     )
     add("--mooncake-port", type=int, help="also serve the store's mooncake_master metrics page on this port (real default: 9003)")
+    _add_fleet(parser)
     add("--fault", action="append", default=[], metavar="NAME[=VALUE][@SHARE]", help="a fault or lie, repeatable; listed below")
     options = parser.parse_args()
     _check(parser, options)
     return options
+
+
+def _add_fleet(parser: argparse.ArgumentParser) -> None:
+    group, guard = parser.add_argument_group("role fleet"), Guard()
+    add = group.add_argument
+    add("--engines", type=int, default=4, metavar="N", help="how many engines (default: 4)")
+    add("--engine-ports", metavar="PORTS", help="their ports, separated by commas (default: those after --port)")
+    add("--routing", choices=list(POLICIES), default="round_robin", help="who gets a request, see below (default: round_robin)")
+    add(
+        "--max-open",
+        type=int,
+        metavar="N",
+        help="the front answers 503 with Retry-After beyond N open requests (default: no limit)",
+    )
+    add("--cache-threshold", type=float, default=guard.cache_threshold, metavar="SHARE",
+        help=f"prefix: follow a prefix longer than this share of the prompt (default: {guard.cache_threshold:g})")  # fmt: skip
+    add("--balance-abs-threshold", type=int, default=guard.balance_abs_threshold, metavar="N",
+        help=f"prefix: least loaded once open requests differ by more than N (default: {guard.balance_abs_threshold}) ...")  # fmt: skip
+    add("--balance-rel-threshold", type=float, default=guard.balance_rel_threshold, metavar="X",
+        help=f"... and the most loaded has more than X times the least loaded's (default: {guard.balance_rel_threshold:g})")  # fmt: skip
+
+
+def _engine_ports(options: argparse.Namespace) -> list[int]:
+    """ValueError if they are not N ports."""
+    if options.engines < 1:
+        raise ValueError(f"--engines is {options.engines}; expected at least 1")
+    if options.max_open is not None and options.max_open < 1:
+        raise ValueError(f"--max-open is {options.max_open}; expected at least 1")
+    if not options.engine_ports:
+        return [options.port + number if options.port else 0 for number in range(1, options.engines + 1)]
+    ports = [part.strip() for part in options.engine_ports.split(",")]
+    if len(ports) != options.engines or not all(port.isdigit() and int(port) < 65536 for port in ports):
+        raise ValueError(
+            f"--engine-ports is {options.engine_ports!r}; expected {options.engines} port numbers (--engines), as 9101,9102"
+        )
+    return [int(port) for port in ports]
 
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
@@ -86,6 +128,12 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error("--role proxy needs --prefiller URL and --decoder URL")
     if options.role == "proxy" and options.proxy == "prefill_token":
         parser.error("--proxy prefill_token is there in one process only: --role pd")
+    if options.role == "fleet" and (options.store or options.mooncake_port is not None):
+        parser.error("--store and --mooncake-port are not for role fleet: its engines share the store that the profile describes")
+    try:
+        options.ports = _engine_ports(options)
+    except ValueError as error:
+        parser.error(str(error))
     try:
         options.rules = [faults.parse_rule(text) for text in options.fault]
     except ValueError as error:

@@ -134,7 +134,11 @@ class Server:
             counters.queries_tokens += work.prompt_tokens * self.spec.prefix_caching
             counters.hits_tokens += gpu_tokens
             work.gpu_tokens = gpu_tokens
+            for observer in self.observers:
+                observer.looking_up(work)
             self._load(work, gpu_tokens)
+            for observer in self.observers:
+                observer.looked_up(work)
         return True
 
     def _load(self, work: Work, gpu_tokens: int) -> None:

@@ -13,7 +13,7 @@ import yaml
 from locust_kvcache.emulator.tiers import TierSpec
 
 FOLDER = Path(__file__).resolve().parent / "profiles"
-ROLES = ("single", "pd", "prefiller", "decoder", "proxy", "store")
+ROLES = ("single", "pd", "prefiller", "decoder", "proxy", "store", "fleet")
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ class Passage:
             "prompt_tokens": len(job.prompt_ids),
             "output_tokens": job.output_tokens,
             "cached_tokens": job.cached_tokens,
+            **({"reuse": job.reuse} if job.reuse else {}),
             "servers": {name: work_as_dict(work) for name, work in job.works.items()},
         }
 

@@ -29,6 +29,7 @@ class HttpRequest:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     keep_alive: bool = True
+    answer_headers: dict[str, str] = field(default_factory=dict)  # sent with the answer
 
     @property
     def path(self) -> str:
@@ -57,6 +58,7 @@ class Connection(asyncio.Protocol):
         self._request: HttpRequest | None = None
         self.closed = False
         self.on_lost: Callable[[], None] | None = None
+        self.on_done: Callable[[int | None], None] | None = None  # (status), None if the connection ended before the answer did
 
     # -- asyncio
 
@@ -68,6 +70,7 @@ class Connection(asyncio.Protocol):
         self.closed = True
         if self.on_lost:
             self.on_lost()
+        self._tell_done(None)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -132,9 +135,15 @@ class Connection(asyncio.Protocol):
             data = data[written:]
         self._transport.write(data)
 
-    def finish(self, keep_alive: bool = True) -> None:
+    def _tell_done(self, status: int | None) -> None:
+        tell, self.on_done = self.on_done, None
+        if tell:
+            tell(status)
+
+    def finish(self, keep_alive: bool = True, status: int = 200) -> None:
         """The answer is complete."""
         self.on_lost = None
+        self._tell_done(status)
         self._busy = False
         if keep_alive:
             self._next()
@@ -144,9 +153,9 @@ class Connection(asyncio.Protocol):
     def answer(self, request: HttpRequest, status: int, body: bytes, media_type: str = JSON, **headers: str) -> None:
         if request.method == "HEAD":
             body = b""
-        fields = {"content-type": media_type, "content-length": str(len(body)), **headers}
+        fields = {"content-type": media_type, "content-length": str(len(body)), **request.answer_headers, **headers}
         self.write(head(status, fields, request.keep_alive) + body)
-        self.finish(request.keep_alive)
+        self.finish(request.keep_alive, status)
 
     def answer_json(self, request: HttpRequest, value: Any, status: int = 200, **headers: str) -> None:
         self.answer(request, status, json.dumps(value).encode(), **headers)
