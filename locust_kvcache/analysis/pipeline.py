@@ -24,6 +24,7 @@ from locust_kvcache.analysis.cache import (
     run_claims,
     server_evidence,
     tier_verdicts,
+    waterfall,
     windows,
 )
 from locust_kvcache.analysis.cache.round_facts import kind_of, round_kinds
@@ -211,12 +212,15 @@ def _described(run: RecordedRun, records: pd.DataFrame, block: int) -> dict[str,
     """Tables that describe the requests and judge nothing."""
     by_round = records.groupby(["scenario", "round", "window"], observed=True).size()
     over_time, over_time_note = _over_time(run, records, block)
+    fleet, fleet_note = _waterfall(run, records, block)
     return {
         "windows": summary.totals(records, ["scenario", "window"]),
         "windows_by_round": by_round.rename("requests").reset_index(),
         "failures": summary.failures(records),
         "cache_over_time": over_time,
         "cache_over_time_note": over_time_note,
+        "waterfall": fleet,
+        "waterfall_note": fleet_note,
         "other_tools": other_tools.tool_table(records),
         "outliers": steadiness.outliers(records),
         "ttft_model": _model(records, run.info),
@@ -251,6 +255,13 @@ def _over_time(run: RecordedRun, records: pd.DataFrame, block: int) -> tuple[pd.
     """Served beside what ideal caches would have served, over the run, and why tiers are missing there."""
     sizes = tier_capacities(run.server_metrics, run.info.model_facts.kv_bytes_per_token, dict(run.info.deployment.capacity))
     return ideal_caches.over_time(records, block, sizes, arms=bool(run.info.arms))
+
+
+def _waterfall(run: RecordedRun, records: pd.DataFrame, block: int) -> tuple[pd.DataFrame, str | None]:
+    """Where a fleet lost what could have been reused, where its responses name the engine."""
+    rows, given = run.server_metrics, dict(run.info.deployment.capacity)
+    held = tier_capacities(rows, run.info.model_facts.kv_bytes_per_token, given).get("gpu")
+    return waterfall.waterfall(records, block, held, len(run.info.deployment.engine_names))
 
 
 def _model(records: pd.DataFrame, info: RunInfo) -> dict[str, Any]:

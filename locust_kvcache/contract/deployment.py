@@ -30,6 +30,10 @@ TARGETS = (
 )
 
 
+# Response headers in which the engine is looked for where no `router.engine_header` is given; the emulated fleet sends it
+ENGINE_HEADERS = ("x-engine",)
+
+
 @dataclass(frozen=True)
 class Transport:
     """How connections to a deployment are made; files are read on every worker."""
@@ -42,6 +46,7 @@ class Transport:
     headers: Headers = ()  # of every request, with ${NAME} where the environment has the value
     query: str = ""  # behind every path, without the question mark
     api_path: str = "/v1"  # in front of /chat/completions, /completions and /models
+    engine_header: str = ""  # of a response, with the engine's name; empty: ENGINE_HEADERS are looked for
 
 
 @dataclass(frozen=True)
@@ -163,11 +168,12 @@ def _engines(top: Section, source: str) -> tuple[Engine, ...]:
     return tuple(engines)
 
 
-def _router(top: Section) -> tuple[tuple[str, str], ...]:
+def _router(top: Section) -> tuple[tuple[tuple[str, str], ...], str]:
+    """Its metrics page as (role, URL), if given, and the response header in which it names the engine."""
     router = top.section("router")
-    url = router.take("metrics", str, None)
+    url, header = router.take("metrics", str, None), router.take("engine_header", str, "")
     router.done()
-    return (("router", check_url(url, router.name("metrics"), page=True)),) if url else ()
+    return ((("router", check_url(url, router.name("metrics"), page=True)),) if url else ()), header
 
 
 def _gpus(top: Section, engines: tuple[Engine, ...]) -> int | None:
@@ -191,7 +197,7 @@ def _api_path(top: Section) -> str:
     return path
 
 
-def _transport(top: Section) -> Transport:
+def _transport(top: Section, engine_header: str) -> Transport:
     tls = top.section("tls")
     proxy = top.take("proxy", str, None)
     transport = Transport(
@@ -201,6 +207,7 @@ def _transport(top: Section) -> Transport:
         headers=checked_headers(_mapping(top, "headers").items(), top.name("headers")),
         query=top.take("query", str, "").removeprefix("?"),
         api_path=_api_path(top),
+        engine_header=engine_header.lower(),
     )
     tls.done()
     for key in ("ca_file", "client_cert", "client_key"):
@@ -219,7 +226,8 @@ def load_deployment(path: Path) -> Deployment:
     top = Section(load_yaml(path), source)
     targets = top.section("targets")
     engines = _engines(top, source)
-    listed = [*_metrics(top, source), *((engine.role, engine.url) for engine in engines), *_router(top)]
+    router_page, engine_header = _router(top)
+    listed = [*_metrics(top, source), *((engine.role, engine.url) for engine in engines), *router_page]
     deployment = Deployment(
         name=top.take("name", str, path.stem),
         kind=top.take("kind", str, choices=KINDS),
@@ -229,7 +237,7 @@ def load_deployment(path: Path) -> Deployment:
         gpus=_gpus(top, engines),
         metrics=tuple(dict.fromkeys(listed)),
         engines=engines,
-        transport=_transport(top),
+        transport=_transport(top, engine_header),
         caches=parse_caches(top.raw("caches") or [], source),
         link_gb_per_s=top.take("link_gb_per_s", float, None, low=1e-6),
         targets=_targets(targets),

@@ -115,6 +115,7 @@ class Record:
     client_limited: bool | None = None  # that delay could have moved this record's times (client_was_limited)
     ttft_uncertain_ms: float | None = None  # the true TTFT may be so much shorter; 0: the first chunk has a stamp of its own
     round_kind: str | None = None  # cold | control | hit (contract/round_kinds.py); None in records of before
+    engine: str | None = None  # the engine that answered, where the router names it in a header of the response
     buffered: bool | None = None  # something between the model and here kept chunks back (was_buffered)
     format: int = RECORD_FORMAT
 

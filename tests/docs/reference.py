@@ -61,6 +61,7 @@ FIELDS = {
     "client_limited": "that delay may have changed the times of this record",
     "ttft_uncertain_ms": "the true TTFT may be shorter by this much",
     "round_kind": "`cold`, `control` or `hit`; null in older runs",
+    "engine": "engine that answered, by a header of the response (`router.engine_header`); null where the router names none",
     "buffered": "a proxy or the server held chunks back",
     "format": "version of the format, 1",
 }
@@ -90,6 +91,11 @@ DEPLOYMENT = {
         "list of `{name, metrics, role, gpus}`",
         "none",
         "engines behind the address, each with its own metrics page; `role` is `server` unless given, `gpus` may be left out",
+    ),
+    "router.engine_header": (
+        "text",
+        "`x-engine`",
+        "header of a response that names the engine that answered",
     ),
     "router.metrics": ("address", "none", "metrics page of the router in front of the engines"),
     "metrics": (

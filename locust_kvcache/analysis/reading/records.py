@@ -31,6 +31,7 @@ TEXTS = (
     "clock",
     "round_kind",
     "usage_rejected",
+    "engine",
 )
 CONSTANT = ("deployment", "model")  # run.json has them; a million copies would fill the memory
 KEYS = ("round", "request_index", "session_id", "turn")

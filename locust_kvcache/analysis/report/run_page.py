@@ -96,6 +96,7 @@ def scenario_blocks(analysis: Analysis, name: str, charts: bool) -> list[Block |
     blocks += [
         view(stats, name)
         for view in (
+            fleet_tables.waterfall_table,
             fleet_tables.balance_table,
             fleet_tables.engine_table,
             stage_tables.stage_table,

@@ -69,3 +69,42 @@ def fleet_sentence(stats: Stats) -> str:
         else f"{worst['busiest']} got {number(worst['max_over_mean_tokens'])} times the mean load of {worst['engines']} engines"
     )
     return f"{said}: do not compare this deployment by its change from cold to hit."
+
+
+LOSSES = (
+    ("reusable", "reusable in the workload", "", ""),
+    ("held", "held by an engine", "evicted: no engine held it any more", "larger caches, or a store below them"),
+    ("captured", "captured by the routing", "another engine held more", "a policy by prefix or by session, or a shared store"),
+    (
+        "delivered",
+        "delivered by the engines",
+        "still being computed, or evicted earlier",
+        "see where the cached tokens went",
+    ),
+)
+
+
+def waterfall_table(stats: Stats, scenario: str) -> Table:
+    """Tokens of each step and what is lost before it, with its cause and remedy."""
+    rows: list[tuple[str, ...]] = []
+    for found in find(stats.get("waterfall", ()), scenario=scenario):
+        before = None
+        for step, name, cause, remedy in LOSSES:
+            tokens = found[step]
+            lost = "" if before is None else whole(before - tokens)
+            share = percent(tokens / found["prompt_tokens"]) if found["prompt_tokens"] else ""
+            shown = (cause, remedy) if before is not None and before > tokens else ("", "")
+            rows.append((f"round {found['round']}: {name}", whole(tokens), share, lost, *shown))
+            before = tokens
+    sizes = {found["engine_tokens"] for found in find(stats.get("waterfall", ()), scenario=scenario)}
+    size = next((tokens for tokens in sizes if tokens is not None), None)
+    known = (
+        f"Each engine is simulated as an LRU cache of {whole(size)} tokens."
+        if size is not None
+        else "The engines' cache sizes are unknown: what they evicted is not known, and counts as held."
+    )
+    header = ("", "tokens", "of the prompts", "lost", "lost because", "remedy")
+    rule = "by round; tokens of successful requests, by the engine that the response names"
+    return Table(
+        f"{scenario}: where reuse is lost in the fleet", header, tuple(rows), rule, (known,) if rows else (), texts=(4, 5)
+    )

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from locust_kvcache.contract.deployment import ENGINE_HEADERS
 from locust_kvcache.contract.record import (
     INTERNAL_ERROR,
     OK,
@@ -112,12 +114,19 @@ def make_record(
         icl_p99_ms=timing.icl_p99_ms,
         chunks=len(reader.log),
         response_bytes=response.body_bytes,
+        engine=_engine(response.headers, config.transport.engine_header),
         clock=clock,
         loop_lag_ms=loop_lag_ms,
         client_limited=True if timing.clump_gap_ms is not None and not buffered else limited,
         ttft_uncertain_ms=uncertain_ms,
         buffered=buffered if timing.ttft_ms is not None else None,
     )
+
+
+def _engine(headers: Mapping[str, str], named: str) -> str | None:
+    """The engine that answered, by the header that the deployment file names, else by one of those that are known."""
+    found = next((headers[name] for name in ([named] if named else ENGINE_HEADERS) if headers.get(name)), "")
+    return found[:200].encode("utf-8", "replace").decode() or None
 
 
 def _cached_tokens(outcome: StreamOutcome, zero_if_missing: bool) -> int | None:

@@ -1,0 +1,88 @@
+"""Where a fleet loses cached tokens: reusable in the workload, held by an engine, captured by the routing, delivered by the engines.
+
+The engine of each request comes from a header of its response (`engine` in the record). What each engine holds is simulated: an LRU
+cache of its size, or one without limit where sizes are unknown, filled by the requests that it got, in the order in which they were
+sent. For each request, in whole blocks:
+
+- reusable: the longest prefix that any earlier request has sent, wherever it went
+- held: the longest prefix that one engine holds, the best of all engines
+- captured: what the engine that got the request holds
+- delivered: cached tokens that the engine reported
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from locust_kvcache.analysis.cache.ideal_caches import MAX_TOUCHES, chains
+
+STEPS = ("reusable", "held", "captured", "delivered")
+COLUMNS = ["scenario", "round", "engines", "requests", "prompt_tokens", *STEPS, "engine_tokens"]
+NEEDED = ["engine", "prompt_tokens", "planned_cached_tokens", "reported_cached_tokens", "started_at_s"]
+
+
+@dataclass
+class _Cache:
+    """LRU over blocks; of a prompt its end goes first. `capacity_blocks` None: without limit."""
+
+    capacity_blocks: int | None
+    blocks: OrderedDict[int, None] = field(default_factory=OrderedDict)
+
+    def match(self, wanted: Sequence[int]) -> int:
+        return next((number for number, block in enumerate(wanted) if block not in self.blocks), len(wanted))
+
+    def keep(self, sent: Sequence[int]) -> None:
+        for block in reversed(sent):
+            self.blocks[block] = None
+            self.blocks.move_to_end(block)
+        while self.capacity_blocks is not None and len(self.blocks) > self.capacity_blocks:
+            self.blocks.popitem(last=False)
+
+
+def waterfall(records: pd.DataFrame, block: int, gpu_tokens: float | None, engines: int) -> tuple[pd.DataFrame, str | None]:
+    """COLUMNS, a row per scenario and round; and why there is none, None where no router names engines.
+
+    `gpu_tokens`: what the caches of all engines hold together, `engines` how many there are; each is taken to hold an equal part.
+    """
+    answered = records[records["ok"] & records["prompt_tokens"].notna() & records["started_at_s"].notna()]
+    named = answered["engine"].notna() & answered["engine"].ne("")
+    if not named.any():
+        return pd.DataFrame(columns=COLUMNS), None
+    if not named.all():
+        why = f"{int((~named).sum())} of {len(named)} responses do not name the engine that answered"
+        return pd.DataFrame(columns=COLUMNS), why
+    blocks = chains(records, block)
+    count = max(engines, answered["engine"].nunique())
+    touches = sum(len(mine) for mine in blocks.values()) * records["round"].nunique() * count
+    if touches > MAX_TOUCHES:
+        return pd.DataFrame(columns=COLUMNS), f"{touches:,} blocks would have to be followed; at most {MAX_TOUCHES:,} are"
+    each = None if gpu_tokens is None else int(gpu_tokens / count)
+    steps = _simulated(answered, blocks, block, None if each is None else each // block)
+    told = answered[answered[NEEDED].notna().all(axis=1)]
+    table = told[["scenario", "round", "prompt_tokens"]].join(steps).assign(delivered=told["reported_cached_tokens"], requests=1)
+    summed = (
+        table.groupby(["scenario", "round"], observed=True, sort=False)[["requests", "prompt_tokens", *STEPS]].sum().reset_index()
+    )
+    return summed.assign(engines=count, engine_tokens=each)[COLUMNS], None
+
+
+def _simulated(
+    records: pd.DataFrame, blocks: dict[tuple[str, int], list[int]], block: int, capacity_blocks: int | None
+) -> pd.DataFrame:
+    """reusable, held and captured of each request, in tokens; a prompt's last token is never served."""
+    ordered = records.sort_values("started_at_s", kind="stable")
+    endless, caches = _Cache(None), {str(name): _Cache(capacity_blocks) for name in ordered["engine"].unique()}
+    found = []
+    columns = ordered[["scenario", "request_index", "prompt_tokens", "engine"]]
+    for scenario, index, prompt, engine in columns.itertuples(index=False):
+        mine = blocks.get((str(scenario), int(index)), [])
+        wanted = mine[: int(prompt - 1) // block]
+        by_engine = {name: cache.match(wanted) for name, cache in caches.items()}
+        found.append(tuple(count * block for count in (endless.match(wanted), max(by_engine.values()), by_engine[str(engine)])))
+        endless.keep(mine)
+        caches[str(engine)].keep(mine)
+    return pd.DataFrame(found, index=ordered.index, columns=["reusable", "held", "captured"])

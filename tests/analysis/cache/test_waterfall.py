@@ -1,0 +1,85 @@
+"""Where a fleet loses reuse: two engines and a serial run, each number by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from locust_kvcache.analysis.cache.waterfall import STEPS, waterfall
+from locust_kvcache.analysis.pipeline import analyse_folder, label_run
+from locust_kvcache.analysis.reading.runs import load_run
+from locust_kvcache.analysis.tables.fleet_tables import waterfall_table
+from locust_kvcache.contract.record import Record
+from tests.analysis.synthetic import Truth, make_records, write_run
+
+TRUTH = Truth(sessions=2, turns=2)  # prompts of 4,000 shared + 96 own tokens; answers of 40
+
+
+def sent_to(engines: list[str], truth: Truth = TRUTH) -> list[Record]:
+    """The records of a serial run, each answered by the next engine."""
+    records = make_records(truth)
+    return [dataclasses.replace(record, engine=engine) for record, engine in zip(records, engines, strict=True)]
+
+
+def steps(folder: Path, records: list[Record], gpu_tokens: float | None = None, truth: Truth = TRUTH) -> list[dict[str, Any]]:
+    labelled, _ = label_run(load_run(write_run(folder, records, truth)))
+    table, why = waterfall(labelled, 16, gpu_tokens, 2)
+    assert why is None
+    return table.to_dict("records")
+
+
+def test_what_the_routing_loses_by_hand(tmp_path: Path) -> None:
+    one, two = steps(tmp_path, sent_to(["a", "b", "a", "a", "a", "a", "a", "a"]))
+    # round 1: the second question of the first document goes to b, which has nothing; the second document's stays on a
+    assert (one["reusable"], one["held"], one["captured"]) == (8000, 8000, 4000)
+    # round 2: all prompts are known; the one that b answered is known to a by its document alone
+    assert (two["reusable"], two["held"], two["captured"]) == (4 * 4080, 4 * 4080, 3 * 4080 + 4000)
+    assert (one["requests"], one["prompt_tokens"], one["engines"]) == (4, 4 * 4096, 2)
+
+
+def test_small_caches_lose_before_the_routing_does(tmp_path: Path) -> None:
+    """Each engine holds one prompt with its answer: the first document is gone when round 2 asks for it."""
+    truth = TRUTH.but(sessions=2, turns=1)
+    one, two = steps(tmp_path, sent_to(["a", "a", "a", "a"], truth), gpu_tokens=2 * 258 * 16, truth=truth)
+    assert (one["reusable"], one["held"], one["captured"]) == (0, 0, 0)
+    assert two["reusable"] == 2 * 4080
+    assert two["held"] == two["captured"] == 0  # LRU: each was pushed out by the other
+    assert two["engine_tokens"] == 258 * 16
+
+
+def test_what_is_not_known_is_said(tmp_path: Path) -> None:
+    labelled, _ = label_run(load_run(write_run(tmp_path / "none", make_records(TRUTH), TRUTH)))
+    table, why = waterfall(labelled, 16, None, 0)
+    assert table.empty
+    assert why is None  # no router that names engines: nothing to say
+    half = [dataclasses.replace(record, engine="a" if record.request_index % 2 else None) for record in make_records(TRUTH)]
+    labelled, _ = label_run(load_run(write_run(tmp_path / "half", half, TRUTH)))
+    table, why = waterfall(labelled, 16, None, 0)
+    assert table.empty
+    assert why == "4 of 8 responses do not name the engine that answered"
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.sampled_from("abc"), min_size=16, max_size=16), st.sampled_from([None, 9000.0, 30000.0]))
+def test_each_step_holds_no_more_than_the_one_before(
+    tmp_path_factory: pytest.TempPathFactory, engines: list[str], gpu_tokens: float | None
+) -> None:
+    truth = TRUTH.but(sessions=4, turns=2)
+    for row in steps(tmp_path_factory.mktemp("run"), sent_to(engines, truth), gpu_tokens, truth):
+        assert row["reusable"] >= row["held"] >= row["captured"] >= 0
+
+
+@pytest.mark.slow
+def test_the_report_names_loss_cause_and_remedy(tmp_path: Path) -> None:
+    stats = analyse_folder(write_run(tmp_path, sent_to(["a", "b", "a", "a", "a", "a", "a", "a"]), TRUTH)).stats
+    assert set(STEPS) <= set(stats["waterfall"][0])
+    table = waterfall_table(stats, TRUTH.scenario)
+    captured = next(row for row in table.rows if row[0] == "round 1: captured by the routing")
+    assert captured[3] == "4,000"
+    assert captured[4:] == ("another engine held more", "a policy by prefix or by session, or a shared store")
+    assert "unknown" in table.notes[0]
