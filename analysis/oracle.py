@@ -1,4 +1,4 @@
-"""A trace comes in, the hit rate that a prefix cache can reach goes out: for one without limit, and for LRU of a given size.
+"""Computes the hit rate that a prefix cache can reach on a trace: without a limit, and for LRU caches of given sizes.
 
     python -m analysis.oracle TRACE [--capacity 1000 10000 30000 50000] [--kv-bytes-per-token 327680] [--output oracle.png]
 

@@ -1,4 +1,4 @@
-"""python -m analysis.repeats RUN [RUN ...]: several runs of each deployment come in, what holds from one run to the next goes out.
+"""Summarises repeated runs of deployments: python -m analysis.repeats RUN [RUN ...]
 
 The first run's deployment is the baseline. Two runs of each are enough for an interval, three to five for one worth quoting.
 """

@@ -1,4 +1,4 @@
-"""python -m analysis.working_set RUN [RUN ...]: runs of a --working-set sweep come in, where each tier stops holding goes out.
+"""Finds where each cache tier stops holding: python -m analysis.working_set RUN [RUN ...]
 
 A tier's hit rate is the share of round 2's prompt tokens that it or a faster tier answered, by the servers' counters, else as reported.
 """

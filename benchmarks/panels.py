@@ -1,4 +1,4 @@
-"""The dashboard's panels without Grafana: a Prometheus and a span of time come in, every panel's data goes out, as figures and as one PNG.
+"""Draws the dashboard's panels without Grafana, from a Prometheus and a span of time: figures and one PNG.
 
 python -m benchmarks.panels --prometheus http://127.0.0.1:9090 --minutes 15 --out panels.png
 """

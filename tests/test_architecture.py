@@ -70,6 +70,13 @@ def test_every_module_says_what_it_is_for() -> None:
     assert [name for name in modules() if not first_sentence(name)] == []
 
 
+def test_a_docstring_says_what_its_module_does_before_what_comes_in() -> None:
+    riddles = re.compile(r"\bcomes? in\b.*\bgo(es)? out\b")
+    sources = [path for folder in ("analysis", "benchmarks", "locust_kvcache", "tests") for path in (ROOT / folder).rglob("*.py")]
+    texts = {path: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "" for path in sources}
+    assert [str(path) for path, text in texts.items() if riddles.search(" ".join(text.split("\n\n")[0].split()))] == []
+
+
 if __name__ == "__main__":
     before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
     DOCUMENT.write_text(f"{before}{BEGIN}\n\n{the_map()}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")

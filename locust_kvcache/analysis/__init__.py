@@ -1,1 +1,1 @@
-"""What a run means: records come in, labelled windows, statistics, charts and a report go out. Nothing here sends a request."""
+"""Analyses runs: labels records, computes statistics, draws charts and writes a report. Nothing here sends a request."""

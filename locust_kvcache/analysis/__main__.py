@@ -1,4 +1,4 @@
-"""locust-kvcache report RUN_DIR [RUN_DIR2 ...]: checks and analyses runs, writes stats.json and the report, prints the tables."""
+"""Analyses runs (`locust-kvcache report RUN_DIR ...`): checks them, writes stats.json and the report, prints the tables."""
 
 from __future__ import annotations
 

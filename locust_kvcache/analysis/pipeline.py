@@ -1,4 +1,4 @@
-"""The straight line, wired: a run's folder comes in, an Analysis (statistics and labelled requests) goes out.
+"""Analyses a run's folder from end to end: records to labelled requests to statistics.
 
 Statistics are a dict of tidy tables, exactly as they stand in stats.json, so that a report is the same from memory and from the file.
 """

@@ -1,1 +1,1 @@
-"""Several deployments measured in turns, A B A B A B: a YAML file comes in, complete runs of each and one comparison go out."""
+"""Measures several deployments in turns (A B A B A B) from a YAML file, and compares their runs."""

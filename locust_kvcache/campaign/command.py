@@ -1,4 +1,4 @@
-"""locust-kvcache campaign FILE.yaml: measure several deployments in turns, A B A B A B, and compare them at the end.
+"""Measures several deployments in turns and compares them (`locust-kvcache campaign FILE.yaml`).
 
 Between deployments the run is the observation: three runs of each say what one run cannot (docs/campaign.md).
 """

@@ -1,4 +1,4 @@
-"""The commands of a campaign as child processes: a deployment goes up and is waited for, a run is made, the deployment goes down.
+"""Starts and stops the deployments and runs of a campaign as child processes.
 
 Ctrl-C (and SIGTERM) reach the child that is under way: a run ends with its records and report, then the campaign ends too.
 """

@@ -1,4 +1,4 @@
-"""What a campaign has to run and what came of it: a plan of runs, kept in campaign.json so that the command goes on where it ended."""
+"""Plans the runs of a campaign, and keeps its progress in campaign.json so that it can be resumed."""
 
 from __future__ import annotations
 

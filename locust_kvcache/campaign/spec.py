@@ -1,4 +1,4 @@
-"""A campaign's YAML file comes in, a frozen Campaign goes out; BadInput names file and key (docs/campaign.md shows every key)."""
+"""Reads a campaign's YAML file (docs/campaign.md shows every key)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""locust-kvcache certificate: how late are this machine's time stamps, and up to what load?
+"""Measures the timing error of this machine's client, and the load up to which it holds (`locust-kvcache certificate`).
 
 Drives the client against a server whose truth is known. Prints the timing error (reported minus true) by number of streams, beside the
 usual FastHttpUser reader in the same run, and saves the highest chunk rate per worker that keeps the TTFT error's P99 under 5 ms. A run

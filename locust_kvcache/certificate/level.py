@@ -1,4 +1,4 @@
-"""One reader at one level of load, in a process of its own: prints its timing error as one JSON line. Used by command."""
+"""Measures one reader at one level of load, and prints its timing error as one JSON line. Used by command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways to read a stream, all measured alike: each takes a target and gives (sent, stamps of the output chunks, text) of one request."""
+"""Holds the ways to read a stream that the certificate compares."""
 
 from __future__ import annotations
 

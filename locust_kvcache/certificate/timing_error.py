@@ -1,4 +1,4 @@
-"""The error of a reader's time stamps: what it stamped against what the truth server wrote into each chunk."""
+"""Computes the error of a reader's time stamps against those of the truth server."""
 
 from __future__ import annotations
 

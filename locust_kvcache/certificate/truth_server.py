@@ -1,4 +1,4 @@
-"""A streaming server that says in each token when it sent it: the instrument for the client's timing error.
+"""Serves streams whose tokens say when they were sent, to measure the client's timing error.
 
 Each chunk's content is the server's monotonic clock in ns just before the write. On one host client and server share that clock,
 so a client's stamp minus the content is the error of that stamp. One loop, uvloop, nothing else on the path.

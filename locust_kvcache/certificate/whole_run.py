@@ -1,4 +1,4 @@
-"""A locustfile that measures itself: a whole run of the product against the truth server, users that all start together.
+"""Measures a whole Locust run against the truth server, with users that all start together.
 
 Everything that a run does is in its figures: users, records, Locust's statistics, the master's files. Used by command.
 """

@@ -1,4 +1,4 @@
-"""Shell completion by argcomplete: commands, scenarios, and the options of a load test.
+"""Completes commands, scenarios and options in a shell, by argcomplete.
 
 eval "$(register-python-argcomplete locust-kvcache)"      in ~/.bashrc or ~/.zshrc
 """

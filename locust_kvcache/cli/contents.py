@@ -1,4 +1,4 @@
-"""The table of contents of the product: every sub-command of `locust-kvcache`, by what a user wants, and where it is implemented."""
+"""Lists every sub-command of `locust-kvcache` and starts the one that is asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""locust-kvcache init: what users edit is copied from the package into a folder of theirs."""
+"""Copies what users edit from the package into a folder (`locust-kvcache init DIR`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""locust-kvcache report: analyse runs again, or make a report elsewhere from a stats.json."""
+"""Analyses runs again, or makes a report from a stats.json (`locust-kvcache report`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""locust-kvcache run, preflight and dry-run: scenarios and options come in, Locust runs in this very process."""
+"""Runs Locust in this process for `locust-kvcache run`, `preflight` and `dry-run`."""
 
 from __future__ import annotations
 

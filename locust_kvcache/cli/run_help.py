@@ -1,4 +1,4 @@
-"""The text of `locust-kvcache run --help`: our options in groups.
+"""Makes the text of `locust-kvcache run --help`: our options in groups.
 
 Locust's own --help cannot show them: it is answered before a locustfile is read.
 """

@@ -1,4 +1,4 @@
-"""How the load asks for the analysis of a run: a job is one line of JSON, the answer is text in parts.
+"""Defines the messages between the load and the process that analyses its runs.
 
 The process that waits for a job (`python -m locust_kvcache.analysis.commands.after_run`) prints READY when it has imported what it
 needs. Each part of its answer ends with a line that END_OF_PART begins and the exit code of that part follows.

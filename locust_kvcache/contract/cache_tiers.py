@@ -1,4 +1,4 @@
-"""The `caches` part of a deployment's YAML comes in, frozen CacheActions go out: how each tier of the KV cache is emptied.
+"""Reads the `caches` part of a deployment file: how each tier of the KV cache is emptied.
 
 A tier is where KV blocks lie: gpu (the engine's prefix cache), cpu (LMCache's host memory or disk), store (Mooncake, or any shared store).
 """

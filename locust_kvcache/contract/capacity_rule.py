@@ -1,4 +1,4 @@
-"""Requests of an open loop come in, whether their rate is sustained goes out; levels measured so far come in, the next one to try goes out.
+"""Decides whether a load was sustained, and which load a capacity search tries next.
 
 Pure functions: the load generator drives a search by them, the analysis judges the same records by them again.
 """

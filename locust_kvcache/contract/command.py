@@ -1,4 +1,4 @@
-"""What all commands share: how --help looks, and how one ends on bad input."""
+"""Holds what all commands share: the look of --help, and one line for bad input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A deployment's YAML and the model list come in, a frozen Deployment goes out: where to send, and what is known about it."""
+"""Reads deployment files and the model list: where to send, and what is known about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one exception for input that a person wrote (YAML, options): its message names the file, the key and the way out."""
+"""Defines BadInput, the one exception for input that a person wrote: it names the file, the key and the way out."""
 
 
 class BadInput(ValueError):

@@ -1,4 +1,4 @@
-"""What a command's exit code says: one table for the load and the analysis (docs/exit-codes.md is made of it).
+"""Defines the exit codes, one table for the load and the analysis (docs/exit-codes.md is made from it).
 
 Code 2 stands for every reason for which figures cannot be judged; the outcome's `cause` (--json) and the console tell them apart.
 """

@@ -1,4 +1,4 @@
-"""How many requests of a run may fail before a gate refuses its figures: `--max-failures 3` or `--max-failures 1%`."""
+"""Reads --max-failures (`3` or `1%`): how many requests may fail in a run that a gate still accepts."""
 
 from __future__ import annotations
 

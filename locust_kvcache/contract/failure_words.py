@@ -1,4 +1,4 @@
-"""Names why requests failed, in the words of whoever refused them: statuses and errors come in, `20 x 413 Payload Too Large` goes out.
+"""Names why requests failed in the server's own words, such as `20 x 413 Payload Too Large`.
 
 The same words stand in the load's log, in run.json's reason, among the report's caveats and in its headline.
 """

@@ -1,4 +1,4 @@
-"""One thing that a check found, in the preflight or in the analysis: how grave it is, what was seen, why it matters, what to do."""
+"""Defines the Finding of a check: how severe it is, what was seen, why it matters, what to do."""
 
 from __future__ import annotations
 

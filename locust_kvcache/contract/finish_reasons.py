@@ -1,4 +1,4 @@
-"""Decides by an answer's finish_reason whether the model finished it, or the server gave it up."""
+"""Decides by the finish_reason whether the model finished an answer or the server gave it up."""
 
 from __future__ import annotations
 

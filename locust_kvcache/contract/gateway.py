@@ -1,4 +1,4 @@
-"""What a gateway or router in front of a server wants beside the OpenAI requests: headers, body fields, another path, a query.
+"""Reads what a gateway or router needs beside the OpenAI requests: headers, body fields, a path, a query.
 
 Secrets come from the environment: a header's value may hold ${NAME}, which each worker reads there. Only the placeholder is written.
 """

@@ -1,4 +1,4 @@
-"""One planned request's outcome: the chunks of a stream come in, a frozen Record of times (ms) and tokens goes out.
+"""Defines the Record, one planned request's outcome with its times (ms) and tokens.
 
 The record is the border of the project: the load writes it as one JSON line, the analysis reads nothing else.
 """

@@ -1,4 +1,4 @@
-"""What a round is for: its prompts are cold, a control (cold again, fresh prompts of the same lengths), or a repeat of the cold round's.
+"""Defines the kinds of rounds: cold, control (fresh prompts of the same lengths), and hit (a repeat of the cold round).
 
 A round's number says when it was played; its kind says what it is. Rounds are numbered in the order in which they are played.
 """

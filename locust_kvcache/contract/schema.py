@@ -1,4 +1,4 @@
-"""Checks on parsed YAML: a mapping and the keys it may hold come in, typed values go out or BadInput names file and key."""
+"""Checks parsed YAML: types, bounds and known keys, with errors that name file and key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the files that come with the product: at the top of a checkout, or inside the package where pip installed it."""
+"""Finds the files that come with the product: at the top of a checkout, or inside the installed package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words like ttft_ms=2000 come in, named limits in ms go out: service-level objectives, and the times that a dry run expects."""
+"""Reads limits such as ttft_ms=2000: service-level objectives, and the expected times of a dry run."""
 
 from __future__ import annotations
 

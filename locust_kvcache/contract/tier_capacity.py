@@ -1,4 +1,4 @@
-"""How many tokens each cache tier holds: the one answer for the preflight, the studies, the dry run and the analysis.
+"""Computes how many tokens each cache tier holds, for the preflight, the studies, the dry run and the analysis.
 
 What a server reports wins over the deployment file's `capacity`, which is a claim, and is there for what no page tells (the CPU tier).
 """

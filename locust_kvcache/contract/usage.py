@@ -1,5 +1,4 @@
-"""Checks the token counts that a server reports: raw values of `usage` come in, the counts that can be true go out, with a reason for
-each one that was rejected.
+"""Checks the token counts that a server reports, and rejects those that cannot be true, with the reason.
 
 A rejected count is missing (None). It is never corrected: docs/metrics.md, "Token counts that are rejected".
 """

@@ -1,4 +1,4 @@
-"""python -m locust_kvcache.emulator: options come in, one process of the emulator serves until it is told to stop."""
+"""Runs one process of the emulator until it is told to stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages beside the completions: models, tokenizer, metrics, resets, the truth, and the switches for faults."""
+"""Serves the pages beside the completions: models, tokenizer, metrics, resets, the truth, and switches for faults."""
 
 from __future__ import annotations
 

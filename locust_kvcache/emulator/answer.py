@@ -1,4 +1,4 @@
-"""A job's tokens come in, the bytes of an OpenAI answer go out, streamed as vLLM streams them, or wrong in the ways asked for."""
+"""Writes the bytes of an OpenAI answer, streamed as vLLM streams them, or wrong as a fault asks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP requests come in, OpenAI-compatible answers go out, as from vLLM; beside them the truth, and switches for faults."""
+"""Answers HTTP requests as vLLM's OpenAI-compatible server does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The GPU prefix cache: blocks of token ids, shared by reference count, evicted from the front of a free queue as vLLM's BlockPool does.
+"""Emulates the GPU prefix cache: blocks shared by reference count and evicted as in vLLM's BlockPool.
 
 A block is found by a hash over its tokens and all tokens before it, so equal hashes mean equal prefixes. Blocks of a finished request
 join the free queue, last block first and blocks without a hash at its front; they stay matchable until they are handed out again.

@@ -1,4 +1,4 @@
-"""Between a server's GPU cache and the tiers below: what they hold of a prompt, its way up and its way down, as vLLM's connectors do."""
+"""Emulates the connector between a server's GPU cache and the tiers below it."""
 
 from __future__ import annotations
 

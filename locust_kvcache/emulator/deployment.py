@@ -1,4 +1,4 @@
-"""Jobs come in, their tokens go out: a single server, or a prefiller, a store and a decoder behind one of the proxies that are in use."""
+"""Emulates a deployment: a single server, or a prefiller, a store and a decoder behind one of the usual proxies."""
 
 from __future__ import annotations
 

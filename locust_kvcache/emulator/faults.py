@@ -1,4 +1,4 @@
-"""Faults and lies by name: which are switched on, how often each strikes, and which strike one request."""
+"""Defines the faults by name: which are switched on, how often each strikes, and which strike a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A listening socket that can refuse for a while, and the process around it: until SIGTERM or SIGINT."""
+"""Provides a listening socket that can refuse for a while, and runs the process until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 

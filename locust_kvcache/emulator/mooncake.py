@@ -1,4 +1,4 @@
-"""A store's counters come in, mooncake_master's metrics page and its few admin pages go out, under the names of mooncake_master 0.3.13."""
+"""Serves the metrics page and admin pages of mooncake_master 0.3.13 for an emulated store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server counts, and who is told what happens in it."""
+"""Counts what happens in a server, and tells those who listen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line, and what --help teaches."""
+"""Declares the emulator's command line and its help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers' counters come in, a metrics page with vLLM's (and LMCache's) names, types and labels goes out."""
+"""Writes a server's metrics page with the names, types and labels of vLLM and LMCache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Role proxy: a client's request goes to a prefiller first and to a decoder then, whose bytes go back to the client as they come.
+"""Emulates a PD proxy: sends each request to a prefiller, then to a decoder, and passes the bytes on.
 
 The order is that of the proxies in use (deployment.py PROXIES). With `bare`, it also lacks what the real examples lack: only
 /healthcheck answers, client headers are dropped, and SSE goes out as application/json.

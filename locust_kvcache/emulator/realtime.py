@@ -1,4 +1,4 @@
-"""A simulation under the kernel's monotonic clock: a timer true to tens of microseconds where the event loop's is not."""
+"""Runs a simulation under the kernel's monotonic clock, with a timer that is true to tens of microseconds."""
 
 from __future__ import annotations
 

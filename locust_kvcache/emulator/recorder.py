@@ -1,4 +1,4 @@
-"""What happens in a server comes in, vLLM's histograms of it go out; durations are real (scaled) seconds, as on a server's own clock."""
+"""Keeps vLLM's histograms of a server; durations are real (scaled) seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other processes: a small HTTP client, and a shared store that lives behind it.
+"""Talks to other emulator processes: a small HTTP client, and a shared store behind it.
 
 The store's process holds only which chunks there are; the time of a transfer is modelled where the KV goes to or comes from.
 """

@@ -1,4 +1,4 @@
-"""Requests come in, their tokens go out: a server with a block pool, steps over a batch, chunked prefill and preemption, as vLLM's.
+"""Emulates a server with a block pool, batched steps, chunked prefill and preemption, as in vLLM.
 
 A step takes first one token of every decoding request, then as many prompt tokens as max_num_batched_tokens leaves, in order of arrival.
 Blocks of a prompt can be found by others from the step that computes them, so requests with one prefix in one step share it.

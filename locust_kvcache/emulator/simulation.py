@@ -1,4 +1,4 @@
-"""Events with a due time go in, their callbacks run in order of it: under a virtual clock in tests, under the kernel's in a server.
+"""Runs callbacks in the order of their due time, under a virtual clock or the kernel's.
 
 `now_s` is the due time of the event that runs, not the moment at which the process came round to it: a late process sends late, but what
 it planned stays exact.

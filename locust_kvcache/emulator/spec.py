@@ -1,4 +1,4 @@
-"""A profile's YAML comes in, the frozen description of each server of a role goes out; all durations are simulated seconds."""
+"""Reads a profile's YAML: the servers of each role; all durations are simulated seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chunks of KV below the GPU: host memory (LMCache) and a store shared by servers (Mooncake), with LRU, and the links that move them."""
+"""Emulates the tiers below the GPU: host memory (LMCache), a shared store (Mooncake), LRU, and the links that move KV."""
 
 from __future__ import annotations
 

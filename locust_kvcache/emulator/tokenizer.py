@@ -1,4 +1,4 @@
-"""Text comes in, token ids go out: the same on every machine, without a model's files.
+"""Tokenizes text without a model's files, the same way on every machine.
 
 A token is a run of at most 8 letters or digits together with one space before it, one other printable character, or one line break.
 Ids are the first 4 bytes of the token's BLAKE2 hash, so no vocabulary is needed.

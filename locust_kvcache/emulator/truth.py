@@ -1,4 +1,4 @@
-"""What really happened to each request, in ns of the machine's monotonic clock, and how late the emulator itself was."""
+"""Keeps what really happened to each request, in ns of the monotonic clock, and how late the emulator was."""
 
 from __future__ import annotations
 

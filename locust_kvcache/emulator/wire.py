@@ -1,4 +1,4 @@
-"""HTTP/1.1 over a TCP connection, low enough to misbehave on purpose: requests go in parsed, bytes go out at once and as given."""
+"""Speaks HTTP/1.1 over a TCP connection, low enough to misbehave on purpose."""
 
 from __future__ import annotations
 

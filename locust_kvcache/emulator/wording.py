@@ -1,4 +1,4 @@
-"""What an answer says: the JSON of its events and of its whole body, right or wrong in the ways asked for."""
+"""Writes the JSON of an answer's events and of its whole body, right or wrong as asked."""
 
 from __future__ import annotations
 

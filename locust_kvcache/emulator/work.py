@@ -1,4 +1,4 @@
-"""One request as one server sees it: its tokens, where they came from, and when what happened (seconds of the monotonic clock)."""
+"""Holds one request as one server sees it: tokens, where they came from, and when what happened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes Ctrl-C end a run in order: Python's KeyboardInterrupt is raised where Locust waits for it, never in a greenlet that reads a stream.
+"""Makes Ctrl-C end a run in order, by raising KeyboardInterrupt only where Locust waits for it.
 
 Python raises it in whatever runs at that moment. In a greenlet of ours it would be kept as that greenlet's result, and raised once
 more by whoever asks for the result while the run is being ended: the report and the exit code were lost with it.

@@ -1,4 +1,4 @@
-"""Connects the load generator with Locust: importing it registers the options and the listeners of Locust's events."""
+"""Connects the load generator with Locust: importing it registers our options and listeners."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Locust leaves without types, with types: listeners of its events, guarded views of its page, a worker's number."""
+"""Gives types to what Locust leaves untyped: event listeners, guarded views of its page, a worker's number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base class of all scenario users: it takes sessions from the plan, and streams each turn; every turn gets its one record."""
+"""Defines KVCacheUser, the base class of all scenario users: it takes sessions from the plan and streams their turns."""
 
 from __future__ import annotations
 

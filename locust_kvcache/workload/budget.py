@@ -1,4 +1,4 @@
-"""A Plan and the times to expect come in, what a round will take goes out: requests, tokens, seconds; nothing is sent for it.
+"""Estimates what a round will take before anything is sent: requests, tokens, seconds.
 
 Durations are estimates from the times of a former run, or from a person; where nothing is known they are None, never 0.
 """

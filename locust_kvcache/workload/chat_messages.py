@@ -1,4 +1,4 @@
-"""The messages of one conversation, as files have them, come in; who said which text goes out. What is no text is left out and counted."""
+"""Reads the messages of one conversation from a user's file. What is no text is left out and counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file's conversations come in, sessions of turns go out: what each turn sends, and what of it an earlier turn has sent."""
+"""Plans the sessions of a file's conversations: what each turn sends, and what of it an earlier turn has sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's own files come in, documents cut to length, or conversations, go out; every host must hold the same bytes.
+"""Reads a user's own documents or conversations; every host must hold the same bytes.
 
 Lengths are estimates: only the server's tokenizer knows, and its count of each prompt stands in the records.
 """

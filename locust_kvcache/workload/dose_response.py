@@ -1,4 +1,4 @@
-"""A grid of hit fractions and prompt lengths comes in, the cells in a seeded random order and the sizes of their turns go out.
+"""Plans the cells of a dose-response study: hit shares and prompt lengths in a seeded random order.
 
 A cell is one session: its first turn puts the shared part into the cache, its second carries that part and new text, so that its prompt has
 the wanted length and the wanted share of it is cached. A hit fraction of 0 is one turn that nothing has sent before.

@@ -1,4 +1,4 @@
-"""About how many tokens a text has, where no tokenizer is at hand."""
+"""Estimates how many tokens a text has, where no tokenizer is at hand."""
 
 from __future__ import annotations
 

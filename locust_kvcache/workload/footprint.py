@@ -1,4 +1,4 @@
-"""A Plan comes in, the KV cache that it fills goes out: tokens that are different from one another, and how they compare with a tier."""
+"""Computes the KV cache that a plan fills, and compares it with a tier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scenario comes in with --prompt-tokens and --output-tokens, the scenario with those lengths goes out."""
+"""Applies --prompt-tokens and --output-tokens to a scenario."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions that are made one by one when they are asked for: a plan of a million requests is a few arrays, not a million objects."""
+"""Provides sessions that are made when they are asked for, so that a plan of a million requests is a few arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A distribution of lengths as YAML says it comes in, token counts drawn from it go out; always within its own bounds.
+"""Draws token counts from a distribution of lengths, always within its bounds.
 
 {normal: {mean: 500, std: 200, min: 10, max: 2000}}      {lognormal: {median: 300, sigma: 1.0, min: 10, max: 4000}}
 {empirical: [120, 120, 900, 4000]}: one of these, each as likely as it is often listed

@@ -1,4 +1,4 @@
-"""A Scenario comes in, a Plan goes out: sessions of turns, what each shares with an earlier one, and its prompt as messages.
+"""Makes a Plan from a Scenario: sessions of turns, what they share, and their prompts.
 
 Nothing of a plan is ever sent to a worker: every process computes the same one from (scenario, calibration, nonce, seed).
 """

@@ -1,4 +1,4 @@
-"""The sessions of a plan, made one by one when they are asked for: a million requests are a few arrays, not a million objects.
+"""Makes the sessions of a plan one by one when they are asked for.
 
 Lengths are drawn in plan order, so they are kept (4 bytes a request); who shares a prefix with whom is computed. Drawing many takes a
 while: `pause` is called every few milliseconds, so that an event loop can go on.

@@ -1,4 +1,4 @@
-"""A scenario's YAML comes in, a frozen Scenario goes out; unknown or missing keys are errors that name file and key."""
+"""Reads a scenario's YAML; unknown or missing keys are errors that name file and key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long work in short steps, so that an event loop can go on between them; whoever has no loop runs it to its end."""
+"""Splits long work into short steps, so that an event loop can run between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seeded text of a wanted length: a key comes in, the same words come out on every worker, run and platform.
+"""Makes seeded text of a wanted length, the same on every worker, run and platform.
 
 Text is made of pieces (words, or lines of code) until their cost in the server's tokens reaches the wanted length.
 """

@@ -1,4 +1,4 @@
-"""One planned request and one session: what a plan consists of, and what an infinite cache would hold of a request."""
+"""Defines a planned request and a session, and what an unlimited cache would hold of a request."""
 
 from __future__ import annotations
 

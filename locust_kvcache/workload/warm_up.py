@@ -1,4 +1,4 @@
-"""The warm-up before a scenario's first round: a plan and the load come in, which sessions to send and when to stop go out.
+"""Decides which sessions a warm-up sends before a scenario's first round, and when it stops.
 
 A window is the same few sessions each time, once with fresh prompts and, where the run has rounds that hit, once more as they were.
 Equal lengths in equal order, so that two windows are compared request by request; docs/warm-up-and-control.md has the rule and why.

@@ -1,4 +1,4 @@
-"""What each cache tier holds comes in, the working sets of a sweep go out, and the scenario cut or grown to fill each of them."""
+"""Chooses the working sets of a sweep, and cuts or grows the scenario to fill each."""
 
 from __future__ import annotations
 

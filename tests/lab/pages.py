@@ -1,4 +1,4 @@
-"""Metrics pages that `record` of tests/lab/h200/run.sh saved come in, OpenMetrics with times goes out, for promtool to make a TSDB of.
+"""Converts metrics pages that `record` of tests/lab/h200/run.sh saved to OpenMetrics with times, for promtool.
 
 So the dashboard's queries can be asked of servers that no Prometheus could scrape (docs/lab.md):
 

@@ -1,4 +1,4 @@
-"""A headless Chromium by its DevTools protocol: a page's address and what to click come in, texts and pictures go out."""
+"""Drives a headless Chromium by its DevTools protocol: opens a page, clicks, and returns texts and pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the monitoring tests look at: an emulator and recorded pages come in as processes on free ports, addresses go out."""
+"""Starts what the monitoring tests look at: an emulator and recorded pages, as processes on free ports."""
 
 from __future__ import annotations
 

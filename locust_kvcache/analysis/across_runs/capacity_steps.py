@@ -1,4 +1,4 @@
-"""A run of a --capacity search comes in, its steps go out: what was offered, whether that was sustained, what came of it.
+"""Reads the steps of a --capacity search from a run: the load that was offered, and whether it was sustained.
 
 Every step is judged again from its records, by the rules that the search itself used (locust_kvcache.contract.capacity_rule).
 """

@@ -1,4 +1,4 @@
-"""Two to eight analysed runs come in, a table of their conditions goes out: what is the same, what differs, what forbids comparing."""
+"""Compares the conditions of two to eight runs: what is the same, what differs, what forbids a comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leaves rounds out of a run for a comparison: only those that all compared runs have are compared."""
+"""Reduces runs to the rounds that all of them have, so that they can be compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Analyses of two to eight runs come in, a RunComparison goes out: conditions first, then effects against the first run, targets."""
+"""Compares two to eight runs: conditions first, then effects against the first run, then targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs come in, grouped by deployment: which comparison they allow, and what targets say of repeated runs.
+"""Groups runs by deployment, decides which comparison they allow, and judges targets of repeated runs.
 
 Between deployments the run is the observation. With several runs of each there are intervals and verdicts over runs (run_spread.py);
 with one run of each the comparison describes these runs (run_comparison.py).

@@ -1,4 +1,4 @@
-"""Values of repeated runs come in, their spread and what differs between deployments beyond it go out; a run is one observation.
+"""Estimates the spread of repeated runs, and the differences between deployments beyond it; a run is one observation.
 
 A run's own interval holds what varies between its requests, not what varies from one run to the next. Here every run gives one
 value, and intervals are Student's on the logarithms of these values: Welch's (1947) between deployments, paired within them.

@@ -1,4 +1,4 @@
-"""Analyses of several runs come in, a Problem goes out for each that cannot be compared by its own evidence."""
+"""Finds runs that cannot be compared by their own evidence, and gives a Problem for each."""
 
 from __future__ import annotations
 

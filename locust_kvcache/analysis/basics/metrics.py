@@ -1,4 +1,4 @@
-"""Every metric, declared once: its name, unit, definition and better direction, and in which tables, charts and comparisons it stands.
+"""Declares every metric once: name, unit, definition, better direction, and where it is shown.
 
 To add one: an entry here, and its column in the records (contract/record.py), in `stats/summary.add_estimates` or in
 `stats/summary.round_table`. The order here is the order of rows everywhere; docs/metrics.md has its definition in full.

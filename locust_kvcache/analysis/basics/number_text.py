@@ -1,4 +1,4 @@
-"""Numbers come in, short texts for people go out: one way to write a duration, a share, a change; a dash for what is missing."""
+"""Formats numbers for people: durations, shares, changes, and a dash for a missing value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables and numpy values come in, plain Python rows go out: what JSON, text and charts are made from."""
+"""Converts tables and numpy values to plain Python rows for JSON, text and charts."""
 
 from __future__ import annotations
 

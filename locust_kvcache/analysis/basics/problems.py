@@ -1,4 +1,4 @@
-"""What stands against a result: every check of the analysis gives Problems, and every output lists them in one order."""
+"""Defines the Problem, which every check of the analysis gives, and the order in which outputs list them."""
 
 from __future__ import annotations
 

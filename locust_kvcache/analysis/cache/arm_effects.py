@@ -1,4 +1,4 @@
-"""Rounds that are arms (cold, gpu_hit, store_hit) come in, each one's change against cold goes out: rounds 2..n are not alike here."""
+"""Computes the change of each arm (gpu_hit, cpu_hit, store_hit) against the cold arm."""
 
 from __future__ import annotations
 

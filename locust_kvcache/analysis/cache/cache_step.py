@@ -1,4 +1,4 @@
-"""Finds the step in which a cache serves tokens (its own block), from what was there to be served and what was reported."""
+"""Finds the step in which a cache serves tokens (its block size), from planned and reported cached tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Effects and their verdicts come in with the claims of their scenarios; verdicts that the evidence does not carry are replaced."""
+"""Replaces verdicts that the evidence of their scenario does not support."""
 
 from __future__ import annotations
 

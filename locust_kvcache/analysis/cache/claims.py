@@ -1,4 +1,4 @@
-"""What was seen of a scenario's rounds comes in, what may be said of them goes out: the one place where evidence decides the words.
+"""Decides what may be said about a scenario's rounds: the one place where evidence decides the words.
 
 May the difference between rounds be credited to the cache, may it be compared at all, are targets judged, what does a headline say
 first, how are the later rounds called, with which cause does a gate end? Tables, headline, targets and the gate ask here.

@@ -1,4 +1,4 @@
-"""Labelled records and the table of rounds come in, what a hit changes goes out: by round, by evidence, by arm, and against a control."""
+"""Computes what a hit changes: by round, by evidence, by arm, and against a control."""
 
 from __future__ import annotations
 

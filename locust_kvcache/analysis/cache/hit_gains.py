@@ -1,4 +1,4 @@
-"""Rounds, verdicts and the model's sizes come in, each hit round's TTFT reduction beside the largest possible one goes out.
+"""Compares the TTFT reduction of each hit round with the largest possible one.
 
 The limit goes by the FLOP of what is left to compute and by the link that the KV crosses (model/physical_limits.py); with the measured cold
 TTFT it holds for this machine under this load.

@@ -1,4 +1,4 @@
-"""Records and scrapes come in, what caches of given sizes could have served beside what was served goes out, over time.
+"""Simulates ideal caches of given sizes over a run, and compares them with what was served.
 
 cache_efficiency = tokens served from the cache / tokens that the ideal cache would have served. Ideal caches: one without limit (the
 plan's `planned_cached_tokens`), and least-recently-used ones of the size that each tier reported, in whole blocks.

@@ -1,4 +1,4 @@
-"""Labelled records come in, a table of where the tokens that could have been cached went comes out: served, or lost to a named cause.
+"""Accounts for each token that could have been cached: served, or lost to a named cause.
 
 Each request's loss is planned - reported. The causes, the first that applies: racing, overtaken, granularity, evicted, not stored, other.
 """

@@ -1,4 +1,4 @@
-"""Requests that failed in a scenario's first round come in, what a cache could not hold of them in later rounds goes out."""
+"""Finds what a cache could not hold in later rounds because its request failed in the first."""
 
 from __future__ import annotations
 

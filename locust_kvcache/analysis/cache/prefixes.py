@@ -1,4 +1,4 @@
-"""Records come in, who shares a prefix with whom goes out: what the windows and the cache accounting both need."""
+"""Finds which requests share a prefix; windows and cache accounting both need it."""
 
 from __future__ import annotations
 

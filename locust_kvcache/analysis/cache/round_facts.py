@@ -1,4 +1,4 @@
-"""Tables of a run come in, the RoundFacts that claims are decided by go out, one list per scenario."""
+"""Collects the facts of each round that decide its claims, one list per scenario."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's tables come in, the claim of each scenario goes out, with what weakens the evidence as Problems."""
+"""Makes the claim of each scenario of a run, and a Problem for each thing that weakens the evidence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the tables that rest on the servers' own metrics: what each counted per round, which tier answered, where the TTFT went."""
+"""Makes the tables that rest on the servers' own metrics: counts per round, the tier that answered, the parts of the TTFT."""
 
 from __future__ import annotations
 

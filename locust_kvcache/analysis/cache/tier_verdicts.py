@@ -1,4 +1,4 @@
-"""Rounds with their tokens and the servers' counters come in, one verdict per round goes out: was cold cold, which tier answered a hit?
+"""Judges each round by the servers' counters: whether cold was cold, and which tier answered a hit.
 
 A round's name (cold, gpu_hit, store_hit) is an intention. Verdicts go by evidence: counters of the role that looks prompts up (prefiller,
 else server), else the cached tokens that answers reported and that were not rejected.

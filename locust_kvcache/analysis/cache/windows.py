@@ -1,4 +1,4 @@
-"""Records come in, the same records labelled with their window go out, by two independent rules: the round, and the evidence.
+"""Labels each record with its window by two independent rules: the round, and the evidence.
 
 Rule "round": a round is what it was played for, `cold`, `control` or `hit`, whatever the cache did. Rule "evidence": what the server says
 it took from its cache, against what the plan says could have been there; docs/metrics.md has the table.

@@ -1,4 +1,4 @@
-"""An Analysis comes in, the charts of the model, the tiers, the stages and the servers' gauges go out (see run_charts.py)."""
+"""Makes the charts of the TTFT model, the cache tiers, the stages and the servers' gauges."""
 
 from __future__ import annotations
 

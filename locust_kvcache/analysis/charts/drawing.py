@@ -1,4 +1,4 @@
-"""A finished table and an Axes come in, a drawing goes out. Colour is never the only sign: lines, marks and hatches differ too."""
+"""Draws finished tables on matplotlib axes. Colour is never the only sign: lines, marks and hatches differ too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A drawing function and its finished table come in, a Chart (SVG text, PNG bytes on demand) goes out; no state outside a figure.
+"""Renders a drawing function and its table to a Chart: SVG text, and PNG on demand.
 
 Inline in HTML the named colours become CSS variables, so that a chart follows the page into dark mode; as files they are plain SVG.
 """

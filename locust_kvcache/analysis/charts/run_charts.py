@@ -1,4 +1,4 @@
-"""An Analysis comes in, its Charts go out: which table is drawn how, and what each chart says in words."""
+"""Chooses the charts of a run: which table is drawn how, and the text that describes each chart."""
 
 from __future__ import annotations
 

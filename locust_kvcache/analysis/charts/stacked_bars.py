@@ -1,4 +1,4 @@
-"""Parts of several wholes come in, stacked bars go out: each part with a fill of its own, in the order of the parts.
+"""Draws stacked bars of the parts of several wholes, each part with a fill of its own.
 
 More parts than LOOKS has names are told apart by the same colours with other hatches.
 """

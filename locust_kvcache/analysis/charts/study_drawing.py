@@ -1,4 +1,4 @@
-"""A finished table and an Axes come in, the drawing of a study goes out: lines that differ in dash and mark, limits and bands named."""
+"""Draws the charts of studies: lines, limits and bands."""
 
 from __future__ import annotations
 

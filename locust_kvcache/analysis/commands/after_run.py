@@ -1,4 +1,4 @@
-"""Waits for a run to end and says what it means: started by the load before its first round, so that nothing is imported at the end.
+"""Waits for a run to end and analyses it at once; the load starts this process early, so imports cost no time at the end.
 
 A job comes in on standard input (contract/analysis_job.py); without one, as when the load was refused, the process ends silently.
 """

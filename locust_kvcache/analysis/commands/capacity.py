@@ -1,4 +1,4 @@
-"""locust-kvcache capacity RUN [RUN ...]: the runs of a --capacity search come in, the highest sustained rate of each side goes out.
+"""Finds the highest sustained load in the runs of a --capacity search (`locust-kvcache capacity RUN ...`).
 
 Every step is judged again from its records, by the rules of the search itself (contract/capacity_rule.py); --slo asks for other limits.
 """

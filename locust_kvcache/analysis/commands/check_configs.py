@@ -1,4 +1,4 @@
-"""locust-kvcache check-configs FILE...: server configs come in, dead keys go out, each with what to write instead; exit 1 if any.
+"""Checks server configs for keys that nothing reads (`locust-kvcache check-configs FILE...`); exit code 1 if there are any.
 
 Knows LMCache YAML, Mooncake JSON, compose files and our deployment files; with --workers it adds up the host memory of the cache.
 """

@@ -1,4 +1,4 @@
-"""locust-kvcache compare RUN_A RUN_B [RUN_C ...] --output comparison.html [--gate]: the first run is the baseline.
+"""Compares runs (`locust-kvcache compare RUN_A RUN_B ... --output comparison.html`); the first run is the baseline.
 
 Or with --pd-stats A/stats.json --non-pd-stats B/stats.json: the single server is the baseline, PD the contender.
 """

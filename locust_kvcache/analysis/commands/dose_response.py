@@ -1,4 +1,4 @@
-"""locust-kvcache dose-response RUN [RUN ...]: runs of that scenario come in, what each cached share did to the TTFT goes out.
+"""Shows how the TTFT depends on the cached share (`locust-kvcache dose-response RUN ...`).
 
 The achieved hit share of every request is checked against its cell's target before its TTFT says anything; the model is the runs' own.
 """

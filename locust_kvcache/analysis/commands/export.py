@@ -1,4 +1,4 @@
-"""locust-kvcache export RUN --output-dir x --format csv|parquet|both: tidy tables of a run, one file each, and the servers' series.
+"""Exports the tables of a run as CSV or Parquet (`locust-kvcache export RUN --output-dir x`).
 
 records: one row per request with its windows; rounds, windows, distributions, effects ...: the tables of stats.json; server_metrics:
 one row per scrape and sample. Units stand in the column names; docs/metrics.md defines them.

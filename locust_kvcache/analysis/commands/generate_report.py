@@ -1,4 +1,4 @@
-"""locust-kvcache report --stats results/RUN/stats.json --output-dir reports/x --format html|markdown|both"""
+"""Makes a report from a stats.json (`locust-kvcache report --stats results/RUN/stats.json --output-dir reports/x`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run whose master died, and the spools of its workers, come in; the run's records.jsonl is completed with what only the spools hold.
+"""Completes the records of a run whose master died, from the spools of its workers.
 
 locust-kvcache merge-spool RUN SPOOL...      SPOOL: a worker's .jsonl file, or a folder of them
 """

@@ -1,4 +1,4 @@
-"""What is done with one run: its folder comes in, stats.json and the answer on the console go out first, then the report's files."""
+"""Analyses one run: writes stats.json and prints the answer, then writes the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""locust-kvcache sweep RUN [RUN ...]: runs that differ in their number of users come in, one table and chart per scenario go out.
+"""Shows runs with different numbers of users in one table and chart per scenario (`locust-kvcache sweep RUN ...`).
 
 Makes the page of a `--concurrency 1 5 10` run: what cold and hit cost at each level, and where more users stop paying.
 """

@@ -1,4 +1,4 @@
-"""A Fit comes in, the tables of stats.json about it go out: parameters with intervals, the TTFT to expect, the limits."""
+"""Makes the tables of stats.json about the fitted TTFT model: parameters, expected TTFT, limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sizes of a model and speeds of a machine come in, what a KV cache can give at best goes out. Bytes, FLOP and seconds.
+"""Computes what a KV cache can give at best, from model sizes and machine speeds. Bytes, FLOP and seconds.
 
 Source: the FLOP count of a decoder with causal attention.
 """

@@ -1,4 +1,4 @@
-"""Requests with their prompt and cached tokens come in, a fitted model of the TTFT goes out, with intervals and residuals.
+"""Fits a model of the TTFT to prompt and cached tokens, with intervals and residuals.
 
     ttft = fixed + prefill + cached * load_cost,  prefill = uncached * prefill_cost + attention_cost * (n^2 - p^2) / 2
 

@@ -1,5 +1,4 @@
-"""Checks the servers' token counts in a run's records, as the load does since it writes `usage_rejected`; records of before have not
-been checked at all.
+"""Checks token counts in records of older runs, which the load did not check yet.
 
 What cannot be true becomes missing, and a Problem says so. It is never corrected: docs/metrics.md, "Token counts that are rejected".
 """

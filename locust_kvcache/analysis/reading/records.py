@@ -1,4 +1,4 @@
-"""records.jsonl comes in, a DataFrame of usable records goes out, with a Problem for everything that could not be used.
+"""Reads records.jsonl into a DataFrame, with a Problem for everything that cannot be used.
 
 A whole file of the current format is read by pyarrow in one go; a file that it refuses (torn, mixed, foreign lines) is read line by line.
 """

@@ -1,4 +1,4 @@
-"""run.json comes in, a frozen RunInfo goes out: what the analysis walks through, each value of its type, and what was of another type.
+"""Reads run.json into a frozen RunInfo with checked types.
 
 Files of earlier versions lack keys; a missing key is None or empty, never guessed. A value of another type is taken as missing and
 named in a note. `raw` is the file as read: what reports list of it, and what stats.json keeps.

@@ -1,4 +1,4 @@
-"""A run's folder comes in, a RecordedRun goes out: run.json, the usable records as a DataFrame, the servers' counters, what is wrong.
+"""Reads a run's folder: run.json, records, the servers' counters, and what is wrong with them.
 
 from locust_kvcache.analysis.reading.runs import load_run
 run = load_run("results/my-run")

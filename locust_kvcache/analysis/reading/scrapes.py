@@ -1,4 +1,4 @@
-"""server_metrics.jsonl comes in, the scrapes that can be read go out, each value of its type, and what could not be read."""
+"""Reads server_metrics.jsonl, and says which lines could not be read."""
 
 from __future__ import annotations
 

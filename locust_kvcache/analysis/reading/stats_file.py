@@ -1,4 +1,4 @@
-"""stats.json: a dict of tables comes in and a strict JSON file goes out, and back; docs/metrics.md documents every key."""
+"""Writes and reads stats.json; docs/metrics.md documents every key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes values out of parsed JSON by key and type; what is of another type is taken as missing, and noted."""
+"""Takes values out of parsed JSON by key and type; a value of another type counts as missing and is noted."""
 
 from __future__ import annotations
 

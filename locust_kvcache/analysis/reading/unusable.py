@@ -1,4 +1,4 @@
-"""The last resort for files that were damaged in a way that no check foresaw: one line instead of a traceback."""
+"""Turns an exception of a damaged file that no check foresaw into one line instead of a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outcome of a gate comes in, what CI systems read goes out: JUnit XML, JSON, and Markdown for a pull request's comment."""
+"""Writes a gate's outcome for CI systems: JUnit XML, JSON, and Markdown for a pull request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands share: the cause that a gate ends with (contract/exit_codes.py), and the option --png."""
+"""Holds what the analysis commands share: the cause of a gate's exit code, and the option --png."""
 
 from __future__ import annotations
 

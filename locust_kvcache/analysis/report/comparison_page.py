@@ -1,4 +1,4 @@
-"""A RunComparison comes in, its console text and its Page go out: the answer, conditions, one table of all runs, effects, charts."""
+"""Makes the page and the console text of a comparison: answer, conditions, all runs, effects, charts."""
 
 from __future__ import annotations
 

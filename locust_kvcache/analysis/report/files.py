@@ -1,4 +1,4 @@
-"""A Page comes in, report files go out: one self-contained HTML file, Markdown, and the charts as SVG files, as PNG too where asked."""
+"""Writes the files of a page: one self-contained HTML file, Markdown, and the charts as SVG and PNG."""
 
 from __future__ import annotations
 

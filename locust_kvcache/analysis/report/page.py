@@ -1,4 +1,4 @@
-"""What a report consists of: a Page of sections, and a section of tables, charts and paragraphs."""
+"""Defines what a report consists of: a Page of sections with tables, charts and paragraphs."""
 
 from __future__ import annotations
 

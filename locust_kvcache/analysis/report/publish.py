@@ -1,4 +1,4 @@
-"""What the commands of studies share: a Page comes in, its files and the console's text go out."""
+"""Writes and prints the page of a study."""
 
 from __future__ import annotations
 

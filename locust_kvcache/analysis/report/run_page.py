@@ -1,4 +1,4 @@
-"""One run's Analysis comes in, its Page goes out: the answer, what stands against it, each scenario, conditions, method."""
+"""Makes the page of one run: the answer, its caveats, each scenario, conditions, method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics of a run come in, the text that the console shows goes out."""
+"""Makes the console text of one run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A parsed compose file comes in, findings go out: what the pinned vLLM and Mooncake refuse, or ignore without a word."""
+"""Checks a compose file for options that the pinned vLLM and Mooncake refuse or ignore."""
 
 from __future__ import annotations
 

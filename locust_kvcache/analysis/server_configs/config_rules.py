@@ -1,4 +1,4 @@
-"""A parsed LMCache YAML or Mooncake JSON comes in, findings go out: keys that nothing reads any more, and what to write instead.
+"""Checks LMCache and Mooncake files for keys that nothing reads any more, and names what to write instead.
 
 Read in the sources of lmcache 0.5.6, vllm 0.33.0 and mooncake 0.3.13.post1, where an unknown key is a line in a log at most.
 """

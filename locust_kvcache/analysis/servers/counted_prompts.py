@@ -1,4 +1,4 @@
-"""How many prompt tokens the servers counted beside those that were sent: a page that does not move with the load proves nothing.
+"""Compares the prompt tokens that the servers counted with those that were sent.
 
 Such a page is another server's, or something before the servers (a gateway with a response cache) answered by itself.
 """

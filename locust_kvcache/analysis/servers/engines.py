@@ -1,4 +1,4 @@
-"""What each engine of a fleet did in each round, and how evenly the load was spread: counters of the engines' own pages.
+"""Computes what each engine of a fleet did in each round, and how evenly the load was spread, from the engines' own counters.
 
 An engine is one metrics page, or one value of vLLM's `engine` label on it (data-parallel replicas). Pages of routers and stores count
 no prompt tokens and are left out.

@@ -1,4 +1,4 @@
-"""Rounds and their counters come in, Problems go out for what no client can see: each names what failed, and what to do."""
+"""Finds failures that no client can see, from the servers' counters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scrapes of the servers' metrics around each round come in, deltas, cache tiers, stage times and a time series go out.
+"""Computes counter changes, cache tiers and stage times of each round from the servers' metrics.
 
 Counters are subtracted (after - before) per scenario, round, role and address; samples that differ only in labels are added up.
 Names are vLLM's, LMCache's and Mooncake's; a server that has none of them gives empty tables.

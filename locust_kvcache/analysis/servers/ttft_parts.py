@@ -1,4 +1,4 @@
-"""Stage times, transfers and the client's mean TTFT come in, that TTFT taken apart goes out: parts that add up to it exactly.
+"""Takes the client's mean TTFT apart into parts that add up to it exactly.
 
 Each part says how it is known: `measured` by a server's counters, an `estimate`, or the `rest` that no server counted. What the
 engine books elsewhere is put right: a KV load in the background stands in its queue time, LMCache's inside its prefill time.

@@ -1,5 +1,4 @@
-"""Checks whether the answers were of the size that was asked for and came as streams; says where rounds of unequal output are no
-comparison.
+"""Checks the size of the answers, and marks rounds with unequal output as not comparable.
 
 Labelled records come in, Problems and a reason per scenario go out. `withhold` applies the reasons to a table of effects: nothing else
 decides on them.

@@ -1,4 +1,4 @@
-"""When requests were in flight comes in, the time in which all users were busy and the rate in it go out; and at what load a round ran.
+"""Finds the time in which all users were busy, the rate in it, and the load of each round.
 
 A round's own rate holds its ramp, its tail and its slowest request; the rate while all users were busy does not.
 """

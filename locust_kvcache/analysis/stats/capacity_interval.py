@@ -1,4 +1,4 @@
-"""Estimates a capacity with its interval: the level at which the allowed share of requests is late, from all steps of a search.
+"""Estimates a capacity with its interval from all steps of a search.
 
 The model is a line through the logit of the late share over the log of the level, fitted by quasi-likelihood. Its value is unbiased where
 requests queue; the middle of a bracket is not. The interval is that of Student's score test. Its variance is computed under the tested

@@ -1,4 +1,4 @@
-"""Labelled records come in, whether the load generator itself was too slow goes out: a row per round, and a Problem for each such one."""
+"""Decides for each round whether the load generator itself was too slow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same planned requests under two conditions come in, a tidy table of effects with intervals and verdicts goes out.
+"""Compares the same planned requests under two conditions: effects with intervals.
 
 `baseline` and `contender` are cold and hit of one run. Means: the log ratio's jackknife over clusters; percentiles: Woodruff's, of all
 values of a side. Interval and test are one procedure, Student's t (intervals.py); which requests depend on one another: dependence.py.

@@ -1,4 +1,4 @@
-"""Which requests of a run depend on one another: those that share a prefix, and those that queue behind one another.
+"""Finds which requests of a run depend on one another, through a shared prefix or through queueing.
 
 Two rules, and the wider spread counts. Prefix: requests with one prefix root are one cluster. Time: where requests overlap, the plan's
 order is cut into blocks, each at least twice as long as the number of requests in flight (at most 20 blocks); what neighbouring

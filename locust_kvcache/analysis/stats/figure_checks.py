@@ -1,4 +1,4 @@
-"""Tables of a run come in, what stands against its figures goes out: failures, servers that count otherwise, a client that was too slow."""
+"""Checks a run's tables for what makes its figures unreliable: failures, other token counts, a slow client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user's own file, a trace or conversations, cannot tell, and what was changed to send it.
+"""Reports what a user's own trace or conversations leave unknown, and what was changed to send them.
 
 run.json's scenarios come in, Problems go out.
 """

@@ -1,4 +1,4 @@
-"""Records and service-level objectives come in; which requests met all of them, and how many of those per second, go out.
+"""Counts the requests that met all service-level objectives, and their rate.
 
 In an open loop TTFT and E2E latency count from the intended time, as a user feels them. A failed request meets
 nothing. An answer too short to have a TPOT is not held to the TPOT; any other missing time is a miss.

@@ -1,4 +1,4 @@
-"""How far each cluster moves a statistic: the values of two sides come in, standard errors of their log ratio and difference go out.
+"""Computes jackknife standard errors: how far each cluster moves a statistic.
 
 Means: delete-one-cluster jackknife. Quantiles: Woodruff (1952): the interval of the share of values below the quantile, turned into
 values; its slope makes each value's influence. A side may have several values of one planned request (rounds 2..n).

@@ -1,4 +1,4 @@
-"""The few formulas that every interval and every test is made of: Student's t on a logarithm, quantiles, Holm. No state, no pandas.
+"""Holds the formulas of all intervals and tests: Student's t on a logarithm, quantiles, Holm. No state, no pandas.
 
 Sources: jackknife: Efron & Tibshirani, "An Introduction to the Bootstrap", 11. Quantiles of clustered samples: Woodruff (1952). Order
 statistics: Hahn & Meeker, "Statistical Intervals", 5.2. Which requests depend on one another stands in dependence.py.

@@ -1,4 +1,4 @@
-"""Hit rate of one cache tier against the size of the working set comes in; the bracket in which the tier stops holding it goes out.
+"""Finds the working set at which a cache tier stops holding, from its hit rates.
 
 The rate on the plateau is that of the smallest size; the knee lies between the last size that keeps it and the first that does not.
 """

@@ -1,4 +1,4 @@
-"""Records come in, the same requests as other tools would count them go out: a comparison of tools needs their definitions, not ours.
+"""Computes the metrics of the same requests by the definitions of other tools.
 
 Read in their sources: vLLM's `bench serve` stops TTFT at the first chunk with a non-empty `choices`, a role-only one too, and divides by
 n - 1; AIPerf divides by n - 1 from the first output; GuideLLM's TPOT is the whole latency over n; fw-ai divides the decode time by n.

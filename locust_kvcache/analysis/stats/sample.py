@@ -1,4 +1,4 @@
-"""Keeps a sample of the requests in stats.json, so that a report can be made again without the records: samples() and its inverse."""
+"""Keeps a sample of the requests in stats.json, so that a report can be made without the records."""
 
 from __future__ import annotations
 

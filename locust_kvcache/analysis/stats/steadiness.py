@@ -1,4 +1,4 @@
-"""Labelled records come in, two tables go out: whether each round was steady (drift, warm-up), and its outliers, named, not dropped."""
+"""Checks whether each round was steady (drift, warm-up), and names its outliers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labelled records come in, tidy tables go out: counts, tokens and throughput per round or window, and a distribution per metric."""
+"""Summarises labelled records: counts, tokens and throughput per group, and distributions per metric."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thresholds and tables of effects come in, one judgement per target goes out: pass, fail or not judged, and why."""
+"""Judges targets: pass, fail or not judged, and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Effects with p-values come in, verdicts go out: better / worse / no evidence, for all of a report together (Holm).
+"""Gives effects their verdicts (better, worse, no evidence), adjusted for all effects of a report (Holm).
 
 Metrics that are functions of one another are one hypothesis and take one place: the prefill estimate is the TTFT less one step, and in a
 closed loop the rates are the inverse of the E2E latency.

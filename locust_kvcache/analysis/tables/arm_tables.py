@@ -1,4 +1,4 @@
-"""Statistics come in, the tables of cache states go out: each round's verdict, and each arm against cold."""
+"""Makes the tables of cache states: each round's verdict, and each arm against cold."""
 
 from __future__ import annotations
 

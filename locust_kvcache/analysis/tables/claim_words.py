@@ -1,4 +1,4 @@
-"""Statistics come in, the words that the claims allow go out: how a round is called, which effects answer, what a headline says."""
+"""Chooses the words that the claims allow: names of rounds, effects that answer, the headline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics come in, tables of finished text about the cache, the model, the servers and steadiness go out (see views.py)."""
+"""Makes the tables about the cache, the TTFT model, the servers and steadiness."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of a fleet: what each engine did in each round, and how evenly the load was spread; the sentence that goes before an answer."""
+"""Makes the tables of a fleet: what each engine did in each round, and how evenly the load was spread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics come in, what caches of given sizes could have served goes out: a table by round, and the points of a line over time."""
+"""Makes the tables of what caches of given sizes could have served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics (the content of stats.json) come in, tables of finished text go out: the same ones for console, Markdown and HTML."""
+"""Makes the tables of a run, the same for console, Markdown and HTML."""
 
 from __future__ import annotations
 

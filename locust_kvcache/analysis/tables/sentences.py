@@ -1,4 +1,4 @@
-"""Statistics come in, sentences go out: what was run, the answer, and a sentence per scenario."""
+"""Writes the sentences of a report: what was run, the answer, one sentence per scenario."""
 
 from __future__ import annotations
 

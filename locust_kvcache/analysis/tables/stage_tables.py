@@ -1,4 +1,4 @@
-"""Statistics come in, tables about the servers' time and transfers go out: TTFT by parts, what moved, what a hit gained of its limit."""
+"""Makes the tables of the servers' time and transfers: parts of the TTFT, what moved, achieved against possible gain."""
 
 from __future__ import annotations
 

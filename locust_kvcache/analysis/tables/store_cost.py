@@ -1,4 +1,4 @@
-"""Two runs come in, one with a store and one without, and what the store costs when cold goes out beside what it gains on a hit.
+"""Computes what a KV store costs when cold and gains on a hit, from a run with it and one without.
 
 Writing KV to a store takes bandwidth and memory from the prefill: cold gets slower, which a look at hits alone does not show.
 """

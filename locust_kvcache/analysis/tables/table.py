@@ -1,4 +1,4 @@
-"""The Table: finished text in rows, and how rows of statistics are found for it."""
+"""Defines the Table: rows of finished text, and how they are made from statistics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of finished text come in, aligned text for a console or Markdown for a file goes out."""
+"""Formats tables as aligned text for the console and as Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recognises events that differ from an earlier one in their text alone, which nearly all of a stream do: they need no JSON parser.
+"""Recognises stream events that differ in their text alone, so that most events need no JSON parser.
 
 Exact, not approximate: what stands before and after the text is equal byte for byte to an event that was parsed, and the text holds
 nothing that JSON writes in another way (quote, backslash, control character). Everything else is parsed.

@@ -1,4 +1,4 @@
-"""Bodies of the requests that an OpenAI-compatible server takes, as bytes, from pieces that are encoded already."""
+"""Makes request bodies as bytes, from pieces that are encoded already."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pieces of a server-sent event stream come in, what it said goes out: chunks with output, their stamps, usage, the first failure.
+"""Parses the events of a stream: chunks with output, their time stamps, usage, the first failure.
 
 Pieces can be fed while the stream runs, whenever their raw bytes have grown large: a long answer then needs little memory.
 """

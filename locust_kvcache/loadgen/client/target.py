@@ -1,4 +1,4 @@
-"""Where requests go: address, TLS, proxy, path and headers of a deployment, read once, so that nothing of it is parsed per request."""
+"""Holds where requests go (address, TLS, proxy, path, headers), parsed once per deployment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns Locust's events on the master into tests: starts one, ends it, and refuses with one line a start that cannot be.
+"""Starts and ends tests on Locust's events, and refuses with one line what cannot be started.
 
 Lives on the master, or in the only process. Nothing here runs per request: workers pull from what they were dealt.
 """

@@ -1,4 +1,4 @@
-"""Has Locust spawn the user classes of the scenario under way only: left alone, it spreads users over all loaded classes."""
+"""Makes Locust spawn only the user classes of the current scenario."""
 
 from __future__ import annotations
 

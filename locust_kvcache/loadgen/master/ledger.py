@@ -1,4 +1,4 @@
-"""Deals a round's sessions to the workers, and keeps account of who has which and how much of it was released to be sent.
+"""Deals a round's sessions to the workers, and keeps account of what each has and may send.
 
 A session that was not released cannot have been sent, however its worker ended (docs/decisions/0008-released-ahead.md).
 """

@@ -1,4 +1,4 @@
-"""Drives one run on the master: its rounds are played one after another, with what lies between them, and its files are closed."""
+"""Drives one run on the master: plays its rounds one after another, and closes its files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which users Locust is to spawn now, and the waits until they are there; the scenario under way decides their class.
+"""Decides which users Locust spawns now, and waits until they are there.
 
 Lives on the master, or in the only process.
 """

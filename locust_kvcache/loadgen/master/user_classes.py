@@ -1,4 +1,4 @@
-"""Which of the loaded user classes are ours (KVCacheUser), which of them run a scenario, and whether tags leave them anything to do."""
+"""Finds which loaded user classes are ours (KVCacheUser), and which of them run a scenario."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes that run users, as the master sees them: who is connected, how many users each has, messages to each."""
+"""Keeps track of the worker processes on the master: connections, users, messages."""
 
 from __future__ import annotations
 

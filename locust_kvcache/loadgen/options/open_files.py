@@ -1,4 +1,4 @@
-"""Whether a process may open as many files as its users need: each has a connection, and each of them is a file."""
+"""Checks that a process may open as many files as its users need connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One option as it is declared: its name, group, default and meaning, for Locust's parser, for --help and for docs/options.md alike."""
+"""Defines an option as it is declared: name, group, default and meaning, for parser, help and docs alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/options.md from the declared options.
+"""Makes docs/options.md from the declared options.
 
 python -m locust_kvcache.loadgen.options.page docs/options.md      writes it (make options)
 python -m locust_kvcache.loadgen.options.page                      prints it

@@ -1,4 +1,4 @@
-"""--processes: the port of this command's own workers, and how a worker tells that it belongs to this command.
+"""Gives --processes a free port, and lets a worker tell that it belongs to this command.
 
 Locust's workers of `--processes N` connect to --master-port, its master binds --master-bind-port: one of them implies the other, and
 without either a free port is taken, so that two commands on one host do not get each other's workers.

@@ -1,4 +1,4 @@
-"""The options that say what is played beside a scenario's own rounds: control, warm-up, repeats, and which failures a run may have."""
+"""Reads the options for control, warm-up, repeats, and failures that a run may have."""
 
 from __future__ import annotations
 

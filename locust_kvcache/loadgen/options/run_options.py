@@ -1,4 +1,4 @@
-"""Locust's parsed options come in, one typed Options goes out; declared.py declares them, and each is checked here again at each start.
+"""Reads and checks Locust's parsed options into one typed Options; declared.py declares them.
 
 The web form enforces neither type nor choices, so nothing that argparse checked is trusted at test start.
 """

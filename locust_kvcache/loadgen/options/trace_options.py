@@ -1,4 +1,4 @@
-"""The options of a trace's replay come in from Locust's parser, one TraceSource goes out."""
+"""Reads the options of a trace replay into a TraceSource."""
 
 from __future__ import annotations
 

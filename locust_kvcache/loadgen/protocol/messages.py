@@ -1,4 +1,4 @@
-"""What master and workers say to one another: a frozen type for each message, with the name and the dict that Locust carries.
+"""Defines the messages between master and workers: a frozen type for each, with its name and its dict for Locust.
 
 Values are what msgpack knows: a tuple arrives as a list. `run_id`, `scenario` and `round` say what a message is about, so that one which
 comes late is not taken for the round under way.

@@ -1,4 +1,4 @@
-"""Many session numbers in little room: on the wire, and as the line of those that are still to be sent.
+"""Stores many session numbers in little memory, on the wire and in queues.
 
 A deal of half a million sessions is 2 MB of numbers and, as it repeats itself, a few kilobytes of them compressed.
 """

@@ -1,4 +1,4 @@
-"""Whether a round's load went beyond what the workers' client certificates stand for."""
+"""Decides whether a round's load exceeded what the workers' client certificates cover."""
 
 from __future__ import annotations
 

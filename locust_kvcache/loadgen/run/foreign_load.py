@@ -1,4 +1,4 @@
-"""What a run says of users that are not ours: their requests load the server under test beside the plan."""
+"""Describes the load that users of other classes put on the server under test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which planned requests of a round have their record: a set of small numbers, one byte for each planned request."""
+"""Remembers which planned requests of a round have their record, in one byte each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One measured round of a run, as the round's driver plays it: which sessions are sent, and what the run keeps of them."""
+"""Describes one measured round to the round driver: which sessions are sent, and what the run keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a finished run is worth: its rounds and what was lost or failed come in, one cause of the exit codes and a reason go out."""
+"""Decides how a finished run ends: one cause of the exit codes, and a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which software sent the load, and by which command, for run.json."""
+"""Collects the software versions and the command line for run.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One window of a warm-up, as the round's driver plays it: its requests go to the server as a round's do, and leave only their TTFT."""
+"""Describes one window of a warm-up to the round driver; only the TTFT of its requests is kept."""
 
 from __future__ import annotations
 

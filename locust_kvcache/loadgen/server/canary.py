@@ -1,4 +1,4 @@
-"""A prompt that no plan contains is stored, and asked again later; which tier answered is read from the servers' own counters.
+"""Stores a prompt that no plan contains and asks for it again, to find out which tier answers.
 
 A deployment comes in, plain facts for run.json go out: the canary's tokens by where they came from.
 """

@@ -1,4 +1,4 @@
-"""Reads the servers' metrics pages: addresses come in, a row for each page goes out, as server_metrics.jsonl has it."""
+"""Fetches and parses the servers' metrics pages, as rows of server_metrics.jsonl."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What /v1/models answered comes in, the models that it names go out: servers, routers and gateways write that list in many ways.
+"""Reads the models that /v1/models names, in the forms that servers, routers and gateways use.
 
 A list that is missing or unreadable is no error by itself: a model that a person names is taken at their word.
 """

@@ -1,4 +1,4 @@
-"""What to do about a server that refuses the first requests: its answer comes in, one sentence of advice goes out."""
+"""Says what to do about a server that refuses the first requests."""
 
 from __future__ import annotations
 

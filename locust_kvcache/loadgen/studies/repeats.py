@@ -1,4 +1,4 @@
-"""--repeat: a number comes in, so many complete runs of one load go out; each has a nonce of its own, and so its own cold round."""
+"""Runs one load several times for --repeat, each with a nonce of its own."""
 
 from __future__ import annotations
 

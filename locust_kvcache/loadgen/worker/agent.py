@@ -1,4 +1,4 @@
-"""The worker's side of a run: takes the master's messages, hands sessions to users, and gives their records back in batches.
+"""Runs the worker's side of a run: takes the master's messages, hands sessions to users, sends records back.
 
 Lives in every process that runs users (a Locust worker, or the only process).
 """

@@ -1,4 +1,4 @@
-"""Python's garbage collection is off while streams are open: with 600 of them a full collection stops the process for 20 to 40 ms."""
+"""Turns Python's garbage collection off while streams are open: a full collection stops the process for 20 to 40 ms."""
 
 from __future__ import annotations
 

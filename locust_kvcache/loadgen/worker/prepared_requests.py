@@ -1,4 +1,4 @@
-"""A worker's requests of one scenario: every text is made and JSON-encoded ahead of need, and only joined when it is sent."""
+"""Prepares a worker's requests of one scenario: texts are made and JSON-encoded before they are needed."""
 
 from __future__ import annotations
 

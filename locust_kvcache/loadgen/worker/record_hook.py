@@ -1,4 +1,7 @@
-"""The event `record_finished`: a user's listeners get each record. One that fails is logged once, not once per request."""
+"""Defines the event `record_finished`, which gives each record to a user's listeners.
+
+One that fails is logged once, not once per request.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the one Record of a planned request: what was planned, what happened and what the clocks say come in.
+"""Makes the Record of a planned request from the plan, the outcome and the clocks.
 
 Nothing that goes wrong here may cost a request its record, or the round could never end: an exception becomes a record of status
 `internal_error`, and its traceback is logged once.

@@ -1,4 +1,4 @@
-"""A run as one process that runs users knows it: what the master decided, the requests made ready for it, the records on their way."""
+"""Holds a run as one worker process knows it: decisions of the master, prepared requests, records to send."""
 
 from __future__ import annotations
 

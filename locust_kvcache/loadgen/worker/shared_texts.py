@@ -1,4 +1,4 @@
-"""Encoded texts that several sessions use, each made once; where they are too many, those that were not used for longest are dropped."""
+"""Caches encoded texts that several sessions use, and drops the least recently used."""
 
 from __future__ import annotations
 

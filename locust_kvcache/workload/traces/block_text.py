@@ -1,4 +1,4 @@
-"""A block's id comes in, its token ids go out: what stands for the text that a trace does not have."""
+"""Makes the token ids that stand for a trace's block, whose text the trace does not have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The entries of a trace file come in, rows of one form go out, whatever the format.
+"""Turns the entries of a trace file, of any format, into rows of one form.
 
 A row has a time, lengths, and the ids of its blocks if the file has any.
 """

@@ -1,4 +1,4 @@
-"""The formats of traces that are read: what each is, how it is recognised, an example line, and what it leaves to be said.
+"""Declares the trace formats that are read: how each is recognised, an example line, what it leaves unknown.
 
 docs/workloads.md shows this table (tests/workload/traces/test_formats.py compares them).
 """

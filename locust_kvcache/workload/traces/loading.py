@@ -1,4 +1,4 @@
-"""A TraceSource comes in, the rows to replay go out, with what there is to be said of the file.
+"""Loads the rows of a trace that are to be replayed, with notes on the file.
 
 A file is read once and kept while it is used.
 """

@@ -1,4 +1,4 @@
-"""A TraceSource comes in, the Scenario that replays it goes out: one request per row, as token ids, one round."""
+"""Makes the Scenario that replays a trace: one request per row, as token ids, in one round."""
 
 from __future__ import annotations
 

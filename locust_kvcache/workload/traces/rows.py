@@ -1,4 +1,4 @@
-"""The rows of a trace in a few arrays: a million requests are no million objects."""
+"""Holds the rows of a trace in a few arrays."""
 
 from __future__ import annotations
 

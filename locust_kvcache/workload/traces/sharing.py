@@ -1,4 +1,4 @@
-"""The rows of a trace come in; what each shares with those before it goes out, as an infinite prefix cache would hold it.
+"""Computes what each row of a trace shares with earlier ones, as in an unlimited prefix cache.
 
 A prompt's blocks are a path in a tree: a block is cached only behind the same blocks before it, whatever its own id. So it does not
 matter whether a file's ids stand for a block alone (hashes of its content) or for it and all before it (Mooncake). A prompt's last block

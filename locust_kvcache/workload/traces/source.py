@@ -1,4 +1,4 @@
-"""Which part of which trace file is replayed, and how it is changed: what the options say, noted in run.json and sent to every host."""
+"""Describes which part of a trace file is replayed, and how it is changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A row that carries text instead of lengths comes in, an estimated length and the ids of its blocks go out.
+"""Estimates length and blocks of a trace row that carries text instead of lengths.
 
 Equal beginnings have equal ids.
 """

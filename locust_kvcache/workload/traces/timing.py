@@ -1,4 +1,4 @@
-"""The times of a trace's rows as the file has them come in, seconds go out.
+"""Converts the times of a trace's rows to seconds.
 
 Decided here: which unit they are in, and how the rows of one step are spread over it.
 """

@@ -1,4 +1,4 @@
-"""The rows of a trace come in, a session of one turn for each goes out, made when it is asked for.
+"""Makes a session of one turn for each row of a trace, when it is asked for.
 
 A turn knows what it shares with the rows before it.
 """

@@ -1,4 +1,4 @@
-"""Checks of single values of a trace's row: times, lengths and the ids of blocks.
+"""Checks single values of a trace's row: times, lengths and ids of blocks.
 
 BadInput names file, line, key, value and what is allowed.
 """
