@@ -1,4 +1,4 @@
-"""A front's counts come in, a metrics page under the names of vllm-router 0.1.17 goes out (there it has a port of its own, 29000)."""
+"""Serves the metrics page of an emulated front under the names of vllm-router 0.1.17, which has it on a port of its own (29000)."""
 
 from __future__ import annotations
 
