@@ -8,6 +8,9 @@ sent. For each request, in whole blocks:
 - held: the longest prefix that one engine holds, the best of all engines
 - captured: what the engine that got the request holds
 - delivered: cached tokens that the engine reported
+
+Where an engine delivers more than it holds by this account (from a store that all engines share, say), the steps above count as much
+for that request, and `beyond_tokens` says how much it was.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import pandas as pd
 from locust_kvcache.analysis.cache.ideal_caches import MAX_TOUCHES, chains
 
 STEPS = ("reusable", "held", "captured", "delivered")
-COLUMNS = ["scenario", "round", "engines", "requests", "prompt_tokens", *STEPS, "engine_tokens"]
+COLUMNS = ["scenario", "round", "engines", "requests", "prompt_tokens", *STEPS, "beyond_tokens", "engine_tokens"]
 NEEDED = ["engine", "prompt_tokens", "planned_cached_tokens", "reported_cached_tokens", "started_at_s"]
 
 
@@ -63,10 +66,13 @@ def waterfall(records: pd.DataFrame, block: int, gpu_tokens: float | None, engin
     each = None if gpu_tokens is None else int(gpu_tokens / count)
     steps = _simulated(answered, blocks, block, None if each is None else each // block)
     told = answered[answered[NEEDED].notna().all(axis=1)]
-    table = told[["scenario", "round", "prompt_tokens"]].join(steps).assign(delivered=told["reported_cached_tokens"], requests=1)
-    summed = (
-        table.groupby(["scenario", "round"], observed=True, sort=False)[["requests", "prompt_tokens", *STEPS]].sum().reset_index()
-    )
+    delivered = told["reported_cached_tokens"]
+    at_least = steps.reindex(told.index).apply(lambda column: column.where(column >= delivered, delivered))
+    beyond = (delivered - steps["captured"].reindex(told.index)).clip(lower=0)
+    table = told[["scenario", "round", "prompt_tokens"]].join(at_least)
+    table = table.assign(delivered=delivered, beyond_tokens=beyond, requests=1)
+    columns = ["requests", "prompt_tokens", *STEPS, "beyond_tokens"]
+    summed = table.groupby(["scenario", "round"], observed=True, sort=False)[columns].sum().reset_index()
     return summed.assign(engines=count, engine_tokens=each)[COLUMNS], None
 
 

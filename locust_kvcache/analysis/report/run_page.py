@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from locust_kvcache.analysis.basics.number_text import DASH, percent, plural
-from locust_kvcache.analysis.charts import detail_charts, run_charts
+from locust_kvcache.analysis.charts import detail_charts, fleet_charts, run_charts
 from locust_kvcache.analysis.charts.figures import Chart
 from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.reading.run_info import RunInfo
@@ -93,12 +93,11 @@ def scenario_blocks(analysis: Analysis, name: str, charts: bool) -> list[Block |
         stage_tables.parts_table(stats, name),
         stage_chart(analysis, name) if charts else None,
     ]
+    fleet = (fleet_tables.waterfall_table, fleet_tables.balance_table, fleet_tables.engine_table)
+    blocks += [fleet_charts.waterfall_chart(analysis, name) if charts else None, *(view(stats, name) for view in fleet)]
     blocks += [
         view(stats, name)
         for view in (
-            fleet_tables.waterfall_table,
-            fleet_tables.balance_table,
-            fleet_tables.engine_table,
             stage_tables.stage_table,
             stage_tables.transfer_table,
             stage_tables.efficiency_table,

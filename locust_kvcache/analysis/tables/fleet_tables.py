@@ -96,6 +96,10 @@ def waterfall_table(stats: Stats, scenario: str) -> Table:
             shown = (cause, remedy) if before is not None and before > tokens else ("", "")
             rows.append((f"round {found['round']}: {name}", whole(tokens), share, lost, *shown))
             before = tokens
+    beyond = sum(found["beyond_tokens"] for found in find(stats.get("waterfall", ()), scenario=scenario))
+    more = (
+        f"{whole(beyond)} tokens came from elsewhere than the engine's own earlier requests: a store that the engines share, say."
+    )
     sizes = {found["engine_tokens"] for found in find(stats.get("waterfall", ()), scenario=scenario)}
     size = next((tokens for tokens in sizes if tokens is not None), None)
     known = (
@@ -106,5 +110,10 @@ def waterfall_table(stats: Stats, scenario: str) -> Table:
     header = ("", "tokens", "of the prompts", "lost", "lost because", "remedy")
     rule = "by round; tokens of successful requests, by the engine that the response names"
     return Table(
-        f"{scenario}: where reuse is lost in the fleet", header, tuple(rows), rule, (known,) if rows else (), texts=(4, 5)
+        f"{scenario}: where reuse is lost in the fleet",
+        header,
+        tuple(rows),
+        rule,
+        (known, *((more,) if beyond else ())) if rows else (),
+        texts=(4, 5),
     )
