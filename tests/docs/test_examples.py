@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -81,7 +81,7 @@ class Folder:
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory, warm: Warm | None) -> Iterator[Folder]:
+def first(tmp_path_factory: pytest.TempPathFactory, warm: Warm | None) -> Folder:
     """The run of docs/files.md."""
     path = tmp_path_factory.mktemp("first")
     command = next(each for each in commands(ROOT / "docs" / "files.md") if each.words[:2] == ("run", "cold_start"))
@@ -91,7 +91,7 @@ def first(tmp_path_factory: pytest.TempPathFactory, warm: Warm | None) -> Iterat
         code, console = processes.run(*locust_arguments(words), timeout_s=120)
         processes.end()
     assert code == Exit.OK, console
-    yield Folder(path, console)
+    return Folder(path, console)
 
 
 def keys_of(section: str) -> set[str]:
