@@ -10,6 +10,7 @@ set -uo pipefail
 cd "$(dirname "$0")/../../.."
 LAB=${LAB:-.h200}; OUT=${OUT:-results}; WHEELS=${WHEELS:-.whl}; V=${V:-/tmp/v}; SITE=/tmp/kv-site; T0=$(date +%s); mkdir -p "$OUT" /tmp/kv-results
 PY=${PY:-python3}
+EMULATOR=; trap '[ -n "$EMULATOR" ] && kill "$EMULATOR"' EXIT   # a rehearsal leaves no emulator behind
 say() { echo "=== $* at $(( $(date +%s) - T0 )) s"; }
 load() { # the load generator in an environment of its own, not vLLM's; SIGINT at the limit keeps what was measured
   local limit=$1; shift
@@ -19,7 +20,7 @@ load() { # the load generator in an environment of its own, not vLLM's; SIGINT a
 serve() { # MODEL MODE KV
   [ -f "$V/vllm-8000.pid" ] && bash "$LAB/stop_vllm.sh"
   if [ "${SERVER:-vllm}" = emulator ]; then
-    setsid "$PY" -m locust_kvcache.emulator --port 8000 --profile h200_qwen_72b_fp8 --time-scale 0.05 --model "${1#model-}" >/tmp/kv-emulator.log 2>&1 </dev/null & sleep 2; return
+    setsid "$PY" -m locust_kvcache.emulator --port 8000 --profile h200_qwen_72b_fp8 --time-scale 0.05 --model "${1#model-}" >/tmp/kv-emulator.log 2>&1 </dev/null & EMULATOR=$!; sleep 2; return
   fi
   MODEL=$1 MODE=$2 KV=$3 timeout 330 bash "$LAB/start_vllm.sh"; cp "$V/vllm-8000.log" /tmp/kv-results/"vllm-$1-$3-${LMCACHE_CHUNK_SIZE:-}.log"
 }
