@@ -12,6 +12,7 @@ from typing import Any
 from locust_kvcache.contract.errors import BadInput
 
 RUN_FORMAT = 1
+MOST_OF_MODEL = 80  # characters of its name in the folder's: file systems take 255
 
 
 def now_iso() -> str:
@@ -20,7 +21,7 @@ def now_iso() -> str:
 
 def create_run_folder(output_dir: Path, name: str | None, deployment: str, model: str, suffix: str) -> Path:
     """A new folder, never an existing one; `suffix` tells the runs of a sweep or study apart. BadInput says why it cannot be made."""
-    slug = re.sub(r"[^A-Za-z0-9.-]+", "-", model).strip("-")
+    slug = re.sub(r"[^A-Za-z0-9.-]+", "-", model)[:MOST_OF_MODEL].strip("-")
     base = name or f"{deployment}_{slug}_{datetime.now(UTC):%Y%m%d-%H%M%S}"
     base += suffix
     for attempt in range(1, 100):

@@ -18,7 +18,7 @@ import requests
 from locust_kvcache.contract.cache_tiers import CacheAction
 from locust_kvcache.contract.deployment import Access
 from locust_kvcache.loadgen.server.metrics_pages import scrape
-from locust_kvcache.loadgen.server.pages import ask_page
+from locust_kvcache.loadgen.server.pages import ask_page, read_json
 
 HTTP_TIMEOUT_S = 10.0
 RETRY_S = 0.25
@@ -105,7 +105,7 @@ def _http(action: CacheAction, access: Access) -> tuple[bool, str]:
 
 def _refused(answer: requests.Response) -> bool:
     try:
-        body = answer.json()
+        body = read_json(answer)
     except ValueError:
         return False
     return isinstance(body, dict) and body.get("success") is False

@@ -14,7 +14,7 @@ import requests
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.failure_words import first_words
 from locust_kvcache.contract.usage import whole_count
-from locust_kvcache.loadgen.server.pages import PageRefused, Redirected
+from locust_kvcache.loadgen.server.pages import PageRefused, Redirected, read_json
 
 NAMES = ("id", "name", "model")  # of an entry: OpenAI's, Ollama's, others'
 LISTS = ("data", "models", "result")
@@ -49,7 +49,7 @@ def ask_models(get: Callable[[str], requests.Response], endpoint: str) -> ModelL
         words = f": {first_words(answer.text)}" if answer.text.strip() else ""
         return ModelList(None, f"HTTP {status}{words}", http_status=status)
     try:
-        found = answer.json()
+        found = read_json(answer)
     except ValueError:
         return ModelList(None, f"no JSON: {first_words(answer.text)}", http_status=status)
     return read_models(found)

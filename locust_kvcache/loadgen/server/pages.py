@@ -62,6 +62,14 @@ def ask_page(access: Access, method: str, url: str, timeout_s: float = PAGE_TIME
         raise PageRefused(f"not complete within {timeout_s:g} s") from None
 
 
+def read_json(answer: requests.Response) -> Any:
+    """Its JSON value; ValueError where it is none, or nested too deeply to be one."""
+    try:
+        return answer.json()
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def _same_server(url: str, location: str) -> str:
     target = urljoin(url, location)
     if urlsplit(target)[:2] != urlsplit(url)[:2]:

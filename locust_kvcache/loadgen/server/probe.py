@@ -19,7 +19,7 @@ from locust_kvcache.loadgen.client.request_bodies import PATHS, body_tail, chat_
 from locust_kvcache.loadgen.client.stream import StreamOutcome, StreamStopped, stream_request
 from locust_kvcache.loadgen.client.target import Target
 from locust_kvcache.loadgen.server.accepted_parameters import PARAMETERS
-from locust_kvcache.loadgen.server.pages import ask_page
+from locust_kvcache.loadgen.server.pages import ask_page, read_json
 from locust_kvcache.workload.plan import Message
 
 LOOK_S = 0.01
@@ -60,7 +60,7 @@ class Probe:
         """A page that need not be there: empty if it is not, or is not a JSON object."""
         try:
             answer = self.get(path)
-            found = answer.json() if answer.ok else {}
+            found = read_json(answer) if answer.ok else {}
         except (requests.RequestException, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
@@ -107,7 +107,7 @@ class Probe:
             question["messages"] = self._as_sent(question["messages"])
         try:
             answer = ask_page(self._access, "POST", self.endpoint + "/tokenize", json={"model": self.model, **question})
-            count = answer.json().get("count") if answer.ok else None
+            count = read_json(answer).get("count") if answer.ok else None
         except (requests.RequestException, ValueError, AttributeError):
             return None
         if count is not None and not whole_count(count):

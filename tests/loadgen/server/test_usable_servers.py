@@ -65,6 +65,9 @@ class NoList(Scripted):
         (200, b'{"data": []}', "an empty list"),
         (200, b'{"data": [{"id": "openai/*"}, {"id": "b"}]}', "2 models: openai/*, b"),
         (200, b"<title>Chat</title>", "no JSON: Chat"),
+        (200, b"[" * 100_000, "no JSON: [[["),
+        (200, '{"data": []}'.encode("utf-16"), "d a t a"),
+        (500, b"\x1b[31m red\x07", "HTTP 500: [31m red"),
     ],
 )
 def test_a_model_that_is_named_is_taken_at_its_word_and_one_that_is_not_is_asked_for(status: int, page: bytes, said: str) -> None:
