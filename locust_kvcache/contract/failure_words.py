@@ -17,7 +17,9 @@ SAID_BY_SERVERS = ("http_error", "stream_error", "aborted")
 _TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.DOTALL | re.IGNORECASE)
 _MESSAGE = re.compile(r'"(?:message|detail|error|msg)"\s*:\s*"((?:[^"\\]|\\.)*)')
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")  # would colour a terminal, or turn its text round
+_CONTROL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]"
+)  # would colour a terminal, or turn its text round
 _NUMBER = re.compile(r"[0-9a-f]*\d[0-9a-f]*")  # and ids
 _STATUS = re.compile(r"^HTTP (\d{3}):?\s*")
 

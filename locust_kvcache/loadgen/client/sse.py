@@ -21,6 +21,7 @@ from locust_kvcache.loadgen.client.delta import output_of
 
 _new_chunk = partial(tuple.__new__, OutputChunk)
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+PAGE_BYTES = 4000  # of a page that is no stream: enough for its title
 LEARN_IN_VAIN = 8  # templates; a stream whose events differ in more than their text makes no further ones
 
 
@@ -111,6 +112,8 @@ class EventReader:
         self._held: list[bytes] = []  # data lines that are no JSON value by themselves
         self._held_at_s = 0.0
         self._is_error = False  # the event under way is named `error`
+        self._saw_data = False
+        self._head = b""  # of what came before any data
         self._total_tokens = 0
         self._template: ContentTemplate | None = None
         self._learns_left = LEARN_IN_VAIN if learns else 0
@@ -119,6 +122,11 @@ class EventReader:
     def begun(self) -> bool:
         """Whether a whole line has come."""
         return self._begun
+
+    @property
+    def page_head(self) -> bytes:
+        """The first bytes of a body that holds no data line at all, else nothing."""
+        return b"" if self._saw_data else self._head
 
     @property
     def prompt_tokens(self) -> int | None:
@@ -170,6 +178,11 @@ class EventReader:
                     self._end_of_event("malformed")
             elif line.startswith(b"event:"):
                 self._is_error = line[6:].strip() == b"error"
+            elif line.startswith(b"error:"):  # llama.cpp
+                self._is_error = True
+                self._data(stamp_s, line[6:].strip())
+        if not self._saw_data and len(self._head) < PAGE_BYTES:
+            self._head += data[:PAGE_BYTES]
         if may_learn and len(self.log) == chunks + 1 and not self.finish_reason and self._is_between_events():
             self._learns_left -= 1
             self._template = template_of(data)
@@ -212,6 +225,7 @@ class EventReader:
 
     def _data(self, stamp_s: float, payload: bytes) -> None:
         """One data line: an event by itself as nearly always, else a part of one that an empty line ends."""
+        self._saw_data = True
         if payload == b"[DONE]" or not payload:
             self.done = self.done or bool(payload)
             return

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import gevent
 import httptools
 
+from locust_kvcache.contract.failure_words import message_of
 from locust_kvcache.contract.finish_reasons import was_given_up
 from locust_kvcache.contract.record import OutputChunk
 from locust_kvcache.loadgen.client.connection import Connection
@@ -73,6 +74,8 @@ def parse_stream(outcome: StreamOutcome) -> None:
         outcome.fail(*reader.failure)
     if reader.finish_reason is not None:
         _check_finish(outcome, reader.finish_reason)
+    if body is None and outcome.response.complete:
+        _check_events(outcome)
     if not outcome.response.complete:
         outcome.fail("cut", "the connection closed before the response was complete")
     elif not reader.log:
@@ -90,6 +93,14 @@ def _single_object(response: Response) -> bytes | None:
     return body if body.lstrip().startswith(b"{") else None
 
 
+def _check_events(outcome: StreamOutcome) -> None:
+    """Fail a page that came instead of events, with its first words: a login, a portal, a proxy's error with the wrong status."""
+    head, kind = outcome.reader.page_head.strip(), outcome.response.headers.get("content-type", "").partition(";")[0].strip()
+    if head and (kind != "text/event-stream" or head.startswith(b"<")):
+        words = message_of(head.decode("utf-8", "replace"))
+        outcome.fail("http_error", f"HTTP 200 and {kind or 'text of no type'} instead of events: {words}")
+
+
 def _check_finish(outcome: StreamOutcome, reason: str) -> None:
     """Fail an answer that the server gave up, with the server's reason."""
     reader, asked = outcome.reader, outcome.asked_tokens
@@ -97,7 +108,7 @@ def _check_finish(outcome: StreamOutcome, reason: str) -> None:
     if was_given_up(reason, tokens, asked):
         of = "" if asked is None else f" of {asked}"
         said = f": {reader.finish_message}" if reader.finish_message else ""
-        outcome.fail("aborted", f"the server ended the answer after {tokens}{of} tokens with finish_reason {reason!r}{said}")
+        outcome.fail("aborted", f"finish_reason {reason!r} after {tokens}{of} tokens{said}")
 
 
 def _http_failure(outcome: StreamOutcome) -> None:

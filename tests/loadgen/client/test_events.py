@@ -27,10 +27,11 @@ def delta(values: dict[str, Any], finish: Any = None, **more: Any) -> bytes:
     return sse({"choices": [{"index": 0, "delta": values, "finish_reason": finish}], **more})
 
 
-def read(*pieces: bytes, asked: int | None = None) -> StreamOutcome:
+def read(*pieces: bytes, asked: int | None = None, kind: str = "text/event-stream") -> StreamOutcome:
     """The outcome of a stream whose n-th piece came in second n."""
     segments = [(float(number), piece) for number, piece in enumerate(pieces)]
-    outcome = StreamOutcome(asked_tokens=asked, response=Response(http_status=200, segments=segments, complete=True))
+    response = Response(http_status=200, headers={"content-type": kind}, segments=segments, complete=True)
+    outcome = StreamOutcome(asked_tokens=asked, response=response)
     finish_outcome(outcome)
     assert outcome.status in STATUSES
     return outcome
@@ -114,6 +115,7 @@ def test_one_event_over_several_data_lines() -> None:
         (sse({"object": "error", "message": "out of memory", "code": 500}), "out of memory"),
         (b"event: error\n" + sse({"message": "worker died"}), "worker died"),
         (b"event: error\ndata: upstream timed out\n\n", "upstream timed out"),
+        (b'error: {"code": 500, "message": "slot unavailable"}\n\n', "slot unavailable"),
         (sse({"text": "out of memory", "error_code": 50002}), "out of memory"),
         (sse({"detail": "adapter is gone"}), "adapter is gone"),
     ],
@@ -125,22 +127,29 @@ def test_errors_inside_a_stream_in_every_form(event: bytes, said: str) -> None:
         assert said in (outcome.error or "")
 
 
+@pytest.mark.parametrize("page", [b"<html><title>Sign in</title>" + b" " * 50_000 + b"</html>", b"<title>Sign in</title>\n" * 3])
+def test_a_page_instead_of_events_is_named_with_its_first_words(page: bytes) -> None:
+    outcome = read(*[page[at : at + 20_000] for at in range(0, len(page), 20_000)], kind="text/html; charset=x")
+    assert (outcome.status, outcome.error) == ("http_error", "HTTP 200 and text/html instead of events: Sign in")
+    assert read(b": ping\n\n").status == "no_output"
+
+
 @pytest.mark.parametrize("reason", ["abort", "error", "preempted"])
 def test_an_answer_that_the_server_gave_up_failed_with_its_reason(reason: str) -> None:
     pieces = [delta({"content": word}) for word in "ab"]
     outcome = read(*pieces, delta({"content": "c"}, reason), sse({"choices": [], "usage": {"completion_tokens": 3}}), asked=40)
     assert outcome.status == "aborted"
-    assert outcome.error == f"the server ended the answer after 3 of 40 tokens with finish_reason {reason!r}"
+    assert outcome.error == f"finish_reason {reason!r} after 3 of 40 tokens"
     assert read(delta({}, reason), asked=40).status == "aborted"  # not merely "no output"
 
 
 def test_what_the_server_says_beside_its_reason_is_told() -> None:
     sglang = delta({"content": "a"}, {"type": "abort", "message": "KV cache pool is full", "status_code": 503})
-    assert (read(sglang, asked=4).error or "").endswith("'abort': KV cache pool is full")
+    assert (read(sglang, asked=4).error or "").endswith("'abort' after 1 of 4 tokens: KV cache pool is full")
     router = sse(
         {"choices": [{"delta": {"content": "a"}, "finish_reason": "error", "error": {"code": 502, "message": "provider gone"}}]}
     )
-    assert (read(router, asked=4).error or "").endswith("'error': provider gone")
+    assert (read(router, asked=4).error or "").endswith("'error' after 1 of 4 tokens: provider gone")
 
 
 def test_halves_of_a_character_in_two_chunks() -> None:

@@ -54,7 +54,7 @@ def test_an_honest_server_gives_no_cause_for_complaint(url: str) -> None:
         ("cuts", "was counted by the server as 1,024 tokens: it cuts prompts"),
         ("counts_twice", "tokens: it cuts prompts (context length? Ollama: num_ctx), or counts otherwise"),
         ("ends_early", "an answer has 6 tokens where 16 were asked for"),
-        ("gives_up", "failed: aborted: the server ended the answer after 3 of 16 tokens with finish_reason 'abort'"),
+        ("gives_up", "failed: aborted: finish_reason 'abort' after 3 of 16 tokens"),
         ("buffers", "buffered on its way"),
         ("muses", "unknown field 'musings'"),
         ("strings", "token counts that cannot be true and are rejected: prompt_tokens is '"),
