@@ -18,6 +18,7 @@ SESSION = "{session}"  # in a header's value: the session's own name, the same f
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SECRET = re.compile(r"authorization|api-?key|token|secret|cookie|password", re.IGNORECASE)
+LEAST_SECRET = 6  # characters: a shorter one may stand in any text
 OURS = ("host", "content-length", "content-type", "transfer-encoding", "connection", "accept", "accept-encoding", "expect")
 OUR_FIELDS = (
     "model", "messages", "prompt", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "stop", "ignore_eos",
@@ -84,3 +85,18 @@ def resolved(headers: Headers, environ: Mapping[str, str] = os.environ) -> Heade
         return value
 
     return tuple((name, _VARIABLE.sub(value_of, text)) for name, text in headers)
+
+
+def secrets_in(headers: Iterable[tuple[str, str]]) -> list[str]:
+    """What must not be written of headers that were sent: a server may quote them in its answers."""
+    values = [value for name, value in headers if _SECRET.search(name)]
+    words = {word for value in values for word in (value, value.rpartition(" ")[2]) if len(word) >= LEAST_SECRET}
+    return sorted(words, key=len, reverse=True)
+
+
+def without_secrets(text: str, head: bytes) -> str:
+    """A server's words without the secrets of the request's head."""
+    lines = [line.partition(": ") for line in head.decode("latin-1").split("\r\n")]
+    for secret in secrets_in((name, value) for name, _, value in lines):
+        text = text.replace(secret, "***")
+    return text

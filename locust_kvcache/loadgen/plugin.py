@@ -94,7 +94,7 @@ def _attach_coordinator(environment: Environment) -> None:
 
     def stop_first(**_: Any) -> None:
         """Ctrl-C: Locust would kill the open streams unseen; stopping first gives each its record, and the run its report."""
-        if coordinator.running:
+        if coordinator.under_way:
             environment.runner.stop()  # type: ignore[union-attr]
         coordinator.take_answer()
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from locust_kvcache.contract.deployment import load_deployment
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.gateway import body_option, header_option, resolved
+from locust_kvcache.contract.gateway import body_option, header_option, resolved, without_secrets
 
 
 def deployment(folder: Path, *lines: str) -> Path:
@@ -33,6 +33,12 @@ def test_a_secret_is_read_where_it_is_used() -> None:
     assert resolved(headers, {"LOGIN": "dTpw"}) == (("Authorization", "Basic dTpw"), ("x-tenant", "a"))
     with pytest.raises(BadInput, match="LOGIN is not set: export LOGIN="):
         resolved(headers, {})
+
+
+def test_a_servers_words_are_written_without_the_secrets_that_it_was_sent() -> None:
+    head = b"POST /v1 HTTP/1.1\r\nx-tenant: a\r\napi-key: k-123456\r\nAuthorization: Bearer sk-abcdef\r\nx-token: 1"
+    said = "wrong key sk-abcdef ('Bearer sk-abcdef', k-123456) of tenant a, 1 try"
+    assert without_secrets(said, head) == "wrong key *** ('***', ***) of tenant a, 1 try"
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,9 @@ def _why_late(group: pd.DataFrame, p90: float | None) -> str:
     lag = "the lag is unknown" if p90 is None else f"lag P90 {p90:.1f} ms"
     share = f"{len(marked) / len(group):.0%} of the requests"
     if marked["clock"].eq("kernel").mean() > 0.5:
-        return f"{lag}, the gap between chunks {marked['icl_p50_ms'].median():.1f} ms: chunks of {share} waited for one another"
+        gap = float(marked["icl_p50_ms"].median())  # none where the answers were buffered
+        known = f", the gap between chunks {gap:.1f} ms" if gap == gap else ""
+        return f"{lag}{known}: chunks of {share} waited for one another"
     ttft = float(group["ttft_ms"].median())
     ratio = "" if p90 is None or not ttft > 0 else f", {p90 / ttft:.0%} of the median TTFT of {ttft:.1f} ms"
     return f"{lag}{ratio}: {share} could have been stamped too late"

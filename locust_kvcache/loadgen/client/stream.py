@@ -10,6 +10,7 @@ import httptools
 
 from locust_kvcache.contract.failure_words import message_of
 from locust_kvcache.contract.finish_reasons import was_given_up
+from locust_kvcache.contract.gateway import without_secrets
 from locust_kvcache.contract.record import OutputChunk
 from locust_kvcache.loadgen.client.connection import Connection
 from locust_kvcache.loadgen.client.framing import MAX_RESPONSE_BYTES, Response, ResponseTooLarge
@@ -34,6 +35,7 @@ class StreamOutcome:
     reader: EventReader = field(default_factory=EventReader)
     not_streamed: bool = False  # the answer was one JSON object
     end_missing: bool = False  # a whole answer by its [DONE] alone: no finish_reason came, or the body did not end
+    request_head: bytes = b""  # its secrets must not come back in a server's words
 
     @property
     def chunks(self) -> list[OutputChunk]:
@@ -46,6 +48,7 @@ class StreamOutcome:
     def fail(self, status: str, error: str) -> None:
         """The first failure is the cause; what follows from it is not reported. Half a character of a server's text becomes ?."""
         if self.status == "ok":
+            error = without_secrets(error, self.request_head)
             self.status, self.error = status, error[:500].encode("utf-8", "replace").decode()
 
 
@@ -113,7 +116,7 @@ def _check_finish(outcome: StreamOutcome, reason: str) -> None:
 
 def _http_failure(outcome: StreamOutcome) -> None:
     response = outcome.response
-    body = b"".join(data for _, data in response.segments)[:400].decode("utf-8", "replace")
+    body = b"".join(data for _, data in response.segments)[:2000].decode("utf-8", "replace")
     status = response.http_status or 0
     if 300 <= status < 400:
         body = f"redirect to {response.headers.get('location')!r} refused; put the final address into the endpoint"
@@ -127,6 +130,7 @@ def send_stream(connection: Connection, request: bytes, timeout_s: float, outcom
     """
     timeout = gevent.Timeout(timeout_s)
     timeout.start()
+    outcome.request_head = request[: request.find(b"\r\n\r\n")]
     try:
         outcome.response.fold = outcome.reader.feed
         outcome.response.connect_ms = connection.ensure_open()

@@ -46,6 +46,7 @@ class Coordinator:
         self._test: LoadTest | None = None  # under way, or the last one
         self._greenlet: gevent.Greenlet | None = None
         self._named_host = environment.host  # of the command line: the start form may name another
+        self._said = False
         self._deserted = False  # no worker was there when Locust began to stop
         for message_type in FROM_WORKERS:
             self._runner.register_message(message_type.kind, functools.partial(self._on_message, message_type))
@@ -62,6 +63,11 @@ class Coordinator:
         return self._test is not None and self._test.running is not None
 
     @property
+    def under_way(self) -> bool:
+        """A run, or what comes before one."""
+        return self.running or (self._greenlet is not None and not self._greenlet.dead)
+
+    @property
     def in_round(self) -> bool:
         return self.driver is not None and self.driver.round is not None
 
@@ -76,8 +82,9 @@ class Coordinator:
 
     def say_last_words(self) -> None:
         """At the very end of a headless run: the answer, and the report's files as soon as they are written."""
-        if self._test is None or not self.summary:
+        if self._test is None or not self.summary or self._said:
             return
+        self._said = True  # a second signal fires Locust's last event again
         print(self.summary, flush=True)
         code = self._environment.process_exit_code
         print(self._test.report_written(), flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -11,7 +12,7 @@ import gevent
 import requests
 
 from locust_kvcache.contract.deployment import Access, Transport
-from locust_kvcache.contract.gateway import SESSION, resolved
+from locust_kvcache.contract.gateway import SESSION, resolved, secrets_in
 
 PAGE_BYTES = 16 * 1024 * 1024
 PAGE_TIMEOUT_S = 10.0
@@ -52,7 +53,7 @@ def ask_page(access: Access, method: str, url: str, timeout_s: float = PAGE_TIME
             for _ in range(MOST_REDIRECTS):
                 with session.request(method, url, timeout=timeout_s, stream=True, allow_redirects=False, **more) as answer:
                     if not answer.is_redirect:
-                        answer._content = _read(answer)  # what .text and .json() read
+                        answer._content = _read(answer, secrets_in(_texts(session.headers)))  # what .text and .json() read
                         return answer
                     url = _same_server(url, answer.headers["location"])
             raise Redirected(f"more than {MOST_REDIRECTS} redirects")
@@ -77,11 +78,19 @@ def _same_server(url: str, location: str) -> str:
     return target
 
 
-def _read(answer: requests.Response) -> bytes:
+def _texts(headers: Mapping[str, str | bytes]) -> list[tuple[str, str]]:
+    return [(name, value if isinstance(value, str) else value.decode("latin-1")) for name, value in headers.items()]
+
+
+def _read(answer: requests.Response, secrets: Sequence[str]) -> bytes:
+    """The body. A server may quote the headers that it got: their secrets become ***, since parts of pages are written down."""
     parts, size = [], 0
     for part in answer.iter_content(65536):
         parts.append(part)
         size += len(part)
         if size > PAGE_BYTES:
             raise PageRefused(f"more than {PAGE_BYTES // 1024 // 1024} MB: no page of a server is so large")
-    return b"".join(parts)
+    body = b"".join(parts)
+    for secret in secrets:
+        body = body.replace(secret.encode("latin-1"), b"***")
+    return body

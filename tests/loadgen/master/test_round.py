@@ -95,6 +95,16 @@ def test_a_time_limit_within_the_preflight(locust: LocustProcesses, slow_stub: S
     assert not locust.runs()
 
 
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_within_the_preflight(locust: LocustProcesses, slow_stub: Stub, signal_number: signal.Signals) -> None:
+    process = locust.start(*base(slow_stub, "--headless"))
+    wait_for(lambda: slow_stub.bodies(), what="the preflight's first request")
+    os.killpg(process.pid, signal_number)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 2, output
+    assert "stopped in the preflight: nothing was measured" in output
+
+
 def test_interrupted_twice_what_was_written_stays(locust: LocustProcesses, second_stub: Stub) -> None:
     process = locust.start(*base(second_stub, "--headless", "-s", "600"))
     wait_for(lambda: locust.runs() and len(locust.runs()[0].records) >= 4, what="each user's first record")

@@ -23,7 +23,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
 @pytest.fixture
 def server() -> Iterator[str]:
     def serve(peer: Any, _: Any) -> None:
-        path = peer.recv(65536).split(b" ")[1]
+        request = peer.recv(65536)
+        path = request.split(b" ")[1]
         try:
             if path == b"/endless":
                 peer.sendall(HEAD + b"\r\n")
@@ -33,6 +34,8 @@ def server() -> Iterator[str]:
                 for byte in HEAD + b"\r\n" + b"x" * 1000:
                     peer.sendall(bytes([byte]))
                     gevent.sleep(0.05)
+            elif path == b"/echo":
+                peer.sendall(HEAD + b"Connection: close\r\n\r\n" + request)
             else:
                 peer.sendall(HEAD + b"Content-Length: 4\r\n\r\nx 1\n")
         except OSError:
@@ -46,6 +49,15 @@ def server() -> Iterator[str]:
 
 def test_a_page_is_read_whole(server: str) -> None:
     assert ask_page(Access(), "GET", f"{server}/metrics").text == "x 1\n"
+
+
+def test_a_page_that_quotes_the_key_is_read_without_it(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-quoted")
+    monkeypatch.setenv("TENANT_TOKEN", "tenant-1")
+    headers = (("x-tenant-token", "${TENANT_TOKEN}"),)
+    page = ask_page(Access(api_key_env="MY_KEY", transport=Transport(headers=headers)), "GET", f"{server}/echo").text
+    assert "Authorization: ***" in page
+    assert "x-tenant-token: ***" in page
 
 
 def test_a_page_that_never_ends_is_refused_by_its_size(server: str) -> None:
