@@ -135,6 +135,10 @@ VARIABLES = {
     "XDG_STATE_HOME": ("every load host", "folder of the client certificate of this machine, `~/.local/state` by default"),
     "KV_TRACEBACK": ("analysis", "set it to show the traceback of a file that cannot be analysed, for a bug report"),
     "KV_FRESH_PROCESSES": ("test suite", "set it to start each Locust process of the tests from scratch"),
+    "KV_ROUTERS": (
+        "test suite",
+        "environment with vllm-router and sglang-router; without it their tests are skipped ([routers.md](routers.md))",
+    ),
 }
 
 INTRODUCTION = """# Reference: files, keys and variables
