@@ -49,11 +49,7 @@ def load_campaign(path: Path) -> Campaign:
     """The campaign that a file describes."""
     source = str(path)
     top = Section(load_yaml(path), source)
-    entries = top.raw("deployments")
-    if not isinstance(entries, list) or not entries:
-        raise BadInput(
-            f"{top.name('deployments')} is {entries!r}; expected a list of {{name, host or deployment, up, down, ready}}"
-        )
+    entries = _entries(top)
     campaign = Campaign(
         name=_plain_name(top, top.take("name", str, path.stem)),
         repeats=top.take("repeats", int, REPEATS, low=1),
@@ -66,6 +62,27 @@ def load_campaign(path: Path) -> Campaign:
     if twice := [name for name in names if names.count(name) > 1]:
         raise BadInput(f"{top.name('deployments')} names {twice[0]!r} twice; give each deployment a name of its own")
     return campaign
+
+
+def _entries(top: Section) -> list[Any]:
+    """`deployments` as they stand, or `router_policies`: the same `fleet` (a deployment file) behind a router started in other ways."""
+    entries, policies, fleet = top.raw("deployments"), top.raw("router_policies"), top.take("fleet", str, None)
+    if policies is not None:
+        if entries is not None:
+            raise BadInput(f"{top.name('router_policies')} stands beside 'deployments'; expected one of the two")
+        if fleet is None:
+            raise BadInput(f"{top.name('fleet')} is missing; add the deployment file that all router_policies share")
+        listed = isinstance(policies, list) and policies and all(isinstance(policy, dict) for policy in policies)
+        if not listed:
+            raise BadInput(f"{top.name('router_policies')} is {policies!r}; expected a list of {{name, up, down, ready}}")
+        return [{"deployment": fleet, **policy} for policy in policies]
+    if fleet is not None:
+        raise BadInput(f"{top.name('fleet')} is for 'router_policies', which are missing")
+    if not isinstance(entries, list) or not entries:
+        raise BadInput(
+            f"{top.name('deployments')} is {entries!r}; expected a list of {{name, host or deployment, up, down, ready}}"
+        )
+    return entries
 
 
 def _plain_name(section: Section, name: str) -> str:

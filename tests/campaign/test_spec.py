@@ -40,6 +40,20 @@ def test_a_deployment_file_keeps_what_it_says_under_the_campaigns_name(tmp_path:
     }  # fmt: skip
 
 
+def test_router_policies_share_a_fleet(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    file.write_text("kind: non_disagg\nendpoint: http://127.0.0.1:9100\ngpus: 4\n")
+    policies = [
+        {"name": "round_robin", "up": "start rr", "down": "stop"},
+        {"name": "cache_aware", "up": "start ca", "down": "stop"},
+    ]
+    path = tmp_path / "policies.yaml"
+    path.write_text(yaml.safe_dump({"run": "cold_start -u 2", "fleet": str(file), "router_policies": policies}))
+    first, second = load_campaign(path).contenders
+    assert (first.name, first.up, first.description["gpus"]) == ("round_robin", "start rr", 4)
+    assert second.description == {**first.description, "name": "cache_aware"}
+
+
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
@@ -50,6 +64,10 @@ def test_a_deployment_file_keeps_what_it_says_under_the_campaigns_name(tmp_path:
         ({"deployments": [{**A, "upp": "x"}]}, "key deployments[0].'upp' is unknown; did you mean 'up'?"),
         ({"run": "cold_start --run-name x"}, "has --run-name; the campaign says that itself"),
         ({"run": "cold_start --nonce=7"}, "has --nonce=7; the campaign says that itself"),
+        ({"router_policies": [{"name": "a"}]}, "key 'router_policies' stands beside 'deployments'"),
+        ({"deployments": None, "router_policies": [{"name": "a"}]}, "key 'fleet' is missing"),
+        ({"deployments": None, "fleet": "f.yaml", "router_policies": "rr"}, "key 'router_policies' is 'rr'; expected a list"),
+        ({"fleet": "f.yaml"}, "key 'fleet' is for 'router_policies'"),
         ({"repeats": 0}, "key 'repeats' is 0; expected at least 1"),
         ({"name": "a/b"}, "key 'name' is 'a/b'"),
     ],

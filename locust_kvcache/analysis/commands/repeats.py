@@ -24,6 +24,7 @@ from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.tables import run_tables
+from locust_kvcache.analysis.tables.policy_tables import policy_table
 from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
@@ -132,6 +133,7 @@ def repeats_page(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -
     for scenario in values["scenario"].unique():
         versus = f"{scenario}: against {baseline}, run by run"
         blocks = [
+            policy_table(runs, scenario),
             change_table(tables["against_round_1"], scenario, f"{scenario}: later rounds against round 1", ("round 1", "later")),
             change_table(tables["against_baseline"], scenario, versus, (baseline, "contender")),
             spread_table(tables["spread"], scenario),

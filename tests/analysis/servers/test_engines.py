@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
 from locust_kvcache.analysis.servers import engines, server_counters
+from locust_kvcache.analysis.tables import policy_tables
 from locust_kvcache.analysis.tables.fleet_tables import balance_table, engine_table, fleet_sentence
 from locust_kvcache.analysis.tables.sentences import headline
 from tests.analysis.synthetic import Truth, synthetic_run
@@ -137,8 +138,11 @@ def recorded(policy: str, tmp_path: Path) -> Analysis:
     """Round 2 of a recorded run, whose counters were read before and after the whole run: they stand for its first round here."""
     folder = tmp_path / policy
     folder.mkdir()
-    for name in ("run.json", "records.jsonl", "server_metrics.jsonl"):
+    for name in ("records.jsonl", "server_metrics.jsonl"):
         folder.joinpath(name).write_bytes((FIXTURES / policy / name).read_bytes())
+    facts = json.loads((FIXTURES / policy / "run.json").read_text())
+    facts["deployment"]["name"] = policy
+    (folder / "run.json").write_text(json.dumps(facts))
     return analyse_folder(folder)
 
 
@@ -156,5 +160,15 @@ def test_four_h200s_behind_three_policies(tmp_path: Path) -> None:
     rate = {policy: [row["requests_per_s"] for row in run.stats["rounds"]] for policy, run in found.items()}
     cold = sorted(rate, key=lambda policy: -rate[policy][0])
     assert cold == ["cache_aware", "round_robin", "consistent_hash"]
+    table = {
+        row[0]: dict(zip(policy_tables.HEADER, row, strict=True))
+        for row in policy_tables.policy_table(list(found.values()), "fleet").rows
+    }
+    assert table["consistent_hash, round 1"]["idle engines"] == "3"
+    assert table["consistent_hash, round 1"]["prompt tokens, busiest / mean"] == "4.00"
+    assert table["round_robin, round 2"]["hit rate"] == "79.2 %"
+    assert table["cache_aware, round 2"]["hit rate"] == "99.8 %"
+    per_gpu = {name: float(row["requests/s and GPU"]) for name, row in table.items() if name.endswith("round 1")}
+    assert min(per_gpu, key=lambda name: per_gpu[name]) == "consistent_hash, round 1"
     hits = {policy: sum(row["gpu_tokens"] for row in run.stats["engines"]) for policy, run in found.items()}
     assert hits["cache_aware"] > 1.5 * hits["round_robin"]
