@@ -22,9 +22,9 @@ from locust_kvcache.analysis.pipeline import Analysis, open_run
 from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.page import Page, section
+from locust_kvcache.analysis.report.policy_tables import policy_table
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.tables import run_tables
-from locust_kvcache.analysis.tables.policy_tables import policy_table
 from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
+from locust_kvcache.analysis.report import policy_tables
 from locust_kvcache.analysis.servers import engines, server_counters
-from locust_kvcache.analysis.tables import policy_tables
 from locust_kvcache.analysis.tables.fleet_tables import balance_table, engine_table, fleet_sentence
 from locust_kvcache.analysis.tables.sentences import headline
 from tests.analysis.synthetic import Truth, synthetic_run
