@@ -1,4 +1,4 @@
-"""The intervals that a report prints hold what they promise: a small part of `python -m benchmarks.coverage` (docs/metrics.md)."""
+"""The intervals that a report prints hold what they promise: a small part of `python -m benchmarks.coverage` (docs/coverage.md)."""
 
 from __future__ import annotations
 
