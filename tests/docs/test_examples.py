@@ -127,15 +127,16 @@ def test_commands_that_read_runs(first: Folder, module: Module) -> None:
     report = module("analysis", run)
     assert report.returncode == Exit.OK, report.stderr
     assert {"run.json", "records.jsonl", "server_metrics.jsonl", "stats.json", "report"} <= {path.name for path in run.iterdir()}
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8").split("## stats.json (format 1)")[1]
+    assert set(json.loads((run / "stats.json").read_text())) <= set(re.findall(r"`(\w+)`", page))
     assert {"report.html", "report.md", "charts"} <= {path.name for path in (run / "report").iterdir()}
     tables = module("analysis.export", run, "--output-dir", first.path / "tables", "--format", "both")
     assert tables.returncode == Exit.OK, tables.stderr
     assert {path.suffix for path in (first.path / "tables").iterdir()} >= {".csv", ".parquet"}
     runs = [copy_run(first, each) for each in ("RUN_A", "RUN_B")]
-    page = first.path / "comparison.html"
-    compared = module("analysis.compare_results", *runs, "--output", page)
+    compared = module("analysis.compare_results", *runs, "--output", first.path / "comparison.html")
     assert compared.returncode == Exit.OK, compared.stderr
-    assert page.exists()
+    assert (first.path / "comparison.html").exists()
 
 
 @pytest.mark.slow

@@ -14,19 +14,21 @@ from locust_kvcache.loadgen.options.option import GROUPS, Option
 
 INTRODUCTION = """# Options
 
-Made from the declarations in `locust_kvcache/loadgen/options/declared.py` by `make options`; do not edit.
+This page is made from `locust_kvcache/loadgen/options/declared.py` by `make options`; do not edit it.
 
-The same options work in four places; an earlier one wins over a later one:
+The same options work in four places. An earlier one wins over a later one:
 
-1. the command line: `locust-kvcache run cold_start --rounds 3 ...`, or `locust -f locustfiles/cold_start.py --rounds 3 ...`
-2. the environment: `KV_ROUNDS=3`; several words with spaces in brackets: `KV_SCENARIOS="[cold_start, code_generation]"`
+1. the command line: `locust-kvcache run cold_start --rounds 3 ...`, or
+   `locust -f locustfiles/cold_start.py --rounds 3 ...`
+2. the environment: `KV_ROUNDS=3`; several words in brackets: `KV_SCENARIOS="[cold_start, code_generation]"`
 3. a configuration file of Locust (`--config FILE`, `./locust.conf`, `~/.locust.conf`): `rounds = 3`,
    `scenarios = [cold_start, code_generation]`
 4. the default
 
-`locust-kvcache run --help` shows them too. Locust's own options (`--host`, `-u`, `-r`, `--headless`, `--processes`, ...) stand in
-`locust --help` and in [Locust's documentation](https://docs.locust.io/en/stable/configuration.html). Options marked * are also in the
-web page's start form, under "Advanced options", "Custom parameters".
+`locust-kvcache run --help` shows them too. `locust --help` and
+[Locust's documentation](https://docs.locust.io/en/stable/configuration.html) have Locust's own options (`--host`, `-u`,
+`-r`, `--headless`, `--processes`, ...). Options marked * are also in the start form of the web page, under "Advanced
+options", "Custom parameters".
 """
 
 
