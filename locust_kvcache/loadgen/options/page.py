@@ -27,8 +27,8 @@ The same options work in four places. An earlier one wins over a later one:
 
 `locust-kvcache run --help` shows them too. `locust --help` and
 [Locust's documentation](https://docs.locust.io/en/stable/configuration.html) have Locust's own options (`--host`, `-u`,
-`-r`, `--headless`, `--processes`, ...). Options marked * are also in the start form of the web page, under "Advanced
-options", "Custom parameters".
+`-r`, `--headless`, `--processes`, ...). Options marked * are also in the start form at
+`/kvcache/start`.
 """
 
 

@@ -77,6 +77,9 @@ class Options:
         return self.trace is not None and self.arrival == "closed"
 
 
+SIMPLE = ("scenarios", "requests", "rounds", "deployment")  # what Locust's own start form shows of ours
+
+
 def refuse(message: str) -> NoReturn:
     """Arguments that argparse refuses are bad input: one line and the exit code of the table."""
     sys.stderr.write(f"error: {' '.join(message.split())}\n")
@@ -89,7 +92,7 @@ def _declare(parser: Any) -> None:
         for option in OPTIONS:
             if option.group == name:
                 action: Any = option.declare(group.add_argument)
-                action.include_in_web_ui = option.in_form  # Locust's own mark, which a group's add_argument does not set
+                action.include_in_web_ui = option.name in SIMPLE  # Locust's own mark; all of `in_form` stand at /kvcache/start
     parser.set_defaults(web_host="127.0.0.1")  # a page without a login is for this host, unless --web-host says otherwise
     parser.error = refuse
     follow_ports(parser)

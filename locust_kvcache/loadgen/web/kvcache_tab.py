@@ -18,13 +18,16 @@ from locust.env import Environment
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.master.coordinator import Coordinator
 from locust_kvcache.loadgen.master.run_driver import RunDriver
-from locust_kvcache.loadgen.options.run_options import check_users, read_options
+from locust_kvcache.loadgen.master.user_classes import scenarios_of
+from locust_kvcache.loadgen.options.run_options import Options, check_users, read_options
 from locust_kvcache.loadgen.typed_locust import flask_app, guarded
 from locust_kvcache.loadgen.web.guard import attach as attach_guard
 from locust_kvcache.loadgen.web.guard import refused_field, say_where
 from locust_kvcache.loadgen.web.live_page import attach as attach_page
 from locust_kvcache.loadgen.web.live_page import report_url
 from locust_kvcache.loadgen.web.login import attach as attach_login
+from locust_kvcache.loadgen.web.start_form import attach as attach_start
+from locust_kvcache.loadgen.web.start_form import planned, users_of_form
 
 KEY = "kv-cache"
 COLUMNS = {
@@ -87,15 +90,20 @@ def _chosen_classes(environment: Environment) -> list[type[User]]:
     return [known[name] for name in request.form.getlist("user_classes") if name in known] or list(environment.user_classes)
 
 
-def refused(environment: Environment, coordinator: Coordinator) -> str | None:
-    """Why the form cannot be started, or None: the same checks as a headless start, before any user exists."""
+def options_of_form(environment: Environment) -> Options:
+    """The command line's options with the form's values; BadInput if they are not usable."""
     parsed = vars(environment.parsed_options)
     given = {
         key: (value == "true" if isinstance(parsed[key], bool) else value) for key, value in request.form.items() if key in parsed
     }
+    return read_options(argparse.Namespace(**{**parsed, **given}))
+
+
+def refused(environment: Environment, coordinator: Coordinator) -> str | None:
+    """Why the form cannot be started, or None: the same checks as a headless start, before any user exists."""
     try:
         check_users(request.form.get("user_count"), request.form.get("spawn_rate"))
-        options = read_options(argparse.Namespace(**{**parsed, **given}))
+        options = options_of_form(environment)
         coordinator.check(options, request.form.get("host") or environment.host, _chosen_classes(environment))
     except BadInput as error:
         return str(error)
@@ -122,6 +130,20 @@ def attach(environment: Environment, coordinator: Coordinator) -> None:
     say_where(environment.parsed_options.web_host)  # type: ignore[union-attr]
     attach_login(web_ui, base)
     attach_page(web_ui, lambda: coordinator.driver, COLUMNS, base)
+
+    def why_not() -> str | None:
+        return refused_field(in_form, named)
+
+    def dry_run() -> str:
+        loaded = scenarios_of(_chosen_classes(environment))
+        return planned(
+            lambda: options_of_form(environment), loaded, request.form.get("host") or environment.host, users_of_form()
+        )
+
+    def running() -> bool:
+        return coordinator.driver is not None and not coordinator.driver.run.finished
+
+    attach_start(environment, base, why_not, dry_run, running)
     structure = [{"key": key, "title": title} for key, title in COLUMNS.items()]
     web_ui.template_args |= {
         "extended_tabs": [{"title": "KV cache", "key": KEY}],

@@ -18,10 +18,10 @@ from locust_kvcache.loadgen.typed_locust import flask_app, guarded
 PAGE = Path(__file__).with_name("live_page.html")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'self'"
 WAY_IN = (
-    '<a id="kvcache-link" href="{base}/kvcache" style="position:fixed;left:24px;bottom:16px;z-index:2000;padding:8px 16px;'
-    'border-radius:4px;background:#15803d;color:#fff;font:14px Roboto,Arial,sans-serif;text-decoration:none">'
-    "KV cache: live chart and report</a>"
-)
+    '<div style="display:flex;gap:16px;padding:6px 24px;background:#f6f8fa;font:14px Roboto,Arial,sans-serif">'
+    '<a id="kvcache-start" href="{base}/kvcache/start" style="color:#15803d;font-weight:600">KV cache: start form</a>'
+    '<a id="kvcache-link" href="{base}/kvcache" style="color:#15803d;font-weight:600">KV cache: live chart and report</a></div>'
+)  # above Locust's page, so that it covers none of its controls
 
 
 def page_data(driver: RunDriver | None, columns: dict[str, str], base: str) -> dict[str, Any]:
@@ -74,5 +74,5 @@ def attach(web_ui: WebUI, latest: Callable[[], RunDriver | None], columns: dict[
     @app.after_request
     def add_way_in(response: Response) -> Response:
         if request.endpoint == "locust.index" and response.status_code == 200 and response.mimetype == "text/html":
-            response.set_data(response.get_data(as_text=True).replace("</body>", WAY_IN.format(base=base) + "</body>", 1))
+            response.set_data(response.get_data(as_text=True).replace("<body>", "<body>" + WAY_IN.format(base=base), 1))
         return response

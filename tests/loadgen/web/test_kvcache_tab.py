@@ -25,8 +25,27 @@ def test_the_tab_follows_a_run(locust: LocustProcesses, stub: Stub) -> None:
     html = wait_for(lambda: requests.get(f"{page}/", timeout=1).text, what="the web UI")
     assert '"title": "KV cache"' in html
     assert '"extra_options": {}' not in html
-    for option in ("deployment", "scenarios", "rounds", "arrival"):
-        assert f'"{option}": {{' in html  # in the start form
+    for option in ("deployment", "scenarios", "rounds"):
+        assert f'"{option}": {{' in html  # in Locust's start form
+    assert '"arrival": {' not in html  # that stands in a form of ours
+    form = requests.get(f"{page}/kvcache/form", timeout=5).json()
+    shown = {field["name"]: field for group in form["groups"] for field in group["fields"]}
+    assert shown["arrival"]["choices"] == ["closed", "constant", "poisson", "gamma"]
+    assert "cold_start" in shown["scenarios"]["known"]
+    assert "pd_disagg" in shown["deployment"]["known"]
+    assert shown["requests"]["value"] == "25"
+    assert {"output_dir", "gate"} & set(shown) == set()
+    planned = requests.post(
+        f"{page}/kvcache/dry-run", data={"user_count": "4", "scenarios": "cold_start", "requests": "7"}, timeout=20
+    )
+    assert planned.json()["text"].startswith("Dry run: nothing is sent.")
+    wrong = requests.post(f"{page}/kvcache/dry-run", data={"scenarios": "cold_strat"}, timeout=20).json()["text"]
+    assert wrong.startswith("error: scenario 'cold_strat' is unknown")
+    assert (
+        "give --output-dir on the command line"
+        in requests.post(f"{page}/kvcache/dry-run", data={"output_dir": "/"}, timeout=20).json()["text"]
+    )
+    assert requests.get(f"{page}/kvcache/start", timeout=5).status_code == 200
     assert '"output_dir": {' not in html
     assert '<a id="kvcache-link" href="/kvcache"' in html
     assert requests.get(f"{page}/kvcache/data", timeout=5).json()["state"] == "idle"
