@@ -25,8 +25,8 @@ Say = Callable[[str], None]
 
 def parser() -> argparse.ArgumentParser:
     found = command_parser(
-        "campaign", "Several deployments, measured in turns (A B A B A B) and compared at the end; the same command again goes on "
-        "where it ended.", ("pd-against-single.yaml", "pd-against-single.yaml --dry-run"),
+        "campaign", "Measures several deployments in turns (A B A B A B) and compares them. Start it again to resume where it "
+        "ended.", ("pd-against-single.yaml", "pd-against-single.yaml --dry-run"),
     )  # fmt: skip
     found.add_argument("file", type=Path, metavar="FILE.yaml", help="the campaign (docs/campaign.md)")
     found.add_argument(

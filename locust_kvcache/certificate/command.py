@@ -174,8 +174,8 @@ def certify(rows: list[Row]) -> dict[str, object]:
 def main() -> int:
     parser = command_parser(
         "certificate",
-        "Measures how late this machine's time stamps are, by the number of streams; runs on this host then mark rounds beyond\n"
-        "what was measured as client-limited. About 10 minutes; keep the machine quiet meanwhile.",
+        "Measures the timing error of this machine by the number of streams. Runs on this host then mark rounds beyond the\n"
+        "measured load as client-limited. Takes about 10 minutes; keep the machine quiet.",
         ["", "--streams 50 200 1000 --repeats 1", "--starts together --streams 300"],
     )
     parser.add_argument("--streams", type=int, nargs="+", default=[10, 100, 300, 600, 1000], help="levels (default: 10 to 1000)")

@@ -48,7 +48,7 @@ def main() -> int:
     print(f"""
 What to do next:
   cd {folder}
-  {PROGRAM} emulator --port 8000 --time-scale 0.1 &          a server to try things on; or take your own
+  {PROGRAM} emulator --port 8000 --time-scale 0.1 &          an emulated server; or take your own
   {PROGRAM} preflight --host http://127.0.0.1:8000           is it fit to be measured?
   {PROGRAM} run cold_start --headless -u 4 -r 4 --host http://127.0.0.1:8000
   docker compose --profile emulator up --build               needs the wheel of {PROGRAM} beside the Dockerfile

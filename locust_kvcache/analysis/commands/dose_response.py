@@ -146,7 +146,7 @@ def dose_page(runs: list[Analysis]) -> Page:
 def main() -> int:
     parser = command_parser(
         "dose-response",
-        "What each cached share did to the TTFT, in runs of the scenario dose_response.",
+        "Shows how the TTFT depends on the cached share, from runs of the scenario dose_response.",
         ["results/NAME", "results/NAME_c1 results/NAME_c4"],
     )
     parser.add_argument(

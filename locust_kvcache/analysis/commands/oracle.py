@@ -88,7 +88,7 @@ def curve_chart(table: pd.DataFrame, name: str, block_tokens: int = MOONCAKE_BLO
 def parse_arguments() -> argparse.Namespace:
     parser = command_parser(
         "oracle",
-        "The hit rate that a prefix cache can reach on a trace: without limit, and for LRU caches of given sizes.",
+        "Computes the hit rate that a prefix cache can reach on a trace: without limit, and for LRU caches of given sizes.",
         [
             "conversation_trace.jsonl",
             "conversation_trace.jsonl --capacity 1000 10000 50000 --kv-bytes-per-token 327680 --output oracle.png",

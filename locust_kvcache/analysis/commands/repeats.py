@@ -170,7 +170,7 @@ def _lead(tables: dict[str, pd.DataFrame], baseline: str) -> str:
 def main() -> int:
     parser = command_parser(
         "repeats",
-        "Repeated runs of one or more deployments: what holds from one run to the next. The first run's deployment is the baseline.",
+        "Summarises repeated runs: what holds from one run to the next. The first run's deployment is the baseline.",
         ["results/A1 results/A2 results/A3", "results/A1 results/A2 results/B1 results/B2 --output-dir reports/repeats"],
     )
     parser.add_argument(

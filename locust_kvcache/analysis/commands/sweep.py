@@ -124,7 +124,7 @@ def output_folder(runs: list[Path]) -> Path:
 def main() -> int:
     parser = command_parser(
         "sweep",
-        "The runs of --concurrency side by side: times, throughput and hits by the number of users.",
+        "Shows times, throughput and hits by the number of users, from the runs of --concurrency.",
         ["results/NAME_c1 results/NAME_c5 results/NAME_c10"],
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder or stats.json of each level's run")

@@ -140,7 +140,7 @@ def sweep_page(folders: list[Path]) -> Page:
 def main() -> int:
     parser = command_parser(
         "working-set",
-        "The runs of --working-set: where each cache tier stops holding what is asked of it.",
+        "Finds the working set at which each cache tier stops holding, in the runs of --working-set.",
         ["results/NAME_ws*"],
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of the runs of a sweep")

@@ -1,4 +1,4 @@
-"""--resume: a cut run goes on after its last complete round, with the same prompts, or says why it cannot."""
+"""--resume: an interrupted run is resumed after its last complete round, with the same prompts, or says why it cannot."""
 
 from __future__ import annotations
 
