@@ -10,6 +10,8 @@ import ast
 import re
 from pathlib import Path
 
+from tests.test_imports import BELOW, FLOORS, LIBRARIES
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs/architecture.md"
 BEGIN, END = "<!-- the map: python -m tests.test_architecture -->", "<!-- end of the map -->"
@@ -52,6 +54,38 @@ def the_map() -> str:
     return "\n\n".join(parts)
 
 
+FLOORS_BEGIN, FLOORS_END = "<!-- the floors: python -m tests.test_architecture -->", "<!-- end of the floors -->"
+
+
+def the_floors() -> str:
+    """Who imports whom, as tests/test_imports.py holds it."""
+    rows = [
+        f"| `{package}` | {', '.join(f'`{other}`' for other in sorted(BELOW[package])) or 'none'} | "
+        f"{', '.join(sorted(LIBRARIES.get(package, set()))) or '-'} |"
+        for package in BELOW
+    ]
+    rooms = [
+        f"| `{package}` | {'; '.join(', '.join(f'`{room}`' for room in sorted(floor)) for floor in floors)} |"
+        for package, floors in FLOORS.items()
+    ]
+    return "\n".join(
+        [
+            "| package | may import of ours | never imports |", "|---|---|---|", *rows, "",
+            "Rooms inside a package, the lowest floor first; a room imports lower floors only:", "",
+            "| package | floors |", "|---|---|", *rooms,
+        ]
+    )  # fmt: skip
+
+
+def between(text: str, begin: str, end: str) -> str:
+    return text.split(begin)[1].split(end)[0].strip()
+
+
+def test_the_page_says_who_imports_whom() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert between(text, FLOORS_BEGIN, FLOORS_END) == the_floors(), "the page is stale: python -m tests.test_architecture"
+
+
 def test_every_module_stands_in_the_map_and_no_other() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     inside = text[text.index(BEGIN) : text.index(END)]
@@ -78,5 +112,7 @@ def test_a_docstring_says_what_its_module_does_before_what_comes_in() -> None:
 
 
 if __name__ == "__main__":
-    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
+    page = DOCUMENT.read_text(encoding="utf-8")
+    page = page.replace(between(page, FLOORS_BEGIN, FLOORS_END), the_floors())
+    before, _, rest = page.partition(BEGIN)
     DOCUMENT.write_text(f"{before}{BEGIN}\n\n{the_map()}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
