@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from locust_kvcache.analysis.basics.number_text import in_words, whole
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.contract.errors import BadInput
@@ -79,7 +79,7 @@ def _short(path: str, values: list[Any], same: bool) -> list[str]:
     if path == "scenarios":
         names = [", ".join(str(entry.get("name")) for entry in value or []) for value in values]
         return names if same or len(set(names)) > 1 else [_differing(value, values[0]) for value in values]
-    return ["–" if value is None else json.dumps(value) if isinstance(value, dict | list) else str(value) for value in values]
+    return [in_words(value) for value in values]
 
 
 def _differing(scenarios: list[dict[str, Any]], first: list[dict[str, Any]]) -> str:
@@ -87,7 +87,7 @@ def _differing(scenarios: list[dict[str, Any]], first: list[dict[str, Any]]) -> 
     parts = []
     for mine, other in zip(scenarios or [], first or [], strict=False):
         changed = {key: mine.get(key) for key in {**mine, **other} if mine.get(key) != other.get(key)}
-        parts.append(f"{mine.get('name')}{': ' + json.dumps(changed) if changed else ''}")
+        parts.append(f"{mine.get('name')}{': ' + in_words(changed) if changed else ''}")
     return ", ".join(parts)
 
 
@@ -99,7 +99,7 @@ def _token_counts(requests: list[pd.DataFrame], accepted: frozenset[str]) -> lis
         known = [mean for mean in means if mean == mean]
         spread = max(known) / min(known) - 1 if known and min(known) > 0 else 0.0
         state = SAME if spread == 0 else DIFFERS if spread <= TOKEN_TOLERANCE or column in accepted else FORBIDS
-        found.append(Condition(label, tuple("–" if mean != mean else f"{mean:,.1f}" for mean in means), state))
+        found.append(Condition(label, tuple(whole(mean) for mean in means), state))
     return found
 
 

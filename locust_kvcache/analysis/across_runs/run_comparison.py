@@ -16,7 +16,7 @@ from locust_kvcache.analysis.stats import comparison, targets
 
 MAX_RUNS = 8
 WINDOWS = ("cold", "hit")
-ONE_RUN = "One run of each: this describes these runs, and says nothing of how others of the same deployments would differ."
+ONE_RUN = "One run of each: the figures describe these runs; other runs of the same deployments may differ."
 HOW_MANY = "For a verdict give 3 or more runs of each deployment to this command (2 give an interval, a wide one)."
 NOT_COMPARABLE = {
     "verdict": targets.NOT_JUDGED,
@@ -26,6 +26,9 @@ NOT_COMPARABLE = {
     "certain": False,
     "why": "not comparable",
 }
+
+
+KIND_NAMES = {"non_disagg": "single", "pd_disagg": "PD"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,10 @@ def _round_keys(run: Analysis) -> set[tuple[str, int]]:
 
 
 def run_names(runs: list[Analysis]) -> list[str]:
-    """The deployment's name where that tells the runs apart, else the run's."""
+    """PD and single where one run of each is compared; else the deployment's name where that tells the runs apart, else the run's."""
+    kinds = [str(run.info.deployment.kind) for run in runs]
+    if sorted(kinds) == sorted(KIND_NAMES):
+        return [KIND_NAMES[kind] for kind in kinds]
     deployments = [str(run.info.deployment.name) for run in runs]
     if len(set(deployments)) == len(runs):
         return deployments

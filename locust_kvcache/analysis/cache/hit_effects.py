@@ -21,7 +21,7 @@ def judged_effects(info: RunInfo, records: pd.DataFrame, rounds: pd.DataFrame, c
 
 def hit_effects(info: RunInfo, records: pd.DataFrame, rounds: pd.DataFrame, closed: bool) -> pd.DataFrame:
     """Effects of a hit by both rules, and of the control and against it where there is one; throughput has none by evidence, as
-    windows by evidence lie inside each other in time."""
+    windows by evidence overlap in time."""
     tables = [arm_effects.arm_effects(info, records, rounds, closed)]
     control = rounds["kind"].eq(CONTROL).any()
     if control:

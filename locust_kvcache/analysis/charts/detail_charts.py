@@ -28,7 +28,7 @@ def model_charts(analysis: Analysis) -> list[Chart]:
     return [
         draw("ttft-model", "TTFT against uncached prompt tokens, measured and by the model", text,
              lambda axes: drawing.draw_fit(axes, points), (7.6, 3.8)),
-        draw("ttft-residuals", "What the model leaves unexplained", text, lambda axes: drawing.draw_residuals(axes, points), (7.6, 3.0)),
+        draw("ttft-residuals", "Residuals of the TTFT model", text, lambda axes: drawing.draw_residuals(axes, points), (7.6, 3.0)),
     ]  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def stage_chart(parts: list[tuple[str, str, float]], scenario: str) -> Chart | N
     groups = _by_round(frame["group"])
     frame = frame[seen]
     height = 1.5 + 0.42 * frame["group"].nunique() + 0.12 * frame["part"].nunique()
-    return draw(slug(f"stages-{scenario}"), "What the mean TTFT is made of: each bar adds up to the client's", text,
+    return draw(slug(f"stages-{scenario}"), "TTFT breakdown: mean time per request", text,
                 lambda axes: stacked_bars.draw_stack(axes, frame, "mean time per request (ms)", groups), (7.6, height))  # fmt: skip
 
 
@@ -87,6 +87,6 @@ def gauge_charts(analysis: Analysis) -> list[Chart]:
         table = pd.DataFrame({"at_s": rows["at_s"] - gauges["at_s"].min(), "label": rows["role"], "value": rows["value"]})
         last = rows_of(rows.groupby("role")["value"].last().reset_index())
         text = "last: " + "; ".join(f"{row['role']} {number(row['value'])}" for row in last)
-        made.append(draw(slug(f"gauge-{metric}"), f"{metric} over the run, at each scrape", text,
+        made.append(draw(slug(f"gauge-{metric}"), f"{metric} over the run", text,
                          lambda axes, table=table, metric=metric: drawing.draw_series(axes, table, str(metric)), (7.6, 2.4)))  # type: ignore[misc]  # fmt: skip
     return made

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from locust_kvcache.analysis.basics.number_text import number
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.charts.figures import COLOURS
 
@@ -136,17 +137,14 @@ def draw_pairs_of_bars(axes: Axes, bars: pd.DataFrame, name: str, labels: tuple[
                   linewidth=0.6, label=label)  # fmt: skip
     for position, row in zip(positions, rows_of(bars), strict=True):
         before, after = row["baseline"], row["contender"]
-        axes.text(before + largest * 0.01, position + 0.19, _short(before), va="center", fontsize=9)
-        axes.text(after + largest * 0.01, position - 0.19, f"{_short(after)}   ({row['note']})", va="center", fontsize=9)
+        axes.text(before + largest * 0.01, position + 0.19, number(before), va="center", fontsize=9)
+        axes.text(after + largest * 0.01, position - 0.19, f"{number(after)}   ({row['note']})", va="center", fontsize=9)
     axes.set_yticks(positions, bars["group"])
     axes.set_xlim(0, largest * 1.25)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(name)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
     legend_below(axes)
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def draw_changes(axes: Axes, changes: pd.DataFrame) -> None:
@@ -176,7 +174,7 @@ def draw_columns(axes: Axes, columns: pd.DataFrame, name: str) -> None:
         style = LOOKS.get(label) or list(LOOKS.values())[i % 5]
         drawn = axes.bar(at[rows], columns.loc[rows, "value"], width=width * 0.92, color=style["color"], hatch=style["hatch"],
                          edgecolor=COLOURS["ink"], linewidth=0.6, label=label)  # fmt: skip
-        axes.bar_label(drawn, labels=[_short(value) for value in columns.loc[rows, "value"]], fontsize=9, padding=2)
+        axes.bar_label(drawn, labels=[number(value) for value in columns.loc[rows, "value"]], fontsize=9, padding=2)
     axes.set_xticks(range(len(groups)), groups)
     axes.set_xlim(-0.6, len(groups) - 0.4)
     axes.grid(visible=False, axis="x")

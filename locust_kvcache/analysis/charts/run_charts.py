@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pandas as pd
 
@@ -14,7 +15,7 @@ from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.tables.claim_words import claim_of, kind_of
 from locust_kvcache.analysis.tables.ideal_cache_tables import rate_points
-from locust_kvcache.analysis.tables.table import find, scenarios
+from locust_kvcache.analysis.tables.table import Stats, find, scenarios
 
 
 def slug(text: str) -> str:
@@ -33,10 +34,7 @@ def answer_chart(analysis: Analysis) -> Chart | None:
         f"{row['scenario']}: {arms.get((row['scenario'], row['round']))}" if split == "arm" else row["scenario"] for row in rows
     ]
     bars = pd.DataFrame(
-        [
-            (name, row["baseline"], row["contender"], change(row).replace("[no interval]", ""))
-            for name, row in zip(names, rows, strict=True)
-        ],
+        [(name, row["baseline"], row["contender"], _note(stats, row)) for name, row in zip(names, rows, strict=True)],
         columns=["group", "baseline", "contender", "note"],
     ).sort_values("group", key=lambda group: group.str.partition(":")[0].map(scenarios(stats).index), kind="stable")
     text = "; ".join(f"{row['group']}: {number(row['baseline'])} to {number(row['contender'])} ms" for row in rows_of(bars))
@@ -45,6 +43,11 @@ def answer_chart(analysis: Analysis) -> Chart | None:
     title = f"Mean TTFT, cold against {'each arm' if split == 'arm' else 'cache hit' if hits else 'later rounds'}"
     return draw("answer", title, text, lambda axes: drawing.draw_pairs_of_bars(axes, bars, "mean TTFT (ms)", labels),
                 (7.6, 1.5 + 0.75 * len(bars)))  # fmt: skip
+
+
+def _note(stats: Stats, row: dict[str, Any]) -> str:
+    """The change beside a bar; of figures that are not valid, that."""
+    return change(row).removesuffix(" [no interval]") if claim_of(stats, row["scenario"])["valid"] else "not valid"
 
 
 def scenario_charts(analysis: Analysis, scenario: str) -> list[Chart]:
@@ -72,7 +75,7 @@ def _ecdf(
         return None
     medians = values.groupby("label")["value"].median()
     text = f"{name} medians: " + "; ".join(f"{label} {number(value)} ms" for label, value in medians.items())
-    return draw(slug(f"{metric}-ecdf-{rule}-{scenario}"), f"{name}: share of requests that took no longer, {rule}", text,
+    return draw(slug(f"{metric}-ecdf-{rule}-{scenario}"), f"{name}: cumulative distribution, {rule}", text,
                 lambda axes: drawing.draw_ecdf(axes, values, name))  # fmt: skip
 
 
@@ -85,7 +88,7 @@ def _over_time(requests: pd.DataFrame, scenario: str) -> Chart | None:
     starts = rows.groupby("round")["started_at_s"].min() - origin
     borders = [(float(at_s), f"round {number}") for number, at_s in starts.items()]
     text = f"{len(points)} requests in {len(borders)} rounds"
-    return draw(slug(f"ttft-over-time-{scenario}"), "TTFT of each request over the run, marked by evidence", text,
+    return draw(slug(f"ttft-over-time-{scenario}"), "TTFT of each request over the run", text,
                 lambda axes: drawing.draw_over_time(axes, points, borders), (7.6, 3.8))  # fmt: skip
 
 
@@ -95,7 +98,7 @@ def _hit_rates(analysis: Analysis, scenario: str) -> Chart | None:
         return None
     means = points.groupby("label", sort=False)["y"].mean()
     text = "means over time: " + "; ".join(f"{label} {value:.1f} %" for label, value in means.items())
-    return draw(slug(f"hit-rate-over-time-{scenario}"), "Hit rate over the run, beside what ideal caches would have served", text,
+    return draw(slug(f"hit-rate-over-time-{scenario}"), "Hit rate over the run, and that of ideal caches", text,
                 lambda axes: study_drawing.draw_hit_rates(axes, points), (7.6, 3.8))  # fmt: skip
 
 
@@ -113,7 +116,7 @@ def _changes(analysis: Analysis, scenario: str) -> Chart | None:
     text = "; ".join(
         f"{row.name_} {percent(row.change, signed=True)}" for row in frame.rename(columns={"name": "name_"}).itertuples()
     )
-    return draw(slug(f"changes-{scenario}"), f"{later}, by round: what changes, with 95 % intervals", text,
+    return draw(slug(f"changes-{scenario}"), f"{later} against cold by round: change with 95 % interval", text,
                 lambda axes: drawing.draw_changes(axes, frame), (7.6, 1.0 + 0.42 * len(frame)))  # fmt: skip
 
 

@@ -27,6 +27,14 @@ def draw_lines(axes: Axes, points: pd.DataFrame, x_name: str, y_name: str, x_log
         axes.set_ylabel(y_name)
 
 
+def draw_shares(axes: Axes, points: pd.DataFrame) -> None:
+    """Columns label (scenario), x (users), y (TTFT of a hit, % of cold); the line of no change."""
+    draw_lines(axes, points, "users", "mean TTFT of a hit (% of cold)")
+    axes.axhline(100, color=COLOURS["ink"], linestyle="-", linewidth=0.8, label="no change")
+    axes.set_xlim(left=0)
+    legend_below(axes)
+
+
 def draw_dose(axes: Axes, points: pd.DataFrame) -> None:
     """Columns label (prompt length), x (achieved hit share, %), y (median TTFT, ms)."""
     draw_lines(axes, points, "cached share of the prompt, as reported (%)", "median TTFT (ms)")

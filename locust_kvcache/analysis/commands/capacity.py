@@ -20,7 +20,7 @@ from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.reading.run_info import SIDES, RunInfo
 from locust_kvcache.analysis.report.command_line import add_png
-from locust_kvcache.analysis.report.page import Page, section
+from locust_kvcache.analysis.report.page import Page, fold, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.command import command_parser, run_command
@@ -87,8 +87,8 @@ def answer_table(scenario: str, sides: Mapping[str, list[Step]], slo: Mapping[st
         per_gpu = number(found.value / gpus) if gpus and found.value is not None else DASH
         rows.append((side, capacity_text(found), per_gpu, number(found.passed), number(found.failed),
                      number(max(in_flight)) if in_flight else DASH, str(found.steps)))  # fmt: skip
-    header = ("search", f"capacity, {unit_of(sides)} [95 % interval]", "per GPU", "sustained each time up to", "never from",
-              "requests in flight there", "steps")  # fmt: skip
+    header = ("search", f"capacity, {unit_of(sides)} [95 % interval]", "per GPU", "always sustained up to", "never sustained from",
+              "open requests there", "steps")  # fmt: skip
     return Table(f"{scenario}: capacity", header, tuple(rows), RULE)
 
 
@@ -99,9 +99,9 @@ def step_table(scenario: str, side: str, steps: list[Step], slo: Mapping[str, fl
         "verdict",
         "late",
         *names,
-        "queue grows, ms/s",
+        "queue growth, ms/s",
         "goodput, requests/s",
-        "in flight",
+        "open requests",
         "hit share",
         "requests",
         "why",
@@ -188,13 +188,15 @@ def capacity_page(folders: list[Path], slo: Mapping[str, float], share: float) -
         raise BadInput("the runs have different models or objectives; give the runs of one search, or one --slo for all")
     limits, info = limits_of[0], infos[0]
     sections, said, problems = [], [], []
+    charts: list[Chart | None] = []
     for scenario in dict.fromkeys(step.scenario for step in steps):
         sides = by_side(steps, scenario)
-        blocks: list[Any] = [answer_table(scenario, sides, limits, share), capacity_chart(scenario, sides, limits, share)]
+        charts.append(capacity_chart(scenario, sides, limits, share))
+        blocks: list[Any] = [charts[-1] if len(charts) > 1 else None, answer_table(scenario, sides, limits, share)]
         for side, mine in sides.items():
-            blocks.append(step_table(scenario, side, mine, limits, share))
+            blocks.append(fold(f"Steps of the {side} search", [step_table(scenario, side, mine, limits, share)]))
             problems += problems_of(scenario, side, mine, found_capacity(mine, limits, share))
-        sections.append(section(scenario, blocks))
+        sections.append(section(f"Scenario {scenario}", blocks, is_open=True))
         said.append(sentence(scenario, sides, limits, share))
     subtitle = (
         f"most {steps[0].unit} at {objective_text(limits, share)}; {steps[0].arrivals} arrivals; {plural(len(steps), 'step')}"
@@ -208,6 +210,11 @@ def capacity_page(folders: list[Path], slo: Mapping[str, float], share: float) -
         problems=tuple(problem.to_dict() for problem in problems),
         sections=tuple(sections),
         incomplete=not all(info.complete for info in infos),
+        chart=charts[0],
+        trust=(
+            "An interval in brackets covers how finely and how often the levels were measured here, not other days or machines.",
+            f"Objective: {objective_text(limits, share)}, counted from each request's intended start.",
+        ),
     )
 
 

@@ -17,6 +17,7 @@ from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.pipeline import Analysis, open_run
+from locust_kvcache.analysis.report.caveats import merged
 from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
@@ -80,13 +81,13 @@ def dose_table(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def _view(table: pd.DataFrame, users: Any) -> Table:
-    header = ("prompt tokens", "hit share wanted", "achieved", "requests", "on target", "TTFT, ms", "of uncached")
+    header = ("prompt tokens", "cached share wanted", "achieved", "requests", "on target", "TTFT, ms", "of uncached TTFT")
     rows = tuple(
         (f"{r['prompt_tokens']:,}", f"{r['target']:.0%}" + (" (repeat)" if r["target"] == 1 else ""), percent(r["achieved"]),
          str(r["requests"]), str(r["on_target"]), number(r["ttft_ms"]), percent(r["ratio"]))
         for r in rows_of(table)
     )  # fmt: skip
-    return Table(f"Dose and response, {users} users", header, rows, RULE)
+    return Table(f"TTFT by cached share, {plural(int(users or 0), 'user')}", header, rows, RULE)
 
 
 def _chart(table: pd.DataFrame, users: Any) -> Chart:
@@ -106,40 +107,50 @@ def _chart(table: pd.DataFrame, users: Any) -> Chart:
 def _sentence(analysis: Analysis, points: pd.DataFrame) -> str:
     users = analysis.info.users
     met = int(points["on_target"].eq(True).sum())
-    said = f"{plural(int(users or 0), 'user')}: {met} of {plural(len(points), 'request')} were cached as asked"
+    said = f"{plural(int(users or 0), 'user')}: {met} of {plural(len(points), 'request')} were cached as planned"
+    against = [claim["lead"] for claim in analysis.stats.get("claims") or [] if claim["lead"]]
+    if against:
+        return f"{plural(int(users or 0), 'user')}: {'; '.join(against)}. {met} of {plural(len(points), 'request')} were cached as planned"
     found = {row["name"]: row for row in analysis.stats["ttft_model"]["parameters"]}
     for name, what in (("prefill_tokens_per_s", "computing"), ("load_tokens_per_s", "fetching")):
         if row := found.get(name):
-            said += f"; {what} {number(row['value'])} tokens/s [{number(row['low'])}, {number(row['high'])}]"
+            said += f"; {what} {number(row['value'])} tokens/s ({detail_tables.interval_text(row)})"
     return said
 
 
 def dose_page(runs: list[Analysis]) -> Page:
     """A section for each number of users."""
     sections, said = [], []
+    charts: list[Chart | None] = []
     for analysis in sorted(runs, key=lambda run: run.info.users or 0):
         points, users = dose_points(analysis), analysis.info.users
         if points.empty:
             raise BadInput(f"{analysis.source}: no request of the grid succeeded; look at the run's failures")
         table = dose_table(points)
-        chart = _chart(table, users) if table["achieved"].notna().any() else None
+        charts.append(_chart(table, users) if table["achieved"].notna().any() else None)
         sections.append(
             section(
-                f"{users} users",
-                [_view(table, users), chart, detail_tables.no_model(analysis.stats) or detail_tables.model_table(analysis.stats)],
+                f"Users: {users}",
+                [
+                    charts[-1] if len(charts) > 1 else None,
+                    _view(table, users),
+                    detail_tables.no_model(analysis.stats) or detail_tables.model_table(analysis.stats),
+                ],
             )
         )
         said.append(_sentence(analysis, points))
     first = runs[0].info
     return Page(
-        title=f"What a cached token is worth: {first.model} on {first.deployment.name}",
-        subtitle="hit share of the prompt, prompt length and users, in random order",
+        title=f"TTFT by cached share: {first.model} on {first.deployment.name}",
+        subtitle="grid of cached share and prompt length, in random order, at each number of users",
         lead=". ".join(said) + ".",
         details=(),
         answer=(),
-        problems=tuple(row for run in runs for row in run.stats["problems"]),
+        problems=merged((plural(int(run.info.users or 0), "user"), run.stats["problems"]) for run in runs),
         sections=tuple(sections),
         incomplete=not all(run.stats["complete"] for run in runs),
+        chart=charts[0],
+        trust=("Rates hold where nothing queues: use those at 1 user. With more users the TTFT includes queueing.",),
     )
 
 

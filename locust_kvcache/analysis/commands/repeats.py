@@ -12,8 +12,9 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.across_runs import conditions, run_groups, run_spread
+from locust_kvcache.analysis.across_runs.run_comparison import KIND_NAMES
 from locust_kvcache.analysis.basics.metrics import metric_name
-from locust_kvcache.analysis.basics.number_text import DASH, change, number, plural
+from locust_kvcache.analysis.basics.number_text import DASH, change, listed, number, plural
 from locust_kvcache.analysis.basics.plain_values import plain, rows_of
 from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
 from locust_kvcache.analysis.charts import study_drawing
@@ -30,7 +31,7 @@ from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
 
 RULE = "one value per run (its mean, or its rate); geometric means; Student's 95 % intervals of the runs' logarithms"
-NAMES = {"requests_per_s_per_gpu": "Request throughput, requests/s and GPU"}
+NAMES = {"requests_per_s_per_gpu": "Request throughput per GPU, requests/s"}
 
 
 def check(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -> list[Problem]:
@@ -53,13 +54,11 @@ def check(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -> list[
     for run in runs:
         by_name[run_spread.deployment_of(run)] = by_name.get(run_spread.deployment_of(run), 0) + 1
     return [
-        Problem("warning", "one_run", f"There is one run of {name}: nothing here tells how another would differ.", "Repeat it.")
+        Problem("warning", "one_run", f"There is one run of {name}: how another would differ is not known.", "Repeat it.")
         for name, count in by_name.items()
         if count == 1
     ] + [
-        Problem(
-            "note", "two_runs", f"There are two runs of {name}: the interval covers, and is wide.", "Three or more are of use."
-        )
+        Problem("note", "two_runs", f"There are two runs of {name}: the interval is valid, and wide.", "Use three or more.")
         for name, count in by_name.items()
         if count == 2
     ]
@@ -86,8 +85,8 @@ def change_table(table: pd.DataFrame, scenario: str, title: str, header: tuple[s
         for row in rows_of(table[table["scenario"].eq(scenario)])
     )  # fmt: skip
     note = (
-        "Verdicts: p-values adjusted for all rows (Holm); "
-        "an interval without 0 beside `no evidence` can be chance among so many. More runs tell."
+        "Verdicts are adjusted for all rows (Holm), intervals are not: an interval that excludes 0 % can stand beside `no evidence`. "
+        "More runs would decide."
     )
     return Table(title, ("", *header, "change [interval]", "runs", "verdict"), rows, RULE, (note,))
 
@@ -124,46 +123,72 @@ def targets_of(judged: list[dict[str, Any]]) -> Table | None:
 def repeats_page(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -> Page:
     """A section for each scenario; the first run's deployment is the baseline."""
     problems = check(runs, accepted)
+    shown = shown_names(runs)
     values = run_spread.run_values(runs)
-    baseline = run_spread.deployment_of(runs[0])
+    values = values.assign(deployment=values["deployment"].map(shown))
+    baseline = shown[run_spread.deployment_of(runs[0])]
     tables = {"spread": run_spread.spread(values), "against_baseline": run_spread.between(values, baseline),
               "against_round_1": run_spread.within(values)}  # fmt: skip
     names = list(values["deployment"].unique())
     sections = []
-    for scenario in values["scenario"].unique():
-        versus = f"{scenario}: against {baseline}, run by run"
+    charts = [_chart(values, scenario) for scenario in values["scenario"].unique()]
+    for place, scenario in enumerate(values["scenario"].unique()):
+        versus = f"{scenario}: against {baseline}"
         blocks = [
             policy_table(runs, scenario),
             change_table(tables["against_round_1"], scenario, f"{scenario}: later rounds against round 1", ("round 1", "later")),
             change_table(tables["against_baseline"], scenario, versus, (baseline, "contender")),
             spread_table(tables["spread"], scenario),
         ]
-        sections.append(section(f"Scenario {scenario}", [_chart(values, scenario), *(block for block in blocks if block.rows)]))
+        sections.append(section(f"Scenario {scenario}", [charts[place] if place else None, *blocks], is_open=True))
     return Page(
         title=f"Repeated runs: {', '.join(names)}",
         subtitle=f"{plural(len(runs), 'run')} of {plural(len(names), 'deployment')}; {baseline} is the baseline",
         lead=_lead(tables, baseline),
         details=(),
-        answer=section("", [targets_of(judged_targets(runs))]).blocks,
+        answer=section("", [targets_of(_renamed(judged_targets(runs), shown))]).blocks,
         problems=tuple(plain(vars(problem)) for problem in sorted_problems(problems)),
         sections=tuple(sections),
         incomplete=False,
+        chart=charts[0] if charts else None,
+        trust=_trust(values),
+    )
+
+
+def shown_names(runs: list[Analysis]) -> dict[str, str]:
+    """PD and single where one deployment of each kind is repeated; else their own names."""
+    kinds = {run_spread.deployment_of(run): str(run.info.deployment.kind) for run in runs}
+    if sorted(kinds.values()) == sorted(KIND_NAMES):
+        return {name: KIND_NAMES[kind] for name, kind in kinds.items()}
+    return {name: name for name in kinds}
+
+
+def _renamed(judged: list[dict[str, Any]], shown: dict[str, str]) -> list[dict[str, Any]]:
+    """The rows of targets with the names that the page shows; `PD / single` names two."""
+    return [{**row, "run": " / ".join(shown.get(part, part) for part in row["run"].split(" / "))} for row in judged]
+
+
+def _trust(values: pd.DataFrame) -> tuple[str, ...]:
+    counts = values.groupby("deployment", sort=False)["run"].nunique()
+    told = ", ".join(f"{plural(int(count), 'run')} of {name}" for name, count in counts.items())
+    return (
+        f"{told}.",
+        "Intervals (95 %) cover the variation from run to run; verdicts are adjusted for all rows of their table (Holm).",
     )
 
 
 def _lead(tables: dict[str, pd.DataFrame], baseline: str) -> str:
-    """A sentence per scenario and round: what the later round changed in each deployment, and what each gives per GPU."""
+    """What a later round changes in each deployment, and how the throughput per GPU differs between them."""
     hits, others = tables["against_round_1"], tables["against_baseline"]
     said = [
-        f"{scenario}, mean TTFT of round {number} against round 1: "
-        + ", ".join(f"{row['contender_run']} {change(row)}" for row in rows_of(rows))
+        f"{scenario}: round {number} against cold changes the mean TTFT by "
+        + listed(f"{change(row)} ({row['contender_run']})" for row in rows_of(rows))
         for (scenario, number), rows in hits[hits["metric"].eq("ttft_ms")].groupby(["scenario", "round"], sort=False)
     ]
-    said += [
-        f"{scenario}, requests/s and GPU in round {number} against {baseline}: "
-        + ", ".join(f"{row['contender_run']} {change(row)}, {row['verdict']}" for row in rows_of(rows))
-        for (scenario, number), rows in others[others["metric"].eq("requests_per_s_per_gpu")].groupby(["scenario", "round"])
-    ]
+    rates = others[others["metric"].eq("requests_per_s_per_gpu")]
+    for (scenario, name), rows in rates.groupby(["scenario", "contender_run"], sort=False):
+        parts = [f"{change(row)} in round {row['round']} ({row['verdict']})" for row in rows_of(rows)]
+        said.append(f"{scenario}: throughput per GPU of {name} against {baseline}: {', '.join(parts)}")
     return ". ".join(said) + "." if said else ""
 
 

@@ -13,11 +13,12 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.basics.metrics import ROUND, SWEPT
-from locust_kvcache.analysis.basics.number_text import DASH, change, number, plural
-from locust_kvcache.analysis.charts import drawing
+from locust_kvcache.analysis.basics.number_text import DASH, change, listed, number, percent, plural, ratio_change
+from locust_kvcache.analysis.charts import drawing, study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.charts.run_charts import slug
 from locust_kvcache.analysis.pipeline import open_run
+from locust_kvcache.analysis.report.caveats import merged
 from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.files import write_page
 from locust_kvcache.analysis.report.page import Page, section
@@ -59,8 +60,14 @@ def effect(stats: Stats, scenario: str, metric: str, statistic: str | None) -> d
     return next(iter(find(stats["effects"], split="round", scenario=scenario, metric=metric, **wanted)), {})
 
 
+def _column(name: str, side: str) -> str:
+    """TTFT cold, ms; TTFT change."""
+    metric, _, unit = name.partition(", ")
+    return f"{metric} {side}, {unit}" if unit and side in SIDES else f"{metric} {side}"
+
+
 def level_table(levels: dict[int, Stats], scenario: str) -> Table:
-    header = ["users", *(f"{name} {side}" for name, _, _ in COLUMNS for side in (*SIDES, "change")), "failed"]
+    header = ["users", *(_column(name, side) for name, _, _ in COLUMNS for side in (*SIDES, "change")), "failed"]
     rows = []
     for users, stats in levels.items():
         cells: list[str] = []
@@ -79,7 +86,7 @@ def level_chart(levels: dict[int, Stats], scenario: str, metric: str, statistic:
     if len(points) < 2:
         return None
     frame = pd.DataFrame(points, columns=["users", *SIDES])
-    said = "; ".join(f"{users} users: {number(cold)} cold, {number(hit)} hit" for users, cold, hit in points)
+    said = "; ".join(f"{plural(users, 'user')}: {number(cold)} cold, {number(hit)} hit" for users, cold, hit in points)
     title = f"{scenario}: {name}, cold and hit, by concurrency"
     return draw(slug(f"sweep-{metric}-{scenario}"), title, said, lambda axes: drawing.draw_levels(axes, frame, name, metric))
 
@@ -91,17 +98,20 @@ def sweep_page(levels: dict[int, Stats]) -> Page:
     for scenario in names:
         made = (("ttft_ms", "mean", "mean TTFT"), ("requests_per_s", None, "requests/s"))
         found = [level_chart(levels, scenario, *what) for what in made]
-        sections.append(section(scenario, [level_table(levels, scenario), *found]))
+        sections.append(section(f"Scenario {scenario}", found[1:] if len(names) == 1 else found))
+    details = {name: f"{sentence(levels, name)}." for name in names} if len(names) > 1 else {}
     runs = Table("Runs", ("run", "users"), tuple((str(run_of(s).run_id), str(u)) for u, s in levels.items()))
     return Page(
         title=f"KV cache by concurrency: {first.model} on {first.deployment.name}",
         subtitle=f"{plural(len(levels), 'level')}: {', '.join(map(str, levels))} users",
-        lead="; ".join(sentence(levels, name) for name in names) + ".",
+        lead=lead(levels, names),
         details=(),
-        answer=(),
-        problems=tuple({**row, "text": f"{users} users: {row['text']}"} for users, s in levels.items() for row in s["problems"]),
-        sections=(*sections, section("Runs", [runs])),
+        answer=section("", [block for name in names for block in (details.get(name), level_table(levels, name))]).blocks,
+        problems=merged((plural(users, "user"), stats["problems"]) for users, stats in levels.items()),
+        sections=tuple(part for part in (*sections, section("Runs", [runs])) if part.blocks),
         incomplete=not all(stats["complete"] for stats in levels.values()),
+        chart=level_chart(levels, names[0], "ttft_ms", "mean", "mean TTFT") if len(names) == 1 else share_chart(levels, names),
+        trust=trust(levels, names),
     )
 
 
@@ -112,6 +122,47 @@ def sentence(levels: dict[int, Stats], scenario: str) -> str:
         row = effect(stats, scenario, "ttft_ms", "mean")
         parts.append(f"{change(row) if row else 'no comparison'} at {plural(users, 'user')}")
     return f"{scenario}: a hit changes the mean TTFT by {', '.join(parts)}"
+
+
+def lead(levels: dict[int, Stats], names: list[str]) -> str:
+    """The sentence of the only scenario; of several, what a hit changes at the fewest and at the most users."""
+    if len(names) == 1:
+        return f"{sentence(levels, names[0])}."
+    ends = sorted({min(levels), max(levels)})
+    parts = []
+    for name in names:
+        rows = [effect(levels[users], name, "ttft_ms", "mean") for users in ends]
+        parts.append(f"{name} {' and '.join(ratio_change(row.get('ratio')) for row in rows)}")
+    return f"Mean TTFT of a hit against cold at {listed(ends)} users: {', '.join(parts)}."
+
+
+def share_chart(levels: dict[int, Stats], names: list[str]) -> Chart | None:
+    """The TTFT of a hit as a share of the cold one, a line per scenario."""
+    rows = [
+        (name, users, effect(stats, name, "ttft_ms", "mean").get("ratio")) for name in names for users, stats in levels.items()
+    ]
+    points = pd.DataFrame([(name, users, 100 * ratio) for name, users, ratio in rows if ratio], columns=["label", "x", "y"])
+    if points["x"].nunique() < 2:
+        return None
+    said = "; ".join(f"{name}, {plural(users, 'user')}: {percent(ratio)}" for name, users, ratio in rows if ratio)
+    return draw(
+        "sweep-ttft-share",
+        "TTFT of a hit against cold, by concurrency",
+        said,
+        lambda axes: study_drawing.draw_shares(axes, points),
+    )
+
+
+def trust(levels: dict[int, Stats], names: list[str]) -> tuple[str, ...]:
+    """How many of the comparisons have an interval, and that each level is one run."""
+    rows = [effect(stats, name, "ttft_ms", "mean") for name in names for stats in levels.values()]
+    rows = [row for row in rows if row]
+    carried = sum(1 for row in rows if row["ratio_low"] is not None)
+    failed = sum(row["failed"] for stats in levels.values() for row in stats["rounds"])
+    return (
+        f"{carried} of {plural(len(rows), 'comparison')} have an interval; the others have too few independent requests.",
+        f"Each number of users is one run with prompts of its own; {failed or 'no'} {'request' if failed == 1 else 'requests'} failed.",
+    )
 
 
 def output_folder(runs: list[Path]) -> Path:
@@ -138,7 +189,7 @@ def main() -> int:
         files = write_page(page, folder, ("html", "markdown"), args.png)
     except OSError as error:
         raise BadInput(f"--output-dir: {folder} cannot be written: {error.strerror}; choose another folder") from error
-    tables = [block for part in page.sections[:-1] for block in part.blocks if isinstance(block, Table)]
+    tables = [block for block in page.answer if isinstance(block, Table)]
     print("\n\n".join([*map(text_tables.console, tables), page.lead]))
     print("\nFiles\n" + "\n".join(f"  {path}" for path in files if path.suffix in (".html", ".md")), flush=True)
     return 0

@@ -5,6 +5,7 @@ A tier's hit rate is the share of round 2's prompt tokens that it or a faster ti
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -73,11 +74,18 @@ def knee_text(tier: str, knee: Knee | None) -> str:
         return f"{NAMES[tier]}: nothing was hit at the smallest size; start lower"
     if knee.fails_tokens is None:
         return f"{NAMES[tier]}: holds {whole(knee.holds_tokens)} tokens, the largest size tried"
-    return f"{NAMES[tier]}: holds {whole(knee.holds_tokens)} tokens, no longer {whole(knee.fails_tokens)}"
+    return f"{NAMES[tier]}: holds {whole(knee.holds_tokens)} tokens, does not hold {whole(knee.fails_tokens)}"
 
 
 def size_table(scenario: str, rows: list[dict[str, Any]]) -> Table:
-    header = ("working set, tokens", "GPU hit", "all tiers hit", "reported hit", "round 1 TTFT, ms", "round 2 TTFT, ms")
+    header = (
+        "working set, tokens",
+        "hit on the GPU",
+        "hit in all tiers",
+        "hit as reported",
+        "TTFT round 1, ms",
+        "TTFT round 2, ms",
+    )
     cells = tuple(
         (whole(row["tokens"]), *(percent(row[name]) for name in ("gpu", "all", "reported")), number(row["cold_ms"]), number(row["hit_ms"]))
         for row in rows
@@ -95,9 +103,9 @@ def knee_table(scenario: str, rows: list[dict[str, Any]]) -> Table:
         cells.append(
             (NAMES[tier], whole(holds), whole(fails), percent(knee.plateau_hit_rate) if knee else DASH, whole(expected.get(tier)))
         )
-    header = ("tier", "holds, tokens", "no longer, tokens", "plateau", "capacity by the servers or the file")
-    rule = "a knee is the first size whose hit rate is over 10 % below that of the smallest size"
-    return Table(f"{scenario}: knees", header, tuple(cells), rule)
+    header = ("tier", "holds, tokens", "does not hold, tokens", "hit rate while it holds", "configured capacity, tokens")
+    rule = "a tier no longer holds the first size whose hit rate is over 10 % below that of the smallest size"
+    return Table(f"{scenario}: what each tier holds", header, tuple(cells), rule)
 
 
 def sweep_chart(scenario: str, rows: list[dict[str, Any]]) -> Chart:
@@ -117,16 +125,26 @@ def sweep_chart(scenario: str, rows: list[dict[str, Any]]) -> Chart:
     )
 
 
+def trust_text(rows: list[dict[str, Any]]) -> str:
+    """What tells the hits, and how finely the sizes were tried."""
+    steps = sorted({row["tokens"] for row in rows})
+    told = "the servers' counters" if tiers_to_show(rows) != ["reported"] else "the cached tokens reported with the answers"
+    ratio = max((after / before for before, after in itertools.pairwise(steps)), default=1.0)
+    return f"Hits are those of {told}. Each size was measured once; sizes are at most a factor of {number(ratio)} apart."
+
+
 def sweep_page(folders: list[Path]) -> Page:
     every = sorted((size_row(folder) for folder in folders), key=lambda row: row["tokens"])
-    sections, said = [], []
+    sections, said, charts = [], [], []
     for scenario in dict.fromkeys(row["scenario"] for row in every):
         rows = [row for row in every if row["scenario"] == scenario]
-        sections.append(section(scenario, [sweep_chart(scenario, rows), knee_table(scenario, rows), size_table(scenario, rows)]))
+        charts.append(sweep_chart(scenario, rows))
+        blocks = [charts[-1] if len(charts) > 1 else None, knee_table(scenario, rows), size_table(scenario, rows)]
+        sections.append(section(f"Scenario {scenario}", blocks, is_open=True))
         said.append(f"{scenario}: " + "; ".join(knee_text(tier, knee) for tier, knee in knees(rows).items()))
     info = every[0]["info"]
     return Page(
-        title=f"How much each cache tier holds: {info.model} on {info.deployment.name}",
+        title=f"Working set: what each cache tier holds, {info.model} on {info.deployment.name}",
         subtitle=f"{plural(len(every), 'size')} of the working set, two rounds each",
         lead=". ".join(said) + ".",
         details=(),
@@ -134,6 +152,8 @@ def sweep_page(folders: list[Path]) -> Page:
         problems=(),
         sections=tuple(sections),
         incomplete=not all(row["info"].complete for row in every),
+        chart=charts[0],
+        trust=(trust_text(every),),
     )
 
 

@@ -107,7 +107,7 @@ def summary(outcome: Outcome) -> str:
     for table in outcome.tables:
         lines += [text_tables.markdown(table, level=4), ""]
     problems = [f"- **{row['severity']}**: {escape(row['text'])}" for row in outcome.problems if row["severity"] != "note"][:10]
-    return "\n".join([*lines, *(["#### What stands against these figures", "", *problems] if problems else [])]) + "\n"
+    return "\n".join([*lines, *(["#### Read before use", "", *problems] if problems else [])]) + "\n"
 
 
 def run_outcome(stats: dict[str, Any], cause: Cause) -> Outcome:

@@ -12,7 +12,8 @@ from markupsafe import Markup
 
 from locust_kvcache.analysis.charts.figures import COLOURS, Chart
 from locust_kvcache.analysis.pipeline import Analysis
-from locust_kvcache.analysis.report.page import Page
+from locust_kvcache.analysis.report.caveats import caveats
+from locust_kvcache.analysis.report.page import Fold, Page, Section, section
 from locust_kvcache.analysis.report.run_page import run_page
 from locust_kvcache.analysis.tables import text_tables
 from locust_kvcache.analysis.tables.table import Table
@@ -63,9 +64,24 @@ def render_html(page: Page) -> str:
         script=Markup((resources / "sort.js").read_text(encoding="utf-8")),
         is_table=lambda block: isinstance(block, Table),
         is_chart=lambda block: isinstance(block, Chart),
+        is_fold=lambda block: isinstance(block, Fold),
+        sections=sections_of(page),
+        caveats=caveats(page.problems),
+        sentence=_sentence,
         mood=_mood,
         svg=lambda chart: Markup(chart.inline_svg),
     )
+
+
+def sections_of(page: Page) -> list[Section]:
+    """The answer in figures, open; then the page's own sections."""
+    answer = section("The answer in figures", page.answer, is_open=True)
+    return [*([answer] if answer.blocks else []), *page.sections]
+
+
+def _sentence(text: str) -> str:
+    """A rule as a sentence of its own."""
+    return f"{text[0].upper()}{text[1:].rstrip('.')}."
 
 
 def _mood(cell: str) -> str:
@@ -75,8 +91,15 @@ def _mood(cell: str) -> str:
     return "bad" if cell.startswith(("FAIL", "worse", "client-limited", "differs: not")) else ""
 
 
+def _unbroken(value: Any) -> Any:
+    """A number and its per cent sign stay on one line."""
+    return value.replace(" %", "\u00a0%") if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _template(name: str) -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_unbroken
+    )
     return environment.from_string((files("locust_kvcache.analysis.report") / "templates" / name).read_text(encoding="utf-8"))
 
 
@@ -86,13 +109,15 @@ def render_markdown(page: Page) -> str:
     lines = [f"# {escape(page.title)}", "", escape(page.subtitle), ""]
     if page.incomplete:
         lines += ["**This run is incomplete: its figures are those of a part.**", ""]
-    lines += [f"**{escape(page.lead)}**", "", *(f"- {escape(text)}" for text in page.details), ""]
-    lines += [line for block in page.answer for line in _markdown_block(block)]
-    if page.problems:
-        lines += ["## What stands against these figures", "", *map(_problem, page.problems), ""]
-    for section in page.sections:
-        lines += [f"## {escape(section.heading)}", ""]
-        lines += [line for block in section.blocks for line in _markdown_block(block)]
+    lines += [f"**{escape(page.lead)}**", "", *(_markdown_block(page.chart) if page.chart else [])]
+    found = caveats(page.problems)
+    if found.shown or found.folded:
+        lines += ["## Read before use", "", *map(_problem, [*found.shown, *found.folded]), ""]
+    if page.trust:
+        lines += ["## How far to trust it", "", *(f"- {escape(text)}" for text in page.trust), ""]
+    for part in sections_of(page):
+        lines += [f"## {escape(part.heading)}", ""]
+        lines += [line for block in part.blocks for line in _markdown_block(block)]
     return "\n".join(lines)
 
 
@@ -103,6 +128,12 @@ def _problem(row: dict[str, Any]) -> str:
 def _markdown_block(block: Any) -> list[str]:
     if isinstance(block, Table):
         return [text_tables.markdown(block), ""]
+    if isinstance(block, Fold):
+        return [
+            f"### {text_tables.escape_markdown(block.title)}",
+            "",
+            *(line for one in block.blocks for line in _markdown_block(one)),
+        ]
     if isinstance(block, Chart):
         alt = text_tables.escape_markdown(f"{block.title}. {block.text}")
         return [f"![{alt}](charts/{block.name}.svg)", ""]

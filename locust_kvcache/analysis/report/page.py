@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from locust_kvcache.analysis.charts.figures import Chart
 from locust_kvcache.analysis.tables.table import Table
 
-Block = Table | Chart | str
+
+@dataclass(frozen=True)
+class Fold:
+    """Details that a reader opens: closed in HTML, a smaller heading in Markdown."""
+
+    title: str
+    blocks: tuple[Table | Chart | str, ...]
+
+
+Block = Table | Chart | str | Fold
 
 
 @dataclass(frozen=True)
 class Section:
+    """Closed in HTML unless `is_open`: a report is read from its first screen down."""
+
     heading: str
     blocks: tuple[Block, ...]
+    is_open: bool = False
 
     @property
     def anchor(self) -> str:
@@ -25,7 +37,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """`lead` answers the question, `details` say it per scenario; `problems` are rows of stats.json."""
+    """`lead`, `chart`, `problems` (rows of stats.json) and `trust` make the first screen: what came out and how far to trust it.
+
+    `details` say the lead per scenario; they and `answer` are the first section.
+    """
 
     title: str
     subtitle: str
@@ -35,13 +50,40 @@ class Page:
     problems: tuple[dict[str, Any], ...]
     sections: tuple[Section, ...]
     incomplete: bool
+    chart: Chart | None = None
+    trust: tuple[str, ...] = ()
 
     @property
     def charts(self) -> list[Chart]:
-        blocks = [*self.answer, *(block for section in self.sections for block in section.blocks)]
-        return [block for block in blocks if isinstance(block, Chart)]
+        drawn = [] if self.chart is None else [self.chart]
+        every = [*self.answer, *(block for section in self.sections for block in section.blocks)]
+        return [*drawn, *(block for block in _flat(every) if isinstance(block, Chart))]
+
+    @property
+    def blocks(self) -> list[Table | Chart | str]:
+        """Everything below the first screen, without folds."""
+        return list(_flat([*self.answer, *(block for section in self.sections for block in section.blocks)]))
 
 
-def section(heading: str, blocks: Iterable[Block | None]) -> Section:
+def _flat(blocks: Iterable[Block]) -> Iterator[Table | Chart | str]:
+    for block in blocks:
+        if isinstance(block, Fold):
+            yield from block.blocks
+        else:
+            yield block
+
+
+def section(heading: str, blocks: Iterable[Block | None], is_open: bool = False) -> Section:
     """A section without the blocks that have nothing to show."""
-    return Section(heading, tuple(b for b in blocks if b is not None and not (isinstance(b, Table) and not b.rows) and b != ""))
+    return Section(heading, tuple(block for block in blocks if block is not None and _shows(block)), is_open)
+
+
+def fold(title: str, blocks: Iterable[Table | Chart | str | None]) -> Fold:
+    """A fold without the blocks that have nothing to show."""
+    return Fold(title, tuple(block for block in blocks if block is not None and _shows(block)))
+
+
+def _shows(block: Block) -> bool:
+    if isinstance(block, Table):
+        return bool(block.rows)
+    return bool(block.blocks) if isinstance(block, Fold) else block != ""

@@ -24,8 +24,7 @@ def publish(page: Page, folder: Path, png: bool) -> None:
 
 def page_text(page: Page) -> str:
     """The console's view of a page: its tables, what stands against them, the answer."""
-    blocks = [*page.answer, *(block for part in page.sections for block in part.blocks)]
-    tables = [text_tables.console(block) for block in blocks if isinstance(block, Table)]
+    tables = [text_tables.console(block) for block in page.blocks if isinstance(block, Table)]
     against = problems_text({"problems": page.problems})
     return "\n\n".join([*tables, *([against] if against else []), page.lead])
 

@@ -142,5 +142,5 @@ def _rest(ms: float, stages: pd.DataFrame, path: set[str]) -> Part:
             REST,
             "the servers' times add up to more than the client's",
         )
-    name = "proxy, waiting for the hand-off, network" if stages["role"].eq("decoder").any() else "proxy and network"
+    name = "proxy, waiting for the hand-off, network" if stages["role"].eq("decoder").any() else "outside the server"
     return "between", name, ms, REST, "the client's TTFT less the servers'"

@@ -110,7 +110,7 @@ def judge(
     if not isinstance(threshold, int | float) or isinstance(threshold, bool):
         return _not_judged(name, None, scenario, f"the threshold {threshold!r} is not a number")
     if rows.empty or pd.isna(rows.iloc[0]["ratio"]):
-        return _not_judged(name, threshold, scenario, NO_FIGURE.get(metric, "one side has no such figure"))
+        return _not_judged(name, threshold, scenario, NO_FIGURE.get(metric, "cold or hit has no value of this metric"))
     row = rows.iloc[0]
     if row.get("withheld"):
         return _not_judged(name, threshold, scenario, f"not comparable: {row['withheld']}")
@@ -133,7 +133,7 @@ def judge(
         "high": bounds[1] if bounds else None,
         "verdict": PASS if met else FAIL,
         "certain": certain,
-        "why": "" if certain else "the interval reaches across the threshold" if bounds else "too few pairs for an interval",
+        "why": "" if certain else "not statistically certain" if bounds else "too few pairs for an interval",
     }
 
 

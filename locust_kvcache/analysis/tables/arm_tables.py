@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent, whole
-from locust_kvcache.analysis.tables.claim_words import NO_CONTROL, claim_of, control_text, kind_of
+from typing import Any
+
+from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent, plural, ratio_change, whole
+from locust_kvcache.analysis.tables.claim_words import NO_CONTROL, claim_of, control_text, kind_of, shown_verdict
 from locust_kvcache.analysis.tables.table import Stats, Table, find
 
 RULE = "by the tier that answered: the servers' counters where there are any, else what the answers reported"
@@ -18,12 +20,12 @@ def verdict_table(stats: Stats) -> Table:
         shares = [
             percent(row[key] / prompt) if prompt and row[key] is not None else DASH for key in ("gpu_tokens", "below_tokens")
         ]
-        meant = row["arm"] or kinds.get((row["scenario"], row["round"]), "")
-        rows.append(
-            (f"{row['scenario']}, round {row['round']}", meant, row["verdict"], whole(row["cached_tokens"]), *shares, row["text"])
-        )
-    header = ("", "meant as", "verdict", "cached tokens", "from the GPU", "from below", "why")
-    return Table("Verdict of each round", header, tuple(rows), RULE, texts=(1, 2, 6))
+        intended = row["arm"] or kinds.get((row["scenario"], row["round"]), "")
+        answered = shown_verdict(row["verdict"])
+        name = f"{row['scenario']}, round {row['round']}"
+        rows.append((name, intended, answered, whole(row["cached_tokens"]), *shares, row["text"]))
+    header = ("", "intended state", "answered by", "cached tokens", "GPU", "below GPU", "evidence")
+    return Table("Which cache answered each round", header, tuple(rows), RULE, texts=(1, 2, 6))
 
 
 def arm_table(stats: Stats, scenario: str) -> Table:
@@ -41,7 +43,7 @@ def arm_table(stats: Stats, scenario: str) -> Table:
         rows.append(
             (
                 f"{row['arm']} (round {row['round']})",
-                row["verdict"],
+                shown_verdict(row["verdict"]),
                 *cells,
                 change(ttft[0]) if ttft else DASH,
                 number(rates[0]["requests_per_s"]) if rates else DASH,
@@ -49,7 +51,17 @@ def arm_table(stats: Stats, scenario: str) -> Table:
                 (ttft[0]["verdict"] or DASH) if ttft else DASH,
             )
         )
-    header = ("arm", "answered", "TTFT mean, ms", "median", "P90", "change", "requests/s", "change", "TTFT verdict")
+    header = (
+        "arm",
+        "answered by",
+        "TTFT mean, ms",
+        "median, ms",
+        "P90, ms",
+        "TTFT change",
+        "requests/s",
+        "change",
+        "TTFT verdict",
+    )
     control = claim_of(stats, scenario)["control"]
     against, notes = ("the control", ()) if control else ("cold", (NO_CONTROL,))
     return Table(
@@ -70,7 +82,7 @@ def rate_table(stats: Stats, scenario: str) -> Table:
         if row["gb_per_s_low"] is not None:
             gb += f" [{number(row['gb_per_s_low'])}, {number(row['gb_per_s_high'])}]"
         gb += " NOT POSSIBLE" if row["plausible"] is False else ""
-        gb = f"not told: {row['withheld']}" if row.get("withheld") else gb
+        gb = f"not shown: {row['withheld']}" if row.get("withheld") else gb
         cells = (
             whole(row["tokens_per_request"]),
             number(row["extra_ttft_ms"]),
@@ -84,7 +96,47 @@ def rate_table(stats: Stats, scenario: str) -> Table:
 
 
 def headline(stats: Stats) -> str:
-    """Each arm's change of the mean TTFT against cold (or the control), in a sentence per scenario; what stands against it first."""
+    """What each arm does to the mean TTFT, in a sentence; over several scenarios from the least to the most. Caveats come first."""
+    names = list(dict.fromkeys(row["scenario"] for row in stats["verdicts"]))
+    claims = {name: claim_of(stats, name) for name in names}
+    if len(names) < 2 or any(claim["control"] for claim in claims.values()):
+        return " ".join(details(stats))
+    against = [f"{name}: {claim['lead']}." for name, claim in claims.items() if claim["lead"]]
+    ratios: dict[str, list[float]] = {}
+    for name in [name for name in names if claims[name]["valid"]]:
+        for row, effect in _ttft_effects(stats, name):
+            if effect:
+                ratios.setdefault(_arm_name(row), []).append(effect["ratio"])
+    parts = [f"{arm} {_span(found)}" for arm, found in ratios.items()]
+    count = max(map(len, ratios.values()), default=0)
+    said = [f"Mean TTFT against cold in {plural(count, 'scenario')}: {'; '.join(parts)}."] if parts else []
+    return " ".join([*against, *said])
+
+
+def _arm_name(row: dict[str, Any]) -> str:
+    """What answered; and the arm's own name where that says another thing."""
+    shown = shown_verdict(row["verdict"])
+    return shown if shown.lower() == row["arm"].replace("_", " ").lower() else f"{shown} ({row['arm']})"
+
+
+def _span(ratios: list[float]) -> str:
+    texts = list(dict.fromkeys(ratio_change(ratio) for ratio in sorted(ratios, reverse=True)))
+    return " to ".join(texts[:: max(1, len(texts) - 1)])
+
+
+def _ttft_effects(stats: Stats, scenario: str) -> list[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """Each later arm's verdict with what it does to the mean TTFT; None where the two cannot be compared."""
+    rows = [row for row in find(stats["verdicts"], scenario=scenario) if row["round"] != claim_of(stats, scenario)["control"]]
+    found = []
+    for row in rows[1:]:
+        keys = {"scenario": scenario, "round": row["round"], "metric": "ttft_ms", "statistic": "mean"}
+        effects = [effect for effect in find(stats["effects"], split="arm", **keys) if effect["ratio"] is not None]
+        found.append((row, effects[0] if effects else None))
+    return found
+
+
+def details(stats: Stats) -> list[str]:
+    """A sentence per scenario: each arm's change of the mean TTFT against cold (or the control); caveats come first."""
     texts = []
     for scenario in dict.fromkeys(row["scenario"] for row in stats["verdicts"]):
         claim = claim_of(stats, scenario)
@@ -92,11 +144,10 @@ def headline(stats: Stats) -> str:
         if not claim["valid"]:
             texts.append(f"{scenario}: {lead}".strip())
             continue
-        rows = [row for row in find(stats["verdicts"], scenario=scenario) if row["round"] != claim["control"]]
-        parts = []
-        for row in rows[1:]:
-            ttft = find(stats["effects"], split="arm", scenario=scenario, round=row["round"], metric="ttft_ms", statistic="mean")
-            parts.append(f"{row['verdict']} ({row['arm']}) {change(ttft[0]) if ttft else 'not comparable'}")
-        against = "the control" if claim["control"] else f"the first arm ({rows[0]['verdict']})"
+        first = next(row for row in find(stats["verdicts"], scenario=scenario) if row["round"] != claim["control"])
+        parts = [
+            f"{_arm_name(row)} {change(effect) if effect else 'not comparable'}" for row, effect in _ttft_effects(stats, scenario)
+        ]
+        against = "the control" if claim["control"] else f"the first arm ({shown_verdict(first['verdict'])})"
         texts.append(f"{scenario}: {lead}Mean TTFT against {against}: {', '.join(parts)}{control_text(stats, scenario)}.")
-    return " ".join(texts)
+    return texts

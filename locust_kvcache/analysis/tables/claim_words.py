@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from locust_kvcache.analysis.basics.number_text import change, number, percent
+from locust_kvcache.analysis.basics.number_text import LARGEST_IN_PERCENT, change, number, percent, plural, slower
 from locust_kvcache.analysis.cache.claimed import AGAINST_CONTROL, CONTROL, EVIDENCE, ROUND, UNSERVED
 from locust_kvcache.analysis.cache.claims import HIT, UNKNOWN
-from locust_kvcache.analysis.stats.verdicts import NO_EVIDENCE
+from locust_kvcache.analysis.stats.verdicts import HEADS, NO_EVIDENCE
 from locust_kvcache.analysis.tables.table import Stats, find
 
-NO_CONTROL = "No control round was run (--control): what order, warm-up and the day do without a cache is not known."
+NO_CONTROL = "No control round was run (--control), so effects of order and warm-up are not separated from the cache's."
 VERBS = {"better": "cuts", "worse": "raises"}
+# verdicts of stats.json -> as people read them; others are shown as they are
+SHOWN_VERDICTS = {
+    "cold proven": "cold (confirmed)",
+    "cold by nonce": "cold (by nonce alone)",
+    "contaminated": "not cold (contaminated)",
+}
+
+
+def shown_verdict(verdict: str) -> str:
+    """A verdict of stats.json in the words of a report."""
+    return SHOWN_VERDICTS.get(verdict, verdict)
 
 
 def claim_of(stats: Stats, scenario: str) -> dict[str, Any]:
@@ -52,6 +63,8 @@ def answer(stats: Stats, scenario: str) -> str:
         return f"{scenario}: {claim['lead']}.{also}"
     effects = find(stats["effects"], split=answering_split(stats, scenario), scenario=scenario)
     ttft = find(effects, metric="ttft_ms", statistic="mean")
+    if len(find(stats["rounds"], scenario=scenario)) == 1:
+        return f"{scenario}: {_one_round(stats, scenario, claim['lead'])}{also}"
     if not ttft or ttft[0]["ratio"] is None:
         lead = f"{claim['lead']}; " if claim["lead"] else ""
         return f"{scenario}: {lead}cold and hit cannot be compared (no request succeeded both in round 1 and in a later round).{also}"
@@ -59,6 +72,21 @@ def answer(stats: Stats, scenario: str) -> str:
         return f"{scenario}: {_not_credited(claim, ttft[0])}{control_text(stats, scenario)}.{also}"
     lead = f"{claim['lead']}. Apart from that: " if claim["lead"] else ""
     return f"{scenario}: {lead}{_credited(stats, scenario, effects, ttft[0])}{also}"
+
+
+def _one_round(stats: Stats, scenario: str, lead: str) -> str:
+    """What was measured where no later round repeats the requests."""
+    row = find(stats["rounds"], scenario=scenario)[0]
+    times = find(stats["distributions"], scenario=scenario, split="round", group=str(row["round"]), metric="ttft_ms")
+    parts = [f"mean TTFT {number(times[0]['mean'])} ms"] if times else []
+    if row["hit_rate"] is not None:
+        parts.append(f"{percent(row['hit_rate'])} of the prompt tokens came from the cache{known_of(row)}")
+    said = ", ".join(parts) or "no request succeeded"
+    return (
+        f"{lead}. Apart from that: {said}. There is one round, so hit and cold rounds are not compared."
+        if lead
+        else (f"{said}. There is one round, so hit and cold rounds are not compared.")
+    )
 
 
 def _not_credited(claim: dict[str, Any], row: dict[str, Any]) -> str:
@@ -74,14 +102,17 @@ def _moved(row: dict[str, Any]) -> str:
     if row["ratio_low"] is None:
         return "faster in this run (no interval)" if row["ratio"] < 1 else "not faster in this run (no interval)"
     if row["ratio_low"] <= 1 <= row["ratio_high"]:
-        return "not demonstrably faster"
+        return "not faster with statistical certainty"
     return "faster" if row["ratio"] < 1 else "slower"
 
 
 def _credited(stats: Stats, scenario: str, effects: list[dict[str, Any]], row: dict[str, Any]) -> str:
     text = f"repeating the requests {_size(row)}, {number(row['baseline'])} to {number(row['contender'])} ms"
     if lost_by_adjustment(row):
-        text += f"; the change is not certain: with all metrics of this report counted (Holm), p is {row['p_adjusted']:.2g}"
+        text += (
+            f"; not statistically certain: adjusted for {plural(hypotheses(stats), 'comparison')} of this report (Holm), p is "
+            f"{row['p_adjusted']:.2g}; the interval counts this metric alone"
+        )
     if rate := find(effects, metric="requests_per_s"):
         text += f"; throughput {change(rate[0])}"
     pure = find(stats["effects"], split=EVIDENCE, scenario=scenario, metric="ttft_ms", statistic="mean")
@@ -105,9 +136,13 @@ def known_of(row: dict[str, Any]) -> str:
 
 def _size(row: dict[str, Any]) -> str:
     if verb := VERBS.get(row["verdict"] or ""):
+        if row["ratio"] > LARGEST_IN_PERCENT:
+            return f"makes the mean TTFT {slower(row['ratio'])} ({change(row)})"
         return f"{verb} the mean TTFT by {interval(row)}"
     open_ = row.get("no_interval") or lost_by_adjustment(row)
-    return f"{'changes' if open_ else 'does not demonstrably change'} the mean TTFT ({change(row)})"
+    if open_:
+        return f"changes the mean TTFT ({change(row)})"
+    return f"does not change the mean TTFT with statistical certainty ({change(row)})"
 
 
 def lost_by_adjustment(row: dict[str, Any]) -> bool:
@@ -115,6 +150,12 @@ def lost_by_adjustment(row: dict[str, Any]) -> bool:
     if row["verdict"] != NO_EVIDENCE or row["ratio_low"] is None or row.get("p_adjusted") is None:
         return False
     return not row["ratio_low"] <= 1 <= row["ratio_high"]
+
+
+def hypotheses(stats: Stats) -> int:
+    """How many comparisons the p-values of this report are adjusted for (stats/verdicts.py)."""
+    tested = [row for row in stats["effects"] if row.get("p_adjusted") is not None]
+    return len({(row["scenario"], row["split"], row.get("round"), HEADS.get(row["metric"], row["metric"])) for row in tested})
 
 
 def control_text(stats: Stats, scenario: str) -> str:
@@ -127,8 +168,8 @@ def control_text(stats: Stats, scenario: str) -> str:
 
 def interval(row: dict[str, Any]) -> str:
     """48.3 % (95 % interval 40.1 to 55.0 %)."""
-    size = f"{abs(100 * (row['ratio'] - 1)):,.1f} %"
+    size = percent(abs(row["ratio"] - 1))
     if row["ratio_low"] is None:
         return size
-    ends = sorted(abs(100 * (row[key] - 1)) for key in ("ratio_low", "ratio_high"))
-    return f"{size} (95 % interval {ends[0]:,.1f} to {ends[1]:,.1f} %)"
+    ends = [percent(end) for end in sorted(abs(row[key] - 1) for key in ("ratio_low", "ratio_high"))]
+    return f"{size} (95 % interval {ends[0].removesuffix(' %')} to {ends[1]})"

@@ -72,15 +72,14 @@ def model_table(stats: Stats) -> Table:
         show = percent if share else number
         value = show(row["value"]) if row["value"] is not None else "never: computing is faster at every length"
         unit = "" if share or row["value"] is None else row["unit"]
-        rows.append((PARAMETERS.get(row["name"], row["name"]), f"{value} {unit}".strip(), _ends(row, show)))
+        rows.append((PARAMETERS.get(row["name"], row["name"]), f"{value} {unit}".strip(), interval_text(row, show)))
     notes = [_fit_note(model), *model.get("notes", [])] if rows else []
     header = ("", "value", "95 % interval")
-    return Table(
-        "What explains the TTFT", header, tuple(rows), "by evidence: racing, failed and unknown requests left out", tuple(notes)
-    )
+    return Table("TTFT model", header, tuple(rows), "by evidence: racing, failed and unknown requests left out", tuple(notes))
 
 
-def _ends(row: dict[str, Any], show: Any) -> str:
+def interval_text(row: dict[str, Any], show: Any = number) -> str:
+    """1,710 to 33,400; `no limit` where it is open."""
     if row["low"] is None and row["high"] is None:
         return DASH
     return f"{show(row['low'])} to {'no limit' if row['high'] is None else show(row['high'])}"
@@ -99,7 +98,7 @@ def _fit_note(model: dict[str, Any]) -> str:
 
 def expected_table(stats: Stats) -> Table:
     model = stats["ttft_model"]
-    rows = tuple((percent(row["hit_rate"]), number(row["ttft_ms"]), _ends(row, number)) for row in model["expected"])
+    rows = tuple((percent(row["hit_rate"]), number(row["ttft_ms"]), interval_text(row, number)) for row in model["expected"])
     prompt = whole(model.get("reference_prompt_tokens"))
     return Table(f"TTFT to expect at {prompt} prompt tokens, by the model", ("share cached", "TTFT, ms", "95 % interval"), rows)
 
@@ -111,8 +110,10 @@ def tier_table(stats: Stats, scenario: str) -> Table:
         prompt = row["gpu"] + row["external"] + row["computed"]
         cells = [_share(row[tier], prompt) for tier in ("gpu", "external", "computed")]
         rows.append((f"round {row['round']}, {row['role']}", whole(prompt), *cells))
-    header = ("", "prompt tokens", "from the GPU's prefix cache", "from LMCache or Mooncake", "computed")
-    return Table(f"{scenario}: tiers, by the servers' counters", header, tuple(rows), "by round; counters after - before it")
+    header = ("", "prompt tokens", "GPU", "below GPU (LMCache, Mooncake)", "computed")
+    return Table(
+        f"{scenario}: tiers, by the servers' counters", header, tuple(rows), "by round; change of the counters during the round"
+    )
 
 
 def server_count_table(stats: Stats, scenario: str) -> Table:
@@ -122,7 +123,7 @@ def server_count_table(stats: Stats, scenario: str) -> Table:
         for row in find(stats["server_counts"], scenario=scenario)
     ]  # fmt: skip
     header = ("", "counted by", "cached tokens by the server", "as reported to the client", "hit rate by the server")
-    return Table(f"{scenario}: do server and client count alike?", header, tuple(rows), "by round", texts=(1,))
+    return Table(f"{scenario}: cached tokens, by the server and as reported", header, tuple(rows), "by round", texts=(1,))
 
 
 def goodput_table(stats: Stats) -> Table:
@@ -145,12 +146,12 @@ def steady_table(stats: Stats) -> Table:
             whole(row["requests"]),
             signed_percent(row["drift"]),
             _p(row["drift_p"]),
-            f"{row['warmup_ratio']:.2f}",
+            number(row["warmup_ratio"]),
             _p(row["warmup_p"]),
         )
         rows.append((name, *cells, "yes" if row["steady"] else "no"))
     header = ("", "requests", "TTFT drift, first to last", "p", "first tenth / rest", "p", "steady")
-    return Table("Was it steady?", header, tuple(rows), "by evidence, within each round")
+    return Table("Steady state", header, tuple(rows), "by evidence, within each round")
 
 
 def _p(value: float | None) -> str:
@@ -162,17 +163,17 @@ def _p(value: float | None) -> str:
 def outlier_table(stats: Stats) -> Table:
     rows = tuple(
         (f"{row['scenario']}, round {row['round']}, request {row['request_index']}", row["window"], str(row["session_id"]),
-         str(row["worker"] or DASH), number(row["ttft_ms"]), f"{row['times_the_median']:.2f}")
+         str(row["worker"] or DASH), number(row["ttft_ms"]), number(row["times_the_median"]))
         for row in stats["outliers"]
     )  # fmt: skip
     count = stats["outliers"][0]["of"] if stats["outliers"] else 0
     note = f"{count} in all; they stay in every figure." if count > len(rows) else "They stay in every figure."
     header = ("request", "window", "session", "worker", "TTFT, ms", "times the window's median")
-    return Table("Outliers, named and not dropped", header, rows, "by evidence", (note,), texts=(1, 3), sortable=True)
+    return Table("Outliers", header, rows, "by evidence", (note,), texts=(1, 3), sortable=True)
 
 
 def effects_table(stats: Stats, scenario: str, split: str) -> Table:
-    """Every metric by mean and percentile, with the smallest effect that this sample could have shown."""
+    """Every metric by mean and percentile, with the minimum detectable effect of this sample."""
     rows = []
     for row in find(stats["effects"], scenario=scenario, split=split):
         statistic = statistic_name(row["statistic"])
@@ -182,7 +183,7 @@ def effects_table(stats: Stats, scenario: str, split: str) -> Table:
             (name, number(row["baseline"]), number(row["contender"]), change(row), pairs, percent(row["smallest_effect"]))
         )
     names = comparison_names(stats, scenario, split)
-    header = ("metric", *names, "change [interval]", "pairs in clusters", "smallest effect to be seen")
+    header = ("metric", *names, "change [interval]", "pairs in clusters", "minimum detectable effect")
     return Table(
         f"{scenario}: {names[0]} against {names[1]} in full, by {split}",
         header,
@@ -219,4 +220,6 @@ def tools_table(stats: Stats) -> Table:
             (f"{tool}: {name}", row["scenario"], str(row["round"]), whole(row["n"]), number(row["mean"]), number(row["median"]))
         )
     header = ("definition of", "scenario", "round", "n", "mean", "median")
-    return Table("The same requests as other tools count them", header, tuple(rows), "by round", texts=(1,), sortable=True)
+    return Table(
+        "The same requests by the definitions of other tools", header, tuple(rows), "by round", texts=(1,), sortable=True
+    )

@@ -13,8 +13,8 @@ from locust_kvcache.analysis.tables.claim_words import NO_CONTROL, claim_of, kno
 from locust_kvcache.analysis.tables.table import Stats, Table, find, no_intervals
 
 ADJUSTED = (
-    "An interval counts its metric alone, a verdict all metrics of this report (Holm): an interval that leaves out 0 % may have "
-    "no verdict."
+    "Verdicts are adjusted for all metrics of this report (Holm), intervals are not: an interval that excludes 0 % can stand beside "
+    "`no evidence`."
 )
 
 
@@ -95,7 +95,7 @@ def known_rate(row: dict[str, Any], name: str) -> str:
 
 
 def _wall(row: dict[str, Any]) -> str:
-    text = DASH if row["wall_s"] is None else f"{row['wall_s']:,.2f}"
+    text = number(row["wall_s"])
     return f"{text} (from the records)" if row["wall_from"] == "records" else text
 
 
@@ -146,7 +146,7 @@ def targets_table(stats: Stats) -> Table | None:
         value = target_value(row["value"], row["kind"])
         if row["low"] is not None:
             value += f" [{target_value(row['low'], row['kind'])}, {target_value(row['high'], row['kind'])}]"
-        verdict = marks[row["verdict"]] + (f" ({row['why']})" if row["why"] else "")
+        verdict = marks[row["verdict"]] + (f", {row['why']}" if row["why"] else "")
         rule = f", by {row['split']}" if row["split"] else ""
         rows.append((row["text"] + rule, row["scenario"] or "", bound, value, verdict))
-    return Table("Targets", ("target", "scenario", "wanted", "found [interval]", "judgement"), tuple(rows), texts=(1, 4))
+    return Table("Targets", ("target", "scenario", "wanted", "found [interval]", "verdict"), tuple(rows), texts=(1, 4))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from locust_kvcache.analysis.basics.number_text import percent, plural
+from locust_kvcache.analysis.basics.number_text import listed, number, percent, plural
 from locust_kvcache.analysis.stats.targets import NOT_JUDGED, PASS, RUN_TARGETS
 from locust_kvcache.analysis.tables.claim_words import VERBS, answer, answering_split, claim_of
 from locust_kvcache.analysis.tables.fleet_tables import fleet_sentence
@@ -17,7 +17,8 @@ def run_line(stats: Stats) -> str:
     users = "an unknown number of users" if run.users is None else plural(run.users, "user")
     load = f"{users} on {plural(run.workers or 1, 'worker')}"
     if not run.arrival.closed:
-        load = f"{run.arrival.kind} arrivals, {run.arrival.request_rate_per_s} requests/s"
+        rate = run.arrival.request_rate_per_s
+        load = f"{run.arrival.kind} arrivals" + ("" if rate is None else f", {number(rate)} requests/s")
     records = sum(row["requests"] for row in stats["rounds"])
     planned = sum(row["planned_requests"] or 0 for row in stats["rounds"])
     failed = sum(row["failed"] for row in stats["rounds"])
@@ -33,7 +34,7 @@ def headline(stats: Stats) -> str:
     """The answer in one sentence: what stands against it, what repeating the requests changes, and whether it is more than noise."""
     names = scenarios(stats)
     if not names:
-        return "There is nothing to say: no round has a record."
+        return "No round has a record, so nothing was measured."
     text = answer(stats, names[0]) if len(names) == 1 else _overall(stats, names)
     return " ".join(part for part in (fleet_sentence(stats), text, targets_text(stats)) if part)
 
@@ -68,15 +69,27 @@ def _overall(stats: Stats, names: list[str]) -> str:
         for name in good
         for row in find(stats["effects"], split=answering_split(stats, name), scenario=name, metric="ttft_ms", statistic="mean")
     ]
-    counts = [(verb, [row for row in rows if row["verdict"] == verdict]) for verdict, verb in VERBS.items()]
-    parts = [
-        f"{verb} the mean TTFT in {len(found)} of {len(good)} scenarios, by {span(found)}" for verb, found in counts if found
-    ]
-    said = f"Repeating the requests {' and '.join(parts) or 'changes the mean TTFT in no scenario with certainty'}."
+    parts = [said for verdict, verb in VERBS.items() if (said := _several(rows, verdict, verb, len(good)))]
+    open_ = len(good) - sum(1 for row in rows if row["verdict"] in VERBS)
+    if not parts:
+        said = "Repeating the requests changes the mean TTFT in no scenario with certainty."
+    else:
+        more = f"; in {plural(open_, 'other scenario')} the change is not statistically certain" if open_ else ""
+        said = f"Repeating the requests {' and '.join(parts)}{more}."
     return " ".join([*against, *([said] if good else [])])
+
+
+def _several(rows: list[dict[str, Any]], verdict: str, verb: str, count: int) -> str:
+    """cuts the mean TTFT of cold_start by 92.7 %; of more than two scenarios their number."""
+    found = [row for row in rows if row["verdict"] == verdict]
+    if not found:
+        return ""
+    where = f"in {len(found)} of {count} scenarios," if len(found) > 2 else f"of {listed(row['scenario'] for row in found)}"
+    return f"{verb} the mean TTFT {where} by {span(found)}"
 
 
 def span(rows: list[dict[str, Any]]) -> str:
     """39.4 to 76.6 %: the smallest and the largest change."""
     changes = sorted(abs(row["ratio"] - 1) for row in rows)
-    return percent(changes[0]) if len(changes) == 1 else f"{100 * changes[0]:,.1f} to {percent(changes[-1])}"
+    least, most = percent(changes[0]), percent(changes[-1])
+    return most if least == most else f"{least.removesuffix(' %')} to {most}"

@@ -32,12 +32,12 @@ def parts_table(stats: Stats, scenario: str) -> Table:
         round_: sum(row["ms"] for row in found if row["round"] == round_ and row["role"] != "between") for round_ in numbers
     }
     if rows:
-        rows.append(("client's TTFT: the sum", *(number(sums[round_]) for round_ in numbers)))
+        rows.append(("client's TTFT (sum)", *(number(sums[round_]) for round_ in numbers)))
         shares = [percent(measured[round_] / sums[round_]) if sums[round_] else DASH for round_ in numbers]
         rows.append(("counted by the servers", *shares))
     notes = tuple(dict.fromkeys(f"{row['part']}: {row['note']}." for row in found if row["known"] == ESTIMATE))
-    header = ("mean per request, ms", *(f"round {round_}" for round_ in numbers))
-    return Table(f"{scenario}: the mean TTFT taken apart", header, tuple(rows), BY_ROUND, notes)
+    header = ("mean, ms", *(f"round {round_}" for round_ in numbers))
+    return Table(f"{scenario}: TTFT breakdown", header, tuple(rows), BY_ROUND, notes)
 
 
 def place(row: dict[str, Any]) -> tuple[int, int]:
@@ -95,7 +95,7 @@ def gain_table(stats: Stats, scenario: str) -> Table:
     ]  # fmt: skip
     header = (
         "", "cached tokens per request", "of them loaded", "TTFT reduction", "possible, loading first", "possible, loading while computing",
-        "achieved / possible",
+        "achieved of possible",
     )  # fmt: skip
     notes = []
     if found:
@@ -109,7 +109,7 @@ def gain_table(stats: Stats, scenario: str) -> Table:
         if known and not run_of(stats).deployment.link_gb_per_s:
             link += " (PCIe 5 x16 of each GPU; give link_gb_per_s in the deployment file for the link that KV really crosses)"
         notes.append(f"Work by {work}; link: {link}; cold as measured under this load.")
-    return Table(f"{scenario}: what a hit gained of what it can gain", header, tuple(rows), BY_ROUND, tuple(notes))
+    return Table(f"{scenario}: achieved against possible gain of a hit", header, tuple(rows), BY_ROUND, tuple(notes))
 
 
 def counter_table(stats: Stats, scenario: str) -> Table:
@@ -122,4 +122,6 @@ def counter_table(stats: Stats, scenario: str) -> Table:
         for role, metric in dict.fromkeys((row["role"], row["metric"]) for row in found)
     )
     header = ("", *(f"round {round_}" for round_ in numbers))
-    return Table(f"{scenario}: lookups, hits, evictions, preemptions", header, rows, f"{BY_ROUND}; counters after - before it")
+    return Table(
+        f"{scenario}: lookups, hits, evictions, preemptions", header, rows, f"{BY_ROUND}; change of the counters during the round"
+    )

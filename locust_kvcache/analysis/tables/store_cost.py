@@ -75,11 +75,11 @@ def cost_table(named: list[tuple[str, Stats]], scenario: str) -> Table:
         row = cost_row(plain[1], stats, scenario) if plain and has_store(stats) else None
         if row:
             share = percent(row["cost_ms"] / row["cold_ms"])
-            pays = "never" if row["hits_to_pay"] is None else f"{row['hits_to_pay']:.2f}"
+            pays = "never" if row["hits_to_pay"] is None else number(row["hits_to_pay"])
             rows.append((name, number(row["cold_stored_ms"]), f"{number(row['cost_ms'])} ({share})",
                          number(row["written_gb"]) if row["written_gb"] else DASH, number(row["hit_stored_ms"]),
                          number(row["gain_ms"]), pays))  # fmt: skip
     header = ("", "cold TTFT, ms", "cost of writing, ms", "written when cold, GB", "hit TTFT, ms", "gain of a hit, ms",
               "hits per cold request to pay")  # fmt: skip
     against = f"Against {plain[0]}, which has no store: cost = cold - its cold; gain = its cold - hit. Means." if plain else ""
-    return Table(f"{scenario}: what the store costs when cold, and gains on a hit", header, tuple(rows), "by round", (against,))
+    return Table(f"{scenario}: cost of the store when cold, gain on a hit", header, tuple(rows), "by round", (against,))

@@ -86,7 +86,7 @@ def test_a_known_difference_is_found_and_its_page_written(module: Module, runs: 
     ]
     assert line.endswith("worse")
     assert (tmp_path / "page" / "report.html").is_file()
-    assert "requests/s and GPU in round 1 against a: b" in (tmp_path / "page" / "report.md").read_text()
+    assert "throughput per GPU of b against a: " in (tmp_path / "page" / "report.md").read_text()
 
 
 @pytest.mark.slow

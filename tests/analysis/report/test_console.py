@@ -183,9 +183,9 @@ def test_comparison_of_pd_and_single(command, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     for words in (
         "single cold",
-        "pd hit",
-        "beside single",
-        "and GPU",
+        "PD hit",
+        "against single",
+        "per GPU",
         "Single runs were accepted",
         "TPOT of PD",
         "cold TTFT",
@@ -193,7 +193,7 @@ def test_comparison_of_pd_and_single(command, tmp_path: Path) -> None:
     ):
         assert words in done.stdout
     assert (tmp_path / "comparison.html").read_text().count("<svg") == 2
-    assert not [word for word in ("better", "worse", "no evidence") if word in done.stdout.split("beside single")[-1]]
+    assert not [word for word in ("better", "worse", "no evidence") if word in done.stdout.split("against single")[-1]]
     third = synthetic_run(tmp_path / "third", TRUTH.but(run_id="t"), deployment={**SINGLE, "name": "third"})
     three = command("analysis.compare_results", single, pd_run, third, "--output", tmp_path / "three.md")
     assert three.returncode == 0

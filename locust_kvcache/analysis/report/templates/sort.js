@@ -26,3 +26,13 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+
+// A link into a closed part opens it, and paper shows everything.
+function openTarget() {
+  const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const closed = target && target.closest("details:not([open])");
+  if (closed) { closed.open = true; target.scrollIntoView(); }
+}
+window.addEventListener("hashchange", openTarget);
+window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => { part.open = true; }));
+openTarget();

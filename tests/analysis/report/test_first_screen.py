@@ -1,0 +1,137 @@
+"""What the first screen of a report holds, that nothing is wider than the page, and which texts never appear on one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from locust_kvcache.analysis.across_runs.run_comparison import compare_runs
+from locust_kvcache.analysis.commands.repeats import repeats_page
+from locust_kvcache.analysis.commands.sweep import by_users, sweep_page
+from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
+from locust_kvcache.analysis.report.caveats import caveats, merged
+from locust_kvcache.analysis.report.comparison_page import comparison_page
+from locust_kvcache.analysis.report.files import render_html, render_markdown
+from locust_kvcache.analysis.report.page import Page
+from locust_kvcache.analysis.report.run_page import run_page
+from tests.analysis.recorded import recorded_run
+from tests.analysis.synthetic import Truth, synthetic_run
+from tests.monitoring.chrome import BINARY, Tab, chromium
+
+pytestmark = pytest.mark.slow  # pages of whole runs
+
+TRUTH = Truth(sessions=6, turns=5, noise=0.05, spread_tokens=200)
+PD = {"name": "lab_pd", "kind": "pd_disagg", "gpus": 2}
+SINGLE = {"name": "lab_single", "kind": "non_disagg", "gpus": 1}
+KINDS = ("run", "arms", "comparison", "repeats", "sweep")
+WARNINGS = tuple({"severity": "warning", "code": f"code{i}", "text": f"Caveat {i}.", "what_to_do": "Mend it."} for i in range(9))
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Page]:
+    root = tmp_path_factory.mktemp("pages")
+
+    def analysed(name: str, slower_ms: float = 0.0, **info: object) -> Analysis:
+        truth = TRUTH.but(run_id=name, fixed_ms=TRUTH.fixed_ms + slower_ms, seed=len(name))
+        return analyse_folder(synthetic_run(root / name, truth, **info))
+
+    single = [analysed(f"s{i}", deployment=SINGLE) for i in range(2)]
+    pd_runs = [analysed(f"p{i}", 9000.0, deployment=PD) for i in range(2)]
+    levels = by_users([analysed(f"u{users}", users=users).stats for users in (1, 5)])
+    arms = analyse_folder(recorded_run(root / "arms", sorted(path.name for path in FIXTURES.glob("*.jsonl"))[0]))
+    return {
+        "run": run_page(single[0], charts=True),
+        "arms": run_page(arms, charts=True),
+        "comparison": comparison_page(compare_runs([single[0], pd_runs[0]])),
+        "repeats": repeats_page([*single, *pd_runs]),
+        "sweep": sweep_page(levels),
+    }
+
+
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures" / "h200"
+
+
+def visible(page: str) -> str:
+    """The words of a page, without style, script and drawings."""
+    without = re.sub(r"<(style|script|svg).*?</\1>", " ", page, flags=re.DOTALL)
+    return unescape(re.sub(r"<[^>]+>", " ", without)).replace("\u00a0", " ")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_page_shows_what_only_programs_read(pages: dict[str, Page], kind: str) -> None:
+    for text in (visible(render_html(pages[kind])), render_markdown(pages[kind])):
+        for pattern in (r"\bNone\b", r"\bnan\b", r"\{['\"]", r"\b1 (users|rounds|runs|scenarios|requests|pairs) ", r"\d\.\d{5,}"):
+            assert not re.findall(f".{{0,60}}{pattern}.{{0,30}}", text), pattern
+        assert not re.findall(r"[+−]\d{1,3},\d{3}", text), "a change of more than 1,000 % is a factor"
+        assert "Split a" not in text
+        assert "cold proven" not in text
+
+
+def test_verdict_chart_caveats_and_contents_come_in_this_order(pages: dict[str, Page]) -> None:
+    for kind, page in pages.items():
+        html = render_html(page)
+        places = [
+            html.index(mark) for mark in ('class="lead"', "<svg", 'class="caveats"', '<nav aria-label="Contents"', "<table")
+        ]
+        assert places == sorted(places), kind
+
+
+def test_pd_and_single_and_factors(pages: dict[str, Page]) -> None:
+    lead = pages["comparison"].lead
+    assert re.search(r"PD is [\d.]+ x slower than single when cold \(mean TTFT [\d,.]+ against [\d,.]+ ms\)", lead), lead
+    assert "lab_pd" not in pages["repeats"].lead
+    assert "PD" in pages["repeats"].lead
+
+
+def test_equal_warnings_are_said_once() -> None:
+    same = {**WARNINGS[0]}
+    (one,) = merged([("1 user", [same]), ("5 users", [same])])
+    assert one["text"] == "1 user and 5 users: Caveat 0."
+    found = caveats([*WARNINGS, WARNINGS[0], {**WARNINGS[0], "text": "Caveat 0 again."}])
+    assert [row["text"] for row in found.shown] == [f"Caveat {i}." for i in range(4)]
+    assert found.shown[0]["more"] == 1
+    assert found.summary == "6 more warnings"
+
+
+def test_every_error_is_shown() -> None:
+    errors = [{**row, "severity": "error"} for row in WARNINGS]
+    assert len(caveats([*errors, *WARNINGS]).shown) == len(errors)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    if BINARY is None:
+        pytest.skip("no Chromium")
+    with chromium(tmp_path_factory.mktemp("chromium") / "profile") as tab:
+        yield tab
+
+
+def opened(tab: Tab, folder: Path, page: Page, width: int) -> None:
+    path = folder / "page.html"
+    path.write_text(render_html(page))
+    tab.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+    tab.open(f"file://{path}")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_a_browser(browser: Tab, pages: dict[str, Page], kind: str, tmp_path: Path) -> None:
+    opened(browser, tmp_path, pages[kind], 1400)
+    for part in (".lead", ".first svg", ".caveats"):
+        bottom = browser.js(f"document.querySelector('{part}').getBoundingClientRect().bottom")
+        assert bottom <= 900, (part, bottom)
+    for width in (1400, 800, 390):
+        opened(browser, tmp_path, pages[kind], width)
+        browser.js("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+        assert browser.js("document.documentElement.scrollWidth") <= width
+        wide = "[...document.querySelectorAll('.scroll')].filter(e => e.getBoundingClientRect().right > innerWidth + 1).length"
+        assert browser.js(wide) == 0
+
+
+def test_a_link_of_the_contents_opens_its_part(browser: Tab, pages: dict[str, Page], tmp_path: Path) -> None:
+    opened(browser, tmp_path, pages["run"], 1400)
+    browser.js("document.querySelector('nav li:last-child a').click()")
+    assert browser.js("document.querySelector('details.section:last-of-type').open")
