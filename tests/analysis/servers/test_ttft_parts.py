@@ -72,7 +72,12 @@ def test_a_load_that_is_nowhere_but_in_the_prefill_is_named_there() -> None:
     """Round 2 loads, and its queue is as short as round 1's: no estimate of 0 ms stands for a load of 50,000 tokens."""
     rows = stages((1, "server", 10, 0.02, 500.0, 510.0), (2, "server", 10, 0.03, 90.0, 100.0))
     table = parts({1: 520.0, 2: 110.0}, rows, moved(), tiers((1, "server", 0, 50_000), (2, "server", 50_000, 10)))
-    assert [entry[1] for entry in listed(table, 2)] == ["queue", "prefill and KV load", "engine's front end", "outside the server"]
+    assert [entry[1] for entry in listed(table, 2)] == [
+        "queue",
+        "prefill and KV load",
+        "engine's front end",
+        "outside the server",
+    ]
     assert listed(table, 2)[1][2:] == (90.0, MEASURED)
 
 
