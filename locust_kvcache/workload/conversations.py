@@ -72,7 +72,10 @@ def read_conversations(path: str, data: bytes, unusable: str = "error") -> Conve
 def _conversation(row: Any, where: str, told: Counter[str]) -> Conversation:
     if isinstance(row, dict) and isinstance(row.get("body"), dict):
         row = row["body"]  # a request of a batch file
-    key = next((key for key in KEYS if isinstance(row, dict) and key in row), None)
+    present = [key for key in KEYS if isinstance(row, dict) and key in row]
+    key = next(
+        (key for key in present if row[key]), present[0] if present else None
+    )  # data sets have empty columns beside the full one
     if key is None:
         raise BadInput(f"{where} is {json.dumps(row)[:60]!r}; expected {EXPECTED}")
     said = read_messages(row[key], key, where, told)

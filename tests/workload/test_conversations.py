@@ -37,6 +37,7 @@ ASKED = Conversation("", ("Why?", "Ah?"), ("So.",))
         chat(("user", "Why?"), ("assistant", "So."), ("user", "Ah?")),
         {"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}, {"from": "human", "value": "Ah?"}]},
         {"id": 3, "conversations": chat(("user", "Why?"), ("assistant", "So."), ("user", "Ah?"))["messages"]},
+        {"messages": None, "conversation": chat(("user", "Why?"), ("assistant", "So."), ("user", "Ah?"))["messages"]},
         {"conversation": chat(("user", "Why?"), ("assistant", "So."), ("user", "Ah?"))["messages"], "language": "English", "toxic": False},
         {"custom_id": "r-1", "body": chat(("user", "Why?"), ("assistant", "So."), ("user", "Ah?"), model="m")},
         chat(("User", [{"type": "text", "text": "Why?"}]), ("assistant", "So."), ("user", ["Ah?"])),

@@ -9,6 +9,7 @@ import collections
 import secrets
 from collections.abc import Callable, Iterable
 
+import gevent
 import gevent.pool
 
 from locust_kvcache.workload.plan import Calibration, Message, header
@@ -26,6 +27,7 @@ FEWER_LINES = ((8, 48), (4, 16))  # of code
 ASSUMED_PER_PIECE = {"document": 1.25, "dialogue": 1.25, "question": 1.2, "instruction": 1.2, "code": 12.0}
 WORD_REPEATS = 8
 PARALLEL_COUNTS = 8
+COUNTING_S = 20.0  # of all words: a server that needs longer is asked by usage, a few times
 
 
 class TextRefused(Exception):
@@ -46,14 +48,27 @@ def kinds_of(scenarios: Iterable[Scenario]) -> set[str]:
     return kinds
 
 
+def _in_time(count: CountText, texts: list[str]) -> list[int | None]:
+    """Of each text, several at once. CountsRefused where the server takes too long for all of them."""
+    pool, limit = gevent.pool.Pool(PARALLEL_COUNTS), gevent.Timeout(COUNTING_S)
+    try:
+        with limit:
+            counts: list[int | None] = pool.map(count, texts)
+            return counts
+    except gevent.Timeout as caught:
+        if caught is not limit:
+            raise
+        pool.kill()
+        raise CountsRefused(f"counting {len(texts)} words took longer than {COUNTING_S:g} s") from None
+
+
 def _word_tokens(count_text: CountText) -> dict[str, float] | None:
     """Tokens of each word in running text, from its repetition after another word; None if the server does not tell."""
     base = count_text("the")
     words = vocabulary()
     if base is None or count_text("the river") is None:
         return None
-    pool = gevent.pool.Pool(PARALLEL_COUNTS)
-    counts = pool.map(lambda word: count_text("the" + f" {word}" * WORD_REPEATS), words)
+    counts = _in_time(lambda word: count_text("the" + f" {word}" * WORD_REPEATS), words)
     if any(count is None for count in counts):
         return None
     found = {word: (count - base) / WORD_REPEATS for word, count in zip(words, counts, strict=True)}

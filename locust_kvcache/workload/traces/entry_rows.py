@@ -18,6 +18,7 @@ from locust_kvcache.workload.traces.text_blocks import text_blocks, texts_of
 from locust_kvcache.workload.traces.values import block_numbers, date_value, is_date, length_value, time_value
 
 COMMON_SIZES = (16, 32, 64, 128, 256, 512, 1024)
+SEPARATORS = (",", ";", "\t")  # of a CSV; spreadsheets write the others
 
 
 class EntryRow(NamedTuple):
@@ -66,16 +67,18 @@ class FileRows:
             yield from self._table(first, source)
 
     def _table(self, header: Entry, lines: Iterator[Entry]) -> Iterator[EntryRow]:
-        names = [name.strip().lower() for name in _cells(header)]
+        between = next((mark for mark in SEPARATORS if csv_format(_cells(header, mark))), ",")
+        titles = _cells(header, between)
+        names = [name.strip().lower() for name in titles]
         self.format = csv_format(names)
         if self.format is None or self.format.columns is None:
             raise BadInput(f"{header.where} is {header.text().strip()[:60]!r}; expected {EXPECTED}")
         places = [names.index(column) for column in self.format.columns]
-        time_key, input_key, output_key = (_cells(header)[place].strip() for place in places)
+        time_key, input_key, output_key = (titles[place].strip() for place in places)
         for entry in lines:
-            cells, where = _cells(entry), entry.where
+            cells, where = _cells(entry, between), entry.where
             if len(cells) != len(names):
-                raise BadInput(f"{where} has {len(cells)} columns; expected {len(names)}: {', '.join(_cells(header))[:80]}")
+                raise BadInput(f"{where} has {len(cells)} columns; expected {len(names)}: {', '.join(titles)[:80]}")
             at_text, input_text, output_text = (cells[place] for place in places)
             at = self._at(at_text, time_key, where)
             output = length_value(output_text, output_key, where, 0)
@@ -157,8 +160,8 @@ class FileRows:
         return at
 
 
-def _cells(entry: Entry) -> list[str]:
+def _cells(entry: Entry, between: str) -> list[str]:
     try:
-        return next(csv.reader([entry.text()]))
+        return next(csv.reader([entry.text()], delimiter=between))
     except (csv.Error, StopIteration) as error:
         raise BadInput(f"{entry.where} is no line of a CSV ({error}); expected {EXPECTED}") from error

@@ -13,7 +13,7 @@ from typing import Any
 from locust_kvcache.contract.errors import BadInput
 
 MOST_TOKENS = 10_000_000  # of one prompt or answer; longer ones no server takes
-LATEST = 1e16  # times in any unit; nanoseconds since 1970 are beyond it
+LATEST = 1e14  # of seconds or ms; microseconds and nanoseconds since 1970 are beyond it
 IDS = 2**64
 
 

@@ -9,12 +9,14 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import gevent
 import pytest
 import requests
 
 from locust_kvcache.contract.deployment import Transport
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.loadgen.server import patience
+from locust_kvcache.loadgen.server import calibration, patience
+from locust_kvcache.loadgen.server.calibration import CountsRefused
 from locust_kvcache.loadgen.server.model_list import ask_models
 from locust_kvcache.loadgen.server.preflight import Preflight, Server
 from locust_kvcache.loadgen.server.sized_canary import held_back_ms
@@ -368,6 +370,16 @@ def test_a_tokenizer_that_counts_nothing_is_not_used(said: Any) -> None:
     assert found.calibration.source == "usage"
     assert any(f"/tokenize counts {said!r}" in text for text in found.warnings) == (said is not None)
     assert any("/tokenize counts 1 tokens in a prompt that the model counts as" in text for text in found.warnings) == (said == 1)
+
+
+def test_a_tokenizer_that_takes_minutes_for_all_words_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def count_text(text: str) -> int:
+        gevent.sleep(600 if text.count(" ") > 1 else 0)
+        return 1 + text.count(" ")
+
+    monkeypatch.setattr(calibration, "COUNTING_S", 0.05)
+    with pytest.raises(CountsRefused, match=r"counting 232 words took longer than 0\.05 s"):
+        calibration.calibrate(lambda _: 100, count_text, "tokenize", [SCENARIO])
 
 
 @pytest.mark.parametrize("said", [0, -5, 512])

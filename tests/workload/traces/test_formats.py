@@ -99,6 +99,8 @@ def test_an_array_gzip_a_mark_and_line_ends_of_windows_are_read_alike(tmp_path: 
     [
         (BURSTGPT + "5,ChatGPT,472,18,490,Conversation log\n45,GPT-4,1087,230,1317,API log\n", [0, 40], [472, 1087]),
         (AZURE + "2023-11-16 18:15:46.6805900,374,44\r\n2023-11-16 18:15:50.9951690,396,109", [0, 4.314], [374, 396]),
+        (AZURE.replace(",", ";") + "2023-11-16 18:15:46;374;44\n2023-11-16 18:15:47,5;396;109", [0, 1.5], [374, 396]),
+        (BURSTGPT.replace(",", "\t") + "5\tChatGPT\t472\t18\t490\tx, y\n", [0], [472]),
         (AZURE + "2024-05-10 00:00:00.009930+00:00,2162,5\n2024-05-10 00:00:01.009930+00:00,2399,6\n", [0, 1], [2162, 2399]),
         (
             "Response tokens,Timestamp,Session ID,Elapsed time,Model,Request tokens\n7,3,a,1,m,9\n",
@@ -197,6 +199,11 @@ def test_dates_count_from_the_first_row(tmp_path: Path) -> None:
         ("timestamp", float("nan"), "key 'timestamp' is nan; expected a number of seconds or ms"),
         ("timestamp", "noon", "key 'timestamp' is 'noon'"),
         ("timestamp", None, "key 'timestamp' is missing"),
+        (
+            "timestamp",
+            1_700_000_000_000_000,
+            "key 'timestamp' is 1700000000000000; expected a number of seconds or ms",
+        ),  # microseconds
         ("input_length", -5, "key 'input_length' is -5; expected a whole number of tokens from 1 to 10,000,000"),
         ("input_length", 10**12, "key 'input_length' is 1000000000000"),
         ("input_length", 10**400, "key 'input_length' is a number beyond 64 bits"),
