@@ -151,6 +151,7 @@ def _figure_problems(
     """What weakens the figures, in the order in which findings of one severity are shown."""
     return [
         *figure_checks.failures(records),
+        *figure_checks.outages(info.warnings),
         *client_limits.client_problems(client),
         *server_problems,
         *(figure_checks.ramp_and_tail(rounds) if info.arrival.closed else []),

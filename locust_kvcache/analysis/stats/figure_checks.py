@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.contract.failure_words import counted_causes, listed
+from locust_kvcache.contract.outage_words import outages_in
 
 
 def disagreement(checked: pd.DataFrame) -> list[Problem]:
@@ -35,6 +38,12 @@ def failures(records: pd.DataFrame) -> list[Problem]:
     return [
         Problem("warning", "failures", text, "A failed request may have warmed the cache, or eased the load, for the others.")
     ]
+
+
+def outages(warnings: Iterable[str]) -> list[Problem]:
+    """A pause of a round is no time of the server's: its wall time and rates hold it, and a restarted server has an empty cache."""
+    todo = "The round's wall time and rates hold the pause, and a server that was restarted has lost its cache: run again."
+    return [Problem("warning", "outage", f"{text[:1].upper()}{text[1:]}.", todo) for text in outages_in(warnings)]
 
 
 def status_errors(failed: pd.DataFrame) -> list[tuple[str, str | None, int]]:

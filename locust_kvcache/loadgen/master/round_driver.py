@@ -11,6 +11,7 @@ from typing import Protocol
 
 from gevent.event import Event
 
+from locust_kvcache.contract.outage_words import UNREACHABLE
 from locust_kvcache.loadgen.master.ledger import Ledger, deal
 from locust_kvcache.loadgen.master.spawning import Spawning
 from locust_kvcache.loadgen.master.workers import Workers
@@ -133,7 +134,7 @@ class RoundDriver:
 
     def _outage(self, worker: str, message: ServerGone) -> None:
         """A pause is said in the run: the round's wall time holds it."""
-        text = f"the server could not be reached by worker {self._workers.name(worker)} for {message.seconds:.1f} s in {self._where()}"
+        text = f"{UNREACHABLE}{self._workers.name(worker)} for {message.seconds:.1f} s in {self._where()}"
         if message.over:
             self._played.warn(f"{text}, the round paused: {message.error}")
         else:
