@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -32,9 +33,15 @@ def gone(server: Stub) -> None:
     server.process.wait()
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def back(server: Stub) -> None:
     command = [sys.executable, str(ROOT / "tests" / "stub_server.py"), str(server.port), str(server.log), "0.02", "0.002"]
     server.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: listens(server.port), what="the server")
 
 
 def records_of_round(locust: LocustProcesses, number: int) -> int:

@@ -69,9 +69,10 @@ def _word_tokens(count_text: CountText) -> dict[str, float] | None:
     if base is None or count_text("the river") is None:
         return None
     counts = _in_time(lambda word: count_text("the" + f" {word}" * WORD_REPEATS), words)
-    if any(count is None for count in counts):
+    known = [count for count in counts if count is not None]
+    if len(known) < len(words):
         return None
-    found = {word: (count - base) / WORD_REPEATS for word, count in zip(words, counts, strict=True)}
+    found = {word: (count - base) / WORD_REPEATS for word, count in zip(words, known, strict=True)}
     if min(found.values()) < LEAST_PER_PIECE:
         least = min(found, key=lambda word: found[word])
         raise CountsRefused(f"the word {least!r} adds {found[least]:g} tokens each time that it stands in a text")

@@ -56,7 +56,10 @@ def test_the_limit_is_told_once_and_nobody_goes_on(port: int) -> None:
     found, told = begun(port, 0.05)
     waiting = gevent.spawn(found.wait)
     found.begin(target(port), 0.05, "refused", lambda *what: told.append(what))  # the second user's failure is the same outage
-    gevent.sleep(0.5)
+    with gevent.Timeout(20):
+        while not told:
+            gevent.sleep(0.01)
+    gevent.sleep(0.1)  # a second word would come now
     assert [over for _, over, _ in told] == [False]
     assert not waiting.dead
     found.end()  # as the run ends
