@@ -84,6 +84,12 @@ class Fleet:
         elif route == ("DELETE", "/truth"):
             self.ledger.clear_totals()
             self._tell_all(request, connection)
+        elif route == ("GET", "/version"):
+            of = self.first.deployment
+            words = f"{of.profile.name}, fleet of {len(self.names)}, routing {self.routing}, time scale {of.time_scale:g}"
+            connection.answer_json(request, {"version": f"emulator ({words})"})
+        elif route == ("GET", "/load"):
+            connection.answer_json(request, {"server_load": sum(self.open.values())})
         else:  # models, health, tokenizer and the rest are the same everywhere
             self.first.handle(request, connection)
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import requests
@@ -14,6 +15,14 @@ import requests
 from tests.conftest import ROOT, free_port, wait_for
 
 Serve = Callable[..., str]
+
+
+def routers_of(router: str) -> Path:
+    """The environment in which a real router is installed; skips the test where there is none."""
+    venv = Path(os.environ.get("KV_ROUTERS") or "/nowhere")
+    if not (venv / "bin" / router).exists():
+        pytest.skip(f"{router} is not installed: KV_ROUTERS names an environment that has it (docs/routers.md)")
+    return venv
 
 
 @pytest.fixture(scope="module")

@@ -107,6 +107,13 @@ def test_requests_to_an_engines_own_port_are_in_the_truth(fleet: Any) -> None:
     assert summary["engines"]["engine-3"]["tokens"]["requests"] == 1
 
 
+def test_the_front_says_that_it_is_a_fleet(fleet: Any) -> None:
+    url = fleet("round_robin")
+    assert "fleet of 4, routing round_robin" in requests.get(f"{url}/version", timeout=5).json()["version"]
+    assert requests.get(f"{url}/load", timeout=5).json() == {"server_load": 0}
+    assert requests.get(f"{url}/v1/models", timeout=5).json()["data"][0]["id"] == "tiny"
+
+
 def test_where_each_block_lies(fleet: Any) -> None:
     url = fleet("round_robin")
     names = [ask(url, document(f"doc{number}", 40 + 40 * number))[0] for number in range(2)]

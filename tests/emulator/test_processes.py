@@ -9,11 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import requests
 
+from benchmarks import routers
 from tests.conftest import ROOT, free_port, wait_for
+from tests.emulator.conftest import routers_of
 from tests.emulator.raw import Raw, ask_raw
 
 
@@ -105,6 +108,25 @@ def test_bare_proxies_lack_what_the_real_examples_lack(cluster: Cluster) -> None
     assert "content-type: application/json" in raw.head
     assert raw.tokens
     assert requests.get(f"{cluster.decoder}/truth?id=bare", timeout=5).text.count("\n") == 1  # its x-request-id was dropped
+
+
+@pytest.mark.parametrize("router", routers.LAUNCH)
+def test_real_routers_send_to_prefiller_and_decoder(cluster: Cluster, router: str, tmp_path: Path) -> None:
+    """vllm-router: one token from the prefiller, then the decoder. sglang-router: the whole answer from both at once."""
+    venv = routers_of(router)
+    port, metrics_port = free_port(), free_port()
+    mode = {"vllm-router": "--vllm-pd-disaggregation", "sglang-router": "--pd-disaggregation"}[router]
+    command = routers.router_command(venv, router, "round_robin", port, metrics_port, [])[:-1]  # no --worker-urls
+    command += [mode, "--prefill", cluster.prefiller, "--decode", cluster.decoder]
+    url = f"http://127.0.0.1:{port}"
+    with routers.process(command, tmp_path / "router.log", f"{url}/workers", workers=2):
+        before = [len(requests.get(f"{one}/truth", timeout=5).text.splitlines()) for one in (cluster.prefiller, cluster.decoder)]
+        raw = ask(url, f"pd-{router}")
+        assert raw.tokens.startswith(" the report says")
+        after = [requests.get(f"{one}/truth", timeout=5).text.splitlines() for one in (cluster.prefiller, cluster.decoder)]
+    assert [len(lines) - count for lines, count in zip(after, before, strict=True)] == [1, 1]
+    wanted = [json.loads(lines[-1])["output_tokens"] for lines in after]
+    assert wanted == {"vllm-router": [1, 6], "sglang-router": [6, 6]}[router]
 
 
 def test_errors_of_the_servers_come_through(cluster: Cluster) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from benchmarks.routers import LAUNCH, Load, Round, deployment, measure, read_rounds, router_command, table
+from benchmarks.router_rounds import Round, read_rounds, table
+from benchmarks.routers import LAUNCH, Load, deployment, measure, router_command
 from locust_kvcache.contract.deployment import load_deployment
+from tests.emulator.conftest import routers_of
 
 SMALL = Load(documents=5, questions=3, tokens=300, users=4, profile="cpu_tiny", time_scale=0.1)
 
@@ -65,9 +66,7 @@ def test_each_router_is_started_in_its_own_way() -> None:
 
 def play(tmp_path: Path, router: str, policy: str) -> Round:
     """The cold round of a real run through a real router."""
-    venv = Path(os.environ.get("KV_ROUTERS") or "/nowhere")
-    if not (venv / "bin" / router).exists():
-        pytest.skip(f"{router} is not installed: KV_ROUTERS names an environment that has it (docs/routers.md)")
+    venv = routers_of(router)
     (tmp_path / "logs").mkdir()
     return measure(argparse.Namespace(venv=venv, output=tmp_path), SMALL, router, policy, 1)[0]
 
