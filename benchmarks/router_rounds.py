@@ -1,4 +1,4 @@
-"""What a run through a router gave: client records and the fleet's truth come in, a table of routers, policies and rounds goes out."""
+"""Reads what a run through a router gave, from the client's records and the fleet's truth, and makes a table of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serves the metrics page of an emulated front under the names of vllm-router 0.1.17, which has it on a port of its own (29000)."""
+"""A router's metrics page of a front's counts, under the names of vllm-router 0.1.17 (there it has a port of its own)."""
 
 from __future__ import annotations
 
