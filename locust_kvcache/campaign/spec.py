@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from locust_kvcache.contract.deployment import check_url, load_deployment
+from locust_kvcache.contract.addresses import check_url
+from locust_kvcache.contract.deployment import load_deployment
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.schema import Section, load_yaml
 

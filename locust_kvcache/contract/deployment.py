@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from locust_kvcache.contract.addresses import check_url
 from locust_kvcache.contract.cache_tiers import CacheAction, parse_caches
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.fleet import Engine, parse_engines, parse_gpus, parse_router
 from locust_kvcache.contract.gateway import Headers, checked_body, checked_headers
 from locust_kvcache.contract.schema import Section, load_yaml
 from locust_kvcache.contract.shipped import find_config, shipped
@@ -58,16 +60,6 @@ class Access:
 
 
 @dataclass(frozen=True)
-class Engine:
-    """One engine of a deployment that has several behind its address. `url`: its metrics page."""
-
-    name: str
-    role: str
-    url: str
-    gpus: int | None = None
-
-
-@dataclass(frozen=True)
 class Deployment:
     """A deployment under test. `metrics` are (role, URL) pairs of the servers' own metrics pages, those of `engines` included."""
 
@@ -98,33 +90,6 @@ class Deployment:
         return {**dataclasses.asdict(self), "metrics": [{"role": role, "url": url} for role, url in self.metrics]}
 
 
-LONGEST_URL = 2000
-
-
-def check_url(url: str, where: str, page: bool = False) -> str:
-    """The URL without a trailing slash; BadInput if it is not http(s)://host. `page`: a whole address, which may have a query."""
-    expected = f"expected http://host:port or https://host:port, with an optional base path, at most {LONGEST_URL} characters"
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # read only now: 99999 is refused here
-        (parts.hostname or "").encode("idna")
-        url.encode("latin-1")
-    except ValueError as error:
-        raise BadInput(f"{where} is {url[:80]!r}, which is no address ({error}); {expected}") from error
-    if len(url) > LONGEST_URL or not url.isprintable() or " " in url:
-        raise BadInput(f"{where} is {url[:80]!r}; {expected}, no spaces")
-    if parts.username is not None or parts.password is not None:
-        raise BadInput(
-            f"{where} holds a user or password, which would be written into files and logs; give the address without them, and "
-            "'Authorization: Basic ${NAME}' as a header (`headers` in the deployment file, or --header)"
-        )
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadInput(f"{where} is {url!r}; {expected}")
-    if (parts.query or parts.fragment) and not page:
-        raise BadInput(f"{where} is {url!r}; give the address without ?... and #...; `query` in the deployment file is for those")
-    return url.rstrip("/").removesuffix("/v1")  # clients of other tools write http://host:port/v1
-
-
 def _targets(section: Section) -> dict[str, float]:
     chosen = {name: section.take(name, float, None) for name in TARGETS}
     section.done()
@@ -147,40 +112,6 @@ def _metrics(top: Section, source: str) -> tuple[tuple[str, str], ...]:
         pairs.append((section.take("role", str), check_url(section.take("url", str), section.name("url"), page=True)))
         section.done()
     return tuple(pairs)
-
-
-def _engines(top: Section, source: str) -> tuple[Engine, ...]:
-    entries = top.raw("engines") or []
-    if not isinstance(entries, list):
-        raise BadInput(
-            f"{top.name('engines')} is {entries!r}; expected a list of {{name, metrics}}, with role and gpus if you like"
-        )
-    engines: list[Engine] = []
-    for number, entry in enumerate(entries):
-        section = Section(entry, source, f"engines[{number}].")
-        url = check_url(section.take("metrics", str), section.name("metrics"), page=True)
-        role = section.take("role", str, "server")
-        engines.append(Engine(section.take("name", str), role, url, section.take("gpus", int, None, low=1)))
-        section.done()
-    for what, values in (("name", [engine.name for engine in engines]), ("metrics", [engine.url for engine in engines])):
-        if twice := next((value for value in values if values.count(value) > 1), None):
-            raise BadInput(f"{top.name('engines')} has the {what} {twice!r} twice; each engine needs its own")
-    return tuple(engines)
-
-
-def _router(top: Section) -> tuple[tuple[tuple[str, str], ...], str]:
-    """Its metrics page as (role, URL), if given, and the response header in which it names the engine."""
-    router = top.section("router")
-    url, header = router.take("metrics", str, None), router.take("engine_header", str, "")
-    router.done()
-    return ((("router", check_url(url, router.name("metrics"), page=True)),) if url else ()), header
-
-
-def _gpus(top: Section, engines: tuple[Engine, ...]) -> int | None:
-    """As given, else the sum over the engines where each says how many it has."""
-    given: int | None = top.take("gpus", int, None, low=1)
-    each = [engine.gpus for engine in engines if engine.gpus is not None]
-    return given if given is not None or not each or len(each) < len(engines) else sum(each)
 
 
 def _mapping(top: Section, key: str) -> dict[Any, Any]:
@@ -225,8 +156,8 @@ def load_deployment(path: Path) -> Deployment:
     source = str(path)
     top = Section(load_yaml(path), source)
     targets = top.section("targets")
-    engines = _engines(top, source)
-    router_page, engine_header = _router(top)
+    engines = parse_engines(top, source)
+    router_page, engine_header = parse_router(top)
     listed = [*_metrics(top, source), *((engine.role, engine.url) for engine in engines), *router_page]
     deployment = Deployment(
         name=top.take("name", str, path.stem),
@@ -234,7 +165,7 @@ def load_deployment(path: Path) -> Deployment:
         endpoint=check_url(top.take("endpoint", str), top.name("endpoint")),
         api_key_env=top.take("api_key_env", str, "OPENAI_API_KEY"),
         model_key=top.take("model", str, None),
-        gpus=_gpus(top, engines),
+        gpus=parse_gpus(top, engines),
         metrics=tuple(dict.fromkeys(listed)),
         engines=engines,
         transport=_transport(top, engine_header),

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from locust_kvcache.contract.deployment import check_url, host_deployment
+from locust_kvcache.contract.addresses import check_url
+from locust_kvcache.contract.deployment import host_deployment
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.client.target import Target
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from typing import Any
 
 from flask import Response, abort, jsonify, request, send_from_directory
@@ -14,6 +15,7 @@ from flask.typing import ResponseReturnValue
 from locust import User
 from locust.argument_parser import ui_extra_args_dict
 from locust.env import Environment
+from locust.web import WebUI
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.master.coordinator import Coordinator
@@ -121,47 +123,59 @@ def attach(environment: Environment, coordinator: Coordinator) -> None:
     if web_ui is None:
         return
     base = (getattr(environment.parsed_options, "web_base_path", None) or "").rstrip("/")
-    app = flask_app(web_ui)
     attach_guard(web_ui, base)
     in_form, named = (
         set(ui_extra_args_dict()),
         argparse.Namespace(**vars(environment.parsed_options)),
     )  # as the command line has them
-    say_where(environment.parsed_options.web_host)  # type: ignore[union-attr]
-    attach_login(web_ui, base)
-    attach_page(web_ui, lambda: coordinator.driver, COLUMNS, base)
 
     def why_not() -> str | None:
         return refused_field(in_form, named)
 
-    def dry_run() -> str:
-        loaded = scenarios_of(_chosen_classes(environment))
-        return planned(
-            lambda: options_of_form(environment), loaded, request.form.get("host") or environment.host, users_of_form()
-        )
+    say_where(environment.parsed_options.web_host)  # type: ignore[union-attr]
+    attach_login(web_ui, base)
+    attach_page(web_ui, lambda: coordinator.driver, COLUMNS, base)
+    attach_start(environment, base, why_not, lambda: _dry_run(environment), lambda: _running(coordinator))
+    _check_starts(environment, coordinator, base, why_not)
+    _attach_tab(web_ui, coordinator, base)
 
-    def running() -> bool:
-        return coordinator.driver is not None and not coordinator.driver.run.finished
 
-    attach_start(environment, base, why_not, dry_run, running)
+def _dry_run(environment: Environment) -> str:
+    """Of the form that this request holds."""
+    loaded, host = scenarios_of(_chosen_classes(environment)), request.form.get("host") or environment.host
+    return planned(lambda: options_of_form(environment), loaded, host, users_of_form())
+
+
+def _running(coordinator: Coordinator) -> bool:
+    return coordinator.driver is not None and not coordinator.driver.run.finished
+
+
+def _check_starts(environment: Environment, coordinator: Coordinator, base: str, why_not: Callable[[], str | None]) -> None:
+    """Refuse a start whose form is not usable, before Locust sees it."""
+    web_ui: Any = environment.web_ui
+
+    @flask_app(web_ui).before_request
+    def check_form() -> ResponseReturnValue | None:
+        if request.path != f"{base}/swarm" or request.method != "POST":
+            return None
+        if (turned_away := guarded(web_ui, _let_in)()) is not None:
+            return turned_away  # nothing of the form is read, and nothing said of it, before the login
+        if why := why_not():
+            return jsonify({"success": False, "message": why}), 400
+        if why := refused(environment, coordinator):
+            return jsonify({"success": False, "message": why, "host": environment.host})
+        return None
+
+
+def _attach_tab(web_ui: WebUI, coordinator: Coordinator, base: str) -> None:
+    """The tab with the run's rows, and the files of its report."""
+    app = flask_app(web_ui)
     structure = [{"key": key, "title": title} for key, title in COLUMNS.items()]
     web_ui.template_args |= {
         "extended_tabs": [{"title": "KV cache", "key": KEY}],
         "extended_tables": [{"key": KEY, "structure": structure}],
         "extended_csv_files": [],
     }
-
-    @app.before_request
-    def check_form() -> ResponseReturnValue | None:
-        if request.path != f"{base}/swarm" or request.method != "POST":
-            return None
-        if (turned_away := guarded(web_ui, _let_in)()) is not None:
-            return turned_away  # nothing of the form is read, and nothing said of it, before the login
-        if why := refused_field(in_form, named):
-            return jsonify({"success": False, "message": why}), 400
-        if why := refused(environment, coordinator):
-            return jsonify({"success": False, "message": why, "host": environment.host})
-        return None
 
     @app.after_request
     def add_rows(response: Response) -> Response:

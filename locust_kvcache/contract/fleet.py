@@ -1,0 +1,53 @@
+"""Reads `engines` and `router` of a deployment file: the engines behind one address, and how the router names them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from locust_kvcache.contract.addresses import check_url
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.schema import Section
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One engine of a deployment that has several behind its address. `url`: its metrics page."""
+
+    name: str
+    role: str
+    url: str
+    gpus: int | None = None
+
+
+def parse_engines(top: Section, source: str) -> tuple[Engine, ...]:
+    entries = top.raw("engines") or []
+    if not isinstance(entries, list):
+        raise BadInput(
+            f"{top.name('engines')} is {entries!r}; expected a list of {{name, metrics}}, with role and gpus if you like"
+        )
+    engines: list[Engine] = []
+    for number, entry in enumerate(entries):
+        section = Section(entry, source, f"engines[{number}].")
+        url = check_url(section.take("metrics", str), section.name("metrics"), page=True)
+        role = section.take("role", str, "server")
+        engines.append(Engine(section.take("name", str), role, url, section.take("gpus", int, None, low=1)))
+        section.done()
+    for what, values in (("name", [engine.name for engine in engines]), ("metrics", [engine.url for engine in engines])):
+        if twice := next((value for value in values if values.count(value) > 1), None):
+            raise BadInput(f"{top.name('engines')} has the {what} {twice!r} twice; each engine needs its own")
+    return tuple(engines)
+
+
+def parse_router(top: Section) -> tuple[tuple[tuple[str, str], ...], str]:
+    """Its metrics page as (role, URL), if given, and the response header in which it names the engine."""
+    router = top.section("router")
+    url, header = router.take("metrics", str, None), router.take("engine_header", str, "")
+    router.done()
+    return ((("router", check_url(url, router.name("metrics"), page=True)),) if url else ()), header
+
+
+def parse_gpus(top: Section, engines: tuple[Engine, ...]) -> int | None:
+    """As given, else the sum over the engines where each says how many it has."""
+    given: int | None = top.take("gpus", int, None, low=1)
+    each = [engine.gpus for engine in engines if engine.gpus is not None]
+    return given if given is not None or not each or len(each) < len(engines) else sum(each)
