@@ -55,7 +55,9 @@ def ask_raw(url: str, timeout_s: float = 5.0, path: str = "/v1/chat/completions"
     where, raw = urlsplit(url), Raw()
     with socket.create_connection((where.hostname or "", where.port or 80), timeout=timeout_s) as connection:
         started_s = time.monotonic()
-        request = f"POST {path} HTTP/1.1\r\nhost: x\r\n{headers}content-length: {len(data)}\r\n\r\n"
+        request = (
+            f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{headers}content-length: {len(data)}\r\n\r\n"
+        )
         connection.sendall(request.encode() + data)
         buffer = b""
         while True:
