@@ -22,7 +22,7 @@ POLICIES = {
     "session": "consistent hash of x-session-id; without the header all requests go to one engine (consistent_hash)",
 }
 PIECE_CHARACTERS = 64
-REMEMBERED_PIECES = 1_000_000
+REMEMBERED_PIECES = 400_000  # about 100 MB
 POINTS_PER_ENGINE = 160
 
 
