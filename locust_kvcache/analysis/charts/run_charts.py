@@ -45,6 +45,14 @@ def answer_chart(analysis: Analysis) -> Chart | None:
                 (7.6, 1.5 + 0.75 * len(bars)))  # fmt: skip
 
 
+def measured_chart(analysis: Analysis) -> Chart | None:
+    """In the answer's place where no later round is compared: the first scenario's hit rate over time, else its TTFT."""
+    for scenario in scenarios(analysis.stats)[:1]:
+        requests = analysis.requests[analysis.requests["scenario"].astype(str).eq(scenario)]
+        return _hit_rates(analysis, scenario) or _over_time(requests, scenario)
+    return None
+
+
 def _note(stats: Stats, row: dict[str, Any]) -> str:
     """The change beside a bar; of figures that are not valid, that."""
     return change(row).removesuffix(" [no interval]") if claim_of(stats, row["scenario"])["valid"] else "not valid"

@@ -28,6 +28,7 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.slo import parse_slo
 
 SHORT_S = 5.0
+LEAST_HIT = 0.5  # share of cached prompt tokens below which a step of the hit search is no hit
 RULE = (
     "a level is sustained when so many requests (without the first fifth, which fills the queue) are within every limit, counted from "
     "their intended start, and the queue does not grow"
@@ -58,6 +59,11 @@ def unit_of(sides: Mapping[str, list[Step]]) -> str:
 def sentence(scenario: str, sides: Mapping[str, list[Step]], slo: Mapping[str, float], share: float) -> str:
     found = {side: found_capacity(steps, slo, share) for side, steps in sides.items()}
     at, unit = objective_text(slo, share), unit_of(sides)
+    least = _least_hit(sides.get("hit", []))
+    if least is not None and least < LEAST_HIT:
+        measured = "; ".join(f"{side} {capacity_text(one)}" for side, one in found.items())
+        missed = f"the hit search missed the cache (a step with {percent(least)} cached tokens)"
+        return f"{scenario}: {missed}; measured: {measured}, {unit} at {at}"
     if set(found) == set(SIDES) and all(one.value is not None for one in found.values()):
         cold, hit = capacity_text(found["cold"]), capacity_text(found["hit"])
         said = (
@@ -76,6 +82,11 @@ def _above(one: Capacity, other: Capacity) -> bool:
     low = one.passed if one.low is None else one.low
     high = other.failed if other.high is None else other.high
     return low is not None and high is not None and low > high
+
+
+def _least_hit(steps: list[Step]) -> float | None:
+    """The smallest share of cached prompt tokens in a step of the hit search; None where nothing tells."""
+    return min((step.hit_share for step in steps if step.hit_share is not None), default=None)
 
 
 def answer_table(scenario: str, sides: Mapping[str, list[Step]], slo: Mapping[str, float], share: float) -> Table:
@@ -166,9 +177,9 @@ def problems_of(scenario: str, side: str, steps: list[Step], capacity: Capacity)
                 f"A queue needs time to show: send more per step, {SHORT_S:g} s at the least (--requests).",
             )
         )
-    hits = [step.hit_share for step in steps if step.hit_share is not None]
-    if steps[0].side == "hit" and hits and min(hits) < 0.5:
-        text = f"{scenario}, hit: only {percent(min(hits))} of the prompt tokens were cached in one step."
+    least = _least_hit(steps)
+    if steps[0].side == "hit" and least is not None and least < LEAST_HIT:
+        text = f"{scenario}, hit: only {percent(least)} of the prompt tokens were cached in one step."
         found.append(Problem("warning", "hit_is_not_hit", text, "The working set may exceed the cache: send fewer --requests."))
     return found
 

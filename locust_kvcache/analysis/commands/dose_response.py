@@ -96,7 +96,7 @@ def _chart(table: pd.DataFrame, users: Any) -> Chart:
     )
     longest = table[table["prompt_tokens"].eq(table["prompt_tokens"].max())].sort_values("target")
     last = longest.iloc[-1]
-    saved = f"{last['achieved']:.0%} cached takes {percent(last['ratio'])} of the uncached TTFT"
+    saved = f"{percent(last['achieved'])} cached takes {percent(last['ratio'])} of the uncached TTFT"
     title = f"{saved} at {last['prompt_tokens']:,.0f} tokens, {plural(int(users or 0), 'user')}"
     said = "; ".join(
         f"{r['prompt_tokens']:,} tokens, {percent(r['achieved'])} cached: {number(r['ttft_ms'])} ms" for r in rows_of(table)
@@ -108,7 +108,7 @@ def _sentence(analysis: Analysis, points: pd.DataFrame) -> str:
     users = analysis.info.users
     met = int(points["on_target"].eq(True).sum())
     said = f"{plural(int(users or 0), 'user')}: {met} of {plural(len(points), 'request')} were cached as planned"
-    against = [claim["lead"] for claim in analysis.stats.get("claims") or [] if claim["lead"]]
+    against = [claim["lead"].partition(" (")[0] for claim in analysis.stats.get("claims") or [] if claim["lead"]]
     if against:
         return f"{plural(int(users or 0), 'user')}: {'; '.join(against)}. {met} of {plural(len(points), 'request')} were cached as planned"
     found = {row["name"]: row for row in analysis.stats["ttft_model"]["parameters"]}

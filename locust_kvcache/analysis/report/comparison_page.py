@@ -47,10 +47,11 @@ def side_by_side(found: RunComparison, scenario: str) -> Table:
         "",
         *(f"{name} {column}" for name, hit in zip(found.names, later, strict=True) for column in ("cold", hit, "change")),
     )
+    known = [place for place in range(len(header)) if place == 0 or any(row[place] != DASH for row in rows)]
     return Table(
         f"{scenario}: all runs, cold against {'hit' if set(later) == {'hit'} else 'later rounds'}",
-        header,
-        tuple(rows),
+        tuple(header[place] for place in known),
+        tuple(tuple(row[place] for place in known) for row in rows),
         found.runs[0].stats["split_rules"]["round"],
     )
 

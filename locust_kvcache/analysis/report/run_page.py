@@ -31,8 +31,9 @@ def run_page(analysis: Analysis, charts: bool) -> Page:
     stats = analysis.stats
     names = scenarios(stats)
     has_arms = bool(analysis.info.arms)
+    chart = (run_charts.answer_chart(analysis) or run_charts.measured_chart(analysis)) if charts else None
     sections = [section("Validity: cold rounds, load generator, steadiness", validity_blocks(analysis))]
-    sections += [section(f"Scenario {name}", scenario_blocks(analysis, name, charts)) for name in names]
+    sections += [section(f"Scenario {name}", scenario_blocks(analysis, name, charts, chart)) for name in names]
     sections += [
         section("TTFT model", model_blocks(analysis, charts)),
         section("Server gauges over the run", detail_charts.gauge_charts(analysis) if charts else []),
@@ -49,7 +50,7 @@ def run_page(analysis: Analysis, charts: bool) -> Page:
         problems=tuple(stats["problems"]),
         sections=tuple(part for part in sections if part.blocks),
         incomplete=not stats["complete"],
-        chart=run_charts.answer_chart(analysis) if charts else None,
+        chart=chart,
         trust=run_trust(stats),
     )
 
@@ -72,11 +73,15 @@ def answer_blocks(analysis: Analysis) -> list[Block | None]:
     return [*blocks, run_tables.targets_table(stats), detail_tables.goodput_table(stats), arm_tables.verdict_table(stats)]
 
 
-def scenario_blocks(analysis: Analysis, name: str, charts: bool) -> list[Block | None]:
+def scenario_blocks(analysis: Analysis, name: str, charts: bool, shown: Chart | None = None) -> list[Block | None]:
     """One scenario: its rounds and the charts that show them; folded: times, cache, servers, every metric."""
     stats = analysis.stats
     drawn = (
-        {chart.name.removesuffix("-" + run_charts.slug(name)): chart for chart in run_charts.scenario_charts(analysis, name)}
+        {
+            chart.name.removesuffix("-" + run_charts.slug(name)): chart
+            for chart in run_charts.scenario_charts(analysis, name)
+            if shown is None or chart.name != shown.name
+        }
         if charts
         else {}
     )

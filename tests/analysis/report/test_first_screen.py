@@ -19,7 +19,7 @@ from locust_kvcache.analysis.report.files import render_html, render_markdown
 from locust_kvcache.analysis.report.page import Page
 from locust_kvcache.analysis.report.run_page import run_page
 from tests.analysis.recorded import recorded_run
-from tests.analysis.synthetic import Truth, synthetic_run
+from tests.analysis.synthetic import Truth, make_records, synthetic_run, write_run
 from tests.monitoring.chrome import BINARY, Tab, chromium
 
 pytestmark = pytest.mark.slow  # pages of whole runs
@@ -78,6 +78,19 @@ def test_verdict_chart_caveats_and_contents_come_in_this_order(pages: dict[str, 
             html.index(mark) for mark in ('class="lead"', "<svg", 'class="caveats"', '<nav aria-label="Contents"', "<table")
         ]
         assert places == sorted(places), kind
+
+
+def test_a_run_of_one_round_says_and_shows_what_was_measured(tmp_path: Path) -> None:
+    records = [record for record in make_records(TRUTH) if record.round == 1]
+    rounds = [{"scenario": TRUTH.scenario, "round": 1, "planned_requests": 30, "records": 30, "wall_s": 1.0, "complete": True}]
+    folder = write_run(tmp_path, records, TRUTH, rounds=rounds, rounds_planned={TRUTH.scenario: 1})
+    page = run_page(analyse_folder(folder), charts=True)
+    assert re.search(r"mean TTFT [\d,.]+ ms", page.lead), page.lead
+    assert "There is one round" in page.lead
+    assert page.chart is not None
+    names = [chart.name for chart in page.charts]
+    assert len(names) == len(set(names))
+    assert not [text for text in page.trust if "control" in text]
 
 
 def test_pd_and_single_and_factors(pages: dict[str, Page]) -> None:
