@@ -191,6 +191,7 @@ class LocustProcesses:
     def __init__(self, output_dir: Path, warm: Warm | None = None) -> None:
         self.output_dir, self._warm = output_dir, warm
         self.processes: list[Process] = []
+        self.quiet = False  # as users see it: no log lines
 
     def start(self, *args: str, **env: str) -> Process:
         command = [*args]
@@ -199,7 +200,8 @@ class LocustProcesses:
         ):  # a port of its own, so that suites beside one another do not meet
             command += ["--master-bind-port", str(free_port())]
         if "--worker" not in args:
-            command += ["--output-dir", str(self.output_dir), "--no-report", "--only-summary"]
+            command += ["--output-dir", str(self.output_dir), "--no-report"]
+            command += [] if "--loglevel" in args or self.quiet else ["--loglevel", "INFO"]  # what a test waits for
             command += [] if "--warm-up" in args else ["--warm-up", "off"]  # tests count what a server gets
         process: Process
         if self._warm is None or "PYTHONPATH" in env:

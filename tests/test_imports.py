@@ -26,7 +26,8 @@ BELOW: dict[str, set[str]] = {
 # Floors inside a package, from the ground up: a room imports rooms of lower floors, and itself.
 FLOORS: dict[str, list[set[str]]] = {
     "loadgen": [
-        {"typed_locust"},
+        {"typed_locust", "console"},
+        {"quiet"},
         {"options", "protocol", "client"},
         {"worker"},
         {"server"},

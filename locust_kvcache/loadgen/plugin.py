@@ -21,6 +21,7 @@ from locust_kvcache.loadgen.master.missing_workers import end_with_own_code
 from locust_kvcache.loadgen.master.user_classes import scenarios_of
 from locust_kvcache.loadgen.options.resolve import plan_job
 from locust_kvcache.loadgen.options.run_options import read_options
+from locust_kvcache.loadgen.quiet import show_tables_if_asked
 from locust_kvcache.loadgen.typed_locust import listen, new_hook
 from locust_kvcache.loadgen.web.kvcache_tab import attach as attach_tab
 from locust_kvcache.loadgen.web.prometheus import attach as attach_metrics
@@ -50,6 +51,7 @@ def _refused(step: Callable[[Environment], None], environment: Environment) -> N
 
 def _on_init(environment: Environment, runner: Any, **_: Any) -> None:
     hooks: Any = environment.events
+    show_tables_if_asked(environment)
     hooks.record_finished = RecordHook()  # fired where the request ran, with environment and record
     hooks.between_rounds = (
         new_hook()

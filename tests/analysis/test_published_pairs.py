@@ -10,7 +10,8 @@ import pytest
 from locust_kvcache.analysis.across_runs import run_spread
 from locust_kvcache.analysis.across_runs.run_comparison import compare_runs
 from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
-from locust_kvcache.analysis.report.comparison_page import comparison_text, headline
+from locust_kvcache.analysis.report.comparison_page import headline
+from tests.analysis.told import comparison_of
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "h200-two-gpus-vllm-0.26"
 DEPLOYMENTS = ("dp2_load", "pair_pd_load", "pair_pd_store_load", "pair_single_load", "pair_single_store_load", "tp2_load")
@@ -30,7 +31,7 @@ def test_two_runs_of_one_deployment_are_described_and_not_judged(runs: dict[str,
         assert found.comparable
         assert found.effects["ratio"].notna().any()
         assert found.effects[["ratio_low", "ratio_high", "p_value", "difference_low"]].isna().all().all()
-        said = " ".join([comparison_text(found).split("beside")[-1], headline(found)])
+        said = " ".join([comparison_of(found).split("beside")[-1].split("pairs")[0], headline(found)])
         assert not [word for word in ("better", "worse", "no evidence", "[") if word in said.split("Beside")[-1]], said
 
 

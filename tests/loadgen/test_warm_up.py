@@ -37,7 +37,9 @@ def measured(run: RunFiles, stub: Stub) -> Counter[str]:
 
 
 def test_a_warm_up_and_a_control_on_two_workers(locust: LocustProcesses, stub: Stub) -> None:
-    code, output = locust.run(*LOAD, "--host", stub.url, "--processes", "2", "--warm-up", "auto", "--control", timeout_s=120)
+    code, output = locust.run(
+        *LOAD, "--host", stub.url, "--processes", "2", "--warm-up", "auto", "--control", "--locust-tables", timeout_s=120
+    )
     assert code == 0, output
     (run,) = locust.runs()
     facts = run.facts

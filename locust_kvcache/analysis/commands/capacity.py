@@ -198,12 +198,13 @@ def capacity_page(folders: list[Path], slo: Mapping[str, float], share: float) -
     if len({str(sorted(limits.items())) for limits in limits_of}) > 1 or len({info.model for info in infos}) > 1:
         raise BadInput("the runs have different models or objectives; give the runs of one search, or one --slo for all")
     limits, info = limits_of[0], infos[0]
-    sections, said, problems = [], [], []
+    sections, said, problems, answers = [], [], [], []
     charts: list[Chart | None] = []
     for scenario in dict.fromkeys(step.scenario for step in steps):
         sides = by_side(steps, scenario)
         charts.append(capacity_chart(scenario, sides, limits, share))
-        blocks: list[Any] = [charts[-1] if len(charts) > 1 else None, answer_table(scenario, sides, limits, share)]
+        answers.append(answer_table(scenario, sides, limits, share))
+        blocks: list[Any] = [charts[-1] if len(charts) > 1 else None, answers[-1]]
         for side, mine in sides.items():
             blocks.append(fold(f"Steps of the {side} search", [step_table(scenario, side, mine, limits, share)]))
             problems += problems_of(scenario, side, mine, found_capacity(mine, limits, share))
@@ -226,6 +227,7 @@ def capacity_page(folders: list[Path], slo: Mapping[str, float], share: float) -
             "An interval in brackets covers how finely and how often the levels were measured here, not other days or machines.",
             f"Objective: {objective_text(limits, share)}, counted from each request's intended start.",
         ),
+        short=tuple(answers),
     )
 
 

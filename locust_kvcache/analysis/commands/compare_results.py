@@ -22,10 +22,11 @@ from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.analysis.report import ci
 from locust_kvcache.analysis.report.ci import Outcome
 from locust_kvcache.analysis.report.command_line import comparison_gate, gate
-from locust_kvcache.analysis.report.comparison_page import comparison_outcome, comparison_page, comparison_text
+from locust_kvcache.analysis.report.comparison_page import comparison_outcome, comparison_page, scenarios_of
 from locust_kvcache.analysis.report.files import render_html, render_markdown
 from locust_kvcache.analysis.report.page import Page
 from locust_kvcache.analysis.report.publish import page_text
+from locust_kvcache.analysis.tables.console_lines import where
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
 
@@ -94,7 +95,9 @@ def described(runs: list[Analysis], accepted: frozenset[str], gated: bool) -> tu
         found = replace(found, problems=(SINGLE_RUNS, *found.problems))
     stats = {name: run.stats for name, run in zip(found.names, found.runs, strict=True)}
     cause = comparison_gate(stats, list(found.targets), found.comparable)
-    return comparison_text(found), comparison_page(found), comparison_outcome(found, cause)
+    page = comparison_page(found)
+    targets = [{**row, "scenario": None if len(scenarios_of(found)) == 1 else row["scenario"]} for row in found.targets]
+    return page_text(page, targets), page, comparison_outcome(found, cause)
 
 
 def repeated(runs: list[Analysis], accepted: frozenset[str], gated: bool) -> tuple[str, Page, Outcome]:
@@ -107,7 +110,7 @@ def repeated(runs: list[Analysis], accepted: frozenset[str], gated: bool) -> tup
     table = targets_of(judged)
     cause = gate([run.stats for run in runs], judged)
     outcome = Outcome(page.title, cause, page.lead, tuple(judged), page.problems, tuple(verdicts), (table,) if table else ())
-    return page_text(page), page, outcome
+    return page_text(page, judged), page, outcome
 
 
 def main() -> int:
@@ -129,7 +132,7 @@ def main() -> int:
         write_output(args.output, page)
         written.insert(0, args.output)
     if written:
-        print("\nFiles\n" + "\n".join(f"  {path}" for path in written))
+        print(where(written))
     return outcome.cause.code if args.gate else 0
 
 

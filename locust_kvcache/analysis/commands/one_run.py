@@ -13,6 +13,7 @@ from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.analysis.report.command_line import gate
 from locust_kvcache.analysis.report.run_text import run_text
 from locust_kvcache.analysis.stats.targets import RUN_TARGETS
+from locust_kvcache.analysis.tables.console_lines import near, where
 from locust_kvcache.analysis.tables.table import run_of
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import Cause, Exit
@@ -20,7 +21,7 @@ from locust_kvcache.contract.failure_limit import FailureLimit
 
 
 def write_answer(folder: Path, slo: Mapping[str, float] | None = None, max_failures: FailureLimit | None = None) -> Analysis:
-    """Analyse a run, write its stats.json and print its tables. Nothing is drawn for that: the answer need not wait for the report."""
+    """Analyse a run, write its stats.json and print the short answer. Nothing is drawn for that: the answer does not wait for it."""
     analysis = analyse_folder(folder, slo, max_failures)
     with _writable(folder):
         write_stats(folder / "stats.json", analysis.stats)
@@ -39,8 +40,8 @@ def write_report_files(analysis: Analysis, folder: Path, png: bool) -> list[Path
 
 
 def print_files(folder: Path, report: Iterable[Path]) -> None:
-    files = [folder / "stats.json", *(path for path in report if path.suffix in (".html", ".md"))]
-    print("\nFiles\n" + "\n".join(f"  {path}" for path in files), flush=True)
+    """Where the report is; the statistics where none was made."""
+    print(where(report) or f"\nStatistics: {near(folder / 'stats.json')}", flush=True)
 
 
 @contextmanager

@@ -152,6 +152,7 @@ def repeats_page(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -
         incomplete=False,
         chart=charts[0] if charts else None,
         trust=_trust(values),
+        short=short_tables(tables, baseline),
     )
 
 
@@ -175,6 +176,14 @@ def _trust(values: pd.DataFrame) -> tuple[str, ...]:
         f"{told}.",
         "Intervals (95 %) cover the variation from run to run; verdicts are adjusted for all rows of their table (Holm).",
     )
+
+
+def short_tables(tables: dict[str, pd.DataFrame], baseline: str) -> tuple[Table, ...]:
+    """For the console: TTFT and throughput, against the baseline; of one deployment, later rounds against round 1."""
+    against = tables["against_baseline"]
+    table, header = (against, (baseline, "contender")) if len(against) else (tables["against_round_1"], ("round 1", "later"))
+    shown = table[table["metric"].isin(["ttft_ms", "requests_per_s_per_gpu", "requests_per_s"])]
+    return tuple(change_table(shown, name, name, header) for name in shown["scenario"].unique())
 
 
 def _lead(tables: dict[str, pd.DataFrame], baseline: str) -> str:

@@ -20,9 +20,8 @@ from locust_kvcache.analysis.charts.run_charts import slug
 from locust_kvcache.analysis.pipeline import open_run
 from locust_kvcache.analysis.report.caveats import merged
 from locust_kvcache.analysis.report.command_line import add_png
-from locust_kvcache.analysis.report.files import write_page
 from locust_kvcache.analysis.report.page import Page, section
-from locust_kvcache.analysis.tables import text_tables
+from locust_kvcache.analysis.report.publish import publish
 from locust_kvcache.analysis.tables.table import Stats, Table, find, run_of, scenarios
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
@@ -112,7 +111,21 @@ def sweep_page(levels: dict[int, Stats]) -> Page:
         incomplete=not all(stats["complete"] for stats in levels.values()),
         chart=level_chart(levels, names[0], "ttft_ms", "mean", "mean TTFT") if len(names) == 1 else share_chart(levels, names),
         trust=trust(levels, names),
+        short=(short_table(levels, names),),
     )
+
+
+def short_table(levels: dict[int, Stats], names: list[str]) -> Table:
+    """For the console: a row for each scenario and level."""
+    rows = []
+    for name in names:
+        for users, stats in levels.items():
+            ttft, rate = effect(stats, name, "ttft_ms", "mean"), effect(stats, name, "requests_per_s", None)
+            told = [number(row.get(side)) for row in (ttft, rate) for side in ("baseline", "contender")]
+            where = f"{name}, " if len(names) > 1 else ""
+            rows.append((f"{where}{plural(users, 'user')}", *told[:2], change(ttft) if ttft else DASH, *told[2:]))
+    header = ("mean TTFT", "cold, ms", "hit, ms", "change [interval]", "requests/s cold", "hit")
+    return Table("", header, tuple(rows), RULE)
 
 
 def sentence(levels: dict[int, Stats], scenario: str) -> str:
@@ -185,13 +198,7 @@ def main() -> int:
     levels = by_users([open_run(path).stats for path in args.runs])
     page = sweep_page(levels)
     folder = args.output_dir or output_folder(args.runs)
-    try:
-        files = write_page(page, folder, ("html", "markdown"), args.png)
-    except OSError as error:
-        raise BadInput(f"--output-dir: {folder} cannot be written: {error.strerror}; choose another folder") from error
-    tables = [block for block in page.answer if isinstance(block, Table)]
-    print("\n\n".join([*map(text_tables.console, tables), page.lead]))
-    print("\nFiles\n" + "\n".join(f"  {path}" for path in files if path.suffix in (".html", ".md")), flush=True)
+    publish(page, folder, args.png)
     return 0
 
 

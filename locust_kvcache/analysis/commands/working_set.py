@@ -135,11 +135,12 @@ def trust_text(rows: list[dict[str, Any]]) -> str:
 
 def sweep_page(folders: list[Path]) -> Page:
     every = sorted((size_row(folder) for folder in folders), key=lambda row: row["tokens"])
-    sections, said, charts = [], [], []
+    sections, said, charts, tables = [], [], [], []
     for scenario in dict.fromkeys(row["scenario"] for row in every):
         rows = [row for row in every if row["scenario"] == scenario]
         charts.append(sweep_chart(scenario, rows))
-        blocks = [charts[-1] if len(charts) > 1 else None, knee_table(scenario, rows), size_table(scenario, rows)]
+        tables.append(knee_table(scenario, rows))
+        blocks = [charts[-1] if len(charts) > 1 else None, tables[-1], size_table(scenario, rows)]
         sections.append(section(f"Scenario {scenario}", blocks, is_open=True))
         said.append(f"{scenario}: " + "; ".join(knee_text(tier, knee) for tier, knee in knees(rows).items()))
     info = every[0]["info"]
@@ -154,6 +155,7 @@ def sweep_page(folders: list[Path]) -> Page:
         incomplete=not all(row["info"].complete for row in every),
         chart=charts[0],
         trust=(trust_text(every),),
+        short=tuple(tables),
     )
 
 

@@ -1,7 +1,10 @@
-"""Makes the page and the console text of a comparison: answer, conditions, all runs, effects, charts."""
+"""Makes the page of a comparison: answer, conditions, all runs, effects, charts; and the console's table of it."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import pandas as pd
@@ -16,7 +19,7 @@ from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.charts.run_charts import slug
 from locust_kvcache.analysis.report.ci import Outcome
 from locust_kvcache.analysis.report.page import Block, Page, section
-from locust_kvcache.analysis.tables import run_tables, sentences, text_tables
+from locust_kvcache.analysis.tables import run_tables, sentences
 from locust_kvcache.analysis.tables.claim_words import claim_of
 from locust_kvcache.analysis.tables.store_cost import cost_table
 from locust_kvcache.analysis.tables.table import Table, find, scenarios
@@ -24,6 +27,13 @@ from locust_kvcache.contract.exit_codes import Cause
 
 MOST_BARS = 8  # pairs in the one chart
 SAID = {"cold": "when cold", "hit": "on a hit"}
+LONGEST_NAME = 12  # in a heading of the console's table
+SHORT = (
+    ("ttft_ms", "TTFT, ms", "mean"),
+    ("tpot_ms", "TPOT, ms", "mean"),
+    ("e2e_ms", "E2E latency, ms", "mean"),
+    ("requests_per_s", "requests/s", "rate"),
+)
 
 
 def scenarios_of(found: RunComparison) -> list[str]:
@@ -183,21 +193,45 @@ def trust(found: RunComparison) -> tuple[str, ...]:
     return (ONE_RUN, HOW_MANY, told)
 
 
-def comparison_text(found: RunComparison) -> str:
-    """The console's view."""
-    errors = [f"  {problem.severity}: {problem.text} {problem.what_to_do}".rstrip() for problem in found.problems]
-    blocks = [
-        "\n".join(["Read before use:", *errors]) if errors else "",
-        text_tables.console(conditions_table(found)),
-    ]
-    for scenario in scenarios_of(found):
-        blocks += [text_tables.console(side_by_side(found, scenario)), text_tables.console(against_table(found, scenario))]
-    table = targets_table(found)
-    return "\n\n".join(
-        block
-        for block in [*blocks, text_tables.console(table) if table else "", "\n".join(details(found)), headline(found)]
-        if block
-    )
+def short_table(found: RunComparison, names: list[str]) -> Table:
+    """For the console: two runs of one scenario side by side; else a row for each scenario and run."""
+    if len(names) == 1 and len(found.runs) == 2:
+        return _two_runs(found, names[0])
+    rows = []
+    for scenario in names:
+        for run, name in zip(found.runs, found.names, strict=True):
+            rates = _rate_cells(run.stats, scenario, "requests_per_s")
+            where = f"{scenario}, " if len(names) > 1 else ""
+            rows.append((f"{where}{name}", *_cells(run.stats, scenario, "ttft_ms", "mean"), *rates[:2]))
+    return Table("", ("mean TTFT", "cold, ms", "hit, ms", "change [interval]", "requests/s cold", "hit"), tuple(rows))
+
+
+def _two_runs(found: RunComparison, scenario: str) -> Table:
+    first, second = (run.stats for run in found.runs)
+    effects = found.effects[found.effects["scenario"].eq(scenario)]
+    rows = []
+    for metric, name, statistic in SHORT:
+        cells = [(_cells if statistic == "mean" else _rates)(stats, scenario, metric, statistic) for stats in (first, second)]
+        row: list[str] = [name]
+        for side, window in enumerate(("cold", "hit")):
+            told = find(rows_of(effects), metric=metric, window=window, statistic=statistic)
+            row += [cells[0][side], cells[1][side], _between_runs(told[0]) if told else DASH]
+        rows.append(tuple(row))
+    hit = [_hit_cells(stats, scenario) for stats in (first, second)]
+    rows.append(("hit rate", hit[0][0], hit[1][0], "", hit[0][1], hit[1][1], ""))
+    one, two = short_names(found.names)
+    return Table(f"{scenario}, means", ("", f"cold: {one}", two, "change", f"hit: {one}", two, "change"), tuple(rows))
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Without what they begin with alike, up to its last separator: single and pd of emulator_single and emulator_pd."""
+    same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    alike = re.sub(r"[^_.-]*$", "", "".join(letters[0] for letters in same))
+    return [name.removeprefix(alike)[:LONGEST_NAME] or name[:LONGEST_NAME] for name in names]
+
+
+def _rates(stats: dict[str, Any], scenario: str, metric: str, _: str) -> tuple[str, str, str]:
+    return _rate_cells(stats, scenario, metric)
 
 
 def comparison_outcome(found: RunComparison, cause: Cause) -> Outcome:
@@ -273,4 +307,5 @@ def comparison_page(found: RunComparison) -> Page:
         incomplete=not all(run.stats["complete"] for run in found.runs),
         chart=ttft_chart(found),
         trust=trust(found),
+        short=(short_table(found, names),),
     )

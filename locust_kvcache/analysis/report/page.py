@@ -39,7 +39,8 @@ class Section:
 class Page:
     """`lead`, `chart`, `problems` (rows of stats.json) and `trust` make the first screen: what came out and how far to trust it.
 
-    `details` say the lead per scenario; they and `answer` are the first section.
+    `details` say the lead per scenario; they and `answer` are the first section. `short` are the tables of the console, where they
+    are not the page's first.
     """
 
     title: str
@@ -52,6 +53,7 @@ class Page:
     incomplete: bool
     chart: Chart | None = None
     trust: tuple[str, ...] = ()
+    short: tuple[Table, ...] = ()
 
     @property
     def charts(self) -> list[Chart]:

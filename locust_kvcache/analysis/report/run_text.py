@@ -1,55 +1,140 @@
-"""Makes the console text of one run."""
+"""Makes the console's short answer for one run: sentence, cold against hit, targets, caveats. The report has all tables."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from locust_kvcache.analysis.tables import (
-    arm_tables,
-    detail_tables,
-    ideal_cache_tables,
-    run_tables,
-    sentences,
-    stage_tables,
-    text_tables,
+from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent, target_value
+from locust_kvcache.analysis.cache.claimed import EVIDENCE
+from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED, PASS, RUN_TARGETS
+from locust_kvcache.analysis.tables import arm_tables, sentences
+from locust_kvcache.analysis.tables.claim_words import answering_split, claim_of, kind_of
+from locust_kvcache.analysis.tables.console_lines import WIDTH, shortened, summary
+from locust_kvcache.analysis.tables.run_tables import comparison_names, known_rate
+from locust_kvcache.analysis.tables.table import Stats, Table, find, run_of, scenarios
+
+METRICS = (
+    ("ttft_ms", "TTFT, ms"),
+    ("tpot_ms", "TPOT, ms"),
+    ("e2e_ms", "E2E latency, ms"),
+    ("requests_per_s", "throughput, requests/s"),
 )
-from locust_kvcache.analysis.tables.claim_words import answer_splits, round_label
-from locust_kvcache.analysis.tables.table import find, run_of, scenarios
+MOST_TARGETS = 4
 
 
-def run_text(stats: dict[str, Any]) -> str:
-    """What the console shows of one run: what stands against it first, then rounds, comparison, targets."""
-    blocks = [sentences.run_line(stats), problems_text(stats)]
-    for scenario in scenarios(stats):
-        blocks.append(text_tables.console(run_tables.round_table(stats, scenario)))
-        for row in find(stats["rounds"], scenario=scenario):
-            title = f"{scenario}, {round_label(stats, row)}: times of the successful requests"
-            table = run_tables.distribution_table(stats, scenario, "round", str(row["round"]), title)
-            blocks.append(text_tables.console(table))
-        blocks.append(text_tables.console(run_tables.window_table(stats, scenario)))
-        blocks.append(text_tables.console(detail_tables.cache_table(stats, scenario)))
-        if ideal := ideal_cache_tables.ideal_table(stats, scenario):
-            blocks.append(text_tables.console(ideal))
-        blocks += [text_tables.console(make(stats, scenario)) for make in (stage_tables.gain_table, stage_tables.parts_table)]
-        if not run_of(stats).arms:
-            splits = answer_splits(stats, scenario)
-            blocks += [text_tables.console(run_tables.answer_table(stats, scenario, split)) for split in splits]
-        else:
-            blocks += [text_tables.console(make(stats, scenario)) for make in (arm_tables.arm_table, arm_tables.rate_table)]
-    blocks.append(text_tables.console(detail_tables.model_table(stats)))
-    blocks.append(text_tables.console(arm_tables.verdict_table(stats)))
-    blocks.append(text_tables.console(detail_tables.goodput_table(stats)))
-    targets = run_tables.targets_table(stats)
-    blocks += [text_tables.console(targets) if targets else "", *_last_words(stats)]
-    return "\n\n".join(block for block in blocks if block)
+def run_text(stats: Stats) -> str:
+    arms = bool(run_of(stats).arms)
+    whole = stats["complete"] and stats.get("records_complete", True)
+    names = scenarios(stats)
+    lead = arm_tables.headline(stats) if arms else sentences.headline(stats)
+    if arms:
+        tables = [arm_lines(stats, name) for name in names]
+    else:
+        tables = [metric_lines(stats, names[0])] if len(names) == 1 else [scenario_lines(stats, names)]
+    _, _, facts = sentences.run_line(stats).partition(": ")
+    return summary(
+        lead if whole else f"INCOMPLETE{why_incomplete(stats)}: {lead}", facts, tables, target_lines(stats), stats["problems"]
+    )
 
 
-def _last_words(stats: dict[str, Any]) -> list[str]:
-    if run_of(stats).arms:
-        return [arm_tables.headline(stats)]
-    return ["\n".join(sentences.details(stats)), sentences.headline(stats)]
+def why_incomplete(stats: Stats) -> str:
+    reason = stats["run"].get("incomplete_reason")
+    return f" ({shortened(str(reason), WIDTH - 20)})" if reason else ""
 
 
-def problems_text(stats: dict[str, Any]) -> str:
-    lines = [f"  {row['severity']}: {row['text']} {row['what_to_do']}".rstrip() for row in stats["problems"]]
-    return "\n".join(["What stands against these figures:", *lines]) if lines else ""
+def metric_lines(stats: Stats, scenario: str) -> Table:
+    """One scenario: a row for each metric, and the hit rate."""
+    split = answering_split(stats, scenario)
+    rows = []
+    for metric, name in METRICS:
+        for row in effects_of(stats, scenario, metric):
+            rows.append((name, number(row["baseline"]), number(row["contender"]), change_of(stats, scenario, row)))
+    cold, hit = hit_rates(stats, scenario)
+    rows.append(("hit rate", cold, hit, ""))
+    header = ("", *comparison_names(stats, scenario, split), "change [interval]")
+    return Table(f"{scenario}, means", header, tuple(rows))
+
+
+def scenario_lines(stats: Stats, names: list[str]) -> Table:
+    """Several scenarios: a row for each."""
+    rows = []
+    for name in names:
+        ttft = next(iter(effects_of(stats, name, "ttft_ms")), None)
+        rate = next(iter(effects_of(stats, name, "requests_per_s")), None)
+        sides = (number(ttft["baseline"]), number(ttft["contender"])) if ttft else (DASH, DASH)
+        moved = (
+            percent(rate["ratio"] - 1, signed=True) if rate and rate["ratio"] is not None and not rate.get("withheld") else DASH
+        )
+        moved = moved if claim_of(stats, name)["valid"] else "not valid"
+        rows.append((name, *sides, change_of(stats, name, ttft) if ttft else DASH, moved, hit_rates(stats, name)[1]))
+    return Table("", ("mean TTFT", "cold, ms", "hit, ms", "change [interval]", "requests/s", "hit rate"), tuple(rows))
+
+
+def arm_lines(stats: Stats, scenario: str) -> Table:
+    rows = []
+    for row in find(stats["verdicts"], scenario=scenario):
+        if row["arm"] is None:
+            continue
+        found = find(stats["distributions"], scenario=scenario, split="round", group=str(row["round"]), metric="ttft_ms")
+        effect = find(stats["effects"], split="arm", scenario=scenario, round=row["round"], metric="ttft_ms", statistic="mean")
+        rounds = find(stats["rounds"], scenario=scenario, round=row["round"])
+        mean = number(found[0]["mean"]) if found else DASH
+        moved = change_of(stats, scenario, effect[0]) if effect else DASH
+        rate = known_rate(rounds[0], "hit_rate") if rounds else DASH
+        rows.append((f"{row['arm']} (round {row['round']})", row["verdict"], mean, moved, rate))
+    return Table(scenario, ("", "answered by", "TTFT, ms", "change [interval]", "hit rate"), tuple(rows), texts=(1,))
+
+
+def effects_of(stats: Stats, scenario: str, metric: str) -> list[dict[str, Any]]:
+    """The change of a mean or a rate, by the comparison that answers."""
+    found = find(stats["effects"], split=answering_split(stats, scenario), scenario=scenario, metric=metric)
+    return [row for row in found if row["statistic"] in ("mean", "rate")]
+
+
+def change_of(stats: Stats, scenario: str, row: dict[str, Any]) -> str:
+    return change(row) if claim_of(stats, scenario)["valid"] else "not valid"
+
+
+def hit_rates(stats: Stats, scenario: str) -> tuple[str, str]:
+    """Of the round that the later ones are compared with, and of the last one."""
+    rounds, control = find(stats["rounds"], scenario=scenario), claim_of(stats, scenario)["control"]
+    first = [row for row in rounds if row["round"] == (control or 1)]
+    later = [row for row in rounds if kind_of(row) == "hit"]
+    return tuple(known_rate(found[-1], "hit_rate") if found else DASH for found in (first, later))  # type: ignore[return-value]
+
+
+def target_lines(stats: Stats, rows: list[dict[str, Any]] | None = None) -> list[str]:
+    """A line for each target that one run can meet, those that are missed first; beyond some, how the others were judged."""
+    order = {FAIL: 0, NOT_JUDGED: 1, PASS: 2}
+    given = [row for row in stats["targets"] if row["target"] in RUN_TARGETS] if rows is None else rows
+    shown = sorted(given, key=lambda row: order[row["verdict"]])
+    lines = [target_line(row) for row in shown[:MOST_TARGETS]]
+    rest = [row["verdict"] for row in shown[MOST_TARGETS:]]
+    if not rest:
+        return lines
+    counted = ", ".join(f"{rest.count(verdict)} {word}" for verdict, word in WORDS.items() if verdict in rest)
+    return [*lines, f"targets beside these, in the report: {counted}"]
+
+
+NAMES = {
+    "hit_ttft_reduction_min": "TTFT on a hit",
+    "hit_throughput_gain_min": "throughput on a hit",
+    "hit_busy_throughput_gain_min": "busy throughput on a hit",
+}
+WORDS = {FAIL: "FAIL", NOT_JUDGED: "not judged", PASS: "PASS"}
+
+
+def target_line(row: dict[str, Any]) -> str:
+    """PASS: TTFT on a hit: 66.5 % [61.2 %, 70.1 %], wanted at least 60.0 %."""
+    wanted = f"wanted {'at least' if row['minimum'] else 'at most'} {target_value(row['threshold'], row['kind'])}"
+    found = target_value(row["value"], row["kind"])
+    if row["low"] is not None:
+        found += f" [{target_value(row['low'], row['kind'])}, {target_value(row['high'], row['kind'])}]"
+    where = f", {row['scenario']}" if row["scenario"] else ""
+    where += f", by {row['split']}" if row.get("split") == EVIDENCE else ""
+    name = NAMES.get(row["target"], row["text"]) + where
+    if row["verdict"] == NOT_JUDGED:
+        why = f" ({row['why']})" if row["why"] else ""
+        return shortened(f"not judged: {name}, {wanted}{why}", WIDTH)
+    judged = WORDS[row["verdict"]] + (", not statistically certain" if row["why"] else "")
+    return f"{judged}: {shortened(name, WIDTH - len(judged) - len(found) - len(wanted) - 6)}: {found}, {wanted}"

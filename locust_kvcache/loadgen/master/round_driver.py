@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from array import array
 from collections import Counter
@@ -12,6 +11,7 @@ from typing import Protocol
 from gevent.event import Event
 
 from locust_kvcache.contract.outage_words import UNREACHABLE
+from locust_kvcache.loadgen.console import CONSOLE, Progress
 from locust_kvcache.loadgen.master.ledger import Ledger, deal
 from locust_kvcache.loadgen.master.spawning import Spawning
 from locust_kvcache.loadgen.master.workers import Workers
@@ -36,8 +36,6 @@ from locust_kvcache.loadgen.run.state import LimitReached, RunIncomplete
 from locust_kvcache.workload.plan import Plan, Turn
 from locust_kvcache.workload.steps import in_pieces
 
-log = logging.getLogger("kvcache")
-PROGRESS_INTERVAL_S = 2.0
 LOST_AFTER_S = 15.0  # a worker that is missing for so long is given up; until then it may come back and go on
 LOST_BEFORE_S = 5.0  # the same before the round has begun: nothing is lost but time
 DONE_TIMEOUT_S = 5.0
@@ -70,7 +68,7 @@ class Played(Protocol):
     def arrival(self) -> Arrival | None: ...
     def begin(self, users: int, planned_users: int) -> None: ...
     def seen(self) -> Set[int]: ...
-    def progress(self) -> str: ...
+    def progress(self, elapsed_s: float) -> Progress: ...
     def worker_lost(self) -> None: ...
     def lost(self, turns: list[Turn], worker: str) -> None: ...
     def check(self) -> None: ...
@@ -104,6 +102,7 @@ class RoundDriver:
         self._gone: set[str] = set()
         self._handed_back: list[int] = []
         self._started = False
+        self._started_s = 0.0
         self._unreachable: str | None = None  # the server, for longer than --outage-limit
         self._refused: str | None = None  # why a worker cannot take part
         self._ledger = Ledger(played.plan, {})
@@ -156,7 +155,8 @@ class RoundDriver:
         self._deal(self._played.sessions, users)
         self._wait(self._all_ready)
         self._played.begin(sum(users.values()), self._spawning.planned)
-        self._started = True
+        self._started, self._started_s = True, time.monotonic()
+        CONSOLE.begin()
         for worker, (_, want) in list(self._ready.items()):
             self._release(Go, worker, 0, want)
         self._wait(self._all_recorded)
@@ -192,8 +192,7 @@ class RoundDriver:
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         """Until `condition`; meanwhile lost workers are replaced, progress is told, and a time limit is kept."""
-        begun_s = told_s = time.monotonic()
-        told = ""
+        begun_s = time.monotonic()
         while not condition():
             self._news.wait(0.2)
             self._news.clear()
@@ -206,11 +205,8 @@ class RoundDriver:
             now_s = time.monotonic()
             if self._timeout_s is not None and now_s - begun_s > self._timeout_s and not condition():
                 raise LimitReached(self._stragglers())
-            if self._started and now_s - told_s >= PROGRESS_INTERVAL_S:
-                told_s, text = now_s, self._played.progress()
-                if text != told:
-                    log.info("%s: %s, %s", self._played.scenario, self._played.title, text)
-                told = text
+            if self._started and CONSOLE.is_due:
+                CONSOLE.show(self._played.progress(now_s - self._started_s))
 
     def _collect_answers(self) -> dict[str, Done]:
         """How the round went on each worker; one that does not say so in time is left out."""

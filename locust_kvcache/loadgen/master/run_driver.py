@@ -141,7 +141,12 @@ class RunDriver:
     def _play(self, scenario: Scenario, number: int, arrival: Arrival | None) -> None:
         kind = self.run.kind(scenario.name, number)
         nonce = secrets.token_hex(4) if kind == CONTROL else None
-        self._drive(MeasuredRound(self.run, scenario, number, kind, nonce, arrival))
+        self._drive(MeasuredRound(self.run, scenario, number, kind, nonce, arrival, self._ttft_so_far))
+
+    def _ttft_so_far(self, scenario: str, number: int) -> float | None:
+        """The mean that Locust's statistics hold: on a master they lag by the workers' reports, every 3 s."""
+        entry = self._environment.stats.entries.get((f"{scenario} r{number:02d}", "TTFT"))
+        return entry.avg_response_time if entry is not None and entry.num_requests else None
 
     def _drive(self, played: Played) -> None:
         """Play a round with all its users: those of a worker that was lost before it began spawn on the others first."""

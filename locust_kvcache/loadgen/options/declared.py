@@ -90,6 +90,7 @@ WHAT_IS_WRITTEN = (
            "docs/exit-codes.md", False, flag=True),
     Option("no-report", OUTPUT, "Write stats.json, but no report/", False, flag=True),
     Option("png", OUTPUT, "Write the report's charts as PNG files too", False, flag=True),
+    Option("locust-tables", OUTPUT, "Print Locust's own statistics tables too, every 2 seconds and at the end", False, flag=True),
     Option("metrics-port", OUTPUT, "Serve the client's metrics for Prometheus at http://HOST:PORT/metrics (on the master, "
            "headless too); HOST is 127.0.0.1 by default",
            shown_default="only as /metrics of Locust's page", metavar="[HOST:]PORT"),

@@ -104,6 +104,11 @@ class Analyses:
         """What the analysis found, as soon as it is found."""
         return self._asked.answer() if self._asked is not None else (0, "")
 
+    @property
+    def is_drawing(self) -> bool:
+        """A run was analysed, and its report is being written."""
+        return self._asked is not None
+
     def files(self) -> tuple[int, str]:
         """What the report of the last run has to say, when it is written."""
         process, self._asked = self._asked, None

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
+from locust_kvcache.contract.record import OK
 from locust_kvcache.contract.round_kinds import CONTROL
+from locust_kvcache.loadgen.console import CONSOLE, Progress
 from locust_kvcache.loadgen.protocol.arrivals import Arrival
 from locust_kvcache.loadgen.protocol.messages import Done
 from locust_kvcache.loadgen.run.state import Run
 from locust_kvcache.workload.plan import Plan, Turn
 from locust_kvcache.workload.spec import Scenario
 
-log = logging.getLogger("kvcache")
+log = logging.getLogger("kvcache.detail")
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class MeasuredRound:
     kind: str
     nonce: str | None  # of its prompts; None: the run's own
     arrival: Arrival | None  # in place of the run's own
+    ttft_ms: Callable[[str, int], float | None] = lambda scenario, number: None  # the mean so far
 
     @property
     def scenario(self) -> str:
@@ -56,8 +59,17 @@ class MeasuredRound:
         """The requests that have their record."""
         return self.run.collector.seen(self.scenario, self.number)
 
-    def progress(self) -> str:
-        return self.run.progress_text(self.scenario, self.number)
+    @property
+    def _named(self) -> str:
+        planned = self.run.rounds_planned(self.of)
+        return f"{self.scenario}, {self.title}" + (
+            f" of {planned}" if planned >= self.number and self.title[-1].isdigit() else ""
+        )
+
+    def progress(self, elapsed_s: float) -> Progress:
+        statuses = self.run.collector.statuses(self.scenario, self.number)
+        failed = statuses.total() - statuses[OK]
+        return Progress(self._named, self.requests, statuses.total(), failed, elapsed_s, self.ttft_ms(self.scenario, self.number))
 
     def worker_lost(self) -> None:
         self.run.note_lost_worker()
@@ -76,4 +88,5 @@ class MeasuredRound:
         self.run.metrics.border(self.scenario, self.number, "after")
         self.run.end_round(self.scenario, self.number, answers, users, foreign)
         self.check()
+        CONSOLE.end(self.progress(self.run.last_wall_s))
         log.info("%s: %s done, %s", self.scenario, self.title, self.run.round_text(self.scenario, self.number))

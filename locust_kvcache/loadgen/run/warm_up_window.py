@@ -8,6 +8,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
 from locust_kvcache.contract.round_kinds import WARM_UP
+from locust_kvcache.loadgen.console import Progress
 from locust_kvcache.loadgen.protocol.arrivals import Arrival
 from locust_kvcache.loadgen.protocol.messages import Done
 from locust_kvcache.loadgen.run.state import Run
@@ -57,8 +58,11 @@ class WarmUpWindow:
     def seen(self) -> Set[int]:
         return self._ttft_ms.keys()
 
-    def progress(self) -> str:
-        return f"{len(self._ttft_ms)}/{self.requests} of a window"
+    def progress(self, elapsed_s: float) -> Progress:
+        answered = [ttft_ms for ttft_ms in self._ttft_ms.values() if ttft_ms is not None]
+        done = len(self._ttft_ms)
+        mean_ms = sum(answered) / len(answered) if answered else None
+        return Progress(f"{self.scenario}, warm-up", self.requests, done, done - len(answered), elapsed_s, mean_ms)
 
     def worker_lost(self) -> None:
         pass

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
+from locust_kvcache.loadgen.console import CONSOLE
 from locust_kvcache.loadgen.studies.study import Master, Study
-
-log = logging.getLogger("kvcache")
 
 
 def sweep_concurrency(master: Master) -> list[Path]:
     folders = []
     for users in master.job.options.concurrency:
-        log.info("concurrency %d", users)
+        CONSOLE.phase(f"{users} user{'s' if users > 1 else ''}")
         master.change_users(users)
         level = master.open_run(suffix=f"_c{users}", nonce_end=f"{users:04x}")
         level.play()

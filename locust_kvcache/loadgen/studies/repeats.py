@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
+from locust_kvcache.loadgen.console import CONSOLE
 from locust_kvcache.loadgen.studies.study import Master, Study
-
-log = logging.getLogger("kvcache")
 
 
 def repeat_run(master: Master) -> list[Path]:
     count, folders = master.job.options.repeat, []
     for number in range(1, count + 1):
-        log.info("repeat %d of %d", number, count)
+        CONSOLE.phase(f"repeat {number} of {count}")
         run = master.open_run(suffix=f"-{number}")
         run.play()
         folders.append(run.close())

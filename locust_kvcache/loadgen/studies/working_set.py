@@ -5,15 +5,13 @@ Round 2 repeats round 1 in its order, so a tier that evicts the least recently u
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from locust_kvcache.contract.tier_capacity import tier_capacities
+from locust_kvcache.loadgen.console import CONSOLE
 from locust_kvcache.loadgen.server.metrics_pages import scrape
 from locust_kvcache.loadgen.studies.study import CLOSED, Master, Study
 from locust_kvcache.workload.working_set import filling, sweep_sizes
-
-log = logging.getLogger("kvcache")
 
 
 def sweep_working_set(master: Master) -> list[Path]:
@@ -23,11 +21,8 @@ def sweep_working_set(master: Master) -> list[Path]:
         scrape(deployment.metrics, deployment.access), master.look.kv_bytes_per_token, deployment.capacity
     )
     sizes = job.options.study.working_set or sweep_sizes(capacities)
-    log.info(
-        "working sets of %s tokens; tiers hold %s",
-        ", ".join(f"{size:,}" for size in sizes),
-        capacities or "nothing that is known",
-    )
+    held = ", ".join(f"{tier} {tokens:,}" for tier, tokens in capacities.items()) or "unknown"
+    CONSOLE.say(f"working sets of {', '.join(f'{size:,}' for size in sizes)} tokens; tier sizes in tokens: {held}")
     folders: list[Path] = []
     for scenario in job.scenarios:
         for number, size in enumerate(sizes, 1):

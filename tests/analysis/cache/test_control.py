@@ -14,6 +14,7 @@ from locust_kvcache.analysis.tables.sentences import headline
 from locust_kvcache.analysis.tables.table import find
 from locust_kvcache.contract.record import Record
 from tests.analysis.synthetic import Truth, make_records, round_rows, write_run
+from tests.analysis.told import report_of
 
 TRUTH = Truth(sessions=8, turns=3, noise=0.02)
 KINDS = {1: "cold", 2: "control", 3: "hit"}
@@ -54,8 +55,9 @@ def test_the_cache_is_judged_against_the_control(tmp_path: Path) -> None:
     assert "against the control" in text
     assert "−50.0 %" in text
     assert [row["split"] for row in found.stats["targets"]] == ["against control"]
-    assert "round 2 (control)" in run_text(found.stats)
-    assert "No control round was run" not in run_text(found.stats)
+    assert "Round 2 (control)" in report_of(found)
+    assert "No control round was run" not in report_of(found)
+    assert "control" in run_text(found.stats).split("change [interval]")[0].splitlines()[-1], "the baseline's column"
 
 
 def test_warm_up_alone_is_seen_in_the_control_and_not_credited(tmp_path: Path) -> None:
@@ -64,10 +66,10 @@ def test_warm_up_alone_is_seen_in_the_control_and_not_credited(tmp_path: Path) -
     assert ratio(found, "control") == pytest.approx(0.5)
     text = headline(found.stats)
     assert text.startswith(f"{TRUTH.scenario}: nothing hit in round 3")
-    assert "better" not in run_text(found.stats)
+    assert "better" not in run_text(found.stats) + report_of(found)
     assert found.stats["targets"][0]["verdict"] == "not judged"
 
 
 def test_without_a_control_the_report_says_so_in_one_line(tmp_path: Path) -> None:
-    stats = analyse_folder(write_run(tmp_path, make_records(TRUTH), TRUTH)).stats
-    assert run_text(stats).count("No control round was run (--control)") == 1
+    found = analyse_folder(write_run(tmp_path, make_records(TRUTH), TRUTH))
+    assert report_of(found).count("No control round was run (--control)") == 1

@@ -13,6 +13,7 @@ from locust_kvcache.analysis.report.run_text import run_text
 from locust_kvcache.analysis.tables.sentences import headline
 from locust_kvcache.contract.record import Record
 from tests.analysis.synthetic import Truth, make_records, write_run
+from tests.analysis.told import report_of
 
 pytestmark = pytest.mark.slow  # each test analyses a whole run
 
@@ -51,6 +52,7 @@ def test_rounds_of_unequal_output_are_not_compared_on_what_depends_on_it(tmp_pat
     assert "(6.0 came on average, 40.0 were asked for)" in problems(found, "output_not_as_asked")[1]
     assert all(row["succeeded"] == 16 for row in found.stats["rounds"])  # a short answer is no failure
     assert "not comparable" in run_text(found.stats)
+    assert "not comparable" in report_of(found)
 
 
 def test_answers_without_a_token_count_are_compared_by_their_chunks(tmp_path: Path) -> None:

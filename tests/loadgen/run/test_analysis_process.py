@@ -37,7 +37,7 @@ def test_the_answer_comes_before_the_report(tmp_path: Path) -> None:
     assert code == 0
     assert "complete, 60 of 60 records" in text
     assert (folder / "stats.json").is_file()
-    assert "Files" not in text
+    assert "Report: " not in text
     code, text = process.files()
     assert code == 0
     assert "report.html" in text

@@ -24,7 +24,8 @@ def test_each_level_is_a_run_of_its_own(locust: LocustProcesses, stub: Stub) -> 
         if (row["split"], row["metric"], row["statistic"]) == ("round", "ttft_ms", "mean")
     ]
     assert f"| 4 | {cold_ms[0]:.1f} |" in page or "its times are not valid" in page  # as it is on a busy machine
-    assert "concurrency" in output
+    assert "1 user ..." in output
+    assert "4 users ..." in output
 
 
 def test_levels_that_make_no_sense_are_refused(locust: LocustProcesses, stub: Stub) -> None:

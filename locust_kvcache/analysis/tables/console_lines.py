@@ -1,0 +1,151 @@
+"""Fits an answer onto a console: at most 25 lines of at most 100 columns. What does not fit is cut, and the report has it in full."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from locust_kvcache.analysis.basics.number_text import plural
+from locust_kvcache.analysis.tables.table import Table
+
+WIDTH = 100
+LINES = 22  # of an answer; where the report is, and what is being done meanwhile, take three more
+LEAD_LINES = 4
+FEWEST_CAVEATS = 3
+LEAST_TABLE = 7
+LEAST_TEXT = 54  # of what was seen, where both are cut
+CUT = " ..."
+MORE = "in the report"
+
+
+def summary(lead: str, facts: str, tables: Sequence[Table], targets: Sequence[str], problems: Sequence[Mapping[str, Any]]) -> str:
+    """The answer, what was run, one or more tables, the targets, the caveats."""
+    head = wrapped(lead, LEAD_LINES) + (wrapped(facts, 2) if facts else [])
+    kept = head + list(targets)
+    room = LINES - len(kept) - min(len(problems), FEWEST_CAVEATS + 1) - 3  # a blank line before each part
+    tabled = table_lines(tables, max(room, LEAST_TABLE))
+    caveats = caveat_lines(problems, max(LINES - len(kept) - len(tabled) - 3, FEWEST_CAVEATS))
+    parts = [part for part in (head, tabled, list(targets), caveats) if part]
+    lines = "\n\n".join("\n".join(part) for part in parts).split("\n")
+    return "\n".join(lines if len(lines) <= LINES else [line for line in lines if line])
+
+
+def wrapped(text: str, most: int) -> list[str]:
+    return textwrap.wrap(text, WIDTH, max_lines=most, placeholder=f"{CUT} ({MORE})", break_on_hyphens=False)
+
+
+def shortened(text: str, width: int) -> str:
+    """Cut at the last word that fits, or within it where a long word would be lost."""
+    flat = " ".join(text.split())
+    if len(flat) <= width:
+        return flat
+    cut = flat[: max(width - len(CUT), 0)]
+    space = cut.rfind(" ")
+    return (cut[:space] if space > max(len(cut) - 20, 0) else cut).rstrip(" ,;:(") + CUT
+
+
+# -- where the report is
+
+
+def where(files: Iterable[Path]) -> str:
+    """The page that a person opens, from the folder that they are in."""
+    found = list(files)
+    shown = next((path for path in found if path.suffix == ".html"), None) or next(iter(found), None)
+    return "" if shown is None else f"\nReport: {near(shown)}"
+
+
+def near(path: Path) -> Path:
+    """Without the working folder, where the path lies in it."""
+    whole = path.resolve()
+    return whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole
+
+
+# -- tables
+
+
+def table_lines(tables: Iterable[Table], most: int) -> list[str]:
+    """The rows of all tables, the first lines of them where they are too many."""
+    lines: list[str] = []
+    for table in tables:
+        if table.rows:
+            lines += rendered(fitted(table))
+    if len(lines) <= most:
+        return lines
+    return [*lines[: most - 1], f"  ({plural(len(lines) - most + 1, 'more line')} {MORE})"]
+
+
+def fitted(table: Table) -> Table:
+    """Without the last columns that do not fit; a first column that is too wide is cut."""
+    rows = tuple((shortened(row[0], 40), *row[1:]) for row in table.rows)
+    shown = replace(table, rows=rows)
+    while len(shown.header) > 2 and _width(shown) > WIDTH:
+        shown = replace(shown, header=shown.header[:-1], rows=tuple(row[:-1] for row in shown.rows))
+    return shown
+
+
+def _widths(table: Table) -> list[int]:
+    return [max(len(line[column]) for line in (table.header, *table.rows)) for column in range(len(table.header))]
+
+
+def _width(table: Table) -> int:
+    return sum(_widths(table)) + 2 * len(table.header)
+
+
+def rendered(table: Table) -> list[str]:
+    """The title is the first column's heading: a table takes its rows and one line."""
+    named = replace(table, header=(shortened(table.title, 48) if not table.header[0] else table.header[0], *table.header[1:]))
+    widths = _widths(named)
+    if sum(widths) + 2 * len(widths) > WIDTH:  # the title is wider than the column
+        room = WIDTH - sum(widths[1:]) - 2 * len(widths)
+        named = replace(named, header=(shortened(named.header[0], max(room, 8)), *named.header[1:]))
+        widths = _widths(named)
+
+    def line(cells: tuple[str, ...]) -> str:
+        aligned = [
+            cell.ljust(width) if column == 0 or column in table.texts else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return ("  " + "  ".join(aligned)).rstrip()[:WIDTH]
+
+    return [line(named.header), *(line(row) for row in named.rows)]
+
+
+# -- caveats
+
+
+def caveat_lines(problems: Sequence[Mapping[str, Any]], most: int) -> list[str]:
+    """One line each, the gravest first; equal ones once."""
+    lines = list(dict.fromkeys(caveat(row) for row in problems))
+    if len(lines) <= most:
+        return lines
+    return [*lines[: most - 1], f"{plural(len(lines) - most + 1, 'more caveat')} {MORE}"]
+
+
+def caveat(row: Mapping[str, Any]) -> str:
+    """warning: what was seen. What to do. Where that does not fit: the first clause, and the first thing to do."""
+    head = f"{row['severity']}: "
+    text, way = str(row["text"]).strip().rstrip("."), str(row.get("what_to_do") or "").strip()
+    room = WIDTH - len(head)
+    for said, done in ((text, way), (text, first_sentence(way)), (first_clause(text), first_sentence(way))):
+        if len(said) + len(done) + 2 <= room:
+            return f"{head}{said}. {done}".rstrip()
+    said = shortened(first_clause(text), max(room - len(first_sentence(way)) - 2, LEAST_TEXT))
+    left = room - len(said) - 2
+    stop = "" if said.endswith(CUT) else "."
+    return f"{head}{said}{stop} {shortened(first_sentence(way), left)}".rstrip() if way else head + said
+
+
+def first_sentence(text: str) -> str:
+    end = text.find(". ")
+    return text if end < 0 else text[: end + 1]
+
+
+def first_clause(text: str) -> str:
+    """Up to a colon, a semicolon, a comma or a bracket, where three words are said before it."""
+    ends = (match.start() for match in re.finditer(r"[:;,.] | \(", text))
+    end = next((end for end in ends if text[:end].count(" ") >= 2), len(text))
+    return text[:end]

@@ -1,0 +1,84 @@
+"""Keeps Locust's own tables and routine log lines off the console; warnings and errors always pass.
+
+`--locust-tables` shows the tables. A `--loglevel` or `--logfile` that the user gives restores every log line.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from locust import events
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
+
+from locust_kvcache.loadgen.console import CONSOLE
+from locust_kvcache.loadgen.typed_locust import listen
+
+TABLES = "locust.stats_logger"
+DETAIL = "kvcache.detail"  # our own lines that the progress line replaces
+ROUTINE = ("locust.main", "locust.runners", "locust.dispatch", DETAIL)
+# Of Locust's INFO lines these tell the user something.
+WANTED = ("Starting web interface", "Got SIG", "Not all users", "The last worker", "Waiting for workers", "failed to send heartbeat",
+          "limit reached", "self-healed")  # fmt: skip
+RESTORED_BY = ("loglevel", "logfile")
+
+
+class Quiet(logging.Filter):
+    """One filter for all loggers whose lines may be left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parser: LocustArgumentParser | None = None
+        self.tables = False
+        self._restored: bool | None = None
+
+    @property
+    def restored(self) -> bool:
+        """Whether the user asked for log lines; the parser knows where each value came from."""
+        if self._restored is None:
+            sources: dict[str, Any] = getattr(self.parser, "_source_to_settings", None) or {}
+            given = {name for source, settings in sources.items() if source != "defaults" for name in _names(settings)}
+            self._restored = bool(given & set(RESTORED_BY))
+        return self._restored
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        shown = self._is_shown(record)
+        if shown:
+            CONSOLE.clear()
+        return shown
+
+    def _is_shown(self, record: logging.LogRecord) -> bool:
+        if record.name == TABLES:
+            return self.tables
+        if record.levelno >= logging.WARNING or self.restored:
+            return True
+        return record.name not in ROUTINE or any(word in record.getMessage() for word in WANTED)
+
+
+def _names(settings: dict[str, Any]) -> list[str]:
+    """The destinations of the settings of one source: the command line's come as one list of words."""
+    if "" in settings:
+        _, words = settings[""]
+        long = [str(word).removeprefix("--").partition("=")[0] for word in words if str(word).startswith("--")]
+        return long + ["loglevel" for word in words if str(word).startswith("-L")]
+    return [action.dest for action, _ in settings.values() if action is not None]
+
+
+QUIET = Quiet()
+
+
+def _note_parser(parser: LocustArgumentParser, **_: Any) -> None:
+    QUIET.parser = parser
+
+
+def show_tables_if_asked(environment: Environment) -> None:
+    """With --locust-tables, or where users of other classes run too: Locust's tables are all that shows their requests."""
+    parsed = environment.parsed_options
+    foreign = any(not getattr(user_class, "drives_plan", False) for user_class in environment.user_classes)
+    QUIET.tables = foreign or bool(getattr(parsed, "locust_tables", False)) or bool(getattr(parsed, "print_stats", False))
+
+
+for _name in (TABLES, *ROUTINE, "kvcache"):
+    logging.getLogger(_name).addFilter(QUIET)
+listen(events.init_command_line_parser, _note_parser)

@@ -1,0 +1,142 @@
+"""What the console shows while a load test goes on."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import select
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from locust_kvcache.loadgen import console
+from locust_kvcache.loadgen.console import LoadConsole, Progress, duration
+from tests.conftest import LOCUST, ROOT, LocustProcesses, Stub
+
+LOAD = ("--headless", "-f", "locustfiles/cold_start.py", "-u", "2", "-r", "2", "--requests", "4", "--rounds", "2")
+LOG_LINE = re.compile(r"^\[\d{4}-\d\d-\d\d .*/INFO/", re.MULTILINE)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_line_has_bar_counts_failures_ttft_and_the_time_left() -> None:
+    line = Progress("cold_start, round 1 of 2", 60, 15, 2, 5.0, 23.24).line()
+    assert line == "cold_start, round 1 of 2 [#####---------------] 15/60, 2 failed, TTFT 23.2 ms, 15 s left"
+    assert "time left unknown" in Progress("s, round 1", 60, 0, 0, 5.0).line()
+    assert "TTFT" not in Progress("s, round 1", 60, 0, 0, 5.0).line()
+    assert "TTFT 21,246 ms" in Progress("s, round 1", 60, 1, 0, 5.0, 21_246.4).line()
+
+
+def test_a_line_fits_a_screen_whatever_the_scenario_is_called() -> None:
+    long = Progress("x" * 200, 1_000_000, 999_999, 1234, 86_400.0, 123_456.0)
+    assert len(long.line()) <= console.WIDTH
+    assert long.line().endswith("left")
+
+
+def test_durations() -> None:
+    assert [duration(seconds) for seconds in (0.424, 12.3, 59.7, 200.0, 7500.0)] == [
+        "0.42 s", "12 s", "1 min 0 s", "3 min 20 s", "2 h 5 min"]  # fmt: skip
+
+
+def test_a_line_is_due_once_a_second_on_a_terminal_and_every_ten_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    for stream, interval_s in ((Terminal(), 1.0), (io.StringIO(), 10.0)):
+        shown = LoadConsole(stream)
+        shown.begin()
+        assert not shown.is_due
+        now[0] += interval_s
+        assert shown.is_due
+        shown.show(Progress("s, round 1", 4, 1, 0, 1.0))
+        assert not shown.is_due
+        shown.clear()
+
+
+def test_on_a_terminal_the_line_is_redrawn_in_place_and_taken_away() -> None:
+    stream = Terminal()
+    shown = LoadConsole(stream)
+    for done in (1, 2):
+        shown.show(Progress("s, round 1", 4, done, 0, 1.0))
+    assert "1/4" in stream.getvalue()
+    assert "\n1/4" not in stream.getvalue()
+    shown.end(Progress("s, round 1", 4, 4, 0, 1.0))
+    assert "\x1b[2K" in stream.getvalue(), "the line is erased"
+    assert stream.getvalue().endswith("s, round 1: 4/4, 0 failed, 1.00 s\n")
+
+
+def test_a_phase_is_named_once() -> None:
+    stream = io.StringIO()
+    shown = LoadConsole(stream)
+    for text in ("calibrating", "calibrating", "analysing"):
+        shown.phase(text)
+    assert stream.getvalue() == "calibrating ...\nanalysing ...\n"
+
+
+def test_a_run_in_a_pipe_is_quiet(locust: LocustProcesses, stub: Stub) -> None:
+    locust.quiet = True
+    code, output = locust.run(*LOAD, "--host", stub.url, "--warm-up", "2")
+    assert code == 0, output
+    assert not LOG_LINE.search(output)
+    assert "Aggregated" not in output
+    phases = [
+        "calibrating ...",
+        "warming up ...",
+        "round 1 of 2: 4/4, 0 failed, ",
+        "round 2 of 2: 4/4, 0 failed, ",
+        "analysing ...",
+    ]
+    places = [output.index(phase) for phase in phases]
+    assert places == sorted(places)
+    assert "\x1b" not in output
+
+
+def test_locust_tables_and_its_log_lines_on_request(locust: LocustProcesses, stub: Stub) -> None:
+    locust.quiet = True
+    code, output = locust.run(*LOAD, "--host", stub.url, "--locust-tables")
+    assert code == 0, output
+    assert "Aggregated" in output
+    assert "Response time percentiles" in output
+    assert not LOG_LINE.search(output)
+    code, output = locust.run(*LOAD, "--host", stub.url, "--loglevel", "INFO")
+    assert code == 0, output
+    assert "All users spawned" in output
+    assert "Aggregated" not in output
+    code, output = locust.run(*LOAD, "--host", stub.url, LOCUST_LOGLEVEL="INFO")
+    assert "All users spawned" in output
+
+
+def test_warnings_and_errors_are_always_shown(locust: LocustProcesses, stub: Stub) -> None:
+    locust.quiet = True
+    code, output = locust.run(*LOAD, "--host", stub.url, "--model", "another")
+    assert code == 3
+    assert "/ERROR/kvcache: " in output
+
+
+@pytest.mark.slow
+def test_a_run_on_a_terminal_redraws_its_line(tmp_path: Path, slow_stub: Stub) -> None:
+    """The real program, whose standard error is a terminal."""
+    ours, theirs = pty.openpty()
+    command = [*LOCUST, *LOAD, "--host", slow_stub.url, "--warm-up", "off", "--output-tokens", "8", "--no-report"]
+    process = subprocess.Popen(
+        [*command, "--output-dir", str(tmp_path)], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    while process.poll() is None or select.select([ours], [], [], 0.2)[0]:
+        if select.select([ours], [], [], 0.2)[0]:
+            try:
+                shown += os.read(ours, 65536)
+            except OSError:  # the other end is closed
+                break
+    os.close(ours)
+    assert process.wait(60) == 0, shown
+    assert re.search(rb"round 1 of 2 \[[#-]{20}\] \d/4", shown), shown
+    assert b"\x1b[2K" in shown, "redrawn in place"
+    assert b"round 1 of 2: 4/4, 0 failed" in shown
