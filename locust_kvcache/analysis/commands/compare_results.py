@@ -96,7 +96,10 @@ def described(runs: list[Analysis], accepted: frozenset[str], gated: bool) -> tu
     stats = {name: run.stats for name, run in zip(found.names, found.runs, strict=True)}
     cause = comparison_gate(stats, list(found.targets), found.comparable)
     page = comparison_page(found)
-    targets = [{**row, "scenario": None if len(scenarios_of(found)) == 1 else row["scenario"]} for row in found.targets]
+    targets = [
+        {**row, "scenario": row["run"] if len(scenarios_of(found)) == 1 else f"{row['run']}, {row['scenario']}"}
+        for row in found.targets
+    ]
     return page_text(page, targets), page, comparison_outcome(found, cause)
 
 
