@@ -21,7 +21,7 @@ def run() -> int:
 
 
 def preflight() -> int:
-    return _start(sys.argv[1:], lambda: PREFLIGHT_HELP, ["--preflight-only", "--headless", "--only-summary"])
+    return _start(sys.argv[1:], lambda: PREFLIGHT_HELP, ["--preflight-only", "--headless"])
 
 
 def dry_run() -> int:

@@ -11,13 +11,24 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from locust import User
+from locust.env import Environment
 
-from locust_kvcache.loadgen import console
+from locust_kvcache.loadgen import console, quiet
 from locust_kvcache.loadgen.console import LoadConsole, Progress, duration
 from tests.conftest import LOCUST, ROOT, LocustProcesses, Stub
 
 LOAD = ("--headless", "-f", "locustfiles/cold_start.py", "-u", "2", "-r", "2", "--requests", "4", "--rounds", "2")
 LOG_LINE = re.compile(r"^\[\d{4}-\d\d-\d\d .*/INFO/", re.MULTILINE)
+
+
+class Foreign(User):
+    abstract = True
+
+
+class Ours(User):
+    abstract = True
+    drives_plan = True
 
 
 class Terminal(io.StringIO):
@@ -116,6 +127,23 @@ def test_warnings_and_errors_are_always_shown(locust: LocustProcesses, stub: Stu
     code, output = locust.run(*LOAD, "--host", stub.url, "--model", "another")
     assert code == 3
     assert "/ERROR/kvcache: " in output
+
+
+def test_a_preflight_shows_its_findings_alone(locust: LocustProcesses, stub: Stub) -> None:
+    locust.quiet = True
+    code, output = locust.run(*LOAD[:7], "--host", stub.url, "--preflight-only")
+    assert code == 0, output
+    lines = [line for line in output.splitlines() if line and "/WARNING/" not in line]
+    assert lines[0] == "calibrating ..."
+    assert lines[-1].startswith("Preflight: ")
+    assert all(line.startswith(("OK ", "NOTE ", "WARNING ", "ERROR ", "        ")) for line in lines[1:-1])
+
+
+def test_tables_of_locust_stand_where_users_of_other_classes_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quiet.QUIET, "tables", False)
+    for classes, shown in (([Ours], False), ([Ours, Foreign], True)):
+        quiet.show_tables_if_asked(Environment(user_classes=classes))
+        assert quiet.QUIET.tables is shown
 
 
 @pytest.mark.slow

@@ -129,7 +129,9 @@ def check(deployment: Deployment, server: Server, canary: Canary, tokens: int, k
 def report(findings: list[Finding]) -> str:
     """For the console: a paragraph for each finding, and how many there are of each severity."""
     counts = {severity: sum(finding.severity == severity for finding in findings) for severity in SEVERITIES}
-    last = ", ".join(f"{count} {severity}" for severity, count in counts.items() if count)
+    last = ", ".join(
+        f"{count} {severity}{'s' if count > 1 and severity != OK else ''}" for severity, count in counts.items() if count
+    )
     return "\n".join([*map(_paragraph, findings), f"Preflight: {last}."])
 
 
