@@ -1,7 +1,9 @@
-"""docs/README.md lists every page of the documentation, and README.md stays short."""
+"""docs/README.md lists every page, README.md stays short, lines are wrapped, and riddles do not come back."""
 
 from __future__ import annotations
 
+from locust_kvcache.cli.contents import COMMANDS
+from locust_kvcache.loadgen.options.declared import OPTIONS
 from tests.conftest import ROOT
 from tests.docs.pages import links, name, pages, prose
 
@@ -27,3 +29,19 @@ def test_lines_of_text_are_wrapped() -> None:
         if len(line) > 120 and not line.startswith(("|", "!["))
     ]
     assert too_long == []
+
+
+RIDDLES = (
+    "a cut run", "let only some people in", "meant as", "client believable", "smallest effect", "users are not there", "has no one load",
+    "must cover what is in flight", "does it carry, and how much does it hold", "lie inside each other", "no slow form",
+    "after - before", "can gain", "the deployment, or the day", "what stands against", "what came of", "the way out of it",
+)  # fmt: skip
+
+
+def test_riddles_do_not_come_back() -> None:
+    """Phrases that had to be read twice, in the pages and in the help of options and commands."""
+    texts = {name(page): page.read_text(encoding="utf-8") for page in pages() if not {"decisions", "results"} & set(page.parts)}
+    texts["--help of options"] = "\n".join(option.help for option in OPTIONS)
+    texts["--help of commands"] = "\n".join(command.about for command in COMMANDS)
+    found = {(where, riddle) for where, text in texts.items() for riddle in RIDDLES if riddle in " ".join(text.lower().split())}
+    assert found == set()

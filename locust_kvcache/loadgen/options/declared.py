@@ -1,4 +1,4 @@
-"""Every option of a load test, declared once; nothing here is computed. docs/options.md is made from this (`make options`)."""
+"""Declares every option of a load test, once. docs/options.md is made from this (`make options`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opens a run: makes its folder and its nonce, and puts down what was decided about it."""
+"""Opens a run: makes its folder and its nonce, and writes its first run.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes up a run that was cut: rounds that were not complete are set aside, never mixed with new ones."""
+"""Resumes an interrupted run: incomplete rounds are set aside, never mixed with new ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Brings the caches into the state that a round's arm (cold, gpu_hit, cpu_hit, store_hit) needs, and notes what was seen.
+"""Brings the caches into the state that a round's arm needs (cold, gpu_hit, cpu_hit, store_hit), and notes the result.
 
 An arm is an intention. Which tier answered is for the counters to say: the facts made here stand in run.json beside each round.
 """

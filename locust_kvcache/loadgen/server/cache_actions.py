@@ -1,4 +1,4 @@
-"""Empties cache tiers and looks closely at what came of it: an answer of success is not taken as proof (docs/cold-proof.md).
+"""Empties cache tiers and checks the result: an answer of success is not taken as proof (docs/cold-proof.md).
 
 Runs on the master between rounds, when no request is open; nothing here is on the measured path.
 """

@@ -1,4 +1,4 @@
-"""A server under preflight: small streamed requests, token counts and pages, over the same proxy and certificates as the load.
+"""Sends the preflight's small requests, token counts and page reads, over the same proxy and certificates as the load.
 
 Nothing that is asked here contains a text that is measured later.
 """

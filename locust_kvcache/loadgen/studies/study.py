@@ -1,4 +1,4 @@
-"""Declares what a study is given to work with: a master that opens runs, and runs whose rounds it plays at a load of its choice.
+"""Declares the interface of studies: a master that opens runs, and runs whose rounds are played at a chosen load.
 
 A study measures in several runs or rounds, and decides the next from what it saw; docs/decisions/0020 says why it is no LoadTestShape.
 """

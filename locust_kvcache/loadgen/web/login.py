@@ -1,4 +1,4 @@
-"""Lets people into Locust's page with `--web-login`: one user name and password, from the environment.
+"""Requires a login for Locust's page with `--web-login`: one user name and password, from the environment.
 
 Locust brings the login page and guards its routes; who may enter is left to the locustfile, so this is it.
 """
