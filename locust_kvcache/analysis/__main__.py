@@ -30,7 +30,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="folder of a run, e.g. results/NAME")
     parser.add_argument("--no-report", action="store_true", help="write stats.json only")
     add_png(parser)
-    parser.add_argument("--gate", action="store_true", help="end with the exit code of the gravest cause, see below")
+    parser.add_argument("--gate", action="store_true", help="exit with the code of the most severe cause, see below")
     parser.add_argument("--max-failures", metavar="N", help=failure_limit.HELP)
     parser.add_argument(
         "--slo",

@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     found.add_argument("file", type=Path, metavar="FILE.yaml", help="the campaign (docs/campaign.md)")
     found.add_argument(
-        "--dry-run", action="store_true", help="start and send nothing: print the runs in their order, with their commands"
+        "--dry-run", action="store_true", help="print the runs in their order, with their commands; start and send nothing"
     )
     return found
 

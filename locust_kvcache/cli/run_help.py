@@ -16,11 +16,11 @@ WIDTH = 110
 HANGING = 34
 LOCUST_OPTIONS = (
     ("-H, --host URL", "the server; in place of the deployment's endpoint"),
-    ("-u, --users N", "users: so many sessions at a time"),
+    ("-u, --users N", "users: number of sessions at a time"),
     ("-r, --spawn-rate N", "users started per second"),
     ("--headless", "no web page: the run starts at once and ends by itself"),
     ("-f, --locustfile FILE", "a locustfile of your own, with a class on `from locust_kvcache import KVCacheUser`"),
-    ("--processes N", "so many worker processes on this host; -1: one per core"),
+    ("--processes N", "number of worker processes on this host; -1: one per core"),
     ("--master, --worker", "one of several hosts; --expect-workers N, --master-host HOST (docs/distributed.md)"),
     ("--config FILE", "options from a file (locust.conf, ~/.locust.conf are read without it)"),
 )

@@ -10,7 +10,9 @@ from locust_kvcache.emulator.deployment import PROXIES
 from locust_kvcache.emulator.routing import POLICIES, Guard
 from locust_kvcache.emulator.spec import ROLES, available_profiles
 
-DESCRIPTION = "An OpenAI-compatible server whose KV cache really decides the time to the first token, and whose truth is known."
+DESCRIPTION = (
+    "Emulates an OpenAI-compatible server. Its KV cache decides the time to the first token, and what it cached is known."
+)
 EPILOG = f"""examples:
   locust-kvcache emulator --port 8000 --time-scale 0.02       a single 72B server, 50 times faster than the reference
   locust-kvcache emulator --port 9000 --role pd               prefill and decode apart, behind one address
@@ -56,7 +58,7 @@ def parse_arguments() -> argparse.Namespace:
         help="single server, prefill/decode-disaggregated, one part of that, or a router with its engines (default: single)",
     )
     add("--profile", default="qwen_72b", help=f"timing: {', '.join(available_profiles())}, or a YAML file (default: qwen_72b)")
-    add("--time-scale", type=float, default=1.0, help="a simulated second takes this many real ones (default: 1)")
+    add("--time-scale", type=float, default=1.0, help="real seconds per simulated second; 0.1 is ten times faster (default: 1)")
     add("--model", help="served model name (default: the profile's)")
     add("--api-key-env", metavar="VAR", help="environment variable with the key that clients must send (default: no key)")
     add(

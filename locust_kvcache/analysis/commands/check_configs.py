@@ -91,11 +91,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument(
-        "--together", action="store_true", help="the LMCache files share one store: chunk size and form must agree"
+        "--together", action="store_true", help="the LMCache files share one store, so chunk size and format must agree"
     )
     parser.add_argument("--workers", type=int, metavar="N", help="worker processes per host (8 GPUs: 8): add up the host memory")
     parser.add_argument("--mla", action="store_true", help="DeepSeek's attention: only the first of the workers has a store")
-    parser.add_argument("--host-gib", type=float, metavar="GIB", help="host memory for them; more is refused")
+    parser.add_argument("--host-gib", type=float, metavar="GIB", help="host memory in GiB; more is refused")
     return parser.parse_args(arguments)
 
 

@@ -54,7 +54,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--pd-stats", nargs="+", type=Path, metavar="STATS", help="stats.json of the PD pair's runs, or folders")
     parser.add_argument("--non-pd-stats", nargs="+", type=Path, metavar="STATS", help="the same of the single server's runs")
     parser.add_argument("--output", type=Path, help="report to write: .html or .md")
-    parser.add_argument("--gate", action="store_true", help="end with the exit code of the gravest cause, see below")
+    parser.add_argument("--gate", action="store_true", help="exit with the code of the most severe cause, see below")
     parser.add_argument(
         "--accept", default="", metavar="CONDITIONS", help="differences to accept, as the page names them: users,model"
     )

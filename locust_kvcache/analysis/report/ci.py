@@ -36,7 +36,7 @@ class Outcome:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write targets and problems as JUnit XML")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the outcome as JSON")
-    parser.add_argument("--summary", type=Path, metavar="FILE", help="write a Markdown summary fit for a pull request's comment")
+    parser.add_argument("--summary", type=Path, metavar="FILE", help="write a Markdown summary for a pull request")
 
 
 def write_files(args: argparse.Namespace, outcome: Outcome) -> list[Path]:
