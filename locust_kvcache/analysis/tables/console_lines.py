@@ -130,13 +130,15 @@ def caveat(row: Mapping[str, Any]) -> str:
     head = f"{row['severity']}: "
     text, way = str(row["text"]).strip().rstrip("."), str(row.get("what_to_do") or "").strip()
     room = WIDTH - len(head)
+    if not way:
+        return head + (f"{text}." if len(text) < room else shortened(text, room))
     for said, done in ((text, way), (text, first_sentence(way)), (first_clause(text), first_sentence(way))):
         if len(said) + len(done) + 2 <= room:
             return f"{head}{said}. {done}".rstrip()
     said = shortened(first_clause(text), max(room - len(first_sentence(way)) - 2, LEAST_TEXT))
     left = room - len(said) - 2
     stop = "" if said.endswith(CUT) else "."
-    return f"{head}{said}{stop} {shortened(first_sentence(way), left)}".rstrip() if way else head + said
+    return f"{head}{said}{stop} {shortened(first_sentence(way), left)}".rstrip()
 
 
 def first_sentence(text: str) -> str:

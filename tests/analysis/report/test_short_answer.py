@@ -116,6 +116,11 @@ def test_a_caveat_takes_one_line_with_its_way_out() -> None:
     long = {"severity": "warning", "text": "1 of 60 TTFTs are left out: the first chunk waited in the load generator and was read late.",
             "what_to_do": "Use more workers (--processes). Or fewer users."}  # fmt: skip
     assert caveat(long) == "warning: 1 of 60 TTFTs are left out. Use more workers (--processes)."
+    alone = {
+        "severity": "note",
+        "text": "One run of each: the figures describe these runs; other runs of the same deployments may differ.",
+    }
+    assert caveat(alone).startswith("note: One run of each: the figures describe these runs; other runs")
     assert first_clause("s: x y, z") == "s: x y"
     assert len(caveat(long | {"text": "word" * 60})) <= console_lines.WIDTH
 
