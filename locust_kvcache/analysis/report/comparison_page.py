@@ -11,22 +11,18 @@ import pandas as pd
 
 from locust_kvcache.analysis.across_runs.run_comparison import HOW_MANY, ONE_RUN, WINDOWS, RunComparison
 from locust_kvcache.analysis.basics.metrics import OF_REQUESTS, OF_ROUNDS, metric_name, statistic_name
-from locust_kvcache.analysis.basics.number_text import DASH, change, higher, is_missing, number, plural, ratio_change, slower
+from locust_kvcache.analysis.basics.number_text import DASH, change, higher, is_missing, number, plural, slower
 from locust_kvcache.analysis.basics.plain_values import rows_of
-from locust_kvcache.analysis.charts import drawing
 from locust_kvcache.analysis.charts.detail_charts import stage_chart, stage_parts
-from locust_kvcache.analysis.charts.figures import Chart, draw
-from locust_kvcache.analysis.charts.run_charts import slug
 from locust_kvcache.analysis.report.ci import Outcome
+from locust_kvcache.analysis.report.comparison_charts import scenarios_of, throughput_chart, ttft_chart
 from locust_kvcache.analysis.report.page import Block, Page, section
 from locust_kvcache.analysis.tables import run_tables, sentences
 from locust_kvcache.analysis.tables.claim_words import claim_of
 from locust_kvcache.analysis.tables.store_cost import cost_table
-from locust_kvcache.analysis.tables.table import Table, find, scenarios
+from locust_kvcache.analysis.tables.table import Table, find
 from locust_kvcache.contract.exit_codes import Cause
 
-MOST_BARS = 8  # pairs in the one chart
-SAID = {"cold": "when cold", "hit": "on a hit"}
 LONGEST_NAME = 12  # in a heading of the console's table
 SHORT = (
     ("ttft_ms", "TTFT, ms", "mean"),
@@ -34,10 +30,6 @@ SHORT = (
     ("e2e_ms", "E2E latency, ms", "mean"),
     ("requests_per_s", "requests/s", "rate"),
 )
-
-
-def scenarios_of(found: RunComparison) -> list[str]:
-    return list(dict.fromkeys(name for run in found.runs for name in scenarios(run.stats)))
 
 
 def side_by_side(found: RunComparison, scenario: str) -> Table:
@@ -144,12 +136,33 @@ def headline(found: RunComparison) -> str:
         return "These runs are not comparable. " + " ".join(reasons[:3])
     names = scenarios_of(found)
     if len(names) == 1:
-        return _sentence(found, names[0])
+        return " ".join([*_weakened(found), _sentence(found, names[0])])
     parts = []
     for contender in found.names[1:]:
         told = [(window, _mean_ttfts(found, contender_run=contender, window=window)) for window in WINDOWS]
-        parts.append(f"{contender} {', '.join(f'{_span(rows)} {SAID[window]}' for window, rows in told)}")
-    return f"Mean TTFT against {found.names[0]} in {len(names)} scenarios, one run of each: {'; '.join(parts)}."
+        parts.append(f"{contender} {', '.join(f'{_span(rows)} {_when(found, names, window)}' for window, rows in told)}")
+    said = f"Mean TTFT against {found.names[0]} in {len(names)} scenarios, one run of each: {'; '.join(parts)}."
+    return " ".join([*_weakened(found), said])
+
+
+def _weakened(found: RunComparison) -> list[str]:
+    """What weakens a run's figures by its own report, said before the answer; more than three are counted."""
+    leads = [
+        f"{name}, {claim['scenario']}: {claim['lead'].partition(' (')[0]}."
+        for run, name in zip(found.runs, found.names, strict=True)
+        for claim in run.stats.get("claims") or []
+        if claim["lead"]
+    ]
+    more = f"({plural(len(leads) - 3, 'more caveat')} of this kind in the runs' own reports.)"
+    return [*leads[:3], more] if len(leads) > 3 else leads
+
+
+def _when(found: RunComparison, names: list[str], window: str) -> str:
+    """on a hit, only where the evidence of all runs calls the later rounds so."""
+    if window == "cold":
+        return "when cold"
+    hits = all(claim_of(run.stats, name)["later"] == "hit" for run in found.runs for name in names)
+    return "on a hit" if hits else "in later rounds"
 
 
 def _span(rows: list[dict[str, Any]]) -> str:
@@ -176,10 +189,9 @@ def _sentence(found: RunComparison, scenario: str) -> str:
     for row in _mean_ttfts(found, scenario=scenario):
         if not is_missing(row["ratio"]):
             times = f"mean TTFT {number(row['contender'])} against {number(row['baseline'])} ms"
+            when = _when(found, [scenario], row["window"])
             than = " as" if slower(row["ratio"]) == "as fast" else " than"
-            parts.append(
-                f"{row['contender_run']} is {slower(row['ratio'])}{than} {found.names[0]} {SAID[row['window']]} ({times})"
-            )
+            parts.append(f"{row['contender_run']} is {slower(row['ratio'])}{than} {found.names[0]} {when} ({times})")
     if not parts:
         return f"{scenario}: no request succeeded in both runs, so their TTFT cannot be compared."
     return f"{scenario}: {', and '.join(parts)}; one run of each."
@@ -242,44 +254,6 @@ def comparison_outcome(found: RunComparison, cause: Cause) -> Outcome:
     problems = tuple(problem.to_dict() for problem in found.problems)
     title = f"KV cache: {' against '.join(found.names)}"
     return Outcome(title, cause, headline(found), found.targets, problems, tuple(changes), tuple(tables))
-
-
-def ttft_chart(found: RunComparison) -> Chart | None:
-    """The one chart of the page: each run's mean TTFT, cold and on a hit, in every scenario."""
-    rows = []
-    for scenario in scenarios_of(found):
-        for run, name in zip(found.runs, found.names, strict=True):
-            cold, hit = _window_mean(run.stats, scenario, "cold"), _window_mean(run.stats, scenario, "hit")
-            if cold and hit:
-                rows.append((f"{scenario}: {name}", cold, hit, ratio_change(hit / cold)))
-    if not rows:
-        return None
-    bars = pd.DataFrame(rows[:MOST_BARS], columns=["group", "baseline", "contender", "note"])
-    text = "; ".join(f"{row[0]}: {number(row[1])} ms cold, {number(row[2])} ms on a hit" for row in rows[:MOST_BARS])
-    left_out = f" (first {MOST_BARS} of {len(rows)})" if len(rows) > MOST_BARS else ""
-    return draw("runs-ttft", f"Mean TTFT of each run, cold and hit{left_out}", text,
-                lambda axes: drawing.draw_pairs_of_bars(axes, bars, "mean TTFT (ms)", ("cold (round 1)", "hit (later rounds)")),
-                (7.6, 1.5 + 0.75 * len(bars)))  # fmt: skip
-
-
-def _window_mean(stats: dict[str, Any], scenario: str, window: str) -> float | None:
-    rows = find(stats["distributions"], scenario=scenario, split="round_window", group=window, metric="ttft_ms")
-    return None if not rows or is_missing(rows[0]["mean"]) else float(rows[0]["mean"])
-
-
-def throughput_chart(found: RunComparison, scenario: str) -> Chart | None:
-    rows = [
-        (name, f"round {row['round']}", row["requests_per_s"])
-        for run, name in zip(found.runs, found.names, strict=True)
-        for row in find(run.stats["rounds"], scenario=scenario)
-        if row["requests_per_s"]
-    ]
-    if not rows:
-        return None
-    frame = pd.DataFrame(rows, columns=["group", "label", "value"])
-    text = "; ".join(f"{name} {label}: {number(value)}" for name, label, value in rows)
-    return draw(slug(f"runs-throughput-{scenario}"), f"Request throughput of each run and round: {scenario}", text,
-                lambda axes: drawing.draw_columns(axes, frame, "successful requests/s"), (7.6, 3.0))  # fmt: skip
 
 
 def comparison_page(found: RunComparison) -> Page:

@@ -16,7 +16,7 @@ from locust_kvcache.analysis.tables.table import Table, find
 
 SHED = (429, 503)
 HEADER = (
-    "", "runs", "hit rate", "TTFT mean, ms", "median", "P90", "P99", "requests/s", "requests/s and GPU", "prompt tokens, busiest / mean",
+    "", "runs", "hit rate", "TTFT mean, ms", "median", "P90", "P99", "requests/s", "requests/s per GPU", "prompt tokens, busiest / mean",
     "idle engines", "shed",
 )  # fmt: skip
 

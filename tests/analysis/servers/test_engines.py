@@ -168,7 +168,7 @@ def test_four_h200s_behind_three_policies(tmp_path: Path) -> None:
     assert table["consistent_hash, round 1"]["prompt tokens, busiest / mean"] == "4.00"
     assert table["round_robin, round 2"]["hit rate"] == "79.2 %"
     assert table["cache_aware, round 2"]["hit rate"] == "99.8 %"
-    per_gpu = {name: float(row["requests/s and GPU"]) for name, row in table.items() if name.endswith("round 1")}
+    per_gpu = {name: float(row["requests/s per GPU"]) for name, row in table.items() if name.endswith("round 1")}
     assert min(per_gpu, key=lambda name: per_gpu[name]) == "consistent_hash, round 1"
     hits = {policy: sum(row["gpu_tokens"] for row in run.stats["engines"]) for policy, run in found.items()}
     assert hits["cache_aware"] > 1.5 * hits["round_robin"]

@@ -1,0 +1,58 @@
+"""Draws the charts of a comparison: each run's mean TTFT, cold and hit, and its throughput by round."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from locust_kvcache.analysis.across_runs.run_comparison import RunComparison
+from locust_kvcache.analysis.basics.number_text import is_missing, number, ratio_change
+from locust_kvcache.analysis.charts import drawing
+from locust_kvcache.analysis.charts.figures import Chart, draw
+from locust_kvcache.analysis.charts.run_charts import slug
+from locust_kvcache.analysis.tables.table import find, scenarios
+
+MOST_BARS = 8  # pairs in the one chart
+
+
+def scenarios_of(found: RunComparison) -> list[str]:
+    return list(dict.fromkeys(name for run in found.runs for name in scenarios(run.stats)))
+
+
+def ttft_chart(found: RunComparison) -> Chart | None:
+    """The one chart of the page: each run's mean TTFT, cold and on a hit, in every scenario."""
+    rows = []
+    for scenario in scenarios_of(found):
+        for run, name in zip(found.runs, found.names, strict=True):
+            cold, hit = _window_mean(run.stats, scenario, "cold"), _window_mean(run.stats, scenario, "hit")
+            if cold and hit:
+                rows.append((f"{scenario}: {name}", cold, hit, ratio_change(hit / cold)))
+    if not rows:
+        return None
+    bars = pd.DataFrame(rows[:MOST_BARS], columns=["group", "baseline", "contender", "note"])
+    text = "; ".join(f"{row[0]}: {number(row[1])} ms cold, {number(row[2])} ms on a hit" for row in rows[:MOST_BARS])
+    left_out = f" (first {MOST_BARS} of {len(rows)})" if len(rows) > MOST_BARS else ""
+    return draw("runs-ttft", f"Mean TTFT of each run, cold and hit{left_out}", text,
+                lambda axes: drawing.draw_pairs_of_bars(axes, bars, "mean TTFT (ms)", ("cold (round 1)", "hit (later rounds)")),
+                (7.6, 1.5 + 0.75 * len(bars)))  # fmt: skip
+
+
+def _window_mean(stats: dict[str, Any], scenario: str, window: str) -> float | None:
+    rows = find(stats["distributions"], scenario=scenario, split="round_window", group=window, metric="ttft_ms")
+    return None if not rows or is_missing(rows[0]["mean"]) else float(rows[0]["mean"])
+
+
+def throughput_chart(found: RunComparison, scenario: str) -> Chart | None:
+    rows = [
+        (name, f"round {row['round']}", row["requests_per_s"])
+        for run, name in zip(found.runs, found.names, strict=True)
+        for row in find(run.stats["rounds"], scenario=scenario)
+        if row["requests_per_s"]
+    ]
+    if not rows:
+        return None
+    frame = pd.DataFrame(rows, columns=["group", "label", "value"])
+    text = "; ".join(f"{name} {label}: {number(value)}" for name, label, value in rows)
+    return draw(slug(f"runs-throughput-{scenario}"), f"Request throughput of each run and round: {scenario}", text,
+                lambda axes: drawing.draw_columns(axes, frame, "successful requests/s"), (7.6, 3.0))  # fmt: skip
