@@ -22,7 +22,8 @@ from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.analysis.report import ci
 from locust_kvcache.analysis.report.ci import Outcome
 from locust_kvcache.analysis.report.command_line import comparison_gate, gate
-from locust_kvcache.analysis.report.comparison_page import comparison_outcome, comparison_page, scenarios_of
+from locust_kvcache.analysis.report.comparison_charts import scenarios_of
+from locust_kvcache.analysis.report.comparison_page import comparison_outcome, comparison_page
 from locust_kvcache.analysis.report.files import render_html, render_markdown
 from locust_kvcache.analysis.report.page import Page
 from locust_kvcache.analysis.report.publish import page_text
