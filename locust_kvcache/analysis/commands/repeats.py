@@ -143,7 +143,7 @@ def repeats_page(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -
         sections.append(section(f"Scenario {scenario}", [charts[place] if place else None, *blocks], is_open=True))
     return Page(
         title=f"Repeated runs: {', '.join(names)}",
-        subtitle=f"{plural(len(runs), 'run')} of {plural(len(names), 'deployment')}; {baseline} is the baseline",
+        subtitle=f"{plural(len(runs), 'run')} of {plural(len(names), 'deployment')}{_which(shown)}; {baseline} is the baseline",
         lead=_lead(tables, baseline),
         details=(),
         answer=section("", [targets_of(_renamed(judged_targets(runs), shown))]).blocks,
@@ -162,6 +162,12 @@ def shown_names(runs: list[Analysis]) -> dict[str, str]:
     if sorted(kinds.values()) == sorted(KIND_NAMES):
         return {name: KIND_NAMES[kind] for name, kind in kinds.items()}
     return {name: name for name in kinds}
+
+
+def _which(shown: dict[str, str]) -> str:
+    """Which deployment each shown name is, where they differ."""
+    told = [f"{name} is {own}" for own, name in shown.items() if own != name]
+    return f": {', '.join(told)}" if told else ""
 
 
 def _renamed(judged: list[dict[str, Any]], shown: dict[str, str]) -> list[dict[str, Any]]:

@@ -256,6 +256,17 @@ def comparison_outcome(found: RunComparison, cause: Cause) -> Outcome:
     return Outcome(title, cause, headline(found), found.targets, problems, tuple(changes), tuple(tables))
 
 
+def _subtitle(found: RunComparison) -> str:
+    """Model, load, and which deployment each name is; the baseline."""
+    info = found.runs[0].info
+    load = "" if info.users is None else f", {plural(info.users, 'user')}"
+    named = [
+        name if name == run.info.deployment.name else f"{name} is {run.info.deployment.name}"
+        for run, name in zip(found.runs, found.names, strict=True)
+    ]
+    return f"{info.model or 'unknown model'}{load}; {', '.join(named)}; {found.names[0]} is the baseline"
+
+
 def comparison_page(found: RunComparison) -> Page:
     names = scenarios_of(found)
     answer: list[Block | None] = [*details(found), targets_table(found)]
@@ -272,7 +283,7 @@ def comparison_page(found: RunComparison) -> Page:
     sections.append(section("Runs", [Table("Runs of this comparison", ("name", "run", "folder"), lines, texts=(1, 2))]))
     return Page(
         title=f"KV cache comparison: {' against '.join(found.names)}",
-        subtitle=f"{plural(len(found.runs), 'run')}; {found.names[0]} is the baseline",
+        subtitle=_subtitle(found),
         lead=headline(found),
         details=(),
         answer=section("", answer).blocks,
