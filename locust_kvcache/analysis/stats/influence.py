@@ -61,11 +61,11 @@ def _left_out(before: Side, after: Side, codes: Ints) -> tuple[Floats, Floats]:
         group = codes[side.unit]
         rest = side.values.sum() - np.bincount(group, side.values, count)
         means.append(rest / (len(group) - np.bincount(group, minlength=count)))
+    scale = math.sqrt((count - 1) / count)
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.asarray(np.log(means[1]) - np.log(means[0]), dtype=np.float64)
+        moved_logs: Floats = (logs - logs.mean()) * scale
     differences = np.asarray(means[1] - means[0], dtype=np.float64)
-    scale = math.sqrt((count - 1) / count)
-    moved_logs: Floats = (logs - logs.mean()) * scale
     moved: Floats = (differences - differences.mean()) * scale
     return moved_logs, moved
 

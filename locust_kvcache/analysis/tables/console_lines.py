@@ -17,7 +17,9 @@ LINES = 22  # of an answer; where the report is, and what is being done meanwhil
 LEAD_LINES = 4
 FEWEST_CAVEATS = 3
 LEAST_TABLE = 7
-LEAST_TEXT = 54  # of what was seen, where both are cut
+FOLDERS = re.compile(r"(?<!\S)/\S*/(?=\S)")  # before the name of a file
+LEAST_CLAUSE = 6  # blanks
+LEAST_TEXT = 62  # of what was seen, where both are cut
 CUT = " ..."
 MORE = "in the report"
 
@@ -128,7 +130,7 @@ def caveat_lines(problems: Sequence[Mapping[str, Any]], most: int) -> list[str]:
 def caveat(row: Mapping[str, Any]) -> str:
     """warning: what was seen. What to do. Where that does not fit: the first clause, and the first thing to do."""
     head = f"{row['severity']}: "
-    text, way = str(row["text"]).strip().rstrip("."), str(row.get("what_to_do") or "").strip()
+    text, way = FOLDERS.sub("", str(row["text"])).strip().rstrip("."), str(row.get("what_to_do") or "").strip()
     room = WIDTH - len(head)
     if not way:
         return head + (f"{text}." if len(text) < room else shortened(text, room))
@@ -147,7 +149,7 @@ def first_sentence(text: str) -> str:
 
 
 def first_clause(text: str) -> str:
-    """Up to a colon, a semicolon, a comma or a bracket, where three words are said before it."""
+    """Up to a colon, a semicolon, a comma or a bracket, where more than six words are said before it."""
     ends = (match.start() for match in re.finditer(r"[:;,.] | \(", text))
-    end = next((end for end in ends if text[:end].count(" ") >= 2), len(text))
+    end = next((end for end in ends if text[:end].count(" ") >= LEAST_CLAUSE), len(text))
     return text[:end]

@@ -121,7 +121,7 @@ def test_a_caveat_takes_one_line_with_its_way_out() -> None:
         "text": "One run of each: the figures describe these runs; other runs of the same deployments may differ.",
     }
     assert caveat(alone).startswith("note: One run of each: the figures describe these runs; other runs")
-    assert first_clause("s: x y, z") == "s: x y"
+    assert first_clause("1 user: 1 of 60 TTFTs are left out: the first") == "1 user: 1 of 60 TTFTs are left out"
     assert len(caveat(long | {"text": "word" * 60})) <= console_lines.WIDTH
 
 
