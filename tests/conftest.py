@@ -21,6 +21,7 @@ from typing import Any
 import gevent
 import pytest
 import requests
+from hypothesis import HealthCheck, settings
 
 from tests.warm.jobs import WarmProcess
 from tests.warm.start import Warm
@@ -33,6 +34,8 @@ LOCUST_FIXTURES = {"locust", "fresh_locust", "python"}
 # hundreds of processes import the package: without bytecode each compiles it anew
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no test judges a busy machine
+settings.load_profile("busy")
 TIMED = "timed"  # the group of tests that compare times with known ones: never two of them at once
 
 
