@@ -82,7 +82,8 @@ SIMPLE = ("scenarios", "requests", "rounds", "deployment")  # what Locust's own 
 
 def refuse(message: str) -> NoReturn:
     """Arguments that argparse refuses are bad input: one line and the exit code of the table."""
-    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    line = " ".join(message.split()).encode("utf-8", "backslashreplace").decode()  # half a character has no bytes
+    sys.stderr.write(f"error: {line}\n")
     raise SystemExit(int(Exit.BAD_INPUT))
 
 
