@@ -182,7 +182,9 @@ class RunFiles:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder / "records.jsonl").read_text().splitlines()]
+        """Of all lines that are whole: the run may be writing one."""
+        lines = (self.folder / "records.jsonl").read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
