@@ -56,6 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         starts_locust = bool(LOCUST_FIXTURES & set(getattr(item, "fixturenames", ())))
         if starts_locust:
             item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.flaky(reruns=1))  # real processes on a machine that others use; a summary names each
         if (group := item.get_closest_marker("xdist_group")) is None and not starts_locust:
             group = pytest.mark.xdist_group(item.nodeid.split("::")[0]).mark
             item.add_marker(pytest.mark.xdist_group(*group.args))
