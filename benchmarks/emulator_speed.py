@@ -27,6 +27,8 @@ from typing import Any
 
 import uvloop
 
+from benchmarks.ending import end
+
 ROOT = Path(__file__).resolve().parent.parent
 WANTED_CHUNKS_PER_S = 20_000
 WANTED_P99_MS = 2.0
@@ -62,12 +64,7 @@ def emulator(profile: str, core: int | None) -> Iterator[str]:
                 time.sleep(0.05)
             yield url
         finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
 
 
 class Reader(asyncio.Protocol):

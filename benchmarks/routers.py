@@ -25,6 +25,7 @@ from typing import Any
 
 import yaml
 
+from benchmarks.ending import end
 from benchmarks.router_rounds import ENGINES, Round, read_rounds, table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,12 +84,7 @@ def process(command: Sequence[str], log: Path, ready_url: str, workers: int = EN
             time.sleep(0.2)
         yield
     finally:
-        running.terminate()
-        try:
-            running.wait(10)
-        except subprocess.TimeoutExpired:
-            running.kill()
-            running.wait()
+        end(running)
 
 
 def fleet_command(front: int, ports: Sequence[int], load: Load) -> list[str]:

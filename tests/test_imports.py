@@ -26,7 +26,8 @@ BELOW: dict[str, set[str]] = {
 # Floors inside a package, from the ground up: a room imports rooms of lower floors, and itself.
 FLOORS: dict[str, list[set[str]]] = {
     "loadgen": [
-        {"typed_locust", "console"},
+        {"typed_locust", "durations"},
+        {"console"},
         {"quiet"},
         {"options", "protocol", "client"},
         {"worker"},
@@ -44,6 +45,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"reading", "stats", "servers"},
         {"model"},
         {"cache"},
+        {"labelling"},
         {"pipeline", "tables"},
         {"across_runs", "charts"},
         {"report"},

@@ -9,7 +9,10 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
+
+from locust_kvcache.loadgen.durations import duration_text
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -48,22 +51,12 @@ class Progress:
         parts = [f"{self.done:,}/{self.planned:,}", f"{self.failed:,} failed"]
         if self.ttft_ms is not None:
             parts.append(f"TTFT {self.ttft_ms:,.3g} ms" if self.ttft_ms < 1000 else f"TTFT {self.ttft_ms:,.0f} ms")
-        parts.append("time left unknown" if self.left_s is None else f"{duration(max(round(self.left_s), 1))} left")
+        parts.append("time left unknown" if self.left_s is None else f"{duration_text(max(self.left_s, 1.0))} left")
         rest = f" [{'#' * filled}{'-' * (BAR - filled)}] {', '.join(parts)}"
         return self.title[: WIDTH - len(rest)] + rest
 
     def last_line(self) -> str:
-        return f"{self.title}: {self.done:,}/{self.planned:,}, {self.failed:,} failed, {duration(self.elapsed_s)}"
-
-
-def duration(seconds: float) -> str:
-    """0.42 s, 12 s, 3 min 20 s, 2 h 5 min."""
-    if seconds < 10 and not isinstance(seconds, int):
-        return f"{seconds:.2f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+        return f"{self.title}: {self.done:,}/{self.planned:,}, {self.failed:,} failed, {duration_text(self.elapsed_s)}"
 
 
 class LoadConsole:
@@ -136,4 +129,7 @@ class LoadConsole:
         return Live(console=screen, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
 
 
-CONSOLE = LoadConsole()  # of this process
+@cache
+def console() -> LoadConsole:
+    """That of this process."""
+    return LoadConsole()

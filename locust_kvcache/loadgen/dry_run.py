@@ -14,6 +14,7 @@ from locust_kvcache.contract.deployment import Deployment, ModelInfo
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.round_kinds import CONTROL, planned_kinds
 from locust_kvcache.contract.tier_capacity import tier_capacities
+from locust_kvcache.loadgen.durations import duration_text
 from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.workload.budget import DEFAULT_BLOCK_TOKENS, Expectation, RoundBudget, cost, dry_plan, round_budget
 from locust_kvcache.workload.footprint import working_set_tokens
@@ -58,14 +59,6 @@ def expectation(options: Options, scenario: str) -> Expectation:
     known = expectation_from(study.expect_from, scenario) if study.expect_from else Expectation()
     given = {name: study.expect.get(name, getattr(known, name)) for name in ("cold_ttft_ms", "hit_ttft_ms", "tpot_ms")}
     return Expectation(**given, source=" and ".join(filter(None, [known.source, "--expect" if study.expect else ""])))
-
-
-def duration_text(seconds: float | None) -> str:
-    if seconds is None:
-        return "unknown"
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.2f} h"
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:

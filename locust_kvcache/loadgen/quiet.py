@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import logging
+from functools import cache
 from typing import Any
 
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
-from locust_kvcache.loadgen.console import CONSOLE
+from locust_kvcache.loadgen.console import console
 from locust_kvcache.loadgen.typed_locust import listen
 
 TABLES = "locust.stats_logger"
@@ -45,7 +46,7 @@ class Quiet(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         shown = self._is_shown(record)
         if shown:
-            CONSOLE.clear()
+            console().clear()
         return shown
 
     def _is_shown(self, record: logging.LogRecord) -> bool:
@@ -65,20 +66,24 @@ def _names(settings: dict[str, Any]) -> list[str]:
     return [action.dest for action, _ in settings.values() if action is not None]
 
 
-QUIET = Quiet()
+@cache
+def quiet() -> Quiet:
+    """The filter of this process."""
+    return Quiet()
 
 
-def _note_parser(parser: LocustArgumentParser, **_: Any) -> None:
-    QUIET.parser = parser
+def _filter_logs(parser: LocustArgumentParser, **_: Any) -> None:
+    """Before Locust has said anything: a filter that is there already is not added twice."""
+    quiet().parser = parser
+    for name in (TABLES, *ROUTINE, "kvcache"):
+        logging.getLogger(name).addFilter(quiet())
 
 
 def show_tables_if_asked(environment: Environment) -> None:
     """With --locust-tables, or where users of other classes run too: Locust's tables are all that shows their requests."""
     parsed = environment.parsed_options
     foreign = any(not getattr(user_class, "drives_plan", False) for user_class in environment.user_classes)
-    QUIET.tables = foreign or bool(getattr(parsed, "locust_tables", False)) or bool(getattr(parsed, "print_stats", False))
+    quiet().tables = foreign or bool(getattr(parsed, "locust_tables", False)) or bool(getattr(parsed, "print_stats", False))
 
 
-for _name in (TABLES, *ROUTINE, "kvcache"):
-    logging.getLogger(_name).addFilter(QUIET)
-listen(events.init_command_line_parser, _note_parser)
+listen(events.init_command_line_parser, _filter_logs)

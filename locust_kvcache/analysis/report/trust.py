@@ -69,7 +69,10 @@ def _intervals(stats: Stats) -> str:
     carried = [row for row in rows if row["ratio_low"] is not None]
     if not carried:
         return "There are too few independent requests for an interval: the changes are those of this sample."
-    least = min(int(row["clusters"] or 0) for row in carried)
+    known = [int(row["clusters"]) for row in carried if row["clusters"]]
+    if not known:
+        return "Intervals (95 %) hold for this run; other runs may differ more."
+    least = min(known)
     groups = f"{'at least ' if len(carried) > 1 else ''}{least} independent groups of requests"
     some = "" if len(carried) == len(rows) else f" in {len(carried)} of {len(rows)} comparisons; the others have too few requests"
     return f"Intervals (95 %) rest on {groups}{some}. They hold for this run; other runs may differ more."

@@ -128,9 +128,11 @@ def balance_table(engines: pd.DataFrame) -> pd.DataFrame:
     rows = []
     key: Any
     for key, group in engines.groupby([*ROUND, "role"], sort=False):
-        tokens, requests = group["prompt_tokens"].fillna(0.0), group["requests"].fillna(0.0)
+        group = group[group["prompt_tokens"].notna()]  # of an engine that tells nothing it is not known whether it stood idle
+        tokens, requests = group["prompt_tokens"], group["requests"].astype(float)
         if len(group) < 2 or tokens.sum() <= 0:
             continue
+        known = bool(requests.notna().all() and requests.sum())
         idle = group.loc[tokens.eq(0), "engine"]
         rows.append(
             {
@@ -138,9 +140,9 @@ def balance_table(engines: pd.DataFrame) -> pd.DataFrame:
                 "engines": len(group),
                 "idle": len(idle),
                 "idle_names": ", ".join(idle),
-                "requests": float(requests.sum()),
+                "requests": float(requests.sum()) if known else None,
                 "busiest": group["engine"].iloc[int(tokens.to_numpy().argmax())],
-                "max_over_mean_requests": float(requests.max() / requests.mean()) if requests.sum() else None,
+                "max_over_mean_requests": float(requests.max() / requests.mean()) if known else None,
                 "max_over_mean_tokens": float(tokens.max() / tokens.mean()),
                 "gini_tokens": gini(list(tokens)),
             }

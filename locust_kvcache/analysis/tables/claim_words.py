@@ -102,7 +102,7 @@ def _moved(row: dict[str, Any]) -> str:
     if row["ratio_low"] is None:
         return "faster in this run (no interval)" if row["ratio"] < 1 else "not faster in this run (no interval)"
     if row["ratio_low"] <= 1 <= row["ratio_high"]:
-        return "not faster with statistical certainty"
+        return "neither faster nor slower with certainty"
     return "faster" if row["ratio"] < 1 else "slower"
 
 
@@ -142,7 +142,7 @@ def _size(row: dict[str, Any]) -> str:
     open_ = row.get("no_interval") or lost_by_adjustment(row)
     if open_:
         return f"changes the mean TTFT ({change(row)})"
-    return f"does not change the mean TTFT with statistical certainty ({change(row)})"
+    return f"changes the mean TTFT in this run, not with statistical certainty ({change(row)})"
 
 
 def lost_by_adjustment(row: dict[str, Any]) -> bool:

@@ -72,7 +72,7 @@ def _overall(stats: Stats, names: list[str]) -> str:
     parts = [said for verdict, verb in VERBS.items() if (said := _several(rows, verdict, verb, len(good)))]
     open_ = len(good) - sum(1 for row in rows if row["verdict"] in VERBS)
     if not parts:
-        said = "Repeating the requests changes the mean TTFT in no scenario with certainty."
+        said = "No scenario shows a change of the mean TTFT that is statistically certain."
     else:
         more = f"; in {plural(open_, 'other scenario')} the change is not statistically certain" if open_ else ""
         said = f"Repeating the requests {' and '.join(parts)}{more}."

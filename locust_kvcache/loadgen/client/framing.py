@@ -121,8 +121,6 @@ class Framing:
             response.segments.clear()
         response.body_bytes += self._pending_bytes
         self._pending_bytes = 0
-        if response.body_bytes > MAX_RESPONSE_BYTES:
-            raise ResponseTooLarge
 
     def on_message_complete(self) -> None:
         if (self.response.http_status or 0) >= 200 and not self.surplus:  # a 1xx is followed by the real response
@@ -140,6 +138,7 @@ class Framing:
                 self._pending_bytes += size_bytes
                 if self._pending_bytes > FOLD_BYTES:
                     self._fold()
+                    self._check_size()
                 return False
         return self._parse(stamp_s, data)
 
@@ -153,15 +152,19 @@ class Framing:
             response.first_byte_at_s = stamp_s
         self.stamp_s = stamp_s
         self._received_bytes += len(data)
-        if self._received_bytes > MAX_RESPONSE_BYTES:
-            raise ResponseTooLarge
         self._between_chunks = False
         self.parser.feed_data(data)
+        self._check_size()
         if self._in_chunk or not data.endswith(b"\r\n"):  # another chunk has begun since one ended
             self._between_chunks = False
         if self.done and not response.complete:
             self._after_done()
         return response.complete
+
+    def _check_size(self) -> None:
+        """Not in a callback of the parser, which would wrap the error. What the parser got may be headers without an end."""
+        if max(self._received_bytes, self.response.body_bytes) > MAX_RESPONSE_BYTES:
+            raise ResponseTooLarge
 
     def _after_done(self) -> None:
         if self.on_done is None:

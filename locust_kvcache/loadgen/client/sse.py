@@ -5,21 +5,17 @@ Pieces can be fed while the stream runs, whenever their raw bytes have grown lar
 
 from __future__ import annotations
 
-import itertools
 import json
-from array import array
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import orjson
 
-from locust_kvcache.contract.record import OutputChunk
 from locust_kvcache.contract.usage import Counts, checked_counts, whole_count
+from locust_kvcache.loadgen.client.chunk_log import ChunkLog
 from locust_kvcache.loadgen.client.content_template import ContentTemplate, Segment, template_of
 from locust_kvcache.loadgen.client.delta import output_of
 
-_new_chunk = partial(tuple.__new__, OutputChunk)
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 PAGE_BYTES = 4000  # of a page that is no stream: enough for its title
 LEARN_IN_VAIN = 8  # templates; a stream whose events differ in more than their text makes no further ones
@@ -56,38 +52,6 @@ def decoded(payload: bytes) -> Any:
             return json.loads(payload.decode("utf-8", "replace"))
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
-
-
-class ChunkLog:
-    """The output chunks of one stream in 13 bytes each; -1 stands for an unknown number of tokens."""
-
-    def __init__(self) -> None:
-        self._stamps_s = array("d")
-        self._tokens = array("i")
-        self._visible = bytearray()
-
-    def add(self, stamp_s: float, visible: bool, tokens: int | None) -> None:
-        self._stamps_s.append(stamp_s)
-        self._tokens.append(-1 if tokens is None else tokens)
-        self._visible.append(visible)
-
-    def extend(self, stamps_s: list[float], visible: bool) -> None:
-        """Chunks of an unknown number of tokens each."""
-        self._stamps_s.extend(stamps_s)
-        self._tokens.extend([-1] * len(stamps_s))
-        self._visible.extend([visible] * len(stamps_s))
-
-    def __len__(self) -> int:
-        return len(self._stamps_s)
-
-    def chunks(self) -> list[OutputChunk]:
-        if max(self._tokens, default=-1) < 0:
-            unknown: zip[tuple[float, bool, None]] = zip(
-                self._stamps_s, map(bool, self._visible), itertools.repeat(None), strict=False
-            )
-            return list(map(_new_chunk, unknown))  # without the Python code of a named tuple: a stream has hundreds
-        rows = zip(self._stamps_s, self._visible, self._tokens, strict=True)
-        return [OutputChunk(stamp_s, bool(visible), None if tokens < 0 else tokens) for stamp_s, visible, tokens in rows]
 
 
 class EventReader:

@@ -13,7 +13,7 @@ from locust_kvcache.contract.analysis_job import AnalysisJob
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import Cause, Exit, cause_of_code, worst
 from locust_kvcache.contract.finding import ERROR, WARNING
-from locust_kvcache.loadgen.console import CONSOLE
+from locust_kvcache.loadgen.console import console
 from locust_kvcache.loadgen.master.run_driver import RecordListener, RunDriver
 from locust_kvcache.loadgen.master.spawning import Spawning
 from locust_kvcache.loadgen.master.workers import Workers
@@ -77,11 +77,11 @@ class LoadTest:
         if self.job.options.preflight_only:
             self._preflight_only()
             return
-        CONSOLE.prepare()
+        console().prepare()
         self._analyses.prepare(draws=self.job.options.report)  # it imports while the server is looked at
         if (study := study_of(self.job)) is not None:
             folders = study.measure(self)
-            CONSOLE.phase("analysing")
+            console().phase("analysing")
             self._say(summarise(study.analysis, folders, self.job.options.png))
         else:
             driver = self.open_run()
@@ -94,7 +94,7 @@ class LoadTest:
         """A plain headless run lets Locust stop meanwhile (`take_answer`, `report_written`). The next run of a study begins when nothing
         else takes the machine's time, and a page with a web UI goes on."""
         options = self.job.options
-        CONSOLE.phase("analysing")
+        console().phase("analysing")
         self._analyses.ask(AnalysisJob(str(folder.resolve()), options.report, options.png, options.gate))
         self._asked = outcome
         if study_of(self.job) is not None or not self._headless:
@@ -114,7 +114,7 @@ class LoadTest:
     def report_written(self) -> str:
         """Wait until the report of the last run is written; what the console shows of it."""
         if self.job.options.report and self._analyses.is_drawing:
-            CONSOLE.phase("drawing the report")
+            console().phase("drawing the report")
         code, text = self._analyses.files()
         if code:
             self._ended(cause_of_code(code))

@@ -11,7 +11,7 @@ from typing import Protocol
 from gevent.event import Event
 
 from locust_kvcache.contract.outage_words import UNREACHABLE
-from locust_kvcache.loadgen.console import CONSOLE, Progress
+from locust_kvcache.loadgen.console import Progress, console
 from locust_kvcache.loadgen.master.ledger import Ledger, deal
 from locust_kvcache.loadgen.master.spawning import Spawning
 from locust_kvcache.loadgen.master.workers import Workers
@@ -156,7 +156,7 @@ class RoundDriver:
         self._wait(self._all_ready)
         self._played.begin(sum(users.values()), self._spawning.planned)
         self._started, self._started_s = True, time.monotonic()
-        CONSOLE.begin()
+        console().begin()
         for worker, (_, want) in list(self._ready.items()):
             self._release(Go, worker, 0, want)
         self._wait(self._all_recorded)
@@ -205,8 +205,8 @@ class RoundDriver:
             now_s = time.monotonic()
             if self._timeout_s is not None and now_s - begun_s > self._timeout_s and not condition():
                 raise LimitReached(self._stragglers())
-            if self._started and CONSOLE.is_due:
-                CONSOLE.show(self._played.progress(now_s - self._started_s))
+            if self._started and console().is_due:
+                console().show(self._played.progress(now_s - self._started_s))
 
     def _collect_answers(self) -> dict[str, Done]:
         """How the round went on each worker; one that does not say so in time is left out."""

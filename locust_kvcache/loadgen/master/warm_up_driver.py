@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from locust_kvcache.loadgen.console import CONSOLE
+from locust_kvcache.loadgen.console import console
 from locust_kvcache.loadgen.protocol.arrivals import Arrival
 from locust_kvcache.loadgen.run.state import Run
 from locust_kvcache.loadgen.run.warm_up_window import WarmUpWindow
@@ -49,7 +49,7 @@ class WarmUpDriver:
         warm_up, name = self.warm_up, self._scenario.name
         plan, closed = self._run.plan(name), self._run.config.arrival.kind == "closed"
         sessions = window_sessions(plan, max(1, users()) if closed else None)
-        CONSOLE.phase("warming up")
+        console().phase("warming up")
         log.info("%s: warm-up starts, windows of %d sessions; not measured (--warm-up off: none)", name, len(sessions))
         while warm_up.ended is None:
             warm_up.add(self._play(warm_up.next_kind, sessions, play).window())

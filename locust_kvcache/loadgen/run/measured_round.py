@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from locust_kvcache.contract.record import OK
 from locust_kvcache.contract.round_kinds import CONTROL
-from locust_kvcache.loadgen.console import CONSOLE, Progress
+from locust_kvcache.loadgen.console import Progress, console
 from locust_kvcache.loadgen.protocol.arrivals import Arrival
 from locust_kvcache.loadgen.protocol.messages import Done
 from locust_kvcache.loadgen.run.state import Run
@@ -88,5 +88,5 @@ class MeasuredRound:
         self.run.metrics.border(self.scenario, self.number, "after")
         self.run.end_round(self.scenario, self.number, answers, users, foreign)
         self.check()
-        CONSOLE.end(self.progress(self.run.last_wall_s))
+        console().end(self.progress(self.run.last_wall_s))
         log.info("%s: %s done, %s", self.scenario, self.title, self.run.round_text(self.scenario, self.number))

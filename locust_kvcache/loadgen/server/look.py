@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from locust_kvcache.contract.deployment import Deployment, ModelInfo
 from locust_kvcache.contract.finding import ERROR, WARNING, Finding
 from locust_kvcache.contract.tier_capacity import tier_capacities
-from locust_kvcache.loadgen.console import CONSOLE
+from locust_kvcache.loadgen.console import console
 from locust_kvcache.loadgen.options.resolve import Job
 from locust_kvcache.loadgen.protocol.run_config import pause
 from locust_kvcache.loadgen.server.canary import Canary
@@ -47,7 +47,7 @@ def unchecked_certificate(deployment: Deployment) -> list[str]:
 def look_at_server(job: Job) -> Look:
     """Preflight and calibration; BadInput says what is wrong and what to do about it."""
     wanted, info = job.model()
-    CONSOLE.phase("calibrating")
+    console().phase("calibrating")
     detail.info("preflight of %s", job.deployment.endpoint)
     for note in (note for scenario in job.scenarios for note in scenario.file_notes):
         log.info(note)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from locust_kvcache.contract.capacity_rule import Bounds, Judgement, Measured, Search, bounds_of, judge, next_level, sample_of
-from locust_kvcache.loadgen.console import CONSOLE
+from locust_kvcache.loadgen.console import console
 from locust_kvcache.loadgen.protocol.arrivals import Arrival
 from locust_kvcache.loadgen.run.state import Run
 from locust_kvcache.loadgen.studies.study import CLOSED, Master, OpenRun, Study, round_records
@@ -102,7 +102,7 @@ class SideSearch:
         self._steps.append(Measured(level, found.sustained))
         word = "sustained" if found.sustained else "not sustained"
         short = " Requests were sent late: give more users (-u)." if found.short_of_users else ""
-        CONSOLE.say(f"{self._side}, step {len(self._steps)}: {level:.3g} {self._unit} {word} ({found.why}).{short}")
+        console().say(f"{self._side}, step {len(self._steps)}: {level:.3g} {self._unit} {word} ({found.why}).{short}")
 
     def _judge(self, folder: Path, number: int, slo: dict[str, float]) -> Judgement:
         samples = [sample for row in round_records(folder, self._scenario.name, number) if (sample := sample_of(row))]
@@ -117,7 +117,7 @@ def search_capacity(master: Master) -> list[Path]:
             search = SideSearch(master, scenario, side)
             found = search.run()
             ends = ("none" if end is None else f"{end:.3g}" for end in (found.low, found.high))
-            CONSOLE.say("{}, {}: highest level sustained {}, lowest not sustained {}".format(scenario.name, side, *ends))
+            console().say("{}, {}: highest level sustained {}, lowest not sustained {}".format(scenario.name, side, *ends))
             folders += search.folders
     return folders
 

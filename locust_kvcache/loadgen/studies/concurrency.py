@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from locust_kvcache.loadgen.console import CONSOLE
+from locust_kvcache.loadgen.console import console
 from locust_kvcache.loadgen.studies.study import Master, Study
 
 
 def sweep_concurrency(master: Master) -> list[Path]:
     folders = []
     for users in master.job.options.concurrency:
-        CONSOLE.phase(f"{users} user{'s' if users > 1 else ''}")
+        console().phase(f"{users} user{'s' if users > 1 else ''}")
         master.change_users(users)
         level = master.open_run(suffix=f"_c{users}", nonce_end=f"{users:04x}")
         level.play()

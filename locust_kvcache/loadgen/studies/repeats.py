@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from locust_kvcache.loadgen.console import CONSOLE
+from locust_kvcache.loadgen.console import console
 from locust_kvcache.loadgen.studies.study import Master, Study
 
 
 def repeat_run(master: Master) -> list[Path]:
     count, folders = master.job.options.repeat, []
     for number in range(1, count + 1):
-        CONSOLE.phase(f"repeat {number} of {count}")
+        console().phase(f"repeat {number} of {count}")
         run = master.open_run(suffix=f"-{number}")
         run.play()
         folders.append(run.close())

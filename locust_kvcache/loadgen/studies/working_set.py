@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from locust_kvcache.contract.tier_capacity import tier_capacities
-from locust_kvcache.loadgen.console import CONSOLE
+from locust_kvcache.loadgen.console import console
 from locust_kvcache.loadgen.server.metrics_pages import scrape
 from locust_kvcache.loadgen.studies.study import CLOSED, Master, Study
 from locust_kvcache.workload.working_set import filling, sweep_sizes
@@ -22,7 +22,7 @@ def sweep_working_set(master: Master) -> list[Path]:
     )
     sizes = job.options.study.working_set or sweep_sizes(capacities)
     held = ", ".join(f"{tier} {tokens:,}" for tier, tokens in capacities.items()) or "unknown"
-    CONSOLE.say(f"working sets of {', '.join(f'{size:,}' for size in sizes)} tokens; tier sizes in tokens: {held}")
+    console().say(f"working sets of {', '.join(f'{size:,}' for size in sizes)} tokens; tier sizes in tokens: {held}")
     folders: list[Path] = []
     for scenario in job.scenarios:
         for number, size in enumerate(sizes, 1):

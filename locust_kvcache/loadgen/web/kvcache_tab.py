@@ -29,7 +29,7 @@ from locust_kvcache.loadgen.web.live_page import attach as attach_page
 from locust_kvcache.loadgen.web.live_page import report_url
 from locust_kvcache.loadgen.web.login import attach as attach_login
 from locust_kvcache.loadgen.web.start_form import attach as attach_start
-from locust_kvcache.loadgen.web.start_form import planned, users_of_form
+from locust_kvcache.loadgen.web.start_form import planned
 
 KEY = "kv-cache"
 COLUMNS = {
@@ -143,7 +143,7 @@ def attach(environment: Environment, coordinator: Coordinator) -> None:
 def _dry_run(environment: Environment) -> str:
     """Of the form that this request holds."""
     loaded, host = scenarios_of(_chosen_classes(environment)), request.form.get("host") or environment.host
-    return planned(lambda: options_of_form(environment), loaded, host, users_of_form())
+    return planned(lambda: options_of_form(environment), loaded, host)
 
 
 def _running(coordinator: Coordinator) -> bool:

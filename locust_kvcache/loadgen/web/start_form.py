@@ -19,7 +19,7 @@ from locust_kvcache.loadgen.dry_run import dry_run_text
 from locust_kvcache.loadgen.options.declared import OPTIONS
 from locust_kvcache.loadgen.options.option import GROUPS, Option
 from locust_kvcache.loadgen.options.resolve import plan_job
-from locust_kvcache.loadgen.options.run_options import Options
+from locust_kvcache.loadgen.options.run_options import Options, check_users
 from locust_kvcache.loadgen.typed_locust import flask_app, guarded
 from locust_kvcache.workload.spec import available_scenarios
 
@@ -65,10 +65,10 @@ def _field(option: Option, parsed: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def planned(options: Callable[[], Options], loaded: list[str], host: str | None, users: int) -> str:
+def planned(options: Callable[[], Options], loaded: list[str], host: str | None) -> str:
     """What --dry-run would print of this form; the reason where the form is refused."""
     try:
-        return _dry_run(options(), loaded, host, users)
+        return _dry_run(options(), loaded, host, users_of_form())
     except BadInput as error:
         return f"error: {error}"
 
@@ -117,5 +117,7 @@ def attach(
 
 
 def users_of_form() -> int:
-    count = request.form.get("user_count", "1")
-    return int(count) if count.isdigit() and int(count) > 0 else 1
+    """BadInput if it is no number of users; 1 where the form has none."""
+    count = request.form.get("user_count") or "1"
+    check_users(count, None)
+    return int(count)

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from locust_kvcache.analysis.cache.waterfall import STEPS, waterfall
-from locust_kvcache.analysis.pipeline import analyse_folder, label_run
+from locust_kvcache.analysis.labelling import label_run
+from locust_kvcache.analysis.pipeline import analyse_folder
 from locust_kvcache.analysis.reading.runs import load_run
 from locust_kvcache.analysis.tables.fleet_tables import waterfall_table
 from locust_kvcache.contract.record import Record

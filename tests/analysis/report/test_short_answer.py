@@ -13,7 +13,8 @@ from locust_kvcache.analysis.basics.number_text import change, number, percent
 from locust_kvcache.analysis.commands.repeats import repeats_page
 from locust_kvcache.analysis.commands.sweep import by_users, sweep_page
 from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
-from locust_kvcache.analysis.report.comparison_page import comparison_page, short_names
+from locust_kvcache.analysis.report.comparison_page import comparison_page
+from locust_kvcache.analysis.report.comparison_tables import short_names
 from locust_kvcache.analysis.report.page import Page
 from locust_kvcache.analysis.report.publish import page_text
 from locust_kvcache.analysis.report.run_text import run_text
