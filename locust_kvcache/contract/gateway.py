@@ -15,6 +15,7 @@ from locust_kvcache.contract.errors import BadInput
 
 Headers = tuple[tuple[str, str], ...]
 SESSION = "{session}"  # in a header's value: the session's own name, the same for all of its turns
+USER, TENANT = "{user}", "{tenant}"  # the end user that the session belongs to, and the tenant
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SECRET = re.compile(r"authorization|api-?key|token|secret|cookie|password", re.IGNORECASE)
@@ -57,6 +58,11 @@ def checked_body(found: Any, where: str) -> dict[str, Any]:
     """Fields to add to each request's body; BadInput for those that the plan decides."""
     if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
         raise BadInput(f"{where} is {found!r}; expected a mapping, such as {{priority: 1}}")
+    if is_template(str(found.get("cache_salt", ""))):
+        raise BadInput(
+            f"{where} has the cache_salt {found['cache_salt']!r}, which is sent as it stands; salts by session, user or tenant: "
+            "--cache-salt, or `identity` in the scenario"
+        )
     if ours := [key for key in found if key in OUR_FIELDS]:
         raise BadInput(f"{where} sets {ours[0]!r}, which the load generator decides; leave it out")
     try:
@@ -85,6 +91,22 @@ def resolved(headers: Headers, environ: Mapping[str, str] = os.environ) -> Heade
         return value
 
     return tuple((name, _VARIABLE.sub(value_of, text)) for name, text in headers)
+
+
+def filled(text: str, names: Mapping[str, str]) -> str:
+    """A template with what stands for each placeholder."""
+    for placeholder, name in names.items():
+        text = text.replace(placeholder, name)
+    return text
+
+
+def is_template(text: str) -> bool:
+    return any(placeholder in text for placeholder in (SESSION, USER, TENANT))
+
+
+def is_secret(name: str) -> bool:
+    """Whether a header of that name holds what must not be written down."""
+    return bool(_SECRET.search(name))
 
 
 def secrets_in(headers: Iterable[tuple[str, str]]) -> list[str]:

@@ -117,6 +117,10 @@ class Record:
     round_kind: str | None = None  # cold | control | hit (contract/round_kinds.py); None in records of before
     engine: str | None = None  # the engine that answered, where the router names it in a header of the response
     buffered: bool | None = None  # something between the model and here kept chunks back (was_buffered)
+    tenant: str | None = None  # whose request it is, where the scenario has tenants or names one
+    cache_salt: str | None = None  # as sent: prefixes under different salts share nothing
+    priority: int | None = None  # as sent
+    sent_headers: str | None = None  # those made for the session: "name: value; ..."; echoed values as a hash
     format: int = RECORD_FORMAT
 
     def to_json(self) -> str:

@@ -114,8 +114,16 @@ class Api:
             raise Refused(400, "BadRequestError", f"max_tokens must be at least 1, got {wanted!r}")
         if len(ids) + wanted > limit:
             raise Refused(400, "BadRequestError", f"maximum context length is {limit} tokens, got {len(ids)} + {wanted}")
+        priority = body.get("priority") or 0
+        if not isinstance(priority, int) or isinstance(priority, bool):
+            raise Refused(400, "BadRequestError", f"priority must be a whole number, got {priority!r}")
+        if priority and not self.deployment.entry.spec.by_priority:
+            raise Refused(400, "BadRequestError", f"Got priority {priority} but Priority scheduling is not enabled.")
+        salt = body.get("cache_salt")
+        if salt is not None and (not isinstance(salt, str) or not salt):
+            raise Refused(400, "BadRequestError", "Parameter 'cache_salt' must be a non-empty string if provided.")
         shape = self._shape(body, chat, request.headers.get("x-truth") == "1")
-        job = Job(ids, wanted, lambda job, due_s: None, str(body.get("cache_salt") or "").encode())
+        job = Job(ids, wanted, lambda job, due_s: None, (salt or "").encode(), priority)
         passage = Passage(request_id(chat, request.headers.get("x-request-id")), request.arrived_ns, job, faults, shape.stream)
         transfer = body.get("kv_transfer_params")
         if isinstance(transfer, dict):

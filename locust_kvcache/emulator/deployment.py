@@ -31,6 +31,7 @@ class Job:
     output_tokens: int
     on_token: Callable[[Job, float], None]
     salt: bytes = b""
+    priority: int = 0
     external_hint: int | None = None
     remote_tokens: int = 0  # handed over by a prefiller in another process
     remote_cached_tokens: int | None = None  # what that prefiller had cached
@@ -107,7 +108,7 @@ class Deployment:
 
     def _start(self, job: Job, server: str, output_tokens: int, on_token: Callable[[Work, float], None]) -> None:
         work = Work(job.prompt_ids, output_tokens, self.profile.block_size, ANSWER_IDS, on_token, job.salt, owner=job)
-        work.external_hint = job.external_hint
+        work.external_hint, work.priority = job.external_hint, job.priority
         if server == "decoder" and self.servers[server].remote_link:
             work.remote_tokens = len(job.prompt_ids) if self.role == "pd" else job.remote_tokens
         job.works[server] = work

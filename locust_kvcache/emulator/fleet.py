@@ -24,7 +24,7 @@ from locust_kvcache.emulator.wire import Connection, HttpRequest
 
 COMPLETIONS = ("/v1/chat/completions", "/v1/completions")
 EVERY_ENGINE = {("POST", "/reset_prefix_cache"), ("DELETE", "/cache/clear"), ("POST", "/faults"), ("DELETE", "/faults")}
-SESSION_HEADER = "x-session-id"
+SESSION_HEADER, TOKEN_HEADER = "x-session-id", "x-session-token"
 
 
 def make_engines(
@@ -116,11 +116,13 @@ class Fleet:
             connection.answer_json(request, {"error": error}, 503, **{"retry-after": "1"})
             return
         text = text_of(_parsed(request.body)) if self.routing == "prefix" else ""
-        session = request.headers.get(SESSION_HEADER, "")
+        session = request.headers.get(TOKEN_HEADER if self.routing == "token" else SESSION_HEADER, "")
         name = self.names[self.policy.choose(text, session, list(self.open.values()))]
         self.open[name] += 1
         self.counts.workers[self.urls[name]] += 1
         request.answer_headers["x-engine"] = name
+        if self.routing == "token":
+            request.answer_headers[TOKEN_HEADER] = str(self.names.index(name))
         connection.on_done = lambda status: self._done(name, request.path, status)
         self.engines[name].handle(request, connection)
 

@@ -77,6 +77,8 @@ def parse_arguments() -> argparse.Namespace:
         help="roles single, prefiller, decoder: the shared store's process (default: a store of its own)",
     )
     add("--mooncake-port", type=int, help="also serve the store's mooncake_master metrics page on this port (real default: 9003)")
+    add("--scheduling-policy", choices=("fcfs", "priority"), default="fcfs",
+        help="the first in the queue, or the lowest `priority`, which fcfs refuses as vLLM does (default: fcfs)")  # fmt: skip
     _add_fleet(parser)
     add("--fault", action="append", default=[], metavar="NAME[=VALUE][@SHARE]", help="a fault or lie, repeatable; listed below")
     options = parser.parse_args()

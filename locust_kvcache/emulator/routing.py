@@ -19,6 +19,7 @@ POLICIES = {
     "prefix": "longest prefix sent before, unless the load is uneven (cache_aware)",
     "random": "by a seeded generator",
     "least_loaded": "fewest open requests",
+    "token": "the engine that x-session-token names, which every answer carries; without it in turn (llm-d's session affinity)",
     "session": "consistent hash of x-session-id; without the header all requests go to one engine (consistent_hash)",
 }
 PIECE_CHARACTERS = 64
@@ -81,6 +82,17 @@ class Session:
     def choose(self, text: str, session: str, open_requests: Sequence[int]) -> int:
         ring = self.rings.setdefault(len(open_requests), _ring(len(open_requests)))
         return ring[bisect.bisect_left(ring, (_point(session), 0)) % len(ring)][1]
+
+
+@dataclass
+class Token:
+    sent: int = 0
+
+    def choose(self, text: str, session: str, open_requests: Sequence[int]) -> int:
+        if session.isdecimal() and int(session) < len(open_requests):
+            return int(session)
+        self.sent += 1
+        return (self.sent - 1) % len(open_requests)
 
 
 def _point(key: str) -> int:
@@ -158,6 +170,6 @@ def text_of(body: Any) -> str:
 def make_policy(name: str, guard: Guard) -> Policy:
     if name == "prefix":
         return Prefix(guard)
-    policies: dict[str, type[RoundRobin | Random | LeastLoaded | Session]]
-    policies = {"round_robin": RoundRobin, "random": Random, "least_loaded": LeastLoaded, "session": Session}
+    policies: dict[str, type[RoundRobin | Random | LeastLoaded | Session | Token]]
+    policies = {"round_robin": RoundRobin, "random": Random, "least_loaded": LeastLoaded, "session": Session, "token": Token}
     return policies[name]()

@@ -57,7 +57,10 @@ class Server:
         if work.cancelled:
             return
         work.queued_s = self.simulation.now_s
-        self.waiting.append(work)
+        place = len(self.waiting)
+        while self.spec.by_priority and place and self.waiting[place - 1].priority > work.priority:
+            place -= 1
+        self.waiting.insert(place, work)
         self._wake()
 
     def _wake(self) -> None:

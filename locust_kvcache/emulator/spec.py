@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,9 @@ class ServerSpec:
     cpu: TierSpec | None = None
     store: TierSpec | None = None
     saves: bool = True  # a kv_consumer loads from the store and saves nothing
+    by_priority: bool = (
+        False  # waiting requests: the lowest `priority` first, then in order of arrival (vLLM's --scheduling-policy)
+    )
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,12 @@ class Profile:
         if role not in self.servers:
             raise ValueError(f"profile {self.name!r} has no {role!r}; it has {', '.join(self.servers)}")
         return self.servers[role]
+
+
+def with_priority(profile: Profile) -> Profile:
+    """The same servers, which take the waiting request of the lowest `priority` first."""
+    servers = {name: replace(server, by_priority=True) for name, server in profile.servers.items()}
+    return replace(profile, servers=servers)
 
 
 def available_profiles() -> list[str]:

@@ -30,6 +30,7 @@ class Work:
     answer_ids: Sequence[int]
     on_token: Callable[[Work, float], None]  # (work, due_s), once per output token
     salt: bytes = b""
+    priority: int = 0
     remote_tokens: int = 0  # the prefiller hands these over on a direct link
     external_hint: int | None = None  # tokens that a store in another process said it has, asked before arrival here
     owner: Any = None

@@ -60,7 +60,7 @@ class KVCacheUser(User):
                 gevent.sleep(max(0.0, work.due_s - time.monotonic()))
             for turn in work.session.turns[begun:]:
                 if turn.number > 1 and not agent.halted:
-                    gevent.sleep(work.share.prepared.plan.scenario.think_time_s)
+                    gevent.sleep(work.share.prepared.plan.scenario_of(turn.session_id).think_time_s)
                 agent.outage.wait()
                 if agent.halted:
                     return
@@ -104,3 +104,4 @@ class KVCacheUser(User):
         if self._connection is None:
             self._connection = Connection(prepared.target, config.idle_timeout_s)
         send_stream(self._connection, request, config.request_timeout_s, outcome)
+        prepared.session_headers.remember(work.session, turn, outcome.response.headers)

@@ -46,7 +46,7 @@ def dry_plan(scenario: Scenario, seed: int) -> Plan:
 
 def session_s(plan: Plan, session: Session, repeats: bool, block_tokens: int, expected: Expectation) -> float | None:
     """One session, turn after turn. A partly cached prompt's TTFT lies between cold and hit, in proportion to its cached tokens."""
-    scenario = plan.scenario
+    scenario = plan.scenario_of(session.session_id)
     if expected.cold_ttft_ms is None or (expected.tpot_ms is None and scenario.output_tokens > 1):
         return None
     hit_ms = expected.cold_ttft_ms if expected.hit_ttft_ms is None else expected.hit_ttft_ms

@@ -9,6 +9,8 @@ from locust_kvcache.workload.plan import Plan
 
 def working_set_tokens(plan: Plan) -> int:
     """Different prompt tokens of one round: each prefix once, and what each session adds to it (its last turn carries all before)."""
+    if plan.tenants:
+        return sum(map(working_set_tokens, plan.sent_parts))
     if plan.scenario.trace is not None:
         return sum(turn.prompt_tokens - turn.shared_tokens for turn in plan.turns)
     if plan.corpus is not None:

@@ -47,6 +47,8 @@ def _source_of_prompts(scenario: Scenario) -> str | None:
 
 
 def _source_of_answers(scenario: Scenario) -> str | None:
+    if scenario.tenants:
+        return "its tenants"
     if scenario.trace is not None:
         return "a trace"
     return "its grid `doses`" if scenario.doses is not None else None

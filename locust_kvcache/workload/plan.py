@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
@@ -15,6 +15,7 @@ from locust_kvcache.workload.conversation_plan import conversation_sessions
 from locust_kvcache.workload.corpus import Corpus, load_corpus
 from locust_kvcache.workload.estimate import estimated_tokens
 from locust_kvcache.workload.lazy_sessions import LazySessions, LazyTurns
+from locust_kvcache.workload.mixed_sessions import MixedSessions
 from locust_kvcache.workload.planned_sessions import PlannedSessions
 from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.steps import Pause, Steps, finished, no_pause
@@ -54,6 +55,32 @@ class Plan:
     seed: int
     sessions: Sequence[Session]
     corpus: Corpus | None = None
+    tenants: tuple[Plan, ...] = ()  # whose sessions these are, mixed
+
+    def with_nonce(self, nonce: str) -> Plan:
+        """The same sizes, other texts."""
+        return replace(self, nonce=nonce, tenants=tuple(part.with_nonce(nonce) for part in self.tenants))
+
+    def part(self, session_id: int) -> tuple[Plan, int]:
+        """The plan that a session is of, and its number there: the tenant's own, else this one."""
+        if not isinstance(self.sessions, MixedSessions):
+            return self, session_id
+        tenant, inner = self.sessions.part_of(session_id)
+        return self.tenants[tenant], inner
+
+    @property
+    def sent_parts(self) -> tuple[Plan, ...]:
+        """The plans of the tenants that are sent; itself where there are none."""
+        only = self.scenario.only
+        return tuple(part for part in self.tenants if only in ("", part.scenario.identity.tenant)) or (self,)
+
+    def scenario_of(self, session_id: int) -> Scenario:
+        return self.part(session_id)[0].scenario
+
+    def names(self, session_id: int) -> dict[str, str]:
+        """What stands for {session}, {user} and {tenant} in a session's requests."""
+        part, inner = self.part(session_id)
+        return part.scenario.identity.names(self.nonce, session_id, inner)
 
     @property
     def requests(self) -> int:
@@ -124,6 +151,9 @@ class Plan:
 
     def prefix_steps(self, session: Session) -> Steps[str]:
         """The shared prefix. The run's nonce and the prefix's number stand at its very start, so no other run or prefix hits it."""
+        part, inner = self.part(session.session_id)
+        if part is not self:
+            return (yield from part.prefix_steps(part.sessions[inner]))
         if self.corpus is not None:
             documents, said = self.corpus.documents, self.corpus.conversations
             body = documents[session.prefix_id] if documents else said[session.session_id].system
@@ -133,6 +163,9 @@ class Plan:
         return f"{header(self.nonce, self.scenario.name, session.prefix_id)}{body}"
 
     def user_steps(self, turn: Turn) -> Steps[str]:
+        part, inner = self.part(turn.session_id)
+        if part is not self:
+            return (yield from part.user_steps(replace(turn, session_id=inner)))
         if self.corpus is not None and self.corpus.conversations:
             return self.corpus.conversations[turn.session_id].users[turn.number - 1]
         added = self.calibration.exchange_tokens if turn.number > 1 else 0.0
@@ -140,6 +173,9 @@ class Plan:
 
     def reply_steps(self, turn: Turn) -> Steps[str]:
         """What a later turn carries as the assistant's answer to this one, where the scenario plans it."""
+        part, inner = self.part(turn.session_id)
+        if part is not self:
+            return (yield from part.reply_steps(replace(turn, session_id=inner)))
         if self.corpus is not None and self.corpus.conversations:
             return self.corpus.conversations[turn.session_id].replies[turn.number - 1]
         return (yield from self._text("dialogue", self.output_tokens(turn), f"reply/{turn.session_id}/{turn.number}"))
@@ -153,6 +189,8 @@ def header(nonce: str, scenario: str, prefix_id: int) -> str:
 def make_plan(scenario: Scenario, calibration: Calibration, nonce: str, seed: int, pause: Pause = no_pause) -> Plan:
     """The plan of one round; every round of a run sends exactly this. `pause` is called every few milliseconds meanwhile, and later
     where all sessions are gone through."""
+    if scenario.tenants:
+        return _mixed_plan(scenario, calibration, nonce, seed, pause)
     if scenario.trace is not None:
         return Plan(scenario, calibration, nonce, seed, _trace_sessions(scenario, scenario.trace, pause))
     corpus = load_corpus(scenario.corpus) if scenario.corpus is not None else None
@@ -168,8 +206,15 @@ def make_plan(scenario: Scenario, calibration: Calibration, nonce: str, seed: in
     return Plan(scenario, calibration, nonce, seed, sessions, corpus)
 
 
+def _mixed_plan(scenario: Scenario, calibration: Calibration, nonce: str, seed: int, pause: Pause) -> Plan:
+    parts = tuple(make_plan(one, calibration, nonce, seed, pause) for one in scenario.tenants)
+    names = [one.identity.tenant for one in scenario.tenants]
+    only = names.index(scenario.only) if scenario.only else None
+    return Plan(scenario, calibration, nonce, seed, MixedSessions(parts, only, pause), tenants=parts)
+
+
 _planned: dict[tuple[Scenario, int], LazySessions] = {}
-KEPT = 4
+KEPT = 12  # tenants are planned one by one
 
 
 def _kept(scenario: Scenario, seed: int, make: Callable[[], S]) -> S:
@@ -186,4 +231,4 @@ def _planned_sessions(scenario: Scenario, seed: int, pause: Pause) -> PlannedSes
 
 
 def _trace_sessions(scenario: Scenario, source: TraceSource, pause: Pause) -> TraceSessions:
-    return _kept(scenario, 0, lambda: TraceSessions(source, scenario.requests, pause))
+    return _kept(scenario, 0, lambda: TraceSessions(source, scenario.requests, scenario.identity, pause))

@@ -163,6 +163,20 @@ class PlannedSessions(LazySessions):
         self._lengths = TurnLengths(scenario, seed, pause)
         super().__init__(self._lengths.sessions, pause)
         self._prefixes = prefix_order(scenario, self._count, seed, pause)
+        self._firsts = self._first_by_salt(pause) if scenario.identity.salts_apart else None
+
+    def _first_by_salt(self, pause: Pause) -> dict[tuple[int, int], int]:
+        """By prefix and salt: the first session that uses them. Prefixes under different salts share nothing."""
+        found: dict[tuple[int, int], int] = {}
+        for session in in_pieces(range(self._count), pause):
+            found.setdefault((self._prefixes.of(session), self._scenario.identity.salt_group(session)), session)
+        return found
+
+    def _first(self, session: int, prefix: int) -> int:
+        """The first session that brings what this one shares."""
+        if self._firsts is None:
+            return self._prefixes.first(prefix)
+        return self._firsts[prefix, self._scenario.identity.salt_group(session)]
 
     def requests_of(self, session: int) -> range:
         """The request_index of each of its turns."""
@@ -176,8 +190,8 @@ class PlannedSessions(LazySessions):
 
     @property
     def prefixes(self) -> int:
-        """Different ones that are used."""
-        return self._prefixes.used(self._count)
+        """Different ones that are used; under another salt it is another one."""
+        return self._prefixes.used(self._count) if self._firsts is None else len(self._firsts)
 
     def prompts(self) -> Iterator[Sequence[int]]:
         """The planned prompt tokens of each turn, session by session, without making the sessions."""
@@ -212,7 +226,7 @@ class PlannedSessions(LazySessions):
                 shared = turns[-1].prompt_tokens + (self._answered(request - 1) if reply_is_cached else 0)
                 source: int | None = request - 1
             else:
-                source = self._lengths.start(self._prefixes.first(prefix))
+                source = self._lengths.start(self._first(session, prefix))
                 shared = self._tokens_of_prefix(prefix) - self._own_end_tokens
                 if source == request:
                     shared, source = 0, None

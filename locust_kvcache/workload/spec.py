@@ -13,7 +13,9 @@ from locust_kvcache.contract.shipped import shipped
 from locust_kvcache.workload.corpus import CorpusSource, load_corpus, parse_conversations, parse_documents
 from locust_kvcache.workload.dose_response import Doses, parse_doses
 from locust_kvcache.workload.estimate import estimated_tokens
+from locust_kvcache.workload.identity import NOBODY, Identity, parse_identity
 from locust_kvcache.workload.lengths import Lengths, parse_lengths
+from locust_kvcache.workload.tenants import TENANTS, mixed, parse_tenants, scaled
 from locust_kvcache.workload.text import KINDS
 from locust_kvcache.workload.traces.source import TraceSource
 
@@ -52,11 +54,19 @@ class Scenario:
     documents: int = 0  # different prefixes, one drawn per session by Zipf's law; 0: prefix_shared_by says who shares
     zipf: float = 0.0  # its exponent; 0: all are equally popular
     corpus: CorpusSource | None = None  # gives prefixes, or whole conversations, from a user's own files
+    identity: Identity = NOBODY  # what its requests say of themselves
+    tenants: tuple[Scenario, ...] = ()  # sent at once, mixed; what else stands here then sums them up
+    only: str = ""  # the one tenant that is sent, at the times that it has in the mix; empty: all
     file: str = dataclasses.field(default="", compare=False)  # where it was read from
 
     def to_dict(self) -> dict[str, Any]:
         """What it sends; the same scenario read from another file is the same."""
-        return {key: value for key, value in dataclasses.asdict(self).items() if key != "file"}
+        found = {key: value for key, value in dataclasses.asdict(self).items() if key != "file"}
+        if self.identity == NOBODY:
+            del found["identity"]
+        if self.tenants:
+            return {**found, "tenants": [tenant.to_dict() for tenant in self.tenants]}
+        return {key: value for key, value in found.items() if key not in ("tenants", "only")}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Scenario:
@@ -71,6 +81,8 @@ class Scenario:
                 "turn_lengths": Lengths.from_dict(values.get("turn_lengths")),
                 "output_lengths": Lengths.from_dict(values.get("output_lengths")),
                 "corpus": CorpusSource.from_dict(values.get("corpus")),
+                "identity": Identity.from_dict(values.get("identity")),
+                "tenants": tuple(map(cls.from_dict, values.get("tenants") or ())),
             }
         )
 
@@ -82,12 +94,19 @@ class Scenario:
         return tuple(f"{self.corpus.files[0]}: {note}" for note in self.corpus.notes) if self.corpus is not None else ()
 
     @property
+    def parts(self) -> tuple[Scenario, ...]:
+        """The tenants' own scenarios; itself where it has none."""
+        return self.tenants or (self,)
+
+    @property
     def converses(self) -> bool:
         """Whether all turns are those of a file."""
         return self.corpus is not None and self.corpus.kind == "conversations"
 
     def with_requests(self, requests: int) -> Scenario:
         """A trace has only so many, and so has a file of conversations."""
+        if self.tenants:
+            return scaled(self, requests)
         if self.trace is not None or self.converses:
             requests = min(requests, self.requests)
         return dataclasses.replace(self, requests=requests, doses=self.doses.covering(requests) if self.doses else None)
@@ -189,6 +208,7 @@ def _conversations(values: dict[str, Any], source: str) -> Scenario:
         think_time_s=given.take("think_time_s", float, 0.0, low=0),
         order=top.take("order", str, "interleaved", choices=ORDERS),
         corpus=dataclasses.replace(corpus, skipped=found.skipped, notes=found.notes),
+        identity=parse_identity(top),
         **_output(output),
     )
     for section in (top, given, output):
@@ -198,6 +218,8 @@ def _conversations(values: dict[str, Any], source: str) -> Scenario:
 
 def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
     """A Scenario from the parsed YAML `values`; `source` names the file in errors, and its folder is where a user's files are."""
+    if TENANTS in values:
+        return mixed(*parse_tenants(values, source, parse_scenario, load_scenario))
     if "conversations" in values:
         return _conversations(values, source)
     top = Section(values, source)
@@ -222,6 +244,7 @@ def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
         order=top.take("order", str, "interleaved", choices=ORDERS),
         doses=doses,
         turn_lengths=turn_lengths,
+        identity=parse_identity(top),
         **_prefix(prefix, source),
         **_output(output),
     )

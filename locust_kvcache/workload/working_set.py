@@ -31,9 +31,9 @@ def sweep_sizes(capacities_tokens: Mapping[str, float]) -> tuple[int, ...]:
 
 def filling(scenario: Scenario, tokens: int, seed: int) -> tuple[Scenario, int]:
     """The scenario with as many requests as fill about `tokens`, and the exact working set of its plan."""
-    if scenario.corpus is not None:
+    if any(part.corpus is not None for part in scenario.parts):
         raise BadInput(f"--working-set: {scenario.name} is made of files and cannot grow; use cold_start, or any of made-up text")
-    if scenario.prefix_shared_by == 0:
+    if any(part.prefix_shared_by == 0 for part in scenario.parts):
         raise BadInput(
             f"--working-set: {scenario.name} shares one prefix among all sessions and cannot grow; use cold_start, or any with own prefixes"
         )

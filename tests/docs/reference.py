@@ -63,6 +63,10 @@ FIELDS = {
     "round_kind": "`cold`, `control` or `hit`; null in older runs",
     "engine": "engine that answered, by a header of the response (`router.engine_header`); null where the router names none",
     "buffered": "a proxy or the server held chunks back",
+    "tenant": "tenant that the request belongs to, by the scenario's `tenants` or `identity`",
+    "cache_salt": "`cache_salt` of the request, as sent",
+    "priority": "`priority` of the request, as sent",
+    "sent_headers": "headers made for this session, as `name: value; ...`; of an echoed header the first 12 digits of its sha256",
     "format": "version of the format, 1",
 }
 

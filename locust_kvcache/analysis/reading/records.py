@@ -32,6 +32,9 @@ TEXTS = (
     "round_kind",
     "usage_rejected",
     "engine",
+    "tenant",
+    "cache_salt",
+    "sent_headers",
 )
 CONSTANT = ("deployment", "model")  # run.json has them; a million copies would fill the memory
 KEYS = ("round", "request_index", "session_id", "turn")

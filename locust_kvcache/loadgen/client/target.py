@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from locust_kvcache.contract.deployment import Transport
-from locust_kvcache.contract.gateway import SESSION, Headers, resolved
+from locust_kvcache.contract.gateway import SESSION, TENANT, USER, Headers, filled, resolved
+
+NOBODY = dict.fromkeys((SESSION, USER, TENANT), "")  # a request that belongs to no session
 
 
 def tls_context(transport: Transport) -> ssl.SSLContext:
@@ -55,9 +58,16 @@ class Target:
         query = f"?{self.query}" if self.query else ""
         return f"{self.base_path}{self.api_path}{path.removeprefix('/v1')}{query}"
 
-    def request_head(self, path: str, body_bytes: int, api_key: str | None, session: str = "") -> bytes:
-        """The head of a POST of JSON; gzip is refused, since compressed events cannot be stamped one by one. `session` takes the place of
-        {session} in the deployment's own headers."""
+    def own_headers(self, names: Mapping[str, str], more: Headers = ()) -> Headers:
+        """The deployment's headers with `names` in place of {session}, {user}, {tenant}; those of `more` take the place of equal ones."""
+        others = {name.lower() for name, _ in more}
+        kept = ((name, filled(value, names)) for name, value in self.headers if name.lower() not in others)
+        return (*kept, *more)
+
+    def request_head(self, path: str, body_bytes: int, api_key: str | None, headers: Headers | None = None) -> bytes:
+        """The head of a POST of JSON; gzip is refused, since compressed events cannot be stamped one by one. `headers`: own_headers() of
+        the request; None: those of nobody."""
+        headers = self.own_headers(NOBODY) if headers is None else headers
         origin = f"http://{self.host_header}" if self.proxy and not self.tls else ""  # a plain proxy wants the whole address
         lines = [
             f"POST {origin}{self.path(path)} HTTP/1.1",
@@ -66,9 +76,9 @@ class Target:
             "Accept: text/event-stream",
             "Accept-Encoding: identity",
             f"Content-Length: {body_bytes}",
-            *(f"{name}: {value.replace(SESSION, session)}" for name, value in self.headers),
+            *(f"{name}: {value}" for name, value in headers),
         ]
-        own = {name.lower() for name, _ in self.headers}
+        own = {name.lower() for name, _ in headers}
         if "user-agent" not in own:
             lines.append("User-Agent: locust-kvcache")
         if api_key and "authorization" not in own:

@@ -18,6 +18,12 @@ WHAT_IS_SENT = (
            "distributions and dose_response", None, "the scenario's", "N", int, 1, in_form=True),
     Option("output-tokens", SENT, "Tokens of each answer, for a quick run. Not for traces and dose_response",
            None, "the scenario's", "N", int, 1, in_form=True),
+    Option("cache-salt", SENT, "The vLLM field cache_salt of every request, made from a template: '{session}', '{user}' and '{tenant}' "
+           "stand for the request's own. Prefixes under different salts share nothing, and the planned hits follow it",
+           shown_default="the scenario's `identity`", metavar="TEXT"),
+    Option("echo-header", SENT, "Header of a response that the later requests of its session send again, as x-session-token for "
+           "llm-d's session affinity; repeat the option for more", None, shown_default="the scenario's `identity`",
+           metavar="NAME", repeats=True),
     Option("seed", SENT, "Seed of texts, lengths and arrivals", 1, metavar="N", kind=int, in_form=True),
     Option("nonce", SENT, "Text at the start of every prefix. Set it only to send a run's prompts again on purpose",
            shown_default="fresh for each run, so that no cache knows the prompts", metavar="HEX", in_form=True),
@@ -68,7 +74,8 @@ SERVERS_UNDER_TEST = (
            "non_disagg, ...). Without it, Locust's --host is enough", metavar="FILE", in_form=True),
     Option("header", SERVERS, "Header of every request, 'Name: value'; repeat the option for more. ${NAME} is read from the "
            "environment of each worker, {session} is the session's name (for routers with session "
-           "affinity)", None, shown_default="the deployment's `headers`", metavar="HEADER", repeats=True),
+           "affinity), {user} and {tenant} are those of the scenario's `identity`",
+           None, shown_default="the deployment's `headers`", metavar="HEADER", repeats=True),
     Option("extra-body", SERVERS, "Fields to add to every request's body, as JSON: '{\"priority\": 1, \"cache_salt\": \"a\"}'",
            shown_default="the deployment's `extra_body`", metavar="JSON"),
     Option("fold-system", SERVERS, "Send no system message; put its text in front of the first user message. For models "

@@ -25,6 +25,7 @@ from locust_kvcache.loadgen.options.round_options import read_control, read_repe
 from locust_kvcache.loadgen.options.study_options import StudyOptions, read_study
 from locust_kvcache.loadgen.options.trace_options import read_trace_options
 from locust_kvcache.loadgen.typed_locust import listen
+from locust_kvcache.workload.identity import checked_echo, checked_salt
 from locust_kvcache.workload.traces.source import TraceSource
 
 
@@ -42,6 +43,8 @@ class Options:
     requests: int | None
     prompt_tokens: int | None  # in place of the scenario's lengths
     output_tokens: int | None
+    cache_salt: str  # a template, in place of the scenario's; empty: the scenario's
+    echo_headers: tuple[str, ...]
     concurrency: tuple[int, ...]  # levels of a sweep; empty: Locust's own -u
     output_dir: Path
     run_name: str | None
@@ -176,6 +179,8 @@ def read_options(parsed: argparse.Namespace) -> Options:
         requests=number("requests", parsed.requests, int, 1),
         prompt_tokens=number("prompt-tokens", parsed.prompt_tokens, int, 1),
         output_tokens=number("output-tokens", parsed.output_tokens, int, 1),
+        cache_salt=checked_salt(parsed.cache_salt, "--cache-salt") if parsed.cache_salt else "",
+        echo_headers=checked_echo(list(parsed.echo_header or ()), "--echo-header"),
         concurrency=concurrency,
         output_dir=Path(parsed.output_dir or "results"),
         run_name=run_name,

@@ -11,6 +11,7 @@ import random
 from array import array
 from dataclasses import dataclass
 
+from locust_kvcache.workload.mixed_sessions import MixedSessions
 from locust_kvcache.workload.plan import Plan
 from locust_kvcache.workload.steps import Pause, in_pieces, no_pause
 from locust_kvcache.workload.warm_up import window_sessions
@@ -38,6 +39,15 @@ def due_times_s(arrival: Arrival, sessions: int, seed_key: str, pause: Pause = n
     rng = random.Random(f"{seed_key}/{arrival.draw}" if arrival.draw else seed_key)
     gaps = (rng.gammavariate(shape, mean_gap_s / shape) for _ in in_pieces(range(sessions - 1), pause))
     return array("d", itertools.islice(itertools.accumulate(gaps, initial=0.0), sessions))
+
+
+def plan_due_s(arrival: Arrival, plan: Plan, seed_key: str, pause: Pause = no_pause) -> array[float] | None:
+    """Due time in s of each session of a plan. One tenant alone keeps the times that it has in the mix."""
+    sessions = plan.sessions
+    if not isinstance(sessions, MixedSessions):
+        return due_times_s(arrival, len(sessions), seed_key, pause)
+    times = due_times_s(arrival, sessions.everywhere, seed_key, pause)
+    return None if times is None else array("d", (times[position] for position in sessions.positions))
 
 
 def window_due_s(arrival: Arrival, plan: Plan, seed_key: str) -> array[float] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -40,7 +39,7 @@ class MeasuredRound:
     @property
     def plan(self) -> Plan:
         plan = self.run.plan(self.scenario)
-        return plan if self.nonce is None else dataclasses.replace(plan, nonce=self.nonce)
+        return plan if self.nonce is None else plan.with_nonce(self.nonce)
 
     @property
     def sessions(self) -> Sequence[int]:

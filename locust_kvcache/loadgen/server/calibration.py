@@ -41,7 +41,7 @@ class CountsRefused(Exception):
 def kinds_of(scenarios: Iterable[Scenario]) -> set[str]:
     """The kinds of text that these scenarios send."""
     kinds = set()
-    for scenario in scenarios:
+    for scenario in (part for mix in scenarios for part in mix.parts):
         kinds |= {scenario.prefix_text, scenario.turn_text}
         if scenario.turns > 1:
             kinds.add("dialogue")
@@ -142,7 +142,8 @@ def calibrate(count: CountMessages, count_text: CountText | None, source: str, s
     if len(known) < len(fits):
         return assumed()
     usual = collections.Counter(words.values()).most_common(1)[0][0] if words else 0.0
-    conversations = any(scenario.turns > 1 or scenario.corpus is not None for scenario in scenarios)
+    parts = [part for scenario in scenarios for part in scenario.parts]
+    conversations = any(part.turns > 1 or part.corpus is not None for part in parts)
     return Calibration(
         tokens_per_piece={kind: fit[0] for kind, fit in known.items()},
         word_tokens={word: tokens for word, tokens in words.items() if tokens != usual},

@@ -12,7 +12,7 @@ import gevent
 import requests
 
 from locust_kvcache.contract.deployment import Access, Transport
-from locust_kvcache.contract.gateway import SESSION, resolved, secrets_in
+from locust_kvcache.contract.gateway import SESSION, TENANT, USER, filled, resolved, secrets_in
 
 PAGE_BYTES = 16 * 1024 * 1024
 PAGE_TIMEOUT_S = 10.0
@@ -39,7 +39,8 @@ def _session(transport: Transport, api_key: str | None) -> requests.Session:
         session.proxies = {"http": transport.proxy, "https": transport.proxy}
     if api_key:
         session.headers["Authorization"] = f"Bearer {api_key}"
-    session.headers.update({name: value.replace(SESSION, "pages") for name, value in resolved(transport.headers)})
+    names = dict.fromkeys((SESSION, USER, TENANT), "pages")
+    session.headers.update({name: filled(value, names) for name, value in resolved(transport.headers)})
     return session
 
 

@@ -17,6 +17,7 @@ from locust_kvcache.loadgen.server.accepted_parameters import PARAMETERS, try_pa
 from locust_kvcache.loadgen.server.calibration import CountsRefused, TextRefused, assumed, calibrate
 from locust_kvcache.loadgen.server.canary import PIECES, new_canary
 from locust_kvcache.loadgen.server.findings import no_hit
+from locust_kvcache.loadgen.server.identity_check import check_identity
 from locust_kvcache.loadgen.server.metrics_pages import label_value, scrape
 from locust_kvcache.loadgen.server.model_list import ModelList, ask_models, choose_model
 from locust_kvcache.loadgen.server.patience import patiently
@@ -79,6 +80,7 @@ class Preflight:
         self.warnings += [doubt] if doubt else []
         first = self._accepted_request("chat" if any(s.api == "chat" for s in scenarios) else "completions", models)
         reports, omits_zero = self._cached_tokens_reported(first)
+        self.warnings += check_identity(self.probe, self.api, scenarios, self.canary_pieces)
         block_size = self._block_size()
         calibration = self._calibrate(scenarios, first.reader.prompt_tokens)
         check_context(self.probe.model, models.context_tokens, scenarios, calibration)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from locust_kvcache.contract.deployment import Deployment
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.client.stream import StreamOutcome
+from locust_kvcache.loadgen.server.identity_check import way_out
 from locust_kvcache.loadgen.server.model_list import ModelList
 
 
@@ -33,6 +34,8 @@ def advice(outcome: StreamOutcome, models: ModelList) -> str:
             " The model takes no system message: fold_system: true in the deployment file, or --fold-system, puts its text in front of "
             "the first user message; scenarios with `api: completions` send none."
         )
+    if found := way_out(words):
+        return f" {found}."
     if status == 404 or "model" in words:
         return f" /v1/models answered {models.said}. Use --model; for another path api_path in the deployment file."
     return ""

@@ -88,7 +88,7 @@ def largest_turn(plan: Plan, sendable: bool = True) -> tuple[Turn, Session]:
     given yet."""
     most, place = 0, (0, 0)
     for session, prompts in enumerate(plan.prompts()):
-        usable = prompts[:1] if sendable and plan.scenario.reply == "server" else prompts
+        usable = prompts[:1] if sendable and plan.scenario_of(session).reply == "server" else prompts
         if (longest := max(usable)) > most:
             most, place = longest, (session, usable.index(longest))
     found = plan.sessions[place[0]]

@@ -111,7 +111,7 @@ class Finisher:
             finish_outcome(outcome)
             record = make_record(work, turn, agent.worker, outcome, ended.started_at_s, ended.loop_lag_ms)
             if outcome.status == OK:
-                reply = outcome.reply if prepared.carries_answers else ""
+                reply = outcome.reply if prepared.carries_answers(turn.session_id) else ""
                 prepared.remember(turn, record.round, reply, reader.prompt_tokens, reader.output_tokens)
             agent.finish(work.share, record, ended.ended_s)
         except Exception as error:

@@ -16,6 +16,7 @@ from locust_kvcache.loadgen.client.request_bodies import (
     ids_body,
 )
 from locust_kvcache.loadgen.client.target import Target
+from locust_kvcache.loadgen.worker.session_headers import SessionHeaders
 from locust_kvcache.loadgen.worker.shared_texts import SHARED_BYTES, SharedTexts
 from locust_kvcache.workload.plan import Plan, Session, Turn, planned_cached_tokens
 from locust_kvcache.workload.steps import Steps, finished
@@ -54,8 +55,12 @@ class PreparedRequests:
     _texts: dict[int, SessionTexts] = field(default_factory=dict)  # by session_id
     _shared: SharedTexts = field(default_factory=SharedTexts)  # prefixes, or the whole blocks of a trace
     replies: dict[int, bytes] = field(default_factory=dict)
+    session_headers: SessionHeaders = field(init=False)
     _answered_in: dict[int, int] = field(default_factory=dict)  # round of that answer
     _sent_tokens: dict[int, int] = field(default_factory=dict)  # the server's count of what a next turn carries again
+
+    def __post_init__(self) -> None:
+        self.session_headers = SessionHeaders(self.plan, self.target)
 
     def keep_few(self, sessions: int) -> None:
         """From now on a session's texts are dropped when they are sent; about so many sessions are kept ready."""
@@ -87,10 +92,11 @@ class PreparedRequests:
             prefix = self._shared.keep(session.prefix_id, text.encode() if completions else encode_message("system", text))
             yield
         users, replies = list[bytes](), list[bytes]()
+        planned_replies = self.plan.scenario_of(session.session_id).reply == "planned"
         for turn in session.turns:
             text = yield from self.plan.user_steps(turn)
             users.append(text.encode() if completions else encode_message("user", text))
-            if self.plan.scenario.reply == "planned" and turn is not session.turns[-1]:
+            if planned_replies and turn is not session.turns[-1]:
                 replies.append(encode_message("assistant", (yield from self.plan.reply_steps(turn))))
             yield
         self._texts[session.session_id] = SessionTexts(session, prefix, tuple(users), tuple(replies))
@@ -117,22 +123,38 @@ class PreparedRequests:
         return planned if self.longest_output is None else min(planned, self.longest_output)
 
     def _tail(self, turn: Turn) -> bytes:
-        own: dict[str, Any] = {key: self.asked_tokens(turn) for key in LENGTH_KEYS if key in self.parameters}
-        return body_tail({**self.parameters, **own})
+        return body_tail({**self.parameters, **self._own_parameters(turn)})
 
-    @property
-    def carries_answers(self) -> bool:
-        """Later turns carry the server's own answers."""
-        return self.plan.scenario.reply == "server"
+    def _own_parameters(self, turn: Turn) -> dict[str, Any]:
+        """What a request asks for itself: the length of its answer, and where tenants differ, what else they want."""
+        own: dict[str, Any] = {key: self.asked_tokens(turn) for key in LENGTH_KEYS if key in self.parameters}
+        scenario = self.plan.scenario_of(turn.session_id)
+        if self.plan.tenants:
+            wanted = {"temperature": scenario.temperature, "ignore_eos": scenario.ignore_eos}
+            own |= {key: value for key, value in wanted.items() if key in self.parameters}
+        return own | scenario.identity.body(self.plan.names(turn.session_id))
+
+    def labels(self, turn: Turn) -> dict[str, Any]:
+        """What a record says of a request beside its sizes: whose it is, and what it told routers and engines."""
+        fields = {**self.parameters, **self._own_parameters(turn)}
+        found = {key: fields.get(key) for key in ("cache_salt", "priority")}
+        tenant = self.plan.scenario_of(turn.session_id).identity.tenant or None
+        return {**found, "tenant": tenant, "sent_headers": self.session_headers.sent(turn)}
+
+    def carries_answers(self, session_id: int) -> bool:
+        """Later turns of the session carry the server's own answers."""
+        return self.plan.scenario_of(session_id).reply == "server"
 
     def needs_answer(self, session: Session, turn: Turn) -> bool:
         """Whether the session's next request cannot be made before this turn's answer is read."""
-        return self.carries_answers and turn is not session.turns[-1] and turn.request_index not in self.replies
+        return (
+            self.carries_answers(session.session_id) and turn is not session.turns[-1] and turn.request_index not in self.replies
+        )
 
     def remember(self, turn: Turn, round_number: int, reply: str, prompt_tokens: int | None, output_tokens: int | None) -> None:
         """Keep the server's own answer of the first round; later rounds send it again, so that their requests are the same. Of a user's
         own text, keep how the server counted it too: all but the last token of an answer is in the cache."""
-        carries_reply = self.carries_answers
+        carries_reply = self.carries_answers(turn.session_id)
         if carries_reply and turn.request_index not in self.replies:
             self.replies[turn.request_index] = encode_message("assistant", reply)
             self._answered_in[turn.request_index] = round_number
@@ -151,7 +173,7 @@ class PreparedRequests:
         if repeats and any(self._answered_in.get(before.request_index) == round_number for before in earlier):
             return None
         sent = self._sent_tokens.get(earlier[-1].request_index) if turn.estimated and earlier else None
-        if self.plan.scenario.converses and earlier and sent is None and not repeats:
+        if self.plan.scenario_of(session.session_id).converses and earlier and sent is None and not repeats:
             return None
         return planned_cached_tokens(turn, repeats, prompt_tokens, block, sent)
 
@@ -170,8 +192,8 @@ class PreparedRequests:
         body = self._body(texts, turn)
         if body is None:
             return None
-        path, name = PATHS["completions" if turn.blocks else self.plan.scenario.api], f"{self.plan.nonce}-{session.session_id}"
-        return self.target.request_head(path, len(body), self.api_key, name) + body
+        path = PATHS["completions" if turn.blocks else self.plan.scenario.api]
+        return self.target.request_head(path, len(body), self.api_key, self.session_headers.of(turn)) + body
 
     def _body(self, texts: SessionTexts, turn: Turn) -> bytes | None:
         tail, own = self._tail(turn), texts.users[turn.number - 1]

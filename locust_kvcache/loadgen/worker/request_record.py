@@ -62,6 +62,7 @@ def _planned(work: Assignment, turn: Turn, worker: str) -> dict[str, Any]:
         "planned_prompt_tokens": turn.prompt_tokens,
         "planned_output_tokens": work.share.prepared.asked_tokens(turn),
         "shares_prefix_with": turn.shares_prefix_with,
+        **work.share.prepared.labels(turn),
     }
 
 

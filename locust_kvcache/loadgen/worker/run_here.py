@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -44,9 +43,10 @@ class RunHere:
         if scenario not in self._plans:
             self._plans[scenario] = config.plan(scenario)
         plan = self._plans[scenario]
-        mine = plan if nonce is None else dataclasses.replace(plan, nonce=nonce)
+        mine = plan if nonce is None else plan.with_nonce(nonce)
         target = Target.from_url(config.endpoint, config.transport)
-        carries_answers = plan.scenario.reply == "server" and plan.scenario.turns > 1  # short ones would shorten the prompts
+        parts = plan.scenario.parts
+        carries_answers = any(part.reply == "server" and part.turns > 1 for part in parts)  # short ones would shorten the prompts
         longest = OUTPUT_TOKENS if kind == WARM_UP and not carries_answers else None
         parameters = config.body_parameters(plan.scenario)
         return PreparedRequests(mine, target, config.model, config.api_key(), parameters, longest, config.fold_system)

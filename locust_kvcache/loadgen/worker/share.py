@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from locust_kvcache.contract.round_kinds import WARM_UP, sends_new_prompts
-from locust_kvcache.loadgen.protocol.arrivals import due_times_s, window_due_s
+from locust_kvcache.loadgen.protocol.arrivals import plan_due_s, window_due_s
 from locust_kvcache.loadgen.protocol.messages import Deal
 from locust_kvcache.loadgen.protocol.run_config import RunConfig, pause
 from locust_kvcache.loadgen.protocol.session_ids import SessionLine
@@ -131,5 +131,5 @@ def new_share(config: RunConfig, message: Deal, prepared: PreparedRequests, user
     if message.round_kind == WARM_UP:
         due_s = window_due_s(arrival, plan, seed_key)
     else:
-        due_s = (plan.due_s if arrival.kind == "trace" else None) or due_times_s(arrival, len(plan.sessions), seed_key, pause)
+        due_s = (plan.due_s if arrival.kind == "trace" else None) or plan_due_s(arrival, plan, seed_key, pause)
     return Share(config, message.scenario, message.round, message.round_kind, prepared, due_s, window=max(4, 2 * users))

@@ -35,8 +35,9 @@ class PrefixTree:
         ] = {}  # (row that brought the block before, depth, block): the row that brought it
         self._ends: array[int] = array("i")  # per row, the most tokens that any row has sent of its last block, which may be cut
 
-    def add(self, row: int, blocks: Sequence[int], tokens: int) -> Shared:
-        owner, depth, last = -1, 0, tokens - (len(blocks) - 1) * self._block_tokens
+    def add(self, row: int, blocks: Sequence[int], tokens: int, salt: int = 0) -> Shared:
+        """`salt`: rows with another one share nothing."""
+        owner, depth, last = -1 - salt, 0, tokens - (len(blocks) - 1) * self._block_tokens
         shared_tokens = 0
         while depth < len(blocks):
             found = self._branches.setdefault((owner, depth, blocks[depth]), row)

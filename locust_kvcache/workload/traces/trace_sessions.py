@@ -9,6 +9,7 @@ import itertools
 from array import array
 from collections.abc import Iterator, Sequence
 
+from locust_kvcache.workload.identity import NOBODY, Identity
 from locust_kvcache.workload.lazy_sessions import LazySessions
 from locust_kvcache.workload.steps import Pause, in_pieces, no_pause
 from locust_kvcache.workload.traces.loading import load_rows
@@ -20,14 +21,14 @@ from locust_kvcache.workload.turn import Session, Turn
 class TraceSessions(LazySessions):
     """The first `requests` rows."""
 
-    def __init__(self, source: TraceSource, requests: int, pause: Pause = no_pause) -> None:
+    def __init__(self, source: TraceSource, requests: int, identity: Identity = NOBODY, pause: Pause = no_pause) -> None:
         self._rows = load_rows(source, pause)
         super().__init__(min(requests, len(self._rows)), pause)
         self._shared_tokens: array[int] = array("q")
         self._shared_with: array[int] = array("q")  # -1: nobody
         tree = PrefixTree(self._rows.known, self._rows.block_tokens)
         for row in in_pieces(range(self._count), pause):
-            found = tree.add(row, self._rows.known(row), self._rows.input_tokens[row])
+            found = tree.add(row, self._rows.known(row), self._rows.input_tokens[row], identity.salt_group(row))
             self._shared_tokens.append(found.tokens)
             self._shared_with.append(-1 if found.source is None else found.source)
 
