@@ -8,6 +8,8 @@ from locust_kvcache.contract.addresses import check_url
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.schema import Section
 
+ROLES = {"prefill": "prefiller", "decode": "decoder"}  # other words for the names that the analysis knows
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -30,6 +32,7 @@ def parse_engines(top: Section, source: str) -> tuple[Engine, ...]:
         section = Section(entry, source, f"engines[{number}].")
         url = check_url(section.take("metrics", str), section.name("metrics"), page=True)
         role = section.take("role", str, "server")
+        role = ROLES.get(role, role)
         engines.append(Engine(section.take("name", str), role, url, section.take("gpus", int, None, low=1)))
         section.done()
     for what, values in (("name", [engine.name for engine in engines]), ("metrics", [engine.url for engine in engines])):

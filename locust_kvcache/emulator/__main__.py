@@ -38,7 +38,9 @@ def make_deployment(options: argparse.Namespace, profile: Profile) -> Deployment
     store: Tier | None = None
     if options.store:
         store = RemoteStore(options.store, store_spec(profile), profile.kv_bytes_per_token, options.time_scale)
-    return Deployment(profile, options.role, Simulation(), options.time_scale, options.proxy, store)
+    return Deployment(
+        profile, options.role, Simulation(), options.time_scale, options.proxy, store, options.prefillers, options.decoders
+    )
 
 
 def make_handler(

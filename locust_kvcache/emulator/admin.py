@@ -88,6 +88,9 @@ class Admin:
     def _metrics(self, request: HttpRequest, connection: Connection) -> None:
         """/metrics of two servers in one process: prompts and caches as the prefiller has them, times as the client has them."""
         name = request.path.removeprefix("/metrics").lstrip("/")
+        if not name and len(self.api.deployment.servers) > 2:
+            pages = ", ".join(f"/metrics/{one}" for one in self.api.deployment.servers)
+            raise Refused(404, "NotFoundError", f"several engines are here, each has a page of its own: {pages}")
         servers = [self.api.deployment.servers[name]] if name else list(self.api.deployment.servers.values())
         histograms = dict(self.api.recorders[servers[-1].name].histograms)
         if len(servers) > 1:

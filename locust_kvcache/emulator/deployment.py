@@ -1,4 +1,4 @@
-"""Emulates a deployment: a single server, or a prefiller, a store and a decoder behind one of the usual proxies."""
+"""Emulates a deployment: a single server, or prefillers, a store and decoders behind one of the usual proxies."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ class Job:
     emitted: int = 0
     cancelled: bool = False
     first_repeated: bool = False
+    decoder: str = "decoder"  # the name of the one that it goes to
     reuse: dict[str, Any] | None = None  # in a fleet: what could have been cached, and where it lay (reuse.py)
     works: dict[str, Work] = field(default_factory=dict)
 
@@ -50,8 +51,16 @@ class Job:
         return first.cached_tokens if first else 0
 
 
+def server_names(role: str, count: int) -> list[str]:
+    """One has its role's name; of several each has a number."""
+    return [role] if count == 1 else [f"{role}-{number}" for number in range(1, count + 1)]
+
+
 class Deployment:
-    """`role`: single, pd, prefiller or decoder. `store` replaces the profile's own shared store by one that lives elsewhere."""
+    """`role`: single, pd, prefiller or decoder. `store` replaces the profile's own shared store by one that lives elsewhere.
+
+    The proxy of role pd takes `prefillers` and `decoders` in turn, as the example proxies of vLLM and LMCache do.
+    """
 
     def __init__(
         self,
@@ -61,12 +70,17 @@ class Deployment:
         time_scale: float,
         proxy: str = "wait_store",
         store: Tier | None = None,
+        prefillers: int = 1,
+        decoders: int = 1,
     ) -> None:
         self.profile, self.role, self.simulation, self.time_scale, self.proxy = profile, role, simulation, time_scale, proxy
         self.lies = Lies()
         self.on_reset: Callable[[], None] | None = None
-        names = ("prefiller", "decoder") if role == "pd" else (role,)
-        specs = {name: profile.server(name) for name in names}
+        self.submitted = 0
+        self.prefillers = server_names("prefiller", prefillers) if role in ("pd", "prefiller") else []
+        self.decoders = server_names("decoder", decoders) if role in ("pd", "decoder") else []
+        roles = {**dict.fromkeys(self.prefillers, "prefiller"), **dict.fromkeys(self.decoders, "decoder")} or {role: role}
+        specs = {name: profile.server(of) for name, of in roles.items()}
         store_spec = next((spec.store for spec in specs.values() if spec.store), None)
         self.store = store or (Tier("store", store_spec, profile.kv_bytes_per_token, time_scale) if store_spec else None)
         self.servers: dict[str, Server] = {}
@@ -74,15 +88,15 @@ class Deployment:
             cpu = Tier("cpu", spec.cpu, profile.kv_bytes_per_token, time_scale) if spec.cpu else None
             connector = Connector(simulation, cpu, self.store if spec.store else None, profile.kv_bytes_per_token, self.lies)
             self.servers[name] = Server(name, spec, profile.block_size, simulation, time_scale, connector)
-        if role in ("pd", "decoder"):
-            self._couple()
+        for name in self.decoders:
+            self._couple(self.servers[name])
 
-    def _couple(self) -> None:
+    def _couple(self, decoder: Server) -> None:
         """The prefiller's puts slow the decoder too: the segments of the store lie in both hosts' memory."""
-        self.servers["decoder"].puts_under_way = self.store
+        decoder.puts_under_way = self.store
         hand_off = self.profile.hand_off
         if hand_off.through == "p2p" or self.proxy == "concurrent":
-            self.servers["decoder"].remote_link = Link(hand_off.bytes_per_s, hand_off.latency_s, self.time_scale)
+            decoder.remote_link = Link(hand_off.bytes_per_s, hand_off.latency_s, self.time_scale)
 
     @property
     def entry(self) -> Server:
@@ -96,10 +110,11 @@ class Deployment:
     def submit(self, job: Job) -> None:
         if self.role != "pd":
             self._start(job, self.role, job.output_tokens, self._pass_on)
-        elif self.proxy == "concurrent":
-            self._start(job, "prefiller", 1, self._decode_now)
-        else:
-            self._start(job, "prefiller", 1, self._prefilled)
+            return
+        prefiller = self.prefillers[self.submitted % len(self.prefillers)]
+        job.decoder = self.decoders[self.submitted % len(self.decoders)]
+        self.submitted += 1
+        self._start(job, prefiller, 1, self._decode_now if self.proxy == "concurrent" else self._prefilled)
 
     def cancel(self, job: Job) -> None:
         job.cancelled = True
@@ -109,7 +124,7 @@ class Deployment:
     def _start(self, job: Job, server: str, output_tokens: int, on_token: Callable[[Work, float], None]) -> None:
         work = Work(job.prompt_ids, output_tokens, self.profile.block_size, ANSWER_IDS, on_token, job.salt, owner=job)
         work.external_hint, work.priority = job.external_hint, job.priority
-        if server == "decoder" and self.servers[server].remote_link:
+        if server in self.decoders and self.servers[server].remote_link:
             work.remote_tokens = len(job.prompt_ids) if self.role == "pd" else job.remote_tokens
         job.works[server] = work
         self.servers[server].submit(work)
@@ -142,7 +157,7 @@ class Deployment:
         if job.cancelled:
             return
         drop_first = self.proxy == "prefill_token"
-        self._start(job, "decoder", job.output_tokens, self._after_first if drop_first else self._pass_on)
+        self._start(job, job.decoder, job.output_tokens, self._after_first if drop_first else self._pass_on)
 
     def _after_first(self, work: Work, due_s: float) -> None:
         """The decoder samples the first token again; the proxy has sent it already."""

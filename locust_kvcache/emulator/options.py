@@ -17,6 +17,7 @@ EPILOG = f"""examples:
   locust-kvcache emulator --port 8000 --time-scale 0.02       a single 72B server, 50 times faster than the reference
   locust-kvcache emulator --port 9000 --role pd               prefill and decode apart, behind one address
   locust-kvcache emulator --profile deepseek_671b --role pd
+  locust-kvcache emulator --port 9000 --role pd --prefillers 2 --decoders 3         pages at /metrics/prefiller-1 to /metrics/decoder-3
   locust-kvcache emulator --role store --port 9004            four processes, as on a cluster: the store,
   locust-kvcache emulator --role prefiller --port 8100 --store http://127.0.0.1:9004
   locust-kvcache emulator --role decoder --port 8200 --store http://127.0.0.1:9004
@@ -69,6 +70,8 @@ def parse_arguments() -> argparse.Namespace:
         action="store_true",
         help="role proxy: as the real examples, only /healthcheck, no client headers, SSE as JSON",
     )
+    add("--prefillers", type=int, default=1, metavar="X", help="role pd: how many prefillers, taken in turn (default: 1)")
+    add("--decoders", type=int, default=1, metavar="Y", help="role pd: how many decoders, taken in turn (default: 1)")
     add("--prefiller", action="append", default=[], metavar="URL", help="role proxy: a prefiller, repeatable (taken in turn)")
     add("--decoder", action="append", default=[], metavar="URL", help="role proxy: a decoder, repeatable")
     add(
@@ -128,6 +131,9 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error(f"--time-scale is {options.time_scale:g}; expected more than 0")
     if options.api_key_env and not os.environ.get(options.api_key_env):
         parser.error(f"--api-key-env: the environment variable {options.api_key_env} is not set")
+    for name, count in (("--prefillers", options.prefillers), ("--decoders", options.decoders)):
+        if count < 1 or (count > 1 and options.role != "pd"):
+            parser.error(f"{name} is {count}; expected at least 1, and more than 1 only with --role pd")
     if options.role == "proxy" and not (options.prefiller and options.decoder):
         parser.error("--role proxy needs --prefiller URL and --decoder URL")
     if options.role == "proxy" and options.proxy == "prefill_token":

@@ -10,7 +10,7 @@ from locust_kvcache.contract.deployment import CONFIGS, host_deployment, load_de
 from locust_kvcache.contract.errors import BadInput
 
 
-@pytest.mark.parametrize("name", ["pd_disagg", "non_disagg", "emulator_single", "emulator_pd", "fleet"])
+@pytest.mark.parametrize("name", ["pd_disagg", "non_disagg", "emulator_single", "emulator_pd", "emulator_2p2d", "fleet"])
 def test_shipped_deployments_load(name: str) -> None:
     deployment = load_deployment(CONFIGS / f"{name}.yaml")
     assert deployment.name == name
@@ -45,6 +45,15 @@ def test_a_wrong_deployment_is_named(tmp_path: Path, text: str, says: str) -> No
     with pytest.raises(BadInput, match=r"mine\.yaml") as caught:
         load_deployment(path)
     assert says in str(caught.value)
+
+
+def test_engines_have_roles_under_either_name(tmp_path: Path) -> None:
+    pd = load_deployment(CONFIGS / "emulator_2p2d.yaml")
+    assert [engine.role for engine in pd.engines] == ["prefiller", "prefiller", "decoder", "decoder"]
+    assert {role for role, _ in pd.metrics} == {"prefiller", "decoder"}
+    path = tmp_path / "short.yaml"
+    path.write_text('kind: pd_disagg\nendpoint: http://h:1\nengines: [{name: a, role: prefill, metrics: "http://h:2/m"}]')
+    assert load_deployment(path).engines[0].role == "prefiller"
 
 
 def test_engines_have_pages_names_and_gpus(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ DEPLOYMENT = {
     "engines": (
         "list of `{name, metrics, role, gpus}`",
         "none",
-        "engines behind the address, each with its own metrics page; `role` is `server` unless given, `gpus` may be left out",
+        "engines, each with its own metrics page; `role`: `server` (default), `prefiller`, `decoder`; `gpus` is optional",
     ),
     "router.engine_header": (
         "text",

@@ -111,3 +111,17 @@ def test_the_decode_step_grows_with_the_batch() -> None:
     alone = drive(deployment("cpu_tiny", "single"), [prompt(0, 16)], 1, 10).means()["tpot_s"]
     eight = drive(deployment("cpu_tiny", "single"), [prompt(number, 16) for number in range(8)], 8, 10).means()["tpot_s"]
     assert eight > alone + 0.005
+
+
+def test_prefillers_and_decoders_are_taken_in_turn_and_share_the_work() -> None:
+    """Six prompts, three at once: two prefillers compute three each, in half the time that one takes; three decoders give two answers
+    each. Half of the prompts of a second round meet the other prefiller."""
+    many = deployment("cpu_tiny", "pd", prefillers=2, decoders=3)
+    assert list(many.servers) == ["prefiller-1", "prefiller-2", "decoder-1", "decoder-2", "decoder-3"]
+    prompts = [prompt(number, 1024) for number in range(6)]
+    found = drive(many, prompts, 3, 5)
+    computed = {name: server.counters.prompt_tokens // 1024 for name, server in many.servers.items()}
+    assert computed == {"prefiller-1": 3, "prefiller-2": 3, "decoder-1": 2, "decoder-2": 2, "decoder-3": 2}
+    assert sum(server.counters.generation_tokens for name, server in many.servers.items() if "decoder" in name) == 30
+    alone = drive(deployment("cpu_tiny", "pd"), prompts, 3, 5)
+    assert found.wall_s < 0.75 * alone.wall_s

@@ -154,3 +154,23 @@ def test_wrong_arguments_are_explained(args: tuple[str, ...], says: str) -> None
     )
     assert done.returncode == 2
     assert says in done.stderr
+
+
+def test_several_prefillers_and_decoders_have_pages_of_their_own(serve: Serve) -> None:
+    url = serve("--role", "pd", "--prefillers", "2", "--decoders", "3", "--time-scale", "0.01")
+    for number in range(6):
+        ask(url, messages=chat(f"{number} " * 40))
+    answer = requests.get(f"{url}/metrics", timeout=5)
+    assert answer.status_code == 404
+    assert "/metrics/prefiller-1, /metrics/prefiller-2, /metrics/decoder-1" in answer.text
+    counted = {}
+    for name in ("prefiller-1", "prefiller-2", "decoder-1", "decoder-2", "decoder-3"):
+        page = requests.get(f"{url}/metrics/{name}", timeout=5).text
+        counted[name] = sum(
+            float(line.split()[-1]) for line in page.splitlines() if line.startswith("vllm:request_success_total")
+        )
+    assert counted == {"prefiller-1": 3, "prefiller-2": 3, "decoder-1": 2, "decoder-2": 2, "decoder-3": 2}
+    works = [json.loads(line)["servers"] for line in requests.get(f"{url}/truth", timeout=5).text.splitlines()[1:]]
+    assert [tuple(one) for one in works[:3]] == [
+        ("prefiller-1", "decoder-1"), ("prefiller-2", "decoder-2"), ("prefiller-1", "decoder-3"),
+    ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from locust_kvcache.emulator.deployment import Deployment, Job
 from locust_kvcache.emulator.simulation import Simulation
@@ -44,7 +45,7 @@ class Round:
         return {**mean, "requests_per_s": len(self.requests) / self.wall_s}
 
 
-def deployment(profile: str, role: str, **options: str) -> Deployment:
+def deployment(profile: str, role: str, **options: Any) -> Deployment:
     return Deployment(load_profile(profile), role, Simulation(), 1.0, **options)
 
 

@@ -1,7 +1,7 @@
 """Predicts throughput, TTFT and TPOT of each split of some GPUs into prefillers and decoders, and of plain servers in their place.
 
-Each prediction is played many times (tandem.py), each time with points that are resampled from the measured requests, and with other
-arrivals: its interval is one for the figures of a run of that many requests.
+Each prediction is the mean of several plays (tandem.py) with the measured points. For its interval it is played many times more, each
+time with points resampled from the measured requests and with other arrivals: the interval is one for a run of that many requests.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import numpy as np
 
 from locust_kvcache.analysis.basics.number_text import number, whole
 from locust_kvcache.analysis.model import tandem
-from locust_kvcache.analysis.model.stage_costs import Measured, Mix, Resample, costs_of
+from locust_kvcache.analysis.model.stage_costs import Measured, Mix, Resample, costs_of, same
 from locust_kvcache.analysis.model.stage_points import SAME_LENGTH, Point
 from locust_kvcache.analysis.model.tandem import Costs, Load, Played, Split
 from locust_kvcache.analysis.stats import intervals
 from locust_kvcache.analysis.stats.intervals import Floats
 
 RESAMPLES = 100
+PLAYS = 5
 BEYOND = 0.05  # share of the time with a larger batch than was measured, above which nothing is predicted
 FIGURES = ("requests_per_s", "ttft_ms", "ttft_p90_ms", "tpot_ms", "e2e_ms")
 
@@ -90,13 +91,13 @@ def figures_of(ttft_s: Floats, e2e_s: Floats, output_tokens: float, requests_per
     return found
 
 
-def estimates(rows: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
-    """Median and 95 % interval of each figure over the resamples."""
+def estimates(rows: Sequence[Mapping[str, float]], resampled: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
+    """Mean of each figure over the plays, and its 95 % interval over the resamples."""
     tail = (1 - intervals.CONFIDENCE) / 2
     found = {}
     for name in rows[0]:
-        low, middle, high = np.quantile([row[name] for row in rows], [tail, 0.5, 1 - tail])
-        found[name] = Estimate(float(middle), float(low), float(high))
+        low, high = np.quantile([row[name] for row in resampled], [tail, 1 - tail])
+        found[name] = Estimate(float(np.mean([row[name] for row in rows])), float(low), float(high))
     return found
 
 
@@ -107,12 +108,13 @@ def predict_splits(budget: Budget, mix: Mix, load: Load, measured: Measured, rou
     drawn = [costs_of(measured, mix, _resampler(seed)) for seed in range(resamples)]
     found = []
     for split, used in budget.splits():
-        played = [tandem.play(split, load, costs, seed, routing) for seed, costs in enumerate(drawn)]
-        found.append(_prediction(split, used, plain, played, mix))
+        played = [tandem.play(split, load, plain, seed, routing) for seed in range(PLAYS)]
+        resampled = [tandem.play(split, load, costs, seed, routing) for seed, costs in enumerate(drawn)]
+        found.append(_prediction(split, used, plain, played, resampled))
     return found
 
 
-def _prediction(split: Split, used: int, costs: Costs, played: Sequence[Played], mix: Mix) -> Prediction:
+def _prediction(split: Split, used: int, costs: Costs, played: Sequence[Played], resampled: Sequence[Played]) -> Prediction:
     prefill, decode = stage_rates(split, costs)
     beyond = float(np.median([one.beyond for one in played]))
     batch = float(np.median([one.batch_mean for one in played]))
@@ -120,11 +122,14 @@ def _prediction(split: Split, used: int, costs: Costs, played: Sequence[Played],
     if beyond > BEYOND:
         most = number(costs.batch[-1])
         why_not = f"a decoder would hold about {number(batch)} requests at once; measured up to {most}: add a --decode run"
-    rows = [figures_of(one.ttft_s, one.e2e_s, mix.output_tokens, one.requests_per_s) for one in played]
+    rows, spread = (
+        [figures_of(one.ttft_s, one.e2e_s, costs.output_tokens, one.requests_per_s) for one in some]
+        for some in (played, resampled)
+    )
     return Prediction(
         name=split.name,
         gpus=used,
-        figures={} if why_not else estimates(rows),
+        figures={} if why_not else estimates(rows, spread),
         why_not=why_not,
         split=split,
         prefill_per_s=prefill,
@@ -145,14 +150,14 @@ def predict_servers(name: str, gpus: int, budget: Budget, mix: Mix, load: Load, 
     if not near:
         return Prediction(title, count * gpus, why_not=f"not measured at this mix ({_mixes(points)})")
     wanted = (load.users if load.users is not None else float(load.rate_per_s or 0)) / count
-    rows = [_served(near, wanted, count, load, _resampler(seed)) for seed in range(resamples)]
-    known = [row for row in rows if row is not None]
-    if len(known) < len(rows):
+    plain = _served(near, wanted, count, load, same)
+    if plain is None:
         loads = sorted(point.in_flight if load.users is not None else point.requests_per_s for point in near)
         unit = "users" if load.users is not None else "requests/s"
         why = f"each would have {number(wanted)} {unit}; measured {number(loads[0])} to {number(loads[-1])}"
         return Prediction(title, count * gpus, why_not=why)
-    return Prediction(title, count * gpus, estimates(known))
+    rows = [_served(near, wanted, count, load, _resampler(seed)) or plain for seed in range(resamples)]
+    return Prediction(title, count * gpus, estimates([plain], rows))
 
 
 def _near(point: Point, mix: Mix) -> bool:

@@ -18,6 +18,7 @@ from locust_kvcache.analysis.stats.intervals import Floats
 from locust_kvcache.contract.errors import BadInput
 
 SAME_BATCH = 0.03
+STEP_TOKENS = 8192  # vLLM's default for its server on large GPUs
 OTHER_CONTEXT = 0.25  # of the tokens in a request's context, beyond which a decode point is of another context
 Resample = Callable[[Floats], Floats]
 
@@ -30,6 +31,7 @@ class Measured:
     decode: tuple[Point, ...] = ()
     pair: tuple[Point, ...] = ()
     hand_off_s: float | None = None
+    step_tokens: int = STEP_TOKENS  # max_num_batched_tokens of the prefillers
 
     @property
     def prefill_points(self) -> tuple[Point, ...]:
@@ -137,6 +139,7 @@ def costs_of(measured: Measured, mix: Mix, resample: Resample = same) -> Costs:
         batch=batch,
         token_s=token_s,
         output_tokens=mix.output_tokens,
+        step_prompts=measured.step_tokens / max(1.0, mix.computed_tokens),
     )
 
 

@@ -1,13 +1,15 @@
 """Simulates x prefillers and y decoders event by event: a queue at each prefiller, a hand-off, and batches that decode.
 
-A prefiller works off its requests in order of arrival. A decoder decodes all of its requests at once: with k of them a token of each
-takes token_s(k), so each request's progress is a clock that runs at 1 / token_s(k) (processor sharing with a rate that depends on the
-state; Kleinrock, "Queueing Systems" II, 4.4). docs/ratio.md has the formulas and the sources.
+A prefiller computes in steps: prompts in order of arrival, as many as fit; those that are whole at its end go on. A decoder decodes all
+of its requests at once: with k of them a token of each takes token_s(k), so each request's progress is a clock that runs at
+1 / token_s(k) (processor sharing with a rate that depends on the state; Kleinrock, "Queueing Systems" II, 4.4). docs/ratio.md has the
+formulas and the sources.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +20,7 @@ from locust_kvcache.analysis.stats.intervals import Floats
 
 ROUND_ROBIN, LEAST_LOADED = "round_robin", "least_loaded"
 ROUTINGS = (ROUND_ROBIN, LEAST_LOADED)
+NOTHING = 1e-9
 JOINS_STEP = 0.5  # of a running step passes on average until a new request is in the batch
 
 
@@ -49,6 +52,7 @@ class Costs:
     batch: Floats  # increasing
     token_s: Floats
     output_tokens: int
+    step_prompts: float = 1.0  # prompts that a prefiller's step has room for; less than 1: a prompt takes several steps
     link_s: float = 0.0  # how long the hand-off keeps the decoder's link busy
 
     def token(self, decoding: float) -> float:
@@ -85,7 +89,14 @@ class _Decoder:
     beyond_s: float = 0.0
 
 
-ARRIVED, PREFILLED, READY, DUE = range(4)
+@dataclass(slots=True)
+class _Prefiller:
+    waiting: deque[list[float]] = field(default_factory=deque)  # [request, share of its prompt that is left]
+    stepping: bool = False
+    free_s: float = 0.0  # when it will have worked off what is there now
+
+
+ARRIVED, STEPPED, PREFILLED, READY, DUE = range(5)
 
 
 class _Simulation:
@@ -93,7 +104,7 @@ class _Simulation:
         self.load, self.costs, self.routing = load, costs, routing
         rng = np.random.default_rng(seed)
         self.service_s = rng.choice(costs.prefill_s, load.requests)
-        self.free_s = [0.0] * split.prefillers
+        self.prefillers = [_Prefiller() for _ in range(split.prefillers)]
         self.decoders = [_Decoder() for _ in range(split.decoders)]
         largest = load.users if load.users is not None else load.requests
         self.token_s = np.interp(np.arange(min(largest, load.requests) + 1), costs.batch, costs.token_s).tolist()
@@ -118,17 +129,43 @@ class _Simulation:
 
     def play(self) -> None:
         steps: dict[int, Callable[[float, Any], None]]
-        steps = {ARRIVED: self._arrive, PREFILLED: self._hand_off, READY: self._join, DUE: self._due}
+        steps = {ARRIVED: self._arrive, STEPPED: self._stepped, PREFILLED: self._hand_off, READY: self._join, DUE: self._due}
         while self.heap:
             at_s, _, kind, what = heapq.heappop(self.heap)
             steps[kind](at_s, what)
 
     def _arrive(self, at_s: float, request: int) -> None:
-        free = self.free_s
-        chosen = request % len(free) if self.routing == ROUND_ROBIN else min(range(len(free)), key=free.__getitem__)
+        chosen = self.prefillers[request % len(self.prefillers)]
+        if self.routing == LEAST_LOADED:
+            chosen = min(self.prefillers, key=lambda prefiller: prefiller.free_s)
         self.arrived_s[request] = at_s
-        free[chosen] = max(free[chosen], at_s) + self.service_s[request]
-        self._at(free[chosen], PREFILLED, request)
+        chosen.free_s = max(chosen.free_s, at_s) + self.service_s[request]
+        chosen.waiting.append([request, 1.0])
+        if not chosen.stepping:
+            self._step(at_s, chosen)
+
+    def _step(self, at_s: float, prefiller: _Prefiller) -> None:
+        """Plan what the next step computes: whole prompts while there is room, and a part of the next one."""
+        room, takes_s = self.costs.step_prompts, 0.0
+        whole = []
+        waiting = prefiller.waiting
+        while waiting and room > NOTHING:
+            request, left = int(waiting[0][0]), waiting[0][1]
+            part = min(left, room)
+            room, takes_s = room - part, takes_s + part * self.service_s[request]
+            if part < left:
+                waiting[0][1] -= part
+            else:
+                whole.append(int(waiting.popleft()[0]))
+        prefiller.stepping = takes_s > 0 or bool(whole)
+        if prefiller.stepping:
+            self._at(at_s + takes_s, STEPPED, (prefiller, whole))
+
+    def _stepped(self, at_s: float, what: tuple[_Prefiller, list[int]]) -> None:
+        prefiller, whole = what
+        for request in whole:
+            self._at(at_s, PREFILLED, request)
+        self._step(at_s, prefiller)
 
     def _hand_off(self, at_s: float, request: int) -> None:
         decoders = self.decoders
@@ -189,7 +226,7 @@ class _Simulation:
             ttft_s=self.first_s - self.arrived_s,
             e2e_s=self.last_s - self.arrived_s,
             wall_s=wall_s,
-            prefill_busy=float(self.service_s.sum()) / (len(self.free_s) * wall_s),
+            prefill_busy=float(self.service_s.sum()) / (len(self.prefillers) * wall_s),
             batch_mean=sum(decoder.batch_s for decoder in self.decoders) / busy_s,
             beyond=sum(decoder.beyond_s for decoder in self.decoders) / busy_s,
         )

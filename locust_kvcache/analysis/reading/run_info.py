@@ -31,6 +31,7 @@ class DeploymentInfo:
     capacity: Mapping[str, float]  # by tier: gpu_tokens, cpu_gb, store_gb
     roles: tuple[str, ...] = ()  # whose metrics pages are named
     engine_names: Mapping[str, str] = field(default_factory=dict)  # by the URL of a metrics page
+    engine_roles: tuple[str, ...] = ()  # of `engines`, in order
 
     @property
     def is_pd(self) -> bool:
@@ -168,6 +169,7 @@ def _deployment(found: Taken) -> DeploymentInfo:
         capacity=found.numbers("capacity"),
         roles=found.roles("metrics"),
         engine_names=found.names("engines"),
+        engine_roles=found.roles("engines"),
     )
 
 

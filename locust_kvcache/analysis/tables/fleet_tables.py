@@ -12,9 +12,9 @@ BY_ENGINE = "by round and engine, by the engines' own counters"
 
 
 def engine_table(stats: Stats, scenario: str) -> Table:
-    """One row per round and engine, where there are two or more engines of a role."""
-    several = {(row["round"], row["role"]) for row in find(stats.get("balance", ()), scenario=scenario)}
-    found = [row for row in find(stats.get("engines", ()), scenario=scenario) if (row["round"], row["role"]) in several]
+    """One row per round and engine, where there are two or more engines of any role."""
+    several = {row["round"] for row in find(stats.get("balance", ()), scenario=scenario)}
+    found = [row for row in find(stats.get("engines", ()), scenario=scenario) if row["round"] in several]
     rows = tuple((f"round {row['round']}, {row['engine']}", *_engine_cells(row)) for row in found)
     header = (
         "", "requests", "prompt tokens", "from the GPU", "from below", "hit rate", "TTFT in the engine, ms", "running, most",

@@ -31,6 +31,16 @@ def test_three_users_wait_in_turn_for_one_prefiller_and_not_for_three() -> None:
     assert play(Split(3, 1), Load(3, users=3), costs(token_s=NO_TIME), seed=1).ttft_s == pytest.approx([1, 1, 1])
 
 
+def test_prompts_that_fit_into_one_step_are_done_at_its_end() -> None:
+    """The first one starts at once and alone; the next two share a step. Without room for two they come one by one."""
+    pairs = play(Split(1, 1), Load(3, users=3), costs(token_s=NO_TIME, step_prompts=2.0), seed=1)
+    assert sorted(pairs.ttft_s) == pytest.approx([1, 3, 3])
+    halves = play(Split(1, 1), Load(3, users=3), costs(token_s=NO_TIME, step_prompts=0.5), seed=1)
+    assert sorted(halves.ttft_s) == pytest.approx([1, 2, 3])
+    part = play(Split(1, 1), Load(4, users=4), costs(token_s=NO_TIME, step_prompts=1.5), seed=1)
+    assert sorted(part.ttft_s) == pytest.approx([1, 2.5, 4, 4])  # the second one's step computes half of the third
+
+
 def test_a_batch_of_two_takes_the_time_that_was_measured_for_two() -> None:
     """Both arrive at once: each token takes 0.2 s while both decode; alone it would take 0.1."""
     slow = Costs(np.array([0.0]), 0.0, np.array([1.0, 2.0]), np.array([0.1, 0.2]), output_tokens=10)
