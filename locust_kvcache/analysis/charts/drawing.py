@@ -58,7 +58,7 @@ def legend_below(axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if figure is not None and handles:
         widest = max(map(len, labels)) + 5
-        figure.legend(handles, labels, loc="outside lower center", ncols=max(1, min(6, len(labels), 95 // widest)))
+        figure.legend(handles, labels, loc="lower center", ncols=max(1, min(6, len(labels), 95 // widest)))
 
 
 def draw_ecdf(axes: Axes, values: pd.DataFrame, name: str) -> None:

@@ -5,6 +5,7 @@ A job comes in on standard input (contract/analysis_job.py); without one, as whe
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Callable
@@ -58,6 +59,7 @@ def main() -> int:
     if DRAWS in sys.argv[1:]:
         import locust_kvcache.analysis.report.files  # noqa: F401  matplotlib takes another second
 
+    gc.freeze()  # the libraries stay to the end: no collection looks at them again
     print(READY, end="", flush=True)
     line = sys.stdin.readline()
     if not line:
