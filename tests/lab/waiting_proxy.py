@@ -5,6 +5,8 @@ computes the prompt again. This one knows from the prefiller's usage how many wh
 master has counted the end of as many puts; its key count grows with the beginning of a put.
 With `--hand-off nixl` it passes the prefiller's transfer parameters on instead, and the decoder reads the blocks from the prefiller.
 
+Several addresses, separated by commas, are asked in turn.
+
     python waiting_proxy.py --port 9000 --prefiller http://127.0.0.1:8100 --decoder http://127.0.0.1:8200 --master http://127.0.0.1:9013/metrics
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import re
 import sys
 import time
@@ -33,6 +36,8 @@ POLL_S, GIVE_UP_S = 0.005, 15.0
 class Proxy:
     def __init__(self, options: argparse.Namespace, session: ClientSession) -> None:
         self.options, self.session = options, session
+        self.prefillers = itertools.cycle(options.prefiller.split(","))
+        self.decoders = itertools.cycle(options.decoder.split(","))
 
     async def puts_done(self) -> float:
         async with self.session.get(self.options.master) as answer:
@@ -66,7 +71,7 @@ class Proxy:
         short = {
             key: value for key, value in body.items() if key not in ("stream_options", "min_tokens", "max_completion_tokens")
         }
-        async with self.session.post(self.options.prefiller + path, json=short | {"max_tokens": 1, "stream": False}) as answer:
+        async with self.session.post(next(self.prefillers) + path, json=short | {"max_tokens": 1, "stream": False}) as answer:
             answer.raise_for_status()
             answered: dict[str, Any] = await answer.json()
             return answered
@@ -78,7 +83,7 @@ class Proxy:
             await asyncio.sleep(POLL_S)
 
     async def decode(self, path: str, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
-        async with self.session.post(self.options.decoder + path, json=body) as answer:
+        async with self.session.post(next(self.decoders) + path, json=body) as answer:
             response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.headers["Content-Type"]})
             await response.prepare(request)
             async for data in answer.content.iter_any():
@@ -95,7 +100,7 @@ async def make_app(options: argparse.Namespace) -> web.Application:
         app.router.add_post(path, proxy.handle)
 
     async def models(_: web.Request) -> web.Response:
-        async with session.get(f"{options.decoder}/v1/models") as answer:
+        async with session.get(f"{options.decoder.split(',')[0]}/v1/models") as answer:
             return web.Response(body=await answer.read(), content_type="application/json")
 
     app.router.add_get("/v1/models", models)

@@ -34,7 +34,8 @@ def trusted(tiers: pd.DataFrame, counted: pd.DataFrame) -> pd.DataFrame:
     """The tiers without those of rounds that the servers did not see: their counters are of other requests."""
     unseen = unseen_rounds(counted)
     keys = zip(tiers["scenario"], tiers["round"], strict=True)
-    return tiers[[key not in unseen for key in keys]] if unseen else tiers
+    seen = pd.Series([key not in unseen for key in keys], index=tiers.index, dtype=bool)
+    return tiers[seen]
 
 
 def evidence_problems(counted: pd.DataFrame) -> list[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from locust_kvcache.analysis.cache import run_claims
 from locust_kvcache.analysis.cache.round_facts import idle_scenarios, unseen_rounds
 from locust_kvcache.analysis.servers.counted_prompts import counted_prompts
 
@@ -23,6 +24,15 @@ def test_a_gateway_that_answers_by_itself_is_seen_by_counters_that_stand_still()
     assert counted["seen_share"].tolist() == [1.0, 0.0]
     assert unseen_rounds(counted) == {("s", 2)}
     assert idle_scenarios(counted) == set()
+
+
+@pytest.mark.parametrize("tiers", [[], [("s", 2, "server", 0.0, 0.0, 900.0, 1)]])
+def test_tiers_of_rounds_that_no_server_saw_are_an_empty_table_with_its_columns(tiers: list[tuple[object, ...]]) -> None:
+    counted = counted_prompts(changed((1, "server", PROMPTS, 0.0), (2, "server", PROMPTS, 0.0)), ROUNDS)
+    table = pd.DataFrame(tiers, columns=["scenario", "round", "role", "gpu", "external", "computed", "engines"])
+    left = run_claims.trusted(table, counted)
+    assert left.empty
+    assert list(left.columns) == list(table.columns)
 
 
 def test_a_page_that_never_moves_is_another_servers() -> None:

@@ -1,0 +1,107 @@
+#!/bin/bash
+# Phases on a machine with eight H200s and no network; see docs/lab.md.   usage: LAB=FOLDER bash tests/lab/h200/eight.sh PHASE...
+#   LAB    folder with the parts, join.sh and start_vllm.sh, and with site.tar.xz (the load generator's packages) and vr.tar.xz (vllm-router's)
+#   OUT    where results go (default results)        SERVER=emulator: rehearse the load of each phase without a GPU
+# Phases: setup  r1  r1_compile  quoted (GPUs 0-3)  store (GPUs 0-3)  fleet (GPUs 4-7)  pd (GPUs 0-3)  tp (GPUs 4-7)
+#   quoted+fleet and pd+tp run the two phases beside each other, on halves of the machine.
+set -uo pipefail
+cd "$(dirname "$0")/../../.."
+LAB=${LAB:-.h200}; OUT=${OUT:-results}; V=${V:-/tmp/v}; SITE=/tmp/kv-all/site; RES=/tmp/kv-results; T0=$(date +%s); PY=${PY:-python3}
+EIGHT=tests/lab/h200/eight; RUNS=${RUNS:-3}; mkdir -p "$OUT" $RES
+say() { echo "=== $* at $(( $(date +%s) - T0 )) s"; }
+load() { # LIMIT OPTIONS...: one run of the load generator; SIGINT at the limit keeps what was measured
+  local limit=$1 port=${LOCUST_PORT:-5557}; shift
+  PYTHONPATH=$SITE timeout -s INT -k 20 "$limit" "$PY" -m locust -f locustfiles "$@" --headless -r 100 --processes "${PROCESSES:-4}" --expect-workers-max-wait 30 \
+    --master-bind-port "$port" --master-port "$port" --output-dir $RES --no-report --only-summary 2>&1 | grep -iE 'error|round . done|^(WARNING|NOTE)|not valid|incomplete' | cut -c1-170 | tail -14
+}
+pack() { tar -C /tmp --exclude='*.tmp' -czf "$OUT/$1.part" kv-results && mv "$OUT/$1.part" "$OUT/$1.tar.gz"; }
+stop() { # PORT: ends the server of that port; another may run beside it
+  local p; p=$(cat "$V/vllm-$1.pid" 2>/dev/null) || return 0
+  kill -TERM -- "-$p" 2>/dev/null; for _ in $(seq 30); do kill -0 -- "-$p" 2>/dev/null || break; sleep 0.5; done; kill -KILL -- "-$p" 2>/dev/null; rm -f "$V/vllm-$1.pid"; sleep 2
+}
+serve() { # PORT, and MODEL MODE KV TP GPUS ... in the environment
+  if [ "${SERVER:-vllm}" = emulator ]; then
+    setsid "$PY" -m locust_kvcache.emulator --port "$1" --profile h200_qwen_72b_fp8 --time-scale 0.02 --model "${MODEL#model-}" >/tmp/kv-emulator-$1.log 2>&1 </dev/null & echo $! >"$V/vllm-$1.pid"; sleep 3; return
+  fi
+  [ -n "${GPUS:-}" ] && export CUDA_VISIBLE_DEVICES=$GPUS
+  PORT=$1 timeout 300 bash "$LAB/start_vllm.sh" >$RES/start-$1.log 2>&1; local rc=$?; tail -8 $RES/start-$1.log | cut -c1-200; cp "$V/vllm-$1.log" $RES/vllm-$1-${MODEL#model-}-${MODE:-}-${KV:-}.log; return $rc
+}
+router() { # PORT PROMETHEUS_PORT POLICY URL...
+  local port=$1 metrics=$2 policy=$3; shift 3
+  [ -f "$V/router-$port.pid" ] && kill "$(cat "$V/router-$port.pid")" && sleep 1
+  if [ "${SERVER:-vllm}" = emulator ]; then setsid "$PY" -m locust_kvcache.emulator --port "$port" --profile h200_qwen_72b_fp8 --time-scale 0.02 --model qwen2.5-32b-fp8 >/dev/null 2>&1 </dev/null &
+  else (. "$V/env.sh"; export PYTHONPATH=/tmp/kv-all/vr:$PYTHONPATH
+       exec setsid python3 -m vllm_router.launch_router --worker-urls "$@" --policy "$policy" --host 127.0.0.1 --port "$port" --prometheus-port "$metrics" >"$RES/router-$policy.log" 2>&1 </dev/null) & fi
+  echo $! >"$V/router-$port.pid"; for _ in $(seq 60); do curl -sf "127.0.0.1:$port/v1/models" >/dev/null && return; sleep 0.5; done; tail -5 "$RES/router-$policy.log"
+}
+setup() {
+  mkdir -p /tmp/kv-all "$V"; [ "${SERVER:-vllm}" = emulator ] && return
+  nvidia-smi -L | cut -c1-40; nproc
+  (bash "$LAB/join.sh" "$LAB" | tail -1) & for p in site vr; do [ -f "$LAB/$p.txz" ] && tar -C /tmp/kv-all -xJf "$LAB/$p.txz" & done; wait
+  cp -r /tmp/kv-all/site/orjson* /tmp/kv-all/vr/ 2>/dev/null
+  [ -d "$V/model-dsr1-61l" ] || { cp -rL "$V/model-dsr1-8l" "$V/model-dsr1-61l" && sed -i 's/"num_hidden_layers": 8/"num_hidden_layers": 61/' "$V/model-dsr1-61l/config.json"; }
+}
+more() { # on a warm machine: unpack what came with a later call
+  for p in "$LAB"/[bc]*.tar.xz; do [ -f "$p" ] && tar -C "$V" -xJf "$p" & done; [ -f "$LAB/vr.txz" ] && tar -C /tmp/kv-all -xJf "$LAB/vr.txz" & wait
+  cp -r /tmp/kv-all/site/orjson* /tmp/kv-all/vr/ 2>/dev/null; true
+}
+r1() { # one user to twenty, by tier; then the length of the prompt
+  export MODEL=model-dsr1-61l MODE=graph KV=offload OFFLOAD_GIB=${OFFLOAD_GIB:-64} TP=8 LEN=131072 EXTRA='--profiler-config {"profiler":"torch","torch_profiler_dir":"/tmp/v/prof"}'
+  serve 8000 || { KV=none EXTRA= serve 8000 || return; }; say "r1 up"
+  load 60 --scenarios cold_start --deployment $EIGHT/r1.yaml --requests 16 --output-tokens 20 -u 4 --rounds 2 --warm-up off --control off --run-name r1_first; say first
+  for k in $(seq "$RUNS"); do
+    load 110 --scenarios cold_start --deployment $EIGHT/r1.yaml --requests 20 --output-tokens 20 --concurrency 1 5 10 20 --arms cold gpu_hit cpu_hit --control $([ "$k" = 1 ] && echo on || echo off) --run-name "r1_$k"; say "r1_$k"; pack r1
+  done
+  load 120 --scenarios $EIGHT/prompt_4096.yaml $EIGHT/prompt_16384.yaml $EIGHT/prompt_30000.yaml $EIGHT/prompt_100000.yaml --deployment $EIGHT/r1.yaml -u 1 --arms cold gpu_hit cpu_hit --control off --run-name r1_lengths; say "r1 lengths"; pack r1
+  timeout 60 "$PY" tests/lab/h200/floor.py http://127.0.0.1:8000 dsr1-61l /tmp/v/prof >$RES/floor_eager.txt 2>&1; tail -12 $RES/floor_eager.txt; pack r1
+}
+r1_compile() { # the same with compiled prefill graphs and expert parallelism off; where does the floor of a hit lie?
+  stop 8000; export MODEL=model-dsr1-61l MODE=compile KV=none TP=8 LEN=32768 EXTRA='--profiler-config {"profiler":"torch","torch_profiler_dir":"/tmp/v/prof2"}'
+  serve 8000 || return; say "r1 compiled up"
+  load 60 --scenarios $EIGHT/prompt_4096.yaml $EIGHT/prompt_16384.yaml $EIGHT/prompt_30000.yaml --deployment $EIGHT/r1.yaml -u 1 --arms cold gpu_hit --control off --run-name r1_compiled_lengths
+  load 60 --scenarios cold_start --deployment $EIGHT/r1.yaml --requests 20 --output-tokens 20 --concurrency 1 10 --arms cold gpu_hit --control off --run-name r1_compiled; say "r1 compiled runs"
+  timeout 40 "$PY" tests/lab/h200/floor.py http://127.0.0.1:8000 dsr1-61l /tmp/v/prof2 >$RES/floor_compiled.txt 2>&1; tail -12 $RES/floor_compiled.txt; pack r1_compile; stop 8000
+}
+quoted() { # the quoted table's load in three ways, hits from the GPU and from host memory
+  export MODEL=model-qwen2.5-72b-bf16 MODE=graph KV=${QUOTED_KV:-offload} OFFLOAD_GIB=${OFFLOAD_GIB:-180} TP=4 GPUS=0,1,2,3 LEN=32768
+  serve 8000 || return; say "72B TP4 up"
+  for k in $(seq "$RUNS"); do
+    load 110 --scenarios mooncake_lmcache_72b --deployment $EIGHT/tp4.yaml -u 50 --arms cold gpu_hit cpu_hit --control off --run-name q_u50_$k; say "q_u50_$k"
+    load 130 --scenarios mooncake_lmcache_72b --deployment $EIGHT/tp4.yaml -u 50 --arrival poisson --request-rate 1 --requests "${RATE_REQUESTS:-25}" --arms cold gpu_hit cpu_hit --control off --run-name q_r1_$k; say "q_r1_$k"
+    load 110 --scenarios mooncake_lmcache_72b --deployment $EIGHT/tp4.yaml -u 1 --requests "${ONE_REQUESTS:-12}" --arms cold gpu_hit cpu_hit --control off --run-name q_u1_$k; say "q_u1_$k"; pack quoted
+  done
+}
+fleet() { # four replicas behind vllm-router: three policies, working sets of one and of four engines
+  export LOCUST_PORT=5577 MODE=graph KV=none MODEL=model-qwen2.5-32b-fp8 TP=1 LEN=32768 UTIL=0.88; local urls=() i
+  for i in 1 2 3 4; do (GPUS=$((i + 3)) serve 810$i) & urls+=("http://127.0.0.1:810$i"); sleep 4; done; wait; say "fleet up"
+  for k in $(seq "$RUNS"); do for p in round_robin cache_aware consistent_hash+session; do
+    local s=; [[ $p == *+session ]] && s=_session
+    router 9100 29100 "${p%+*}" "${urls[@]}"
+    load 60 --scenarios $EIGHT/fleet_one.yaml --deployment $EIGHT/fleet$s.yaml -u 24 --empty-caches --control off --run-name "${p%+*}$s-one-$k"; say "$p one $k"
+    [ "$k" -le "${BIG_RUNS:-1}" ] && { load 110 --scenarios $EIGHT/fleet_four.yaml --deployment $EIGHT/fleet$s.yaml -u 24 --empty-caches --control off --run-name "${p%+*}$s-four-$k"; say "$p four $k"; }
+    pack fleet
+  done; done
+}
+mixes() { # DEPLOYMENT NAME: both mixes, closed loop
+  for k in $(seq "$RUNS"); do for m in mix_prompt mix_answer; do
+    load 60 --scenarios $EIGHT/$m.yaml --deployment $EIGHT/$1.yaml -u "${USERS:-24}" --rounds 1 --control off --warm-up 4 --run-name "$2-$m-$k"; done; say "$2 $k"; done; pack "$3"
+}
+pd() { # four engines that can be either role; the proxy decides which is which
+  export MODE=graph KV=nixl MODEL=model-qwen2.5-32b-fp8 TP=1 LEN=32768 UTIL=0.88 VLLM_NIXL_SIDE_CHANNEL_HOST=127.0.0.1; local i
+  for i in 1 2 3 4; do (export VLLM_NIXL_SIDE_CHANNEL_PORT=56${i}0; GPUS=$((i - 1)) serve 820$i) & sleep 4; done; wait; say "pd engines up"
+  for x in 2 1 3; do
+    local p= d=; for i in 1 2 3 4; do if [ $i -le $x ]; then p+=",http://127.0.0.1:820$i"; else d+=",http://127.0.0.1:820$i"; fi; done
+    [ -f "$V/proxy.pid" ] && kill "$(cat "$V/proxy.pid")" && sleep 1
+    if [ "${SERVER:-vllm}" = emulator ]; then setsid "$PY" -m locust_kvcache.emulator --port 9000 --profile h200_qwen_72b_fp8 --time-scale 0.02 --model qwen2.5-32b-fp8 >/dev/null 2>&1 </dev/null &
+    else (. "$V/env.sh"; exec setsid python3 tests/lab/waiting_proxy.py --hand-off nixl --prefiller "${p#,}" --decoder "${d#,}" >"$RES/proxy-${x}p.log" 2>&1 </dev/null) & fi
+    echo $! >"$V/proxy.pid"; sleep 3; RUNS=${PD_RUNS:-$RUNS} mixes "${x}p$((4 - x))d" "${x}p$((4 - x))d" pd
+  done
+}
+tp() { # the same four GPUs as one server, as two, and as four replicas
+  export LOCUST_PORT=5577 MODE=graph KV=none MODEL=model-qwen2.5-32b-fp8 LEN=32768 UTIL=0.88; local i
+  if [ -f "$V/vllm-8101.pid" ]; then router 9100 29100 round_robin http://127.0.0.1:810{1,2,3,4}; mixes fleet replicas4 tp; for i in 1 2 3 4; do stop 810$i & done; wait; fi
+  (export TP=4 GPUS=4,5,6,7; serve 8300); say "tp4 up"; mixes 32b_tp4 tp4 tp; stop 8300
+  (export TP=2 GPUS=4,5; serve 8301) & sleep 4; (export TP=2 GPUS=6,7; serve 8302) & wait; router 9110 29110 round_robin http://127.0.0.1:830{1,2}; say "tp2x2 up"; mixes 32b_tp2x2 tp2x2 tp
+}
+for phase in "$@"; do say "$phase"; IFS=+ read -r first second <<<"$phase"; if [ -n "${second:-}" ]; then ($first) & ($second) & wait; else $phase; fi; done
+say end
