@@ -62,25 +62,29 @@ r1_compile() { # the same with compiled prefill graphs and expert parallelism of
   load 60 --scenarios cold_start --deployment $EIGHT/r1.yaml --requests 20 --output-tokens 20 --concurrency 1 10 --arms cold gpu_hit --control off --run-name r1_compiled; say "r1 compiled runs"
   timeout 40 "$PY" tests/lab/h200/floor.py http://127.0.0.1:8000 dsr1-61l /tmp/v/prof2 >$RES/floor_compiled.txt 2>&1; tail -12 $RES/floor_compiled.txt; pack r1_compile; stop 8000
 }
-quoted() { # the quoted table's load in three ways, hits from the GPU and from host memory
-  export MODEL=model-qwen2.5-72b-bf16 MODE=graph KV=${QUOTED_KV:-offload} OFFLOAD_GIB=${OFFLOAD_GIB:-180} TP=4 GPUS=0,1,2,3 LEN=32768
-  serve 8000 || return; say "72B TP4 up"
-  for k in $(seq "$RUNS"); do
-    load 110 --scenarios mooncake_lmcache_72b --deployment $EIGHT/tp4.yaml -u 50 --arms cold gpu_hit cpu_hit --control off --run-name q_u50_$k; say "q_u50_$k"
-    load 130 --scenarios mooncake_lmcache_72b --deployment $EIGHT/tp4.yaml -u 50 --arrival poisson --request-rate 1 --requests "${RATE_REQUESTS:-25}" --arms cold gpu_hit cpu_hit --control off --run-name q_r1_$k; say "q_r1_$k"
-    load 110 --scenarios mooncake_lmcache_72b --deployment $EIGHT/tp4.yaml -u 1 --requests "${ONE_REQUESTS:-12}" --arms cold gpu_hit cpu_hit --control off --run-name q_u1_$k; say "q_u1_$k"; pack quoted
+quoted() { # the quoted table's load in three ways, hits from the GPU and from host memory; QUOTED: which, in this order
+  export MODEL=model-qwen2.5-72b-bf16 MODE=graph KV=offload OFFLOAD_GIB=${OFFLOAD_GIB:-180} TP=4 GPUS=0,1,2,3 LEN=32768; local item way
+  [ -f "$V/vllm-8000.pid" ] || serve 8000 || return; say "72B TP4 up"
+  for item in ${QUOTED:-u50_1 r1_1 u1_1 u50_2 r1_2 u1_2 u50_3 r1_3 u1_3}; do
+    case $item in
+      u50*) way="-u 50" ;;
+      r1*) way="-u 50 --arrival poisson --request-rate 1 --requests ${RATE_REQUESTS:-16}" ;;
+      u1*) way="-u 1 --requests ${ONE_REQUESTS:-8}" ;;
+    esac
+    load 110 --scenarios mooncake_lmcache_72b --deployment $EIGHT/tp4.yaml $way --arms cold gpu_hit cpu_hit --control off --run-name "q_$item"; say "q_$item"; pack quoted
   done
 }
 fleet() { # four replicas behind vllm-router: three policies, working sets of one and of four engines
   export LOCUST_PORT=5577 MODE=graph KV=none MODEL=model-qwen2.5-32b-fp8 TP=1 LEN=32768 UTIL=0.88; local urls=() i
   for i in 1 2 3 4; do (GPUS=$((i + 3)) serve 810$i) & urls+=("http://127.0.0.1:810$i"); sleep 4; done; wait; say "fleet up"
-  for k in $(seq "$RUNS"); do for p in round_robin cache_aware consistent_hash+session; do
-    local s=; [[ $p == *+session ]] && s=_session
+  local jobs=() job k p s
+  for k in $(seq "$RUNS"); do for p in round_robin cache_aware consistent_hash+session; do jobs+=("$p one $k"); done; done
+  for job in "${jobs[@]}" "round_robin four 1" "cache_aware four 1" "consistent_hash+session four 1"; do
+    read -r p s k <<<"$job"; [ $(($(date +%s) - T0)) -gt "${FLEET_UNTIL:-480}" ] && break
+    local d=fleet; [[ $p == *+session ]] && d=fleet_session
     router 9100 29100 "${p%+*}" "${urls[@]}"
-    load 60 --scenarios $EIGHT/fleet_one.yaml --deployment $EIGHT/fleet$s.yaml -u 24 --empty-caches --control off --run-name "${p%+*}$s-one-$k"; say "$p one $k"
-    [ "$k" -le "${BIG_RUNS:-1}" ] && { load 110 --scenarios $EIGHT/fleet_four.yaml --deployment $EIGHT/fleet$s.yaml -u 24 --empty-caches --control off --run-name "${p%+*}$s-four-$k"; say "$p four $k"; }
-    pack fleet
-  done; done
+    load 110 --scenarios $EIGHT/fleet_$s.yaml --deployment $EIGHT/$d.yaml -u 24 --empty-caches --control off --run-name "${p/+/_}-$s-$k"; say "$job"; pack fleet
+  done
 }
 mixes() { # DEPLOYMENT NAME: both mixes, closed loop
   for k in $(seq "$RUNS"); do for m in mix_prompt mix_answer; do
