@@ -7,7 +7,7 @@ TEST_WORKERS ?= 6
 QUICK_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick lint options wheel setup lock audit clean
+.PHONY: help demo test test-quick lint options texts wheel setup lock audit clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,10 @@ lint: $(VENV)/installed  ## ruff and mypy
 options: $(VENV)/installed  ## Write docs/options.md and docs/reference.md anew from the declared options and fields
 	$(BIN)/python -m locust_kvcache.loadgen.options.page docs/options.md
 	$(BIN)/python -m tests.docs.reference
+
+texts: $(VENV)/installed  ## Add new texts of report and console to the Chinese catalogue, for somebody to translate
+	PYTHONPATH=. $(BIN)/pybabel -q extract -F babel.cfg --no-location -o $(VENV)/texts.pot .
+	$(BIN)/pybabel -q update -i $(VENV)/texts.pot -d locust_kvcache/locale -D locust_kvcache -l zh --no-fuzzy-matching --ignore-obsolete -w 130
 
 wheel: $(VENV)/installed  ## Build the wheel and the source distribution into dist/
 	$(BIN)/python -m hatchling build -d dist

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from locust_kvcache.analysis.commands import one_run
 from locust_kvcache.analysis.report import ci
-from locust_kvcache.analysis.report.command_line import add_png
+from locust_kvcache.analysis.report.command_line import add_language, add_png
 from locust_kvcache.contract import failure_limit
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import OK
 from locust_kvcache.contract.failure_limit import parse_failure_limit
+from locust_kvcache.contract.language import told, use_language
 from locust_kvcache.contract.slo import parse_slo
 
 
@@ -30,6 +31,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="folder of a run, e.g. results/NAME")
     parser.add_argument("--no-report", action="store_true", help="write stats.json only")
     add_png(parser)
+    add_language(parser)
     parser.add_argument("--gate", action="store_true", help="exit with the code of the most severe cause, see below")
     parser.add_argument("--max-failures", metavar="N", help=failure_limit.HELP)
     parser.add_argument(
@@ -45,6 +47,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_arguments()
+    use_language(args.lang)
     limit = None if args.max_failures is None else parse_failure_limit(args.max_failures)
     all_stats = []
     for number, folder in enumerate(args.runs):
@@ -62,7 +65,7 @@ def main() -> int:
         print("\n".join(f"  {path}" for path in ci.write_files(args, ci.run_outcome(all_stats[0], cause))))
     if args.gate:
         if cause is not OK:
-            print(f"exit code {cause.code:d}: {cause.text}")
+            print(told(f"exit code {cause.code:d}: {cause.text}"))
         return cause.code
     return one_run.plain_code(all_stats)
 

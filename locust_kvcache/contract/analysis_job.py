@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from locust_kvcache.contract.language import ENGLISH
+
 MODULE = "locust_kvcache.analysis.commands.after_run"
 DRAWS = "--draws"  # an argument: a report will be asked for, so that what draws is imported before the first round too
 READY = "ready\n"
@@ -23,6 +25,7 @@ class AnalysisJob:
     report: bool
     png: bool
     gate: bool
+    language: str = ENGLISH
 
     def to_line(self) -> str:
         return json.dumps(asdict(self)) + "\n"

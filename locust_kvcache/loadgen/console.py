@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
+from locust_kvcache.contract.language import told
 from locust_kvcache.loadgen.durations import duration_text
 
 if TYPE_CHECKING:
@@ -48,15 +49,15 @@ class Progress:
     def line(self) -> str:
         """round 1 of 2 [#####---------------] 17/60, 0 failed, TTFT 23.2 ms, 12 s left."""
         filled = BAR * self.done // max(self.planned, 1)
-        parts = [f"{self.done:,}/{self.planned:,}", f"{self.failed:,} failed"]
+        parts = [f"{self.done:,}/{self.planned:,}", told(f"{self.failed:,} failed")]
         if self.ttft_ms is not None:
             parts.append(f"TTFT {self.ttft_ms:,.3g} ms" if self.ttft_ms < 1000 else f"TTFT {self.ttft_ms:,.0f} ms")
-        parts.append("time left unknown" if self.left_s is None else f"{duration_text(max(self.left_s, 1.0))} left")
+        parts.append(told("time left unknown" if self.left_s is None else f"{duration_text(max(self.left_s, 1.0))} left"))
         rest = f" [{'#' * filled}{'-' * (BAR - filled)}] {', '.join(parts)}"
-        return self.title[: WIDTH - len(rest)] + rest
+        return told(self.title)[: WIDTH - len(rest)] + rest
 
     def last_line(self) -> str:
-        return f"{self.title}: {self.done:,}/{self.planned:,}, {self.failed:,} failed, {duration_text(self.elapsed_s)}"
+        return told(f"{self.title}: {self.done:,}/{self.planned:,}, {self.failed:,} failed, {duration_text(self.elapsed_s)}")
 
 
 class LoadConsole:
@@ -76,7 +77,7 @@ class LoadConsole:
         """What begins now, on a line of its own; once, also where two parts of the program begin it."""
         if text != self._phase:
             self._phase = text
-            self.say(f"{text} ...")
+            self.say(f"{told(text)} ...")
 
     def say(self, text: str) -> None:
         self.clear()

@@ -42,7 +42,7 @@ def tier_chart(analysis: Analysis, scenario: str) -> Chart | None:
     if not parts:
         return None
     frame = pd.DataFrame(parts, columns=["group", "part", "value"])
-    text = "; ".join(f"{group} {part} {number(value)} %" for group, part, value in parts if value)
+    text = "; ".join(f"{group}: {part} {number(value)} %" for group, part, value in parts if value)
     return draw(slug(f"tiers-{scenario}"), "Where the prompt tokens came from, by the servers' counters", text,
                 lambda axes: stacked_bars.draw_stack(axes, frame, "share of prompt tokens (%)"), (7.6, 1.4 + 0.42 * len(rows)))  # fmt: skip
 
@@ -60,7 +60,7 @@ def stage_chart(parts: list[tuple[str, str, float]], scenario: str) -> Chart | N
     if not parts:
         return None
     frame = pd.DataFrame(parts, columns=["group", "part", "value"])
-    text = "; ".join(f"{group} {part} {number(value)} ms" for group, part, value in parts if value)
+    text = "; ".join(f"{group}: {part} {number(value)} ms" for group, part, value in parts if value)
     seen = frame["value"].abs().groupby(frame["part"]).transform("max") >= UNSEEN * frame.groupby("group")["value"].sum().max()
     groups = _by_round(frame["group"])
     frame = frame[seen]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape, unescape
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
+
+from locust_kvcache.contract.language import told
 
 # name of a CSS variable -> colour on paper; lightness differs from one to the next, so that they differ in grayscale too
 COLOURS = {
@@ -35,6 +38,7 @@ COLOURS = {
 SVG_DPI = 72  # points: what the SVG backend draws in
 PNG_DPI = 130
 PAD_IN = 0.04  # between what is drawn and the figure's edge
+SVG_TEXT = re.compile(r"(<text\b[^>]*>)([^<]+)</text>")
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -103,13 +107,16 @@ class Chart:
 
     @property
     def inline_svg(self) -> str:
-        """For a page: colours as CSS variables, ids made unique, a role and a label for screen readers."""
+        """For a page: colours as CSS variables, ids made unique, a role and a label for screen readers, in the reader's language.
+
+        A browser has the letters for it; files keep English, as matplotlib ships no Chinese font."""
         svg = re.sub(r"<metadata>.*?</metadata>", "", self.svg[self.svg.index("<svg") :], flags=re.S)
         for name, colour in COLOURS.items():
             svg = svg.replace(colour, f"var(--{name})")
         svg = re.sub(r'\bid="([^"]+)"', rf'id="{self.name}-\1"', svg)
         svg = re.sub(r'(xlink:href="#|url\(#)([^")]+)', rf"\1{self.name}-\2", svg)
-        label = _attribute(f"{self.title}. {self.text}")
+        svg = SVG_TEXT.sub(lambda match: f"{match[1]}{escape(told(unescape(match[2])))}</text>", svg)
+        label = _attribute(f"{told(self.title)}. {told(self.text)}")
         return re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"|<svg ', lambda m: _open_tag(m, label), svg, count=1)
 
     def _style(self, **more: Any) -> AbstractContextManager[None]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from locust_kvcache.contract.analysis_job import DRAWS, END_OF_PART, READY, AnalysisJob, job_of
 from locust_kvcache.contract.command import run_command
 from locust_kvcache.contract.exit_codes import OK, Exit
+from locust_kvcache.contract.language import told, use_language
 
 
 def _part(work: Callable[[], int]) -> int:
@@ -28,6 +29,7 @@ def do(job: AnalysisJob) -> int:
     from locust_kvcache.analysis.commands import one_run
     from locust_kvcache.analysis.pipeline import Analysis
 
+    use_language(job.language)
     folder, done = Path(job.folder), list[Analysis]()
 
     def answer() -> int:
@@ -36,7 +38,7 @@ def do(job: AnalysisJob) -> int:
             return one_run.plain_code([done[0].stats])
         cause = one_run.gate_cause([done[0].stats])
         if cause is not OK:
-            print(f"exit code {cause.code:d}: {cause.text}")
+            print(told(f"exit code {cause.code:d}: {cause.text}"))
         return cause.code
 
     def files() -> int:

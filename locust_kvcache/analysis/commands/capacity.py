@@ -19,12 +19,13 @@ from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.reading.run_info import SIDES, RunInfo
-from locust_kvcache.analysis.report.command_line import add_png
+from locust_kvcache.analysis.report.command_line import add_language, add_png
 from locust_kvcache.analysis.report.page import Page, fold, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.language import use_language
 from locust_kvcache.contract.slo import parse_slo
 
 SHORT_S = 5.0
@@ -244,7 +245,9 @@ def main() -> int:
     )
     parser.add_argument("--output-dir", type=Path, help="folder of the page (default: NAME_capacity beside the runs)")
     add_png(parser)
+    add_language(parser)
     args = parser.parse_args()
+    use_language(args.lang)
     page = capacity_page(args.runs, parse_slo(args.slo), args.share)
     base = re.sub(r"_(cold|hit)(_\w+)?$", "", args.runs[0].resolve().name)
     publish(page, args.output_dir or folder_beside(args.runs[0], f"{base}_capacity"), args.png)

@@ -21,7 +21,7 @@ from locust_kvcache.analysis.pipeline import Analysis, open_run
 from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.analysis.report import ci
 from locust_kvcache.analysis.report.ci import Outcome
-from locust_kvcache.analysis.report.command_line import comparison_gate, gate
+from locust_kvcache.analysis.report.command_line import add_language, comparison_gate, gate
 from locust_kvcache.analysis.report.comparison_charts import scenarios_of
 from locust_kvcache.analysis.report.comparison_page import comparison_outcome, comparison_page
 from locust_kvcache.analysis.report.files import render_html, render_markdown
@@ -30,6 +30,7 @@ from locust_kvcache.analysis.report.publish import page_text
 from locust_kvcache.analysis.tables.console_lines import where
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.language import use_language
 
 SINGLE_RUNS = Problem(
     "warning",
@@ -60,6 +61,7 @@ def parse_arguments() -> argparse.Namespace:
         "--accept", default="", metavar="CONDITIONS", help="differences to accept, as the page names them: users,model"
     )
     parser.add_argument("--accept-single-runs", action="store_true", help="with --gate: let one run of each deployment decide")
+    add_language(parser)
     ci.add_arguments(parser)
     return parser.parse_args()
 
@@ -119,6 +121,7 @@ def repeated(runs: list[Analysis], accepted: frozenset[str], gated: bool) -> tup
 
 def main() -> int:
     args = parse_arguments()
+    use_language(args.lang)
     if args.output and args.output.suffix not in (".html", ".md"):
         raise BadInput(f"--output: {args.output} ends in {args.output.suffix!r}; allowed: .html, .md")
     accepted = accepted_conditions(args.accept)

@@ -18,13 +18,14 @@ from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.pipeline import Analysis, open_run
 from locust_kvcache.analysis.report.caveats import merged
-from locust_kvcache.analysis.report.command_line import add_png
+from locust_kvcache.analysis.report.command_line import add_language, add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.tables import detail_tables
 from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.language import use_language
 from locust_kvcache.workload.dose_response import Doses, cells
 
 TOLERANCE = 0.02  # of the prompt, beside one block: prompt sizes are planned by calibration
@@ -165,7 +166,9 @@ def main() -> int:
     )
     parser.add_argument("--output-dir", type=Path, help="folder of the page (default: NAME_dose_response beside the first run)")
     add_png(parser)
+    add_language(parser)
     args = parser.parse_args()
+    use_language(args.lang)
     runs = [open_run(path) for path in args.runs]
     base = re.sub(r"_c\d+$", "", runs[0].run_id)
     publish(dose_page(runs), args.output_dir or folder_beside(args.runs[0], f"{base}_dose_response"), args.png)

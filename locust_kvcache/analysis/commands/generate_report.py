@@ -8,10 +8,11 @@ from pathlib import Path
 
 from locust_kvcache.analysis.pipeline import open_stats
 from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
-from locust_kvcache.analysis.report.command_line import add_png
+from locust_kvcache.analysis.report.command_line import add_language, add_png
 from locust_kvcache.analysis.report.files import FORMATS, write_report
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.language import use_language
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -27,11 +28,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--format", choices=("html", "markdown", "both"), default="both")
     parser.add_argument("--generate-charts", action="store_true", help="draw the charts, into the report and as SVG files")
     add_png(parser)
+    add_language(parser)
     return parser.parse_args()
 
 
 def main() -> int:
     args = parse_arguments()
+    use_language(args.lang)
     analysis = open_stats(args.stats)
     formats = FORMATS if args.format == "both" else (args.format,)
     try:

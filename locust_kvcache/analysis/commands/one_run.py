@@ -18,6 +18,7 @@ from locust_kvcache.analysis.tables.table import run_of
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import Cause, Exit
 from locust_kvcache.contract.failure_limit import FailureLimit
+from locust_kvcache.contract.language import told
 
 
 def write_answer(folder: Path, slo: Mapping[str, float] | None = None, max_failures: FailureLimit | None = None) -> Analysis:
@@ -41,7 +42,7 @@ def write_report_files(analysis: Analysis, folder: Path, png: bool) -> list[Path
 
 def print_files(folder: Path, report: Iterable[Path]) -> None:
     """Where the report is; the statistics where none was made."""
-    print(where(report) or f"\nStatistics: {near(folder / 'stats.json')}", flush=True)
+    print(where(report) or "\n" + told(f"Statistics: {near(folder / 'stats.json')}"), flush=True)
 
 
 @contextmanager

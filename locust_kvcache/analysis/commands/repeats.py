@@ -21,7 +21,7 @@ from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.pipeline import Analysis, open_run
 from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
-from locust_kvcache.analysis.report.command_line import add_png
+from locust_kvcache.analysis.report.command_line import add_language, add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.policy_tables import policy_table
 from locust_kvcache.analysis.report.publish import folder_beside, publish
@@ -29,6 +29,7 @@ from locust_kvcache.analysis.tables import run_tables
 from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.language import use_language
 
 RULE = "one value per run (its mean, or its rate); geometric means; Student's 95 % intervals of the runs' logarithms"
 NAMES = {"requests_per_s_per_gpu": "Request throughput per GPU, requests/s"}
@@ -218,7 +219,9 @@ def main() -> int:
     )
     parser.add_argument("--output-dir", type=Path, help="folder of the page (default: repeats beside the first run)")
     add_png(parser)
+    add_language(parser)
     args = parser.parse_args()
+    use_language(args.lang)
     if len(args.runs) < 2:
         raise BadInput(f"{len(args.runs)} run given; expected 2 or more: locust-kvcache repeats RUN RUN ...")
     with unusable_is_bad_input(*args.runs):

@@ -19,12 +19,13 @@ from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.charts.run_charts import slug
 from locust_kvcache.analysis.pipeline import open_run
 from locust_kvcache.analysis.report.caveats import merged
-from locust_kvcache.analysis.report.command_line import add_png
+from locust_kvcache.analysis.report.command_line import add_language, add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import publish
 from locust_kvcache.analysis.tables.table import Stats, Table, find, run_of, scenarios
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.language import use_language
 
 COLUMNS = tuple((metric.swept, metric.key, None if metric.of == ROUND else "mean") for metric in SWEPT)
 RULE = "cold is round 1, hit are the later rounds; means; each level is a run with a nonce of its own"
@@ -194,7 +195,9 @@ def main() -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder or stats.json of each level's run")
     parser.add_argument("--output-dir", type=Path, help="folder of the report (default: NAME_sweep beside the runs)")
     add_png(parser)
+    add_language(parser)
     args = parser.parse_args()
+    use_language(args.lang)
     levels = by_users([open_run(path).stats for path in args.runs])
     page = sweep_page(levels)
     folder = args.output_dir or output_folder(args.runs)

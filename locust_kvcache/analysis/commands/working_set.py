@@ -18,7 +18,7 @@ from locust_kvcache.analysis.cache.server_evidence import server_tables
 from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.reading.runs import load_run
-from locust_kvcache.analysis.report.command_line import add_png
+from locust_kvcache.analysis.report.command_line import add_language, add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.stats.knee import Knee, find_knee
@@ -26,6 +26,7 @@ from locust_kvcache.analysis.stats.summary import round_table
 from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.language import use_language
 
 RULE = "hit: share of round 2's prompt tokens; round 2 repeats round 1 in its order; TTFT: medians"
 NAMES = {"gpu": "GPU cache", "all": "all tiers", "reported": "cache, as reported"}
@@ -168,7 +169,9 @@ def main() -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of the runs of a sweep")
     parser.add_argument("--output-dir", type=Path, help="folder of the page (default: NAME_working_set beside the runs)")
     add_png(parser)
+    add_language(parser)
     args = parser.parse_args()
+    use_language(args.lang)
     base = re.sub(r"_ws\d+$", "", args.runs[0].resolve().name)
     publish(sweep_page(args.runs), args.output_dir or folder_beside(args.runs[0], f"{base}_working_set"), args.png)
     return 0

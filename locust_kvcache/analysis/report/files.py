@@ -10,13 +10,15 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from locust_kvcache.analysis.basics.text_width import width
 from locust_kvcache.analysis.charts.figures import COLOURS, Chart
 from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.report.caveats import caveats
 from locust_kvcache.analysis.report.page import Fold, Page, Section, section
 from locust_kvcache.analysis.report.run_page import run_page
 from locust_kvcache.analysis.tables import text_tables
-from locust_kvcache.analysis.tables.table import Table
+from locust_kvcache.analysis.tables.table import Table, told_table
+from locust_kvcache.contract.language import HTML_LANGUAGES, language, told
 
 FORMATS = ("html", "markdown")
 
@@ -59,6 +61,9 @@ def render_html(page: Page) -> str:
     resources = files("locust_kvcache.analysis.report") / "templates"
     return template.render(
         page=page,
+        html_language=HTML_LANGUAGES[language()],
+        _=told,
+        width=width,
         colours=COLOURS,
         css=Markup((resources / "report.css").read_text(encoding="utf-8")),
         script=Markup((resources / "sort.js").read_text(encoding="utf-8")),
@@ -106,35 +111,36 @@ def _template(name: str) -> Template:
 def render_markdown(page: Page) -> str:
     """The same page as Markdown, without HTML."""
     escape = text_tables.escape_markdown
-    lines = [f"# {escape(page.title)}", "", escape(page.subtitle), ""]
+    lines = [f"# {escape(told(page.title))}", "", escape(told(page.subtitle)), ""]
     if page.incomplete:
-        lines += ["**This run is incomplete: its figures are those of a part.**", ""]
-    lines += [f"**{escape(page.lead)}**", "", *(_markdown_block(page.chart) if page.chart else [])]
+        lines += [f"**{told('This run is incomplete: its figures are those of a part.')}**", ""]
+    lines += [f"**{escape(told(page.lead))}**", "", *(_markdown_block(page.chart) if page.chart else [])]
     found = caveats(page.problems)
     if found.shown or found.folded:
-        lines += ["## Read before use", "", *map(_problem, [*found.shown, *found.folded]), ""]
+        lines += [f"## {told('Read before use')}", "", *map(_problem, [*found.shown, *found.folded]), ""]
     if page.trust:
-        lines += ["## How far to trust it", "", *(f"- {escape(text)}" for text in page.trust), ""]
+        lines += [f"## {told('How far to trust it')}", "", *(f"- {escape(told(text))}" for text in page.trust), ""]
     for part in sections_of(page):
-        lines += [f"## {escape(part.heading)}", ""]
+        lines += [f"## {escape(told(part.heading))}", ""]
         lines += [line for block in part.blocks for line in _markdown_block(block)]
     return "\n".join(lines)
 
 
 def _problem(row: dict[str, Any]) -> str:
-    return f"- **{row['severity']}**: {text_tables.escape_markdown((row['text'] + ' ' + row['what_to_do']).strip())}"
+    said = f"{told(row['text'])} {told(row['what_to_do'])}".strip()
+    return f"- **{told(row['severity'])}**: {text_tables.escape_markdown(said)}"
 
 
 def _markdown_block(block: Any) -> list[str]:
     if isinstance(block, Table):
-        return [text_tables.markdown(block), ""]
+        return [text_tables.markdown(told_table(block)), ""]
     if isinstance(block, Fold):
         return [
-            f"### {text_tables.escape_markdown(block.title)}",
+            f"### {text_tables.escape_markdown(told(block.title))}",
             "",
             *(line for one in block.blocks for line in _markdown_block(one)),
         ]
     if isinstance(block, Chart):
-        alt = text_tables.escape_markdown(f"{block.title}. {block.text}")
+        alt = text_tables.escape_markdown(f"{told(block.title)}. {told(block.text)}")
         return [f"![{alt}](charts/{block.name}.svg)", ""]
-    return [text_tables.escape_markdown(block), ""]
+    return [text_tables.escape_markdown(told(block)), ""]

@@ -191,7 +191,7 @@ CONDITIONS = (
 def conditions_table(run: RunInfo) -> Table:
     rows = [(label, in_words(_walk(run.raw, path))) for label, path in CONDITIONS]
     rows += [(f"scenario {entry.get('name')}", in_words(entry)) for entry in run.scenarios]
-    return Table("Conditions", ("", "value"), tuple(row for row in rows if row[1] != DASH), texts=(1,))
+    return Table("Conditions", ("", "value"), tuple(row for row in rows if row[1] != DASH), texts=(1,), verbatim=(1,))
 
 
 def _walk(value: Any, path: str) -> Any:

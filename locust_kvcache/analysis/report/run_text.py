@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent, target_value
+from locust_kvcache.analysis.basics.text_width import width
 from locust_kvcache.analysis.cache.claimed import EVIDENCE
 from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED, PASS, RUN_TARGETS
 from locust_kvcache.analysis.tables import arm_tables, sentences
@@ -12,6 +13,7 @@ from locust_kvcache.analysis.tables.claim_words import answering_split, claim_of
 from locust_kvcache.analysis.tables.console_lines import WIDTH, shortened, summary
 from locust_kvcache.analysis.tables.run_tables import comparison_names, known_rate
 from locust_kvcache.analysis.tables.table import Stats, Table, find, run_of, scenarios
+from locust_kvcache.contract.language import told
 
 METRICS = (
     ("ttft_ms", "TTFT, ms"),
@@ -113,7 +115,7 @@ def target_lines(stats: Stats, rows: list[dict[str, Any]] | None = None) -> list
     if not rest:
         return lines
     counted = ", ".join(f"{rest.count(verdict)} {word}" for verdict, word in WORDS.items() if verdict in rest)
-    return [*lines, f"targets beside these, in the report: {counted}"]
+    return [*lines, told(f"targets beside these, in the report: {counted}")]
 
 
 NAMES = {
@@ -126,15 +128,15 @@ WORDS = {FAIL: "FAIL", NOT_JUDGED: "not judged", PASS: "PASS"}
 
 def target_line(row: dict[str, Any]) -> str:
     """PASS: TTFT on a hit: 66.5 % [61.2 %, 70.1 %], wanted at least 60.0 %."""
-    wanted = f"wanted {'at least' if row['minimum'] else 'at most'} {target_value(row['threshold'], row['kind'])}"
+    wanted = told(f"wanted {'at least' if row['minimum'] else 'at most'} {target_value(row['threshold'], row['kind'])}")
     found = target_value(row["value"], row["kind"])
     if row["low"] is not None:
         found += f" [{target_value(row['low'], row['kind'])}, {target_value(row['high'], row['kind'])}]"
     where = f", {row['scenario']}" if row["scenario"] else ""
     where += f", by {row['split']}" if row.get("split") == EVIDENCE else ""
-    name = NAMES.get(row["target"], row["text"]) + where
+    name = told(NAMES.get(row["target"], row["text"])) + told(where)
     if row["verdict"] == NOT_JUDGED:
         why = f" ({row['why']})" if row["why"] else ""
-        return shortened(f"not judged: {name}, {wanted}{why}", WIDTH)
-    judged = WORDS[row["verdict"]] + (", not statistically certain" if row["why"] else "")
-    return f"{judged}: {shortened(name, WIDTH - len(judged) - len(found) - len(wanted) - 6)}: {found}, {wanted}"
+        return shortened(f"{told('not judged: ')}{name}, {wanted}{told(why)}", WIDTH)
+    judged = told(WORDS[row["verdict"]] + (", not statistically certain" if row["why"] else ""))
+    return f"{judged}: {shortened(name, WIDTH - width(judged) - width(found) - width(wanted) - 6)}: {found}, {wanted}"

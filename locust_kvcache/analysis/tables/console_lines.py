@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from locust_kvcache.analysis.basics.number_text import plural
-from locust_kvcache.analysis.tables.table import Table
+from locust_kvcache.analysis.basics.text_width import cut, left, right, width, wrap
+from locust_kvcache.analysis.tables.table import Table, told_table
+from locust_kvcache.contract.language import told
 
 WIDTH = 100
 LINES = 22  # of an answer; where the report is, and what is being done meanwhile, take three more
@@ -21,12 +22,13 @@ FOLDERS = re.compile(r"(?<!\S)/\S*/(?=\S)")  # before the name of a file
 LEAST_CLAUSE = 6  # blanks
 LEAST_TEXT = 62  # of what was seen, where both are cut
 CUT = " ..."
+WIDE = re.compile(r"[\u2e80-\uffef]")
 MORE = "in the report"
 
 
 def summary(lead: str, facts: str, tables: Sequence[Table], targets: Sequence[str], problems: Sequence[Mapping[str, Any]]) -> str:
     """The answer, what was run, one or more tables, the targets, the caveats."""
-    head = wrapped(lead, LEAD_LINES) + (wrapped(facts, 2) if facts else [])
+    head = wrapped(told(lead), LEAD_LINES) + (wrapped(told(facts), 2) if facts else [])
     kept = head + list(targets)
     room = LINES - len(kept) - min(len(problems), FEWEST_CAVEATS + 1) - 3  # a blank line before each part
     tabled = table_lines(tables, max(room, LEAST_TABLE))
@@ -37,17 +39,17 @@ def summary(lead: str, facts: str, tables: Sequence[Table], targets: Sequence[st
 
 
 def wrapped(text: str, most: int) -> list[str]:
-    return textwrap.wrap(text, WIDTH, max_lines=most, placeholder=f"{CUT} ({MORE})", break_on_hyphens=False)
+    return wrap(text, WIDTH, most, f"{CUT} ({told(MORE)})")
 
 
-def shortened(text: str, width: int) -> str:
+def shortened(text: str, columns: int) -> str:
     """Cut at the last word that fits, or within it where a long word would be lost."""
     flat = " ".join(text.split())
-    if len(flat) <= width:
+    if width(flat) <= columns:
         return flat
-    cut = flat[: max(width - len(CUT), 0)]
-    space = cut.rfind(" ")
-    return (cut[:space] if space > max(len(cut) - 20, 0) else cut).rstrip(" ,;:(") + CUT
+    kept = cut(flat, max(columns - len(CUT), 0))
+    space = kept.rfind(" ")
+    return (kept[:space] if space > max(len(kept) - 20, 0) else kept).rstrip(" ,;:(，；：（") + CUT
 
 
 # -- where the report is
@@ -57,7 +59,7 @@ def where(files: Iterable[Path]) -> str:
     """The page that a person opens, from the folder that they are in."""
     found = list(files)
     shown = next((path for path in found if path.suffix == ".html"), None) or next(iter(found), None)
-    return "" if shown is None else f"\nReport: {near(shown)}"
+    return "" if shown is None else "\n" + told(f"Report: {near(shown)}")
 
 
 def near(path: Path) -> Path:
@@ -74,10 +76,10 @@ def table_lines(tables: Iterable[Table], most: int) -> list[str]:
     lines: list[str] = []
     for table in tables:
         if table.rows:
-            lines += rendered(fitted(table))
+            lines += rendered(fitted(told_table(table)))
     if len(lines) <= most:
         return lines
-    return [*lines[: most - 1], f"  ({plural(len(lines) - most + 1, 'more line')} {MORE})"]
+    return [*lines[: most - 1], "  (" + told(f"{plural(len(lines) - most + 1, 'more line')} {MORE}") + ")"]
 
 
 def fitted(table: Table) -> Table:
@@ -90,7 +92,7 @@ def fitted(table: Table) -> Table:
 
 
 def _widths(table: Table) -> list[int]:
-    return [max(len(line[column]) for line in (table.header, *table.rows)) for column in range(len(table.header))]
+    return [max(width(line[column]) for line in (table.header, *table.rows)) for column in range(len(table.header))]
 
 
 def _width(table: Table) -> int:
@@ -108,10 +110,10 @@ def rendered(table: Table) -> list[str]:
 
     def line(cells: tuple[str, ...]) -> str:
         aligned = [
-            cell.ljust(width) if column == 0 or column in table.texts else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+            left(cell, columns) if column == 0 or column in table.texts else right(cell, columns)
+            for column, (cell, columns) in enumerate(zip(cells, widths, strict=True))
         ]
-        return ("  " + "  ".join(aligned)).rstrip()[:WIDTH]
+        return cut(("  " + "  ".join(aligned)).rstrip(), WIDTH)
 
     return [line(named.header), *(line(row) for row in named.rows)]
 
@@ -124,32 +126,45 @@ def caveat_lines(problems: Sequence[Mapping[str, Any]], most: int) -> list[str]:
     lines = list(dict.fromkeys(caveat(row) for row in problems))
     if len(lines) <= most:
         return lines
-    return [*lines[: most - 1], f"{plural(len(lines) - most + 1, 'more caveat')} {MORE}"]
+    return [*lines[: most - 1], told(f"{plural(len(lines) - most + 1, 'more caveat')} {MORE}")]
 
 
 def caveat(row: Mapping[str, Any]) -> str:
     """warning: what was seen. What to do. Where that does not fit: the first clause, and the first thing to do."""
-    head = f"{row['severity']}: "
-    text, way = FOLDERS.sub("", str(row["text"])).strip().rstrip("."), str(row.get("what_to_do") or "").strip()
-    room = WIDTH - len(head)
+    head = told(f"{row['severity']}: ")
+    text = told(FOLDERS.sub("", str(row["text"])).strip().rstrip("."))
+    way = told(str(row.get("what_to_do") or "").strip())
+    room = WIDTH - width(head)
     if not way:
-        return head + (f"{text}." if len(text) < room else shortened(text, room))
+        return head + (_stopped(text) if width(text) < room - 1 else shortened(text, room))
     for said, done in ((text, way), (text, first_sentence(way)), (first_clause(text), first_sentence(way))):
-        if len(said) + len(done) + 2 <= room:
-            return f"{head}{said}. {done}".rstrip()
-    said = shortened(first_clause(text), max(room - len(first_sentence(way)) - 2, LEAST_TEXT))
-    left = room - len(said) - 2
-    stop = "" if said.endswith(CUT) else "."
-    return f"{head}{said}{stop} {shortened(first_sentence(way), left)}".rstrip()
+        if width(said) + width(done) + 2 <= room:
+            return f"{head}{_spaced(_stopped(said))}{done}".rstrip()
+    said = shortened(first_clause(text), max(room - width(first_sentence(way)) - 2, LEAST_TEXT))
+    stopped = said if said.endswith(CUT) else _stopped(said)
+    return f"{head}{_spaced(stopped)}{shortened(first_sentence(way), room - width(stopped) - 1)}".rstrip()
+
+
+def _spaced(text: str) -> str:
+    """With a blank behind it, where its script has one."""
+    return text if WIDE.search(text[-1:]) else f"{text} "
+
+
+def _stopped(text: str) -> str:
+    """With a full stop, the one of its script."""
+    return f"{text}。" if WIDE.search(text[-1:]) else f"{text}."
 
 
 def first_sentence(text: str) -> str:
-    end = text.find(". ")
-    return text if end < 0 else text[: end + 1]
+    found = re.search(r"\. |。(?=.)", text)
+    return text if found is None else text[: found.start() + 1]
 
 
 def first_clause(text: str) -> str:
     """Up to a colon, a semicolon, a comma or a bracket, where more than six words are said before it."""
-    ends = (match.start() for match in re.finditer(r"[:;,.] | \(", text))
-    end = next((end for end in ends if text[:end].count(" ") >= LEAST_CLAUSE), len(text))
-    return text[:end]
+    ends = (match.start() for match in re.finditer(r"[:;,.] | \(|[：；，。（]", text))
+    return text[: next((end for end in ends if _says_enough(text[:end])), len(text))]
+
+
+def _says_enough(text: str) -> bool:
+    return text.count(" ") >= LEAST_CLAUSE or len(WIDE.findall(text)) >= 2 * LEAST_CLAUSE

@@ -208,7 +208,7 @@ def failures_table(stats: Stats) -> Table | None:
         for row in stats["failures"]
     ]
     header = ("class", "scenario", "round", "HTTP status", "requests", "message (as received)")
-    return Table("Failed requests", header, tuple(rows), texts=(1, 5), sortable=True) if rows else None
+    return Table("Failed requests", header, tuple(rows), texts=(1, 5), sortable=True, verbatim=(5,)) if rows else None
 
 
 def tools_table(stats: Stats) -> Table:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from locust_kvcache.analysis.reading.run_info import RunInfo, parse_run_info
+from locust_kvcache.contract.language import told
 
 Stats = dict[str, Any]  # the content of stats.json
 
@@ -22,6 +23,21 @@ class Table:
     notes: tuple[str, ...] = ()
     texts: tuple[int, ...] = ()  # columns of words, beside the first: to the left
     sortable: bool = False
+    verbatim: tuple[int, ...] = ()  # columns of values that no language changes: what servers said, what run.json holds
+
+
+def told_table(table: Table) -> Table:
+    """In the reader's language."""
+    return replace(
+        table,
+        title=told(table.title),
+        header=tuple(map(told, table.header)),
+        rows=tuple(
+            tuple(cell if column in table.verbatim else told(cell) for column, cell in enumerate(row)) for row in table.rows
+        ),
+        rule=told(table.rule),
+        notes=tuple(map(told, table.notes)),
+    )
 
 
 def run_of(stats: Stats) -> RunInfo:

@@ -13,6 +13,7 @@ from locust_kvcache.contract.analysis_job import AnalysisJob
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import Cause, Exit, cause_of_code, worst
 from locust_kvcache.contract.finding import ERROR, WARNING
+from locust_kvcache.contract.language import use_language
 from locust_kvcache.loadgen.console import console
 from locust_kvcache.loadgen.master.run_driver import RecordListener, RunDriver
 from locust_kvcache.loadgen.master.spawning import Spawning
@@ -77,12 +78,14 @@ class LoadTest:
         if self.job.options.preflight_only:
             self._preflight_only()
             return
+        use_language(self.job.options.language)
         console().prepare()
         self._analyses.prepare(draws=self.job.options.report)  # it imports while the server is looked at
+        options = self.job.options
         if (study := study_of(self.job)) is not None:
             folders = study.measure(self)
             console().phase("analysing")
-            self._say(summarise(study.analysis, folders, self.job.options.png))
+            self._say(summarise(study.analysis, folders, options.png, options.language))
         else:
             driver = self.open_run()
             driver.play()
@@ -95,7 +98,7 @@ class LoadTest:
         else takes the machine's time, and a page with a web UI goes on."""
         options = self.job.options
         console().phase("analysing")
-        self._analyses.ask(AnalysisJob(str(folder.resolve()), options.report, options.png, options.gate))
+        self._analyses.ask(AnalysisJob(str(folder.resolve()), options.report, options.png, options.gate, options.language))
         self._asked = outcome
         if study_of(self.job) is not None or not self._headless:
             self.take_answer()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from locust_kvcache.contract.language import BY_LOCALE, LANGUAGES
+from locust_kvcache.contract.language import HELP as LANGUAGE_HELP
 from locust_kvcache.contract.slo import OBJECTIVES_HELP
 from locust_kvcache.loadgen.options.option import DRY_RUN, LOAD, OUTPUT, ROUNDS, SENT, SERVERS, STUDIES, TRACE, Option
 
@@ -97,6 +99,7 @@ WHAT_IS_WRITTEN = (
            "docs/exit-codes.md", False, flag=True),
     Option("no-report", OUTPUT, "Write stats.json, but no report/", False, flag=True),
     Option("png", OUTPUT, "Write the report's charts as PNG files too", False, flag=True),
+    Option("lang", OUTPUT, LANGUAGE_HELP, shown_default=BY_LOCALE, choices=LANGUAGES),
     Option("locust-tables", OUTPUT, "Print Locust's own statistics tables too, every 2 seconds and at the end", False, flag=True),
     Option("metrics-port", OUTPUT, "Serve the client's metrics for Prometheus at http://HOST:PORT/metrics (on the master, "
            "headless too); HOST is 127.0.0.1 by default",

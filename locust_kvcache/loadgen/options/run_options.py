@@ -6,6 +6,7 @@ The web form enforces neither type nor choices, so nothing that argparse checked
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import Exit
 from locust_kvcache.contract.failure_limit import FailureLimit, parse_failure_limit
 from locust_kvcache.contract.gateway import Headers, body_option, header_option
+from locust_kvcache.contract.language import LANGUAGES, default_language
 from locust_kvcache.loadgen.options.declared import ARRIVALS, OPTIONS
 from locust_kvcache.loadgen.options.option import GROUPS, number, words
 from locust_kvcache.loadgen.options.processes import follow_ports
@@ -71,6 +73,7 @@ class Options:
     gate: bool
     report: bool
     png: bool
+    language: str
     study: StudyOptions
     trace: TraceSource | None
 
@@ -103,6 +106,12 @@ def _declare(parser: Any) -> None:
 
 
 listen(events.init_command_line_parser, _declare)
+
+
+def _language(given: str | None) -> str:
+    if given and given not in LANGUAGES:
+        raise BadInput(f"--lang is {given!r}; allowed: {', '.join(LANGUAGES)}")
+    return given or default_language(os.environ)
 
 
 def _levels(parsed: argparse.Namespace) -> tuple[int, ...]:
@@ -207,6 +216,7 @@ def read_options(parsed: argparse.Namespace) -> Options:
         gate=bool(parsed.gate),
         report=not parsed.no_report,
         png=bool(parsed.png),
+        language=_language(parsed.lang),
         study=read_study(parsed),
         trace=read_trace_options(parsed),
     )

@@ -121,8 +121,16 @@ class Analyses:
             self._waiting = None
 
 
-def summarise(module: str, folders: list[Path], png: bool) -> str:
+def summarise(module: str, folders: list[Path], png: bool, language: str) -> str:
     """What an analysis of several runs together printed."""
-    command = [sys.executable, "-m", module, *(str(folder.resolve()) for folder in folders), *(["--png"] if png else [])]
+    command = [
+        sys.executable,
+        "-m",
+        module,
+        *(str(folder.resolve()) for folder in folders),
+        *(["--png"] if png else []),
+        "--lang",
+        language,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout + done.stderr

@@ -1,0 +1,171 @@
+"""Finds the translation of a finished text: as a whole, by a text with placeholders, or part by part.
+
+Of several ways to take a text apart, the one that leaves the fewest English letters is taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+ADJACENT = re.compile(r"(?:\{\w+\})+")
+AROUND = " ;,:."
+STOPS = {".": "。", ";": "；", ":": "：", ",": "，"}
+CJK = re.compile(r"[\u3000-\u9fff\uff00-\uffef]")
+LETTERS = re.compile(r"[A-Za-z]")
+HAS_WORD = re.compile(r"[A-Za-z]{2}")
+NUMBER = r"[−+]?\d[\d.,]*(?: [%x](?![\w]))?(?: \[[^\]]*\])?"
+LEADING_NUMBER = re.compile(rf"({NUMBER}) (.+)", re.S)
+TRAILING_NUMBER = re.compile(rf"(.+?) ({NUMBER}(?: ms| s)?(?: to {NUMBER})?)", re.S)
+OUTSIDE_OF_BRACKETS = r"(?![^\[]*\])"
+SEPARATORS = tuple(
+    (re.compile(pattern + OUTSIDE_OF_BRACKETS), joint)
+    for pattern, joint in (
+        (r"\. (?=[A-Z0-9])", "。"), ("; ", "；"), (": ", "："), (", ", "，"), (" and ", "和"), (" to ", " 到 "), (r" \+ ", " + "),
+    )
+)  # fmt: skip
+FEW_LETTERS = 5  # a text with fewer letters beside its placeholders stands for numbers only: {done} of {planned}
+NUMBERS = r"(?:[^A-Za-z]*[\d%–\]])?"
+ONE_PART = r"(?:(?![;.,:] ).)*"  # what a text of few letters may hold
+SHORT = 10  # letters beside the placeholders
+NUMERIC = frozenset({"n", "n2"})  # placeholders of these names hold numbers: {n} requests
+JOINTS = re.compile(r"[;:.,] | \(")
+
+
+def core(text: str) -> str:
+    """Without the punctuation around it, which joins it to other texts."""
+    return _parted(text)[1]
+
+
+def _parted(text: str) -> tuple[str, str, str]:
+    inner = text.strip(AROUND + "\n")
+    start = text.index(inner) if inner else 0
+    before, after = text[:start], text[start + len(inner) :]
+    if inner.startswith("(") and inner.endswith(")") and _is_one_pair(inner):
+        return f"{before}(", inner[1:-1], f"){after}"
+    return before, inner, after
+
+
+def _is_one_pair(text: str) -> bool:
+    """Whether its first bracket is closed by its last character."""
+    depth = 0
+    for place, character in enumerate(text):
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if depth == 0:
+            return place == len(text) - 1
+    return False
+
+
+@dataclass(frozen=True)
+class _Template:
+    """A text with placeholders. Of adjacent ones the first takes all that they hold."""
+
+    patterns: tuple[re.Pattern[str], ...]  # each placeholder as short, and as long as can be
+    names: tuple[str, ...]
+    longest: str
+    letters: int
+    translation: str
+
+    def filled(self, values: Mapping[str, str]) -> str:
+        return PLACEHOLDER.sub(lambda found: values.get(found[1], ""), self.translation)
+
+
+def _template(text: str, translation: str) -> _Template:
+    literals = ADJACENT.split(text)
+    names = tuple(PLACEHOLDER.findall(found)[0] for found in ADJACENT.findall(text))
+    letters = sum(len(LETTERS.findall(literal)) for literal in literals)
+    first, rest = literals[0], literals[1:]
+    head = f"[{first[0].upper()}{first[0].lower()}]{re.escape(first[1:])}" if first[:1].isalpha() else re.escape(first)
+    patterns = tuple(
+        re.compile(
+            head + "".join(_group(name, letters, lazy) + re.escape(literal) for name, literal in zip(names, rest, strict=True)),
+            re.S,
+        )
+        for lazy in ("?", "")[: len(names)]
+    )
+    return _Template(patterns, names, max(literals, key=len)[1:], letters, translation)
+
+
+def _group(name: str, letters: int, lazy: str) -> str:
+    if letters < FEW_LETTERS or name in NUMERIC:
+        return f"({NUMBERS})"
+    return f"({ONE_PART}{lazy})" if letters < SHORT else f"(.*{lazy})"
+
+
+class Catalogue:
+    """The texts of one language: English to it, both without the punctuation around them."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._whole = {_small(text): translation for text, translation in texts.items() if not PLACEHOLDER.search(text)}
+        made = (_template(text, translation) for text, translation in texts.items() if PLACEHOLDER.search(text))
+        self._templates = sorted(
+            (one for one in made if one.letters), key=lambda one: (-one.letters, -len(NUMERIC.intersection(one.names)))
+        )
+        self._known: dict[str, str] = {}
+
+    def told(self, text: str) -> str:
+        if not HAS_WORD.search(text):
+            return text
+        if text not in self._known:
+            before, inner, after = _parted(text)
+            found = min(self._ways(inner), key=_unlikeliness).text
+            self._known[text] = text if found == inner else _joined(before, found, after)
+        return self._known[text]
+
+    def _ways(self, text: str) -> Iterator[_Way]:
+        whole = self._whole.get(_small(text))
+        if whole is not None:
+            yield _Way(whole)
+            return
+        for template in self._templates:
+            for pattern in template.patterns if template.longest in text else ():
+                if match := pattern.fullmatch(text):
+                    values = dict(zip(template.names, map(self.told, match.groups()), strict=True))
+                    yield _Way(template.filled(values), sum(len(JOINTS.findall(value)) for value in match.groups()))
+        for parts, joint in _in_parts(text):
+            said = [self.told(part) for part in parts]
+            if said != parts:
+                yield _Way(joint.join(said).replace(" （", "（"))
+        yield _Way(text)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A text as one way of taking it apart tells it. `joints`: how often a placeholder holds what looks like several parts."""
+
+    text: str
+    joints: int = 0
+
+
+def _unlikeliness(way: _Way) -> tuple[int, int]:
+    return len(LETTERS.findall(way.text)), way.joints
+
+
+def _in_parts(text: str) -> Iterator[tuple[list[str], str]]:
+    """The text cut at every joint of one kind, at the first, at the last; at a number; before a bracket."""
+    for separator, joint in SEPARATORS:
+        cuts = [match.span() for match in separator.finditer(text)]
+        if len(cuts) > 1:
+            yield separator.split(text), joint
+        yield from (([text[:start], text[end:]], joint) for start, end in {*cuts[:1], *cuts[-1:]})
+    if match := LEADING_NUMBER.fullmatch(text):
+        yield [match[1], match[2]], " "
+    if match := TRAILING_NUMBER.fullmatch(text):
+        yield [match[1], match[2]], " "
+    if match := re.fullmatch(r"(.+?) (\(.+\))", text, re.S):
+        yield [match[1], match[2]], " "
+
+
+def _small(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _joined(before: str, text: str, after: str) -> str:
+    """With the punctuation of Chinese where the text is Chinese."""
+    if not CJK.search(text):
+        return before + text + after
+    marks = str.maketrans({**STOPS, "(": "（", ")": "）"})
+    said = before.translate(marks) + text + after.translate(marks)
+    return re.sub(r"(?<=[。；：，（）]) | (?=[。；：，（）])", "", said) if before.strip() or after.strip() else said

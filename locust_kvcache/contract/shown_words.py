@@ -1,0 +1,53 @@
+"""Lists short texts of the report and the console for the catalogue of translations: words of tables, counts, composed words.
+
+tests/texts.py takes texts of two words or more from the sources themselves; single words there may be columns or codes. Those that a
+reader sees stand here.
+"""
+
+HEADINGS = (
+    "round", "arm", "scenario", "metric", "value", "warning", "error", "note", "verdict", "mean", "median", "rate", "change",
+    "requests", "records", "sessions", "users", "workers", "turns", "failed", "succeeded", "prompt", "output", "window", "role",
+    "engine", "tier", "share", "lost", "reason", "target", "kind", "deployment", "endpoint", "model", "seed", "nonce", "started",
+    "ended", "arrival", "calibration", "versions", "found", "threshold", "evidence", "seconds", "drift", "limit", "goodput",
+    "status", "count", "tokens", "level", "step", "rung", "day", "host", "run", "runs", "name", "pairs", "clusters", "ratio",
+    "difference", "baseline", "contender", "cause", "message", "tool", "cached", "computed", "expected", "observed", "planned",
+    "API", "throughput",
+)  # fmt: skip
+WORDS = (
+    "cold", "hit", "partial", "racing", "unknown", "control", "contaminated", "repeated", "later", "better", "worse",
+    "no evidence", "yes", "no", "none", "never", "PASS", "FAIL", "not judged", "complete", "INCOMPLETE", "incomplete", "cuts",
+    "raises", "closed", "poisson", "gamma", "constant", "other", "nothing", "measured", "predicted", "reported", "sustained",
+    "client-limited", "prefiller", "decoder", "server", "between", "proxy", "gateway", "store", "external", "cache", "queue",
+    "prefill", "decode", "scheduled", "slower", "faster", "higher", "lower", "racing, failed and unknown", "warm-up", "single",
+    "all", "capacity", "ramp", "memory", "best", "evicted", "granularity", "not stored", "overtaken", "unexplained", "fixed",
+    "achieved", "hand-off", "lookup", "load", "save", "front end", "outside the server", "network",
+)  # fmt: skip
+COMPOSED = (
+    "by arm",
+    "{scenario}, round {n} of {n2}",
+    "{cache_efficiency} of what could be cached was served from the cache", "all {n} rounds", "all {n} cold rounds",
+    "{records} of {planned} planned requests were measured; {failed} failed",
+    "{ratio} slower", "{ratio} faster", "{ratio} higher", "{ratio} lower", "cold: {value}", "hit: {value}", "no: {why}",
+    "{arm} (round {round})", "round {n} of {n2}", "rounds {numbers}", "{part}, round {round}", "{scenario}, means",
+    "{name}, mean", "{name}, median", "{name}, rate", "{share} of {whole}", "{found} (by {known} of {all} requests)",
+    "{values} and {value}", "another cause", "{count} x {cause}", "not valid", "analysing", "drawing the report", "calibrating",
+    "warming up", "repeat {n} of {n2}", "{n} cold", "{n} hit", "{n} partial", "{n} racing", "{n} unknown",
+    "{n} user on {workers}", "{n} users on {workers}", "wanted at least {threshold}", "wanted at most {threshold}",
+    "{records} of {planned} records", "{n} more line in the report", "{n} more lines in the report",
+    "{n} more caveat in the report", "{n} more caveats in the report", "round {round} (cold)", "round {round} (hit)",
+    "round {round} (control)", "Round {round} (repeated)", "the only {noun}", "both {noun}s", "{scenario}, warm-up",
+    "not comparable", "{value} kind {kind}",
+)  # fmt: skip
+COUNTED = (
+    "{n} request", "{n} requests", "{n} round", "{n} rounds", "{n} cold round", "{n} cold rounds", "{n} scenario",
+    "{n} scenarios", "{n} user", "{n} users", "{n} worker", "{n} workers", "{n} record", "{n} records", "{n} target",
+    "{n} targets", "{n} pair", "{n} pairs", "{n} independent cluster", "{n} independent clusters", "{n} cluster", "{n} clusters",
+    "{n} caveat", "{n} caveats", "{n} comparison", "{n} comparisons", "{n} more caveat", "{n} more caveats", "{n} more warning",
+    "{n} more warnings", "{n} more line", "{n} more lines", "{n} note", "{n} notes", "{n} other scenario", "{n} other scenarios",
+    "{n} run", "{n} runs", "{n} step", "{n} steps", "{n} point", "{n} points", "{n} session", "{n} sessions", "{n} token",
+    "{n} tokens", "{n} independent groups of requests", "{n} GPU", "{n} GPUs", "{n} engine", "{n} engines", "{n} hypotheses",
+    "{n} hit", "{n} hits", "{n} warning", "{n} warnings", "{n} row", "{n} rows", "{n} value", "{n} values", "{n} answer",
+    "{n} answers", "{n} failed request", "{n} failed requests", "{n} repeat", "{n} repeats", "{n} chunk", "{n} chunks",
+    "{n} block", "{n} blocks", "{n} prompt", "{n} prompts", "{n} prompt token", "{n} prompt tokens", "{n} cached token",
+    "{n} cached tokens", "{n} error", "{n} errors", "{n} level", "{n} levels", "{n} cold request", "{n} cold requests",
+)  # fmt: skip

@@ -1,0 +1,114 @@
+"""The language of report and console: chosen by option or locale; every text of the sources has its Chinese one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from babel.messages.extract import extract_from_dir
+from babel.messages.frontend import parse_mapping_cfg
+from babel.messages.pofile import read_po
+
+from locust_kvcache.contract.catalogue import Catalogue, core
+from locust_kvcache.contract.language import CHINESE, ENGLISH, catalogue_file, default_language, language, told, use_language
+
+ROOT = Path(__file__).resolve().parents[2]
+PLACEHOLDER = re.compile(r"\{\w+\}")
+
+
+@pytest.fixture
+def chinese() -> Iterator[None]:
+    use_language(CHINESE)
+    yield
+    use_language(ENGLISH)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "en"),
+        ({"LANG": "zh_CN.UTF-8"}, "zh"),
+        ({"LANG": "en_US.UTF-8"}, "en"),
+        ({"LC_ALL": "C.UTF-8", "LANG": "zh_CN.UTF-8"}, "en"),
+        ({"LC_MESSAGES": "zh_TW", "LANG": "de_DE.UTF-8"}, "zh"),
+        ({"LC_ALL": "", "LANG": "zh_CN.UTF-8"}, "zh"),
+    ],
+)
+def test_the_locale_chooses_the_language(environment: dict[str, str], expected: str) -> None:
+    assert default_language(environment) == expected
+
+
+def test_english_is_told_as_it_is() -> None:
+    assert language() == ENGLISH
+    assert told("2 of 3 targets met.") == "2 of 3 targets met."
+
+
+@pytest.mark.usefixtures("chinese")
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Contents", "目录"),
+        ("2 of 3 targets met, 1 not judged.", "3 项目标中达成 2 个，1 项未判定。"),
+        (
+            "cold_start: repeating the requests cuts the mean TTFT by 66.5 % (95 % interval 61.2 to 70.1 %), 21,200 to 7,100 ms.",
+            "cold_start：重复请求使平均 TTFT 降低 66.5 %（95 % 区间 61.2 到 70.1 %），21,200 到 7,100 ms。",
+        ),
+        ("cold_start, round 1 of 2", "cold_start，第 1/2 轮"),
+        ("1,234.5", "1,234.5"),
+        ("cold_start", "cold_start"),
+        ("what a server said: nobody knows it", "what a server said: nobody knows it"),
+    ],
+)
+def test_a_finished_text_is_told_in_chinese(text: str, expected: str) -> None:
+    assert told(text) == expected
+
+
+def test_a_text_is_taken_apart_where_the_least_english_is_left() -> None:
+    texts = Catalogue(
+        {"{a} of {b} failed": "{b} 中 {a} 失败", "{n} requests": "{n} 个请求", "so": "如此", "{x} is {y}": "{x} 为 {y}"}
+    )
+    assert texts.told("3 of 4 requests failed; so.") == "4 个请求 中 3 失败；如此。"
+    assert texts.told("(3 requests)") == "（3 个请求）"
+    assert texts.told("Nothing of this") == "Nothing of this"
+
+
+def test_punctuation_around_a_text_is_no_part_of_it() -> None:
+    assert core("; (a text of it).\n") == "a text of it"
+    assert core("(a) and (b)") == "(a) and (b)"
+
+
+# -- the catalogue
+
+
+@pytest.fixture(scope="module")
+def translated() -> dict[str, str]:
+    with catalogue_file(CHINESE).open("rb") as file:
+        return {str(entry.id): str(entry.string) for entry in read_po(file) if entry.id}
+
+
+@pytest.fixture(scope="module")
+def in_sources() -> dict[str, str]:
+    """Text -> the file that has it."""
+    with (ROOT / "babel.cfg").open() as file:
+        methods, options = parse_mapping_cfg(file, "babel.cfg")
+    found = extract_from_dir(
+        ROOT, methods, options, directory_filter=lambda path: Path(path).name == "locust_kvcache" or "locust_kvcache/" in path
+    )
+    return {str(text): name for name, _, text, _, _ in found}
+
+
+def test_every_text_of_report_and_console_has_a_chinese_one(translated: dict[str, str], in_sources: dict[str, str]) -> None:
+    missing = {text: name for text, name in in_sources.items() if not translated.get(text)}
+    assert not missing, "run `make texts` and translate them in locust_kvcache/locale/zh"
+
+
+def test_the_catalogue_has_no_text_that_is_gone(translated: dict[str, str], in_sources: dict[str, str]) -> None:
+    assert sorted(set(translated) - set(in_sources)) == [], "run `make texts`"
+    assert len(translated) > 1000
+
+
+def test_placeholders_are_the_same_in_both_languages(translated: dict[str, str]) -> None:
+    differing = {en: zh for en, zh in translated.items() if sorted(PLACEHOLDER.findall(en)) != sorted(PLACEHOLDER.findall(zh))}
+    assert not differing

@@ -1,0 +1,114 @@
+"""Extracts the texts that readers see, for pybabel (babel.cfg), and writes the catalogues again: `make texts`.
+
+An f-string becomes a text with named placeholders: f"{plural(n, 'request')} failed" is `{n} failed`. Not extracted: docstrings, what
+is raised (errors stay English), help texts, keys, and single words of small letters (columns, codes); words of tables stand in
+locust_kvcache/contract/shown_words.py.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import IO, Any
+
+from locust_kvcache.contract.catalogue import core
+
+WORD = re.compile(r"[^\W\d_]{2,}")
+CODE = re.compile(r"[a-z0-9][\w.\-/+=]*|[A-Z_]+|\S*[/\\<>_:|*{}\-^]\S*|#\w+|&\w+")  # identifiers, options, paths
+UNSEEN_ARGUMENTS = frozenset({"loc", "xycoords", "textcoords", "method", "va", "ha", "transform"})
+UNSEEN_CALLS = frozenset(
+    {"add_argument", "command_parser", "BadInput", "compile", "Path", "get", "startswith", "endswith", "query"}
+)
+
+
+def extract(
+    fileobj: IO[bytes], keywords: Mapping[str, Any], comment_tags: Iterable[str], options: Mapping[str, Any]
+) -> Iterator[tuple[int, None, str, list[str]]]:
+    """Babel's interface: line, function, text, comments."""
+    tree = ast.parse(fileobj.read())
+    every = "shown_words" in options
+    for line, text in sorted(set(Texts().of(tree))):
+        cleaned = " ".join(core(text).split())
+        if WORD.search(re.sub(r"\{\w+\}", "", cleaned)) and (every or not CODE.fullmatch(cleaned)):
+            yield line, None, cleaned, []
+
+
+class Texts(ast.NodeVisitor):
+    """Collects (line, text) of a file's shown strings."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[int, str]] = []
+
+    def of(self, tree: ast.AST) -> list[tuple[int, str]]:
+        self.visit(tree)
+        return self._found
+
+    def visit_Expr(self, node: ast.Expr) -> None:
+        if not isinstance(node.value, ast.Constant):  # a docstring
+            self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> None:
+        pass
+
+    def visit_Compare(self, node: ast.Compare) -> None:
+        for part in (node.left, *node.comparators):
+            if not isinstance(part, (ast.Constant, ast.Tuple, ast.Set, ast.List)):
+                self.visit(part)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        self.visit(node.value)
+
+    def visit_Dict(self, node: ast.Dict) -> None:
+        for value in node.values:
+            self.visit(value)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        splits = name == "split" and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Constant)
+        if name not in UNSEEN_CALLS and not splits:
+            self.generic_visit(node)
+
+    def visit_keyword(self, node: ast.keyword) -> None:
+        if node.arg not in UNSEEN_ARGUMENTS:
+            self.generic_visit(node)
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        if isinstance(node.value, str):
+            self._found.append((node.lineno, node.value))
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
+        used: list[str] = []
+        parts = []
+        for part in node.values:
+            if isinstance(part, ast.Constant):
+                parts.append(str(part.value))
+                continue
+            assert isinstance(part, ast.FormattedValue)
+            self.visit(part.value)
+            name = _name(part.value)
+            used.append(name)
+            parts.append("{" + (name if used.count(name) == 1 else f"{name}{used.count(name)}") + "}")
+        self._found.append((node.lineno, "".join(parts)))
+
+
+def _name(node: ast.expr) -> str:
+    """A placeholder's name, from the expression that fills it."""
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name.strip("_").lower()
+        case ast.Subscript(slice=ast.Constant(value=str(name))):
+            return re.sub(r"\W", "_", name)
+        case ast.Subscript(value=inner) | ast.Starred(value=inner):
+            return _name(inner)
+        case ast.Call(args=[ast.Constant(), first, *_]) | ast.Call(args=[first, *_]) if not isinstance(first, ast.Constant):
+            return _name(first)
+        case ast.Call(func=ast.Attribute(value=inner)) if isinstance(inner, (ast.Name, ast.Call, ast.Attribute)):
+            return _name(inner)
+        case ast.Call(func=ast.Name(id=name)):
+            return name.strip("_")
+        case ast.BinOp(left=left) | ast.BoolOp(values=[left, *_]) | ast.UnaryOp(operand=left):
+            return _name(left)
+        case ast.IfExp(body=body) if not isinstance(body, ast.Constant):
+            return _name(body)
+    return "value"
