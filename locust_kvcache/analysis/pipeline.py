@@ -45,6 +45,7 @@ from locust_kvcache.analysis.stats import (
     steadiness,
     summary,
     targets,
+    tenants,
 )
 from locust_kvcache.analysis.stats.intervals import CONFIDENCE
 from locust_kvcache.contract.failure_limit import FailureLimit, parse_failure_limit
@@ -186,6 +187,7 @@ def _described(run: RecordedRun, records: pd.DataFrame, block: int) -> dict[str,
     by_round = records.groupby(["scenario", "round", "window"], observed=True).size()
     over_time, over_time_note = _over_time(run, records, block)
     fleet, fleet_note = _waterfall(run, records, block)
+    by_tenant = tenants.tenant_table(records)
     return {
         "windows": summary.totals(records, ["scenario", "window"]),
         "windows_by_round": by_round.rename("requests").reset_index(),
@@ -194,6 +196,8 @@ def _described(run: RecordedRun, records: pd.DataFrame, block: int) -> dict[str,
         "cache_over_time_note": over_time_note,
         "waterfall": fleet,
         "waterfall_note": fleet_note,
+        "tenants": by_tenant,
+        "fairness": tenants.fairness_table(by_tenant),
         "other_tools": other_tools.tool_table(records),
         "outliers": steadiness.outliers(records),
         "ttft_model": _model(records, run.info),

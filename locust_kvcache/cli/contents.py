@@ -49,6 +49,8 @@ COMMANDS = (
     Command("sweep", UNDERSTAND, "show the runs of --concurrency 1 5 10 in one table", f"{ANALYSIS}.sweep"),
     Command("capacity", UNDERSTAND, "find the highest rate within the objectives in the runs of --capacity", f"{ANALYSIS}.capacity"),
     Command("working-set", UNDERSTAND, "find where each cache tier stops holding in the runs of --working-set", f"{ANALYSIS}.working_set"),
+    Command("noisy-neighbour", UNDERSTAND, "show what other tenants cost a quiet one in the runs of --noisy-neighbour",
+            f"{ANALYSIS}.noisy_neighbour"),
     Command("dose-response", UNDERSTAND, "show what a cached token saves in runs of dose_response", f"{ANALYSIS}.dose_response"),
     Command("oracle", UNDERSTAND, "compute the hit rate that a cache of each size can reach on a trace", f"{ANALYSIS}.oracle"),
     Command("export", UNDERSTAND, "export a run as CSV or Parquet files", f"{ANALYSIS}.export"),

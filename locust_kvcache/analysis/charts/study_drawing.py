@@ -89,7 +89,7 @@ def draw_hit_rates(axes: Axes, points: pd.DataFrame) -> None:
     legend_below(axes)
 
 
-def draw_repeats(axes: Axes, points: pd.DataFrame, names: list[str]) -> None:
+def draw_repeats(axes: Axes, points: pd.DataFrame, names: list[str], label: str = "mean TTFT of a run") -> None:
     """Columns place (of the deployment in `names`), round, value (ms): a point per run, rounds side by side and of different marks."""
     rounds = sorted(points["round"].unique())
     for step, (number, style) in enumerate(zip(rounds, [*LOOKS.values()] * len(rounds), strict=False)):
@@ -102,5 +102,5 @@ def draw_repeats(axes: Axes, points: pd.DataFrame, names: list[str]) -> None:
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    seconds_or_ms(axes, "y", "mean TTFT of a run", float(points["value"].max()))
+    seconds_or_ms(axes, "y", label, float(points["value"].max()))
     legend_below(axes)

@@ -21,6 +21,7 @@ from locust_kvcache.analysis.tables import (
     run_tables,
     sentences,
     stage_tables,
+    tenant_tables,
 )
 from locust_kvcache.analysis.tables.claim_words import answer_splits, round_label
 from locust_kvcache.analysis.tables.table import Table, find, scenarios
@@ -93,6 +94,7 @@ def scenario_blocks(analysis: Analysis, name: str, charts: bool, shown: Chart | 
     ]
     return [
         run_tables.round_table(stats, name),
+        tenant_tables.tenant_table(stats, name),
         drawn.get("ttft-ms-ecdf-by-round"),
         drawn.get("ttft-over-time"),
         fold("Times and throughput by round", [*by_round, drawn.get("throughput"), drawn.get("tpot-ms-ecdf-by-round")]),

@@ -27,6 +27,7 @@ from locust_kvcache.loadgen.server.deployment_check import report
 from locust_kvcache.loadgen.server.look import Look, look_at_server, preflight_only
 from locust_kvcache.loadgen.studies.capacity import CAPACITY
 from locust_kvcache.loadgen.studies.concurrency import CONCURRENCY
+from locust_kvcache.loadgen.studies.noisy_neighbour import NOISY_NEIGHBOUR
 from locust_kvcache.loadgen.studies.repeats import REPEATS
 from locust_kvcache.loadgen.studies.study import Study
 from locust_kvcache.loadgen.studies.working_set import WORKING_SET
@@ -42,6 +43,8 @@ def study_of(job: Job) -> Study | None:
         return CAPACITY
     if options.study.sweeps_working_set:
         return WORKING_SET
+    if options.study.noisy_neighbour:
+        return NOISY_NEIGHBOUR
     if options.repeat > 1:
         return REPEATS
     return CONCURRENCY if options.concurrency else None

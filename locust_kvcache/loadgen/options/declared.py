@@ -136,6 +136,9 @@ SEARCHES = (
     Option("capacity-steps", STUDIES, "Largest number of steps of a search", 24, metavar="N", kind=int, low=2),
     Option("working-set", STUDIES, "Sizes of the working set in tokens: a run of two rounds with each. auto: sizes around "
            "what the servers say they hold", metavar="TOKENS", many=True),
+    Option("noisy-neighbour", STUDIES, "A tenant of the scenario: measure it alone and beside the others, in --repeat pairs of runs "
+           "(default: 4) with the same requests at the same times (docs/tenants.md). Open loop, Poisson unless --arrival is given",
+           metavar="TENANT"),
 )  # fmt: skip
 BUDGET = (
     Option("dry-run", DRY_RUN, "Send nothing: print requests, tokens, duration, cache footprint and cost (docs/budget.md), "

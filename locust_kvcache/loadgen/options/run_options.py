@@ -146,7 +146,7 @@ def metrics_address(text: str) -> tuple[str, int] | None:
 
 def _check_arrival(parsed: argparse.Namespace, rate: float | None) -> None:
     """Options that another one makes say nothing are refused: the load would not be the one that was meant."""
-    if rate is not None and parsed.arrival == "closed" and not parsed.capacity:
+    if rate is not None and parsed.arrival == "closed" and not parsed.capacity and not parsed.noisy_neighbour:
         raise BadInput(
             f"--request-rate is {rate:g} and --arrival is closed, where users send as fast as they are answered; add --arrival constant, "
             "poisson or gamma"

@@ -36,6 +36,7 @@ class StudyOptions:
     capacity_steps: int = 24
     sweeps_working_set: bool = False
     working_set: tuple[int, ...] | None = None  # tokens; None: by what the servers report
+    noisy_neighbour: str = ""  # the quiet tenant
 
 
 def _check(parsed: argparse.Namespace, capacity: tuple[str, ...], share: float, sweeps: bool) -> None:
@@ -57,6 +58,23 @@ def _check(parsed: argparse.Namespace, capacity: tuple[str, ...], share: float, 
             if getattr(parsed, name, None):
                 raise BadInput(f"{study} decides its runs and rounds itself; leave --{name} out")
         check_control(parsed.control, study)
+
+
+def _check_noisy(parsed: argparse.Namespace) -> str:
+    """The quiet tenant of --noisy-neighbour; empty without."""
+    tenant = parsed.noisy_neighbour or ""
+    if not tenant:
+        return ""
+    for name in ("capacity", "working_set", "concurrency", "arms", "resume", "nonce", "trace"):
+        if getattr(parsed, name, None):
+            raise BadInput(f"--noisy-neighbour decides its runs itself; leave --{name.replace('_', '-')} out")
+    if not parsed.request_rate:
+        raise BadInput(
+            "--noisy-neighbour needs --request-rate, the sessions per second of all tenants together: in a closed loop the quiet tenant "
+            "alone would send faster than beside the others"
+        )
+    check_control(parsed.control, "--noisy-neighbour")
+    return str(tenant)
 
 
 def read_study(parsed: argparse.Namespace) -> StudyOptions:
@@ -83,4 +101,5 @@ def read_study(parsed: argparse.Namespace) -> StudyOptions:
         capacity_steps=number("capacity-steps", parsed.capacity_steps, int, 2) or 24,
         sweeps_working_set=bool(sizes),
         working_set=parse_sizes(sizes) if sizes else None,
+        noisy_neighbour=_check_noisy(parsed),
     )
