@@ -16,13 +16,14 @@ from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.pipeline import Analysis, open_run
 from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
-from locust_kvcache.analysis.report.command_line import add_png
+from locust_kvcache.analysis.report.command_line import add_language, add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.tables.table import Table, scenarios
 from locust_kvcache.analysis.tables.tenant_tables import tenant_table
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.language import use_language
 
 NAMES = {"hit_rate": "hit rate", "ttft_p50_ms": "TTFT P50, ms", "ttft_p90_ms": "TTFT P90, ms"}
 RULE = "means over the pairs of runs, which send this tenant's requests at the same times; Student's 95 % intervals over pairs"
@@ -164,7 +165,9 @@ def main() -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of the runs of one study")
     parser.add_argument("--output-dir", type=Path, help="folder of the page (default: NAME_noisy_neighbour beside the runs)")
     add_png(parser)
+    add_language(parser)
     args = parser.parse_args()
+    use_language(args.lang)
     base = re.sub(r"_(alone|beside)\d+$", "", args.runs[0].resolve().name)
     with unusable_is_bad_input(*args.runs):
         page = study_page([open_run(path) for path in args.runs])
