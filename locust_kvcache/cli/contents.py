@@ -53,6 +53,7 @@ COMMANDS = (
             f"{ANALYSIS}.noisy_neighbour"),
     Command("dose-response", UNDERSTAND, "show what a cached token saves in runs of dose_response", f"{ANALYSIS}.dose_response"),
     Command("oracle", UNDERSTAND, "compute the hit rate that a cache of each size can reach on a trace", f"{ANALYSIS}.oracle"),
+    Command("ratio", UNDERSTAND, "predict the best split of GPUs into prefillers and decoders, and check it", f"{ANALYSIS}.ratio"),
     Command("export", UNDERSTAND, "export a run as CSV or Parquet files", f"{ANALYSIS}.export"),
     Command("merge-spool", UNDERSTAND, "complete a run whose master died from its workers' spools", f"{ANALYSIS}.merge_spool"),
     Command("preflight", SERVERS, "check a deployment: what is missing, and what to do about it", RUN, "preflight"),

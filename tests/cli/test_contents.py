@@ -11,7 +11,7 @@ from locust_kvcache.cli.contents import COMMANDS, GROUPS, main
 
 WANTED = (
     "run campaign preflight dry-run "
-    "report compare repeats sweep capacity working-set noisy-neighbour dose-response oracle export merge-spool check-configs "
+    "report compare repeats sweep capacity working-set noisy-neighbour dose-response oracle ratio export merge-spool check-configs "
     "emulator certificate init"
 )  # fmt: skip
 

@@ -104,3 +104,25 @@ def draw_repeats(axes: Axes, points: pd.DataFrame, names: list[str], label: str 
     axes.yaxis.set_minor_formatter(NullFormatter())
     seconds_or_ms(axes, "y", label, float(points["value"].max()))
     legend_below(axes)
+
+
+def draw_ratio(axes: Axes, points: pd.DataFrame, measured: pd.DataFrame, y_name: str) -> None:
+    """Columns name, value, low, high: what is predicted of each deployment; of `measured` name, value: a mark per run."""
+    names = list(points["name"])
+    places = range(len(names))
+    ends = [points["value"] - points["low"], points["high"] - points["value"]]
+    reach = [[max(0.0, float(end)) for end in side.fillna(0.0)] for side in ends]
+    axes.errorbar(places, points["value"], yerr=reach, fmt="o", color=COLOURS["cold"], capsize=5, linewidth=1.8, markersize=6,
+                  label="predicted, 95 % interval")  # fmt: skip
+    if len(measured):
+        axes.scatter([names.index(name) for name in measured["name"]], measured["value"], marker="D", s=55, facecolors="none",
+                     edgecolors=COLOURS["hit"], linewidths=1.8, zorder=3, label="measured, one mark a run")  # fmt: skip
+    axes.set_xticks(places, names)
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    axes.set_ylim(bottom=0)
+    if y_name.endswith(" (ms)"):
+        highest = max([*points["value"], *points["high"].dropna(), *measured["value"]])
+        seconds_or_ms(axes, "y", y_name.removesuffix(" (ms)"), float(highest))
+    else:
+        axes.set_ylabel(y_name)
+    legend_below(axes)

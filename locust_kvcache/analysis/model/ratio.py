@@ -120,7 +120,7 @@ def _prediction(split: Split, used: int, costs: Costs, played: Sequence[Played],
     batch = float(np.median([one.batch_mean for one in played]))
     why_not = None
     if beyond > BEYOND:
-        most = number(costs.batch[-1])
+        most = whole(costs.most)
         why_not = f"a decoder would hold about {number(batch)} requests at once; measured up to {most}: add a --decode run"
     rows, spread = (
         [figures_of(one.ttft_s, one.e2e_s, costs.output_tokens, one.requests_per_s) for one in some]
@@ -146,7 +146,7 @@ def predict_servers(name: str, gpus: int, budget: Budget, mix: Mix, load: Load, 
     title = f"{count} x {name}" if count > 1 else name
     if not count:
         return Prediction(title, gpus, why_not=f"one takes {gpus} GPUs, there are {budget.gpus}")
-    near = [point for point in points if _near(point, mix)]
+    near = of_mix(points, mix)
     if not near:
         return Prediction(title, count * gpus, why_not=f"not measured at this mix ({_mixes(points)})")
     wanted = (load.users if load.users is not None else float(load.rate_per_s or 0)) / count
@@ -158,6 +158,11 @@ def predict_servers(name: str, gpus: int, budget: Budget, mix: Mix, load: Load, 
         return Prediction(title, count * gpus, why_not=why)
     rows = [_served(near, wanted, count, load, _resampler(seed)) or plain for seed in range(resamples)]
     return Prediction(title, count * gpus, estimates([plain], rows))
+
+
+def of_mix(points: Sequence[Point], mix: Mix) -> list[Point]:
+    """Those with about its prompt, computed and output tokens."""
+    return [point for point in points if _near(point, mix)]
 
 
 def _near(point: Point, mix: Mix) -> bool:

@@ -78,11 +78,17 @@ def decode_curve(points: Sequence[Point], resample: Resample = same) -> tuple[Fl
     return means[:, 0], means[:, 1]
 
 
+def most_at_once(points: Sequence[Point]) -> float:
+    """A request's mean over its whole answer, rounded up: in a run of 8 users up to 8 decode at once, and on average fewer."""
+    return float(np.ceil(max(point.decoding.max() for point in points if len(point.decoding))))
+
+
 def _of_length(group: Sequence[Point], first_token_s: float, resample: Resample) -> tuple[float, float]:
     """(S, L) of the points of one length, the quietest first; `first_token_s`: of a decoder, where one stands behind the prefiller."""
     quiet, busy = group[0], group[-1]
-    counted = [point.counted_prefill_s for point in group if point.counted_prefill_s is not None]
-    busy_s = counted[-1] if counted else float(resample(busy.prefill_share_s).mean()) - first_token_s * (quiet is busy)
+    busy_s = float(resample(busy.prefill_share_s).mean()) - first_token_s * (quiet is busy)
+    if quiet.alone and quiet.counted_prefill_s is not None:  # of several prompts at once each counts the steps of all
+        busy_s = min(busy_s, quiet.counted_prefill_s)
     if not quiet.alone:
         return busy_s, 0.0
     return busy_s, max(0.0, float(resample(quiet.ttft_s).mean()) - first_token_s - busy_s)
@@ -139,6 +145,7 @@ def costs_of(measured: Measured, mix: Mix, resample: Resample = same) -> Costs:
         batch=batch,
         token_s=token_s,
         output_tokens=mix.output_tokens,
+        most=most_at_once(measured.decode_points),
         step_prompts=measured.step_tokens / max(1.0, mix.computed_tokens),
     )
 

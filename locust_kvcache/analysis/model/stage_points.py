@@ -6,7 +6,7 @@ its own phase, adds up over all requests to the time in which the phase was busy
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,20 +61,32 @@ def phase(begins: Floats, ends: Floats) -> tuple[Floats, Floats]:
     return share[last] - share[first], mean
 
 
-def points_of(run: str, records: pd.DataFrame, counted: dict[tuple[str, int], float] | None = None) -> list[Point]:
+@dataclass(frozen=True)
+class Counted:
+    """What a prefiller's own counters say of a round, per request; None where it has none."""
+
+    prefill_s: float | None = None
+    computed_tokens: float | None = None
+
+
+def points_of(
+    run: str, records: pd.DataFrame, counted: Mapping[tuple[str, int], Counted] | None = None, is_pd: bool = False
+) -> list[Point]:
     """A point per scenario and round with successful requests whose tokens are known.
 
-    `counted` are the prefiller's own mean prefill times, s. A cold round that reports no cached tokens counts as computed in full.
+    Of a PD pair the decoder reports as cached what was handed over to it: there the prefiller's counters tell what was computed. A first
+    round without them, or without reported cached tokens, counts as computed in full.
     """
     usable = records["ok"] & records[["started_at_s", "ttft_ms", "e2e_ms", "prompt_tokens", "output_tokens"]].notna().all(axis=1)
     found = []
     for key, rows in records[usable].groupby(["scenario", "round"], observed=True, sort=False):
         scenario, number = str(key[0]), int(key[1])  # type: ignore[call-overload]
-        cached = rows["reported_cached_tokens"]
+        told = (counted or {}).get((scenario, number), Counted())
+        cached = pd.Series(np.nan, index=rows.index) if is_pd else rows["reported_cached_tokens"]
         cached = cached.fillna(0.0) if number == 1 else cached
-        computed = float((rows["prompt_tokens"] - cached).mean())
+        computed = told.computed_tokens if told.computed_tokens is not None else float((rows["prompt_tokens"] - cached).mean())
         if np.isfinite(computed):
-            found.append(_point(run, scenario, number, rows, computed, (counted or {}).get((scenario, number))))
+            found.append(_point(run, scenario, number, rows, computed, told.prefill_s))
     return found
 
 

@@ -52,6 +52,7 @@ class Costs:
     batch: Floats  # increasing
     token_s: Floats
     output_tokens: int
+    most: float = 1.0  # requests that decoded at once while it was measured
     step_prompts: float = 1.0  # prompts that a prefiller's step has room for; less than 1: a prompt takes several steps
     link_s: float = 0.0  # how long the hand-off keeps the decoder's link busy
 
@@ -182,7 +183,7 @@ class _Simulation:
             decoder.tokens += passed_s / self.token_s[decoder.active]
             decoder.busy_s += passed_s
             decoder.batch_s += passed_s * decoder.active
-            decoder.beyond_s += passed_s * (decoder.active > 1.1 * self.costs.batch[-1])
+            decoder.beyond_s += passed_s * (decoder.active > self.costs.most)
 
     def _plan(self, index: int) -> None:
         decoder = self.decoders[index]

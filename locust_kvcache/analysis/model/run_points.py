@@ -1,0 +1,82 @@
+"""Reads a run's folder as measured points, and which split of prefillers and decoders the run was on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from locust_kvcache.analysis.basics.plain_values import rows_of
+from locust_kvcache.analysis.model.stage_points import Counted, Point, points_of
+from locust_kvcache.analysis.model.tandem import Split
+from locust_kvcache.analysis.reading.run_info import DeploymentInfo, RunInfo
+from locust_kvcache.analysis.reading.runs import RecordedRun, load_run
+from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
+from locust_kvcache.analysis.servers import server_counters
+from locust_kvcache.contract.errors import BadInput
+
+
+@dataclass(frozen=True)
+class MeasuredRun:
+    folder: Path
+    info: RunInfo
+    points: tuple[Point, ...]
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    @property
+    def split(self) -> Split | None:
+        return split_of(self.info.deployment)
+
+
+def split_of(deployment: DeploymentInfo) -> Split | None:
+    """By the roles of its engines, else of its metrics pages; a pd_disagg without roles is one of each. None of plain servers."""
+    roles = deployment.engine_roles or deployment.roles
+    prefillers, decoders = roles.count("prefiller"), roles.count("decoder")
+    if prefillers and decoders:
+        return Split(prefillers, decoders)
+    return Split(1, 1) if deployment.is_pd and not prefillers and not decoders else None
+
+
+def read_points(folder: Path) -> MeasuredRun:
+    """BadInput where the folder has no successful requests whose tokens are known."""
+    with unusable_is_bad_input(folder):
+        run = load_run(folder)
+        is_pd = split_of(run.info.deployment) is not None
+        points = tuple(points_of(folder.resolve().name, run.records, _counted(run), is_pd))
+    if not points:
+        raise BadInput(
+            f"{folder} has no successful requests with TTFT, prompt, output and cached tokens; give a run whose server reports usage, and "
+            "cached tokens where it has later rounds (--enable-prompt-tokens-details)"
+        )
+    return MeasuredRun(folder, run.info, points)
+
+
+def _counted(run: RecordedRun) -> dict[tuple[str, int], Counted]:
+    """What the prefillers counted in each round."""
+    if not run.server_metrics:
+        return {}
+    changed = server_counters.deltas(server_counters.series(run.server_metrics))[0]
+    stages, tiers = server_counters.stage_times(changed), server_counters.tiers(changed)
+    joined = stages.merge(tiers, on=["scenario", "round", "role"], how="left")
+    found = {}
+    for row in rows_of(joined[joined["role"].eq("prefiller")]):
+        prefill_ms, computed, requests = row["prefill_ms"], row.get("computed"), row["requests"]
+        per_request = computed / requests if computed is not None and requests else None
+        found[row["scenario"], int(row["round"])] = Counted(None if prefill_ms is None else prefill_ms / 1000, per_request)
+    return found
+
+
+def read_pair(folder: Path) -> MeasuredRun:
+    """A run on one prefiller and one decoder."""
+    found = read_points(folder)
+    if found.split != Split(1, 1):
+        what = found.split.name if found.split else f"kind {found.info.deployment.kind}"
+        raise BadInput(f"--pd {folder} ran on {what}; expected one prefiller and one decoder: give others with --measured")
+    return found
+
+
+def all_points(runs: Sequence[MeasuredRun]) -> tuple[Point, ...]:
+    return tuple(point for run in runs for point in run.points)

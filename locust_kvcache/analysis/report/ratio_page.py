@@ -1,0 +1,155 @@
+"""Makes the page of `locust-kvcache ratio`, and the JSON beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from locust_kvcache.analysis.basics.number_text import listed, number, percent, plural, whole
+from locust_kvcache.analysis.basics.plain_values import plain
+from locust_kvcache.analysis.basics.problems import Problem
+from locust_kvcache.analysis.charts import study_drawing
+from locust_kvcache.analysis.charts.figures import Chart, draw
+from locust_kvcache.analysis.model.ratio import RESAMPLES, Budget, Prediction
+from locust_kvcache.analysis.model.ratio_check import Check
+from locust_kvcache.analysis.model.stage_costs import Mix
+from locust_kvcache.analysis.model.stage_points import Point
+from locust_kvcache.analysis.model.tandem import Load
+from locust_kvcache.analysis.report.page import Page, section
+from locust_kvcache.analysis.tables.ratio_tables import (
+    NAMES,
+    check_table,
+    estimate_text,
+    point_table,
+    prediction_table,
+    stage_table,
+)
+
+CHART_NAMES = {"requests_per_s": "requests/s", "ttft_ms": "mean TTFT (ms)"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Everything that the page says. `points` are (what for, point)."""
+
+    budget: Budget
+    mix: Mix
+    load: Load
+    routing: str
+    predictions: tuple[Prediction, ...]
+    best: Prediction | None
+    points: tuple[tuple[str, Point], ...]
+    limits: tuple[str, ...]
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def what(self) -> str:
+        """4 GPUs, 8,192 prompt and 64 output tokens, nothing cached, 12 users."""
+        load = f"{self.load.users} users" if self.load.users is not None else f"{number(self.load.rate_per_s)} requests/s"
+        cached = percent(self.mix.hit_rate) if self.mix.hit_rate else "nothing"
+        tokens = f"{whole(self.mix.prompt_tokens)} prompt and {whole(self.mix.output_tokens)} output tokens"
+        return f"{plural(self.budget.gpus, 'GPU')}, {tokens}, {cached} cached, {load}"
+
+
+def lead_of(answer: Answer) -> str:
+    best = answer.best
+    if best is None:
+        return f"No split can be recommended for {answer.what}: see the warnings."
+    said = (
+        f"{best.name} is predicted to be best for {answer.what}: {estimate_text(best.figures['requests_per_s'])} requests/s, "
+        f"mean TTFT {estimate_text(best.figures['ttft_ms'])} ms"
+    )
+    apart = [one for one in answer.predictions if one.figures and one is not best]
+    if alike := [one.name for one in apart if _overlap(one, best)]:
+        said += f"; {listed(alike)} may be as good (the intervals of the latency overlap)"
+    if answer.checks:
+        worst = max((one for one in answer.checks if one.figure == "requests_per_s"), key=lambda one: abs(one.off), default=None)
+        said += f". Measured throughput is within {percent(abs(worst.off))} of the prediction" if worst else ""
+    return said + "."
+
+
+def _overlap(one: Prediction, other: Prediction) -> bool:
+    a, b = one.figures["e2e_ms"], other.figures["e2e_ms"]
+    return None not in (a.low, a.high, b.low, b.high) and a.low <= b.high and b.low <= a.high  # type: ignore[operator]
+
+
+def chart_of(answer: Answer, figure: str) -> Chart | None:
+    known = [one for one in answer.predictions if one.figures]
+    if not known:
+        return None
+    points = pd.DataFrame([{"name": one.name, **dataclasses.asdict(one.figures[figure])} for one in known]).astype(
+        {"low": float, "high": float}
+    )
+    marks = [(one.name, value) for one in answer.checks if one.figure == figure for value in one.measured]
+    measured = pd.DataFrame(marks, columns=["name", "value"])
+    said = "; ".join(f"{one.name}: {estimate_text(one.figures[figure])}" for one in known)
+    said += "".join(f"; {name} measured: {number(value)}" for name, value in marks)
+    better = (max if figure == "requests_per_s" else min)(known, key=lambda one: one.figures[figure].value)
+    title = f"Predicted {NAMES[figure].split(',')[0]}: {better.name} has the best, {number(better.figures[figure].value)}"
+    name = f"ratio-{figure.replace('_', '-')}"
+    return draw(name, title, said, lambda axes: study_drawing.draw_ratio(axes, points, measured, CHART_NAMES[figure]))
+
+
+def trust_of(answer: Answer) -> tuple[str, ...]:
+    told = (
+        f"Each figure is the mean of simulated runs of {answer.load.requests:,} requests, its interval that of {RESAMPLES} runs with "
+        "resampled points: it covers the spread of the measured requests and of arrivals, not what the model leaves out (docs/ratio.md).",
+        f"Requests go to prefillers and decoders by {answer.routing.replace('_', ' ')}.",
+    )
+    return told
+
+
+def problems_of(answer: Answer) -> tuple[dict[str, Any], ...]:
+    """What was not predicted, and what the points leave open."""
+    silent = [one for one in answer.predictions if one.why_not]
+    found = [Problem("warning", "not_predicted", f"{one.name} is not predicted: {one.why_not}.") for one in silent]
+    found += [Problem("note", "left_open", text) for text in answer.limits]
+    return tuple(plain(vars(problem)) for problem in found)
+
+
+def ratio_page(answer: Answer) -> Page:
+    checked = (check_table(answer.checks),) if answer.checks else ()
+    answer_table = prediction_table(answer.predictions, answer.best)
+    return Page(
+        title=f"Prefillers and decoders: {answer.what}",
+        subtitle=f"{plural(sum(one.split is not None for one in answer.predictions), 'split')} predicted from "
+        f"{plural(len(answer.points), 'measured point')}",
+        lead=lead_of(answer),
+        details=(),
+        answer=section("", [answer_table, *checked, chart_of(answer, "ttft_ms")]).blocks,
+        problems=problems_of(answer),
+        sections=(
+            section("Stages", [stage_table(answer.predictions)], is_open=True),
+            section("Measured points", [point_table(answer.points)], is_open=True),
+        ),
+        incomplete=False,
+        chart=chart_of(answer, "requests_per_s"),
+        trust=trust_of(answer),
+        short=(answer_table, *checked),
+    )
+
+
+def ratio_json(answer: Answer) -> dict[str, Any]:
+    """ratio.json: inputs, predictions, points, checks."""
+    return {
+        "format": 1,
+        "budget": dataclasses.asdict(answer.budget),
+        "mix": dataclasses.asdict(answer.mix),
+        "load": dataclasses.asdict(answer.load),
+        "routing": answer.routing,
+        "best": answer.best.name if answer.best else None,
+        "predictions": [dataclasses.asdict(one) for one in answer.predictions],
+        "points": [{"used_for": use, **_point(point)} for use, point in answer.points],
+        "limits": list(answer.limits),
+        "checks": [{**dataclasses.asdict(one), "off": one.off, "inside": one.inside} for one in answer.checks],
+    }
+
+
+def _point(point: Point) -> dict[str, Any]:
+    """Means in place of the requests."""
+    found = {name: value for name, value in vars(point).items() if not hasattr(value, "mean")}
+    means = {name: float(value.mean()) if len(value) else None for name, value in vars(point).items() if hasattr(value, "mean")}
+    return {**found, **means, "requests": len(point.ttft_s)}
