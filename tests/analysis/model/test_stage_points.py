@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from locust_kvcache.analysis.model.stage_points import by_length, phase, points_of
+from locust_kvcache.analysis.model.stage_points import Counted, by_length, phase, points_of
 
 
 def records(
@@ -64,3 +64,13 @@ def test_points_of_one_length_go_together() -> None:
             for name, users, prompt in (("b", 2, 1050), ("a", 1, 1000), ("c", 1, 2000), ("d", 1, 20))]  # fmt: skip
     assert [[point.run for point in group] for group in by_length(many)] == [["d"], ["a", "b"], ["c"]]
     assert [point.alone for point in many] == [False, True, True, True]
+
+
+def test_of_a_pair_the_prefiller_tells_what_was_computed() -> None:
+    """The decoder reports the whole prompt as cached: it was handed over."""
+    found = records((0.0, 1.0, 2.0), cached=1000)
+    key = ("s", 1)
+    assert points_of("pd", found, is_pd=True)[0].computed_tokens == 1000  # cold, and nobody counted
+    (hit,) = points_of("pd", found, {key: Counted(0.01, 16.0)}, is_pd=True)
+    assert (hit.computed_tokens, hit.counted_prefill_s) == (16.0, 0.01)
+    assert points_of("pd", found.assign(round=2), is_pd=True) == []
