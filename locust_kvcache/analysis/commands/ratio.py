@@ -13,7 +13,7 @@ from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.commands import ratio_verify
 from locust_kvcache.analysis.model import ratio, ratio_check, tandem
 from locust_kvcache.analysis.model.ratio import Budget, Prediction
-from locust_kvcache.analysis.model.run_points import MeasuredRun, all_points, read_pair, read_points
+from locust_kvcache.analysis.model.run_points import MeasuredRun, all_points, late_runs, read_pair, read_points
 from locust_kvcache.analysis.model.stage_costs import STEP_TOKENS, Measured, Mix, limits_of
 from locust_kvcache.analysis.model.stage_points import Point
 from locust_kvcache.analysis.model.tandem import Load
@@ -90,11 +90,21 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise BadInput(f"--hand-off-ms is {args.hand_off_ms:g}; expected 0 or more")
 
 
-def measured_of(args: argparse.Namespace) -> Measured:
+def measured_of(args: argparse.Namespace) -> tuple[Measured, list[str]]:
+    """The points, and which of their runs were timed late."""
+    prefill, decode = ([read_points(path) for path in paths] for paths in (args.prefill, args.decode))
+    pair = [read_pair(path) for path in args.pd]
+    late = late_runs(list({run.folder: run for run in [*prefill, *decode, *pair]}.values()))
+    return _measured(args, prefill, decode, pair), late
+
+
+def _measured(
+    args: argparse.Namespace, prefill: list[MeasuredRun], decode: list[MeasuredRun], pair: list[MeasuredRun]
+) -> Measured:
     return Measured(
-        prefill=all_points([read_points(path) for path in args.prefill]),
-        decode=all_points([read_points(path) for path in args.decode]),
-        pair=all_points([read_pair(path) for path in args.pd]),
+        prefill=all_points(prefill),
+        decode=all_points(decode),
+        pair=all_points(pair),
         hand_off_s=None if args.hand_off_ms is None else args.hand_off_ms / 1000,
         step_tokens=args.max_num_batched_tokens,
     )
@@ -127,7 +137,7 @@ def predicted(args: argparse.Namespace, requests: int) -> Answer:
         Budget(args.gpus, args.prefill_gpus, args.decode_gpus),
         Mix(args.prompt_tokens, args.output_tokens, args.hit_rate),
     )
-    load, measured = Load(requests, args.users, args.request_rate), measured_of(args)
+    load, (measured, late) = Load(requests, args.users, args.request_rate), measured_of(args)
     if not budget.splits():
         raise BadInput(
             f"--gpus is {args.gpus}; expected at least {args.prefill_gpus + args.decode_gpus}: one prefiller and one decoder"
@@ -141,13 +151,13 @@ def predicted(args: argparse.Namespace, requests: int) -> Answer:
     used += [("hand-off", point) for point in measured.pair if measured.prefill] if measured.hand_off_s is None else []
     used += [(f"plain server ({name})", point) for (name, _), points in servers.items() for point in ratio.of_mix(points, mix)]
     best = ratio.best_of(predictions, parse_slo(args.slo) if args.slo else None)
-    return Answer(budget, mix, load, args.routing, tuple(predictions), best, tuple(used), tuple(limits_of(measured, mix)))
+    return Answer(budget, mix, load, args.routing, tuple(predictions), best, tuple(used), (*limits_of(measured, mix), *late))
 
 
 def with_runs(answer: Answer, runs: Sequence[MeasuredRun]) -> Answer:
     """The answer with predicted against measured."""
     by_name: dict[str, list[MeasuredRun]] = {}
-    said = []
+    said = late_runs(runs)
     for run in runs:
         name = name_of(run, answer.predictions)
         if name is None:

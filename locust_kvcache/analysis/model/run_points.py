@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from locust_kvcache.analysis.basics.number_text import percent
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.model.stage_points import Counted, Point, points_of
 from locust_kvcache.analysis.model.tandem import Split
@@ -15,12 +16,15 @@ from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.analysis.servers import server_counters
 from locust_kvcache.contract.errors import BadInput
 
+TOO_MANY_LATE = 0.1
+
 
 @dataclass(frozen=True)
 class MeasuredRun:
     folder: Path
     info: RunInfo
     points: tuple[Point, ...]
+    client_limited: float = 0.0  # share of the requests that the load generator timed late
 
     @property
     def name(self) -> str:
@@ -51,7 +55,8 @@ def read_points(folder: Path) -> MeasuredRun:
             f"{folder} has no successful requests with TTFT, prompt, output and cached tokens; give a run whose server reports usage, and "
             "cached tokens where it has later rounds (--enable-prompt-tokens-details)"
         )
-    return MeasuredRun(folder, run.info, points)
+    late = run.records["client_limited"].eq(1)
+    return MeasuredRun(folder, run.info, points, float(late.mean()))
 
 
 def _counted(run: RecordedRun) -> dict[tuple[str, int], Counted]:
@@ -76,6 +81,16 @@ def read_pair(folder: Path) -> MeasuredRun:
         what = found.split.name if found.split else f"kind {found.info.deployment.kind}"
         raise BadInput(f"--pd {folder} ran on {what}; expected one prefiller and one decoder: give others with --measured")
     return found
+
+
+def late_runs(runs: Sequence[MeasuredRun]) -> list[str]:
+    """In sentences: which runs say more of the load generator than of the servers."""
+    return [
+        f"{run.name}: {percent(run.client_limited)} of its requests were timed late by the load generator, its times are too long: use "
+        "more workers (--processes), or a quieter machine."
+        for run in runs
+        if run.client_limited > TOO_MANY_LATE
+    ]
 
 
 def all_points(runs: Sequence[MeasuredRun]) -> tuple[Point, ...]:

@@ -18,6 +18,8 @@ from locust_kvcache.analysis.stats.intervals import Floats
 from locust_kvcache.contract.errors import BadInput
 
 SAME_BATCH = 0.03
+FEW_COMPUTED = 512.0  # tokens of a prompt, below which a prefill is mostly overhead that several share
+SHORT_OUTPUT = 8.0
 STEP_TOKENS = 8192  # vLLM's default for its server on large GPUs
 OTHER_CONTEXT = 0.25  # of the tokens in a request's context, beyond which a decode point is of another context
 Resample = Callable[[Floats], Floats]
@@ -150,6 +152,12 @@ def costs_of(measured: Measured, mix: Mix, resample: Resample = same) -> Costs:
     )
 
 
+def _tells_few(point: Point, mix: Mix) -> bool:
+    """Whether it shows what prompts with few tokens to compute cost a prefiller that does several at once."""
+    near = abs(point.computed_tokens - mix.computed_tokens) <= max(FEW_TOKENS, SAME_LENGTH * mix.computed_tokens)
+    return near and not point.alone and point.output_tokens <= SHORT_OUTPUT
+
+
 def limits_of(measured: Measured, mix: Mix) -> list[str]:
     """What the points leave open at this mix, in sentences."""
     said = []
@@ -168,6 +176,11 @@ def limits_of(measured: Measured, mix: Mix) -> list[str]:
         worst = [p for p in decode if p.computed_tokens > FEW_TOKENS + 0.25 * p.prompt_tokens]
         if worst and measured.decode:
             said.append(f"{worst[0].name} decodes beside cold prefills: a decoder's tokens come faster. Use a round that hits.")
+    if mix.computed_tokens <= FEW_COMPUTED and not any(_tells_few(point, mix) for point in measured.prefill):
+        said.append(
+            f"No --prefill run of several users and 1 to 8 output tokens computed about {whole(mix.computed_tokens)} tokens: what such "
+            "prompts cost together counts as if they came one by one, at most too slow."
+        )
     context = mix.prompt_tokens + mix.output_tokens / 2
     contexts = [point.prompt_tokens + point.output_tokens / 2 for point in decode]
     if not (1 - OTHER_CONTEXT) * min(contexts) <= context <= (1 + OTHER_CONTEXT) * max(contexts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -97,6 +98,20 @@ def test_from_points_to_page_and_json(
     assert abs(checked["ttft_ms"]) < 0.06
     assert (tmp_path / "charts" / "ratio-requests-per-s.svg").exists()
     assert "measured: " in (tmp_path / "report.md").read_text()
+
+
+def test_what_the_load_generator_timed_late_is_named(
+    points: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    late = tmp_path / "late"
+    shutil.copytree(points["--prefill"][1], late)
+    lines = (late / "records.jsonl").read_text().replace('"client_limited":null', '"client_limited":true')
+    (late / "records.jsonl").write_text(lines)
+    given = [*words(points, "--prefill", "--decode"), "--prefill", points["--prefill"][0], str(late)]
+    assert ask(monkeypatch, *given, *MIX, "--output-dir", str(tmp_path / "out")) == 0
+    limits = " ".join(json.loads((tmp_path / "out" / "ratio.json").read_text())["limits"])
+    assert "late: 100 % of its requests were timed late by the load generator" in limits
+    assert "The hand-off was not measured and counts as nothing" in limits
 
 
 def test_pairs_alone_and_an_open_loop(points: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

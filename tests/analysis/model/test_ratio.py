@@ -104,6 +104,14 @@ def test_close_batches_are_one_point_of_the_curve_and_cold_rounds_are_left_for_h
     assert "decodes beside cold prefills" in " ".join(limits_of(Measured(MEASURED.prefill, (cold,)), MIX))
 
 
+def test_few_tokens_to_compute_need_a_prefill_run_of_several_users() -> None:
+    hits = Mix(2000, 50, hit_rate=0.99)
+    alone = prefill(0.05, tokens=20, prompt_tokens=2000)
+    assert "as if they came one by one" in " ".join(limits_of(Measured((alone,), MEASURED.decode), hits))
+    both = (alone, prefill(0.01, users=4, tokens=20, prompt_tokens=2000))
+    assert "as if they came one by one" not in " ".join(limits_of(Measured(both, MEASURED.decode), hits))
+
+
 def test_splits_of_a_budget() -> None:
     assert [(split.name, used) for split, used in Budget(4).splits()] == [("1P3D", 4), ("2P2D", 4), ("3P1D", 4)]
     assert [(split.name, used) for split, used in Budget(8, 1, 2).splits()] == [
