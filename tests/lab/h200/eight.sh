@@ -63,11 +63,11 @@ r1_compile() { # the same with compiled prefill graphs and expert parallelism of
   timeout 40 "$PY" tests/lab/h200/floor.py http://127.0.0.1:8000 dsr1-61l /tmp/v/prof2 >$RES/floor_compiled.txt 2>&1; tail -12 $RES/floor_compiled.txt; pack r1_compile; stop 8000
 }
 quoted() { # the quoted table's load in three ways, hits from the GPU and from host memory; QUOTED: which, in this order
-  export MODEL=model-qwen2.5-72b-bf16 MODE=graph KV=offload OFFLOAD_GIB=${OFFLOAD_GIB:-180} TP=4 GPUS=0,1,2,3 LEN=32768; local item way
+  export MODEL=model-qwen2.5-72b-bf16 MODE=graph KV=lmcache LMCACHE_MAX_LOCAL_CPU_SIZE=45 TP=4 GPUS=0,1,2,3 LEN=32768; local item way
   [ -f "$V/vllm-8000.pid" ] || serve 8000 || return; say "72B TP4 up"
   for item in ${QUOTED:-u50_1 r1_1 u1_1 u50_2 r1_2 u1_2 u50_3 r1_3 u1_3}; do
     case $item in
-      u50*) way="-u 50" ;;
+      u50*) way="-u 50 --warm-up off" ;;
       r1*) way="-u 50 --arrival poisson --request-rate 1 --requests ${RATE_REQUESTS:-16}" ;;
       u1*) way="-u 1 --requests ${ONE_REQUESTS:-8}" ;;
     esac
