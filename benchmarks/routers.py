@@ -108,7 +108,7 @@ def deployment(name: str, port: int, metrics_port: int, engines: Sequence[int], 
         "model": model,
         "engines": pages,
     }
-    top["router"] = {"metrics": f"http://127.0.0.1:{metrics_port}/metrics"}
+    top["router"] = {"metrics": f"http://127.0.0.1:{metrics_port}/metrics", "discover": True}
     return {**top, **({"headers": {"x-session-id": "{session}"}} if session else {})}
 
 

@@ -71,6 +71,7 @@ class Deployment:
     gpus: int | None = None
     metrics: tuple[tuple[str, str], ...] = ()
     engines: tuple[Engine, ...] = ()
+    discover: str = ""  # address of a router whose workers are the engines, or are compared with them; empty: none is asked
     transport: Transport = Transport()
     caches: tuple[CacheAction, ...] = ()  # how each tier is emptied
     link_gb_per_s: float | None = None  # of the slowest link between the GPU and the KV store, GB (10^9 bytes) per second
@@ -157,17 +158,19 @@ def load_deployment(path: Path) -> Deployment:
     top = Section(load_yaml(path), source)
     targets = top.section("targets")
     engines = parse_engines(top, source)
-    router_page, engine_header = parse_router(top)
+    endpoint = check_url(top.take("endpoint", str), top.name("endpoint"))
+    router_page, engine_header, discover = parse_router(top, endpoint)
     listed = [*_metrics(top, source), *((engine.role, engine.url) for engine in engines), *router_page]
     deployment = Deployment(
         name=top.take("name", str, path.stem),
         kind=top.take("kind", str, choices=KINDS),
-        endpoint=check_url(top.take("endpoint", str), top.name("endpoint")),
+        endpoint=endpoint,
         api_key_env=top.take("api_key_env", str, "OPENAI_API_KEY"),
         model_key=top.take("model", str, None),
         gpus=parse_gpus(top, engines),
         metrics=tuple(dict.fromkeys(listed)),
         engines=engines,
+        discover=discover,
         transport=_transport(top, engine_header),
         caches=parse_caches(top.raw("caches") or [], source),
         link_gb_per_s=top.take("link_gb_per_s", float, None, low=1e-6),

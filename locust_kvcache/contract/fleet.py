@@ -41,12 +41,17 @@ def parse_engines(top: Section, source: str) -> tuple[Engine, ...]:
     return tuple(engines)
 
 
-def parse_router(top: Section) -> tuple[tuple[tuple[str, str], ...], str]:
-    """Its metrics page as (role, URL), if given, and the response header in which it names the engine."""
+def parse_router(top: Section, endpoint: str) -> tuple[tuple[tuple[str, str], ...], str, str]:
+    """Its metrics page as (role, URL), if given, the response header in which it names the engine, and where its list of workers is asked
+    for (`discover: true`: at the endpoint); empty: nowhere."""
     router = top.section("router")
     url, header = router.take("metrics", str, None), router.take("engine_header", str, "")
+    discover = router.raw("discover", False)
     router.done()
-    return ((("router", check_url(url, router.name("metrics"), page=True)),) if url else ()), header
+    if not isinstance(discover, bool | str):
+        raise BadInput(f"{router.name('discover')} is {discover!r}; expected true, or the address of the router's own pages")
+    asked = check_url(discover, router.name("discover")) if isinstance(discover, str) else endpoint if discover else ""
+    return ((("router", check_url(url, router.name("metrics"), page=True)),) if url else ()), header, asked
 
 
 def parse_gpus(top: Section, engines: tuple[Engine, ...]) -> int | None:

@@ -96,6 +96,12 @@ DEPLOYMENT = {
         "none",
         "engines, each with its own metrics page; `role`: `server` (default), `prefiller`, `decoder`; `gpus` is optional",
     ),
+    "router.discover": (
+        "true \\| address",
+        "false",
+        "ask the router for its workers (`/workers`, `/list_workers` of vllm-router and sglang-router): they are the engines where "
+        "`engines` is not given, else a warning says where the two differ. `true`: at the endpoint",
+    ),
     "router.engine_header": (
         "text",
         "`x-engine`",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks import router_pd
+from benchmarks.router_pd import MODE
 from benchmarks.router_rounds import Round, read_rounds, table
 from benchmarks.routers import LAUNCH, Load, deployment, measure, router_command
 from locust_kvcache.contract.deployment import load_deployment
@@ -74,6 +77,8 @@ def play(tmp_path: Path, router: str, policy: str) -> Round:
 @pytest.mark.parametrize("router", LAUNCH)
 def test_round_robin_is_even_and_finds_little(tmp_path: Path, router: str) -> None:
     cold = play(tmp_path, router, "round_robin")
+    run = json.loads((tmp_path / f"{router}_round_robin_1" / "run.json").read_text())
+    assert not [text for text in run["warnings"] if "router's workers" in text]  # its own list of workers is that of the deployment file
     assert sorted(cold.requests_by_engine) == [3, 4, 4, 4]
     assert cold.captured < 0.35 < cold.held
 
@@ -92,3 +97,26 @@ def test_consistent_hash_without_a_session_header_uses_one_engine(tmp_path: Path
 
 def test_consistent_hash_with_a_session_header_spreads(tmp_path: Path) -> None:
     assert max(play(tmp_path, "vllm-router", "consistent_hash+session").requests_by_engine) < SMALL.requests
+
+
+@pytest.mark.parametrize("router", MODE)
+def test_who_computes_a_prompt_with_prefill_and_decode_apart(tmp_path: Path, router: str) -> None:
+    """vllm-router prefills, then decodes; sglang-router asks both at once, as SGLang wants it, and emulated decoders compute all again."""
+    cold, _ = router_pd.measure(
+        routers_of(router), tmp_path, router, dataclasses.replace(SMALL, profile="qwen_72b", time_scale=0.01)
+    )
+    run = json.loads((tmp_path / f"{router}_pd" / "run.json").read_text())
+    assert sorted(engine["role"] for engine in run["deployment"]["engines"]) == ["decoder", "decoder", "prefiller"]
+    assert min(cold.requests_by_decoder) > 0
+    assert cold.computed_again < 0.02 if router == "vllm-router" else cold.computed_again > 0.05
+
+
+def test_the_hand_off_by_hand() -> None:
+    def line(at_ns: int, computed: int) -> dict[str, Any]:
+        return {"arrived_ns": at_ns, "prompt_tokens": 100, "servers": {"x": {"computed_tokens": computed}}}
+
+    prefiller = [line(0, 100), line(10, 100), line(20, 50), line(30, 10), line(40, 10)]  # the first is the preflight's
+    decoders = [[line(1, 100), line(12, 5), line(32, 1)], [line(22, 15), line(42, 1)]]
+    cold, hit = router_pd.by_round("r", [prefiller, *decoders], 2)
+    assert (cold.prefilled, cold.loaded, cold.computed_again, cold.requests_by_decoder) == (0.75, 0.9, 0.1, (1, 1))
+    assert (hit.prefilled, hit.computed_again, hit.requests_by_decoder) == (0.1, 0.01, (1, 1))

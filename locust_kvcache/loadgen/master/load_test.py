@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from functools import cached_property
@@ -12,7 +13,7 @@ from locust.env import Environment
 from locust_kvcache.contract.analysis_job import AnalysisJob
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import Cause, Exit, cause_of_code, worst
-from locust_kvcache.contract.finding import ERROR, WARNING
+from locust_kvcache.contract.finding import ERROR, WARNING, Finding, gravest_first
 from locust_kvcache.contract.language import use_language
 from locust_kvcache.loadgen.console import console
 from locust_kvcache.loadgen.master.run_driver import RecordListener, RunDriver
@@ -24,6 +25,7 @@ from locust_kvcache.loadgen.run.live_statistics import Live
 from locust_kvcache.loadgen.run.open_run import open_run
 from locust_kvcache.loadgen.run.outcome import Outcome
 from locust_kvcache.loadgen.server.deployment_check import report
+from locust_kvcache.loadgen.server.discovery import discovered
 from locust_kvcache.loadgen.server.look import Look, look_at_server, preflight_only
 from locust_kvcache.loadgen.studies.capacity import CAPACITY
 from locust_kvcache.loadgen.studies.concurrency import CONCURRENCY
@@ -60,6 +62,7 @@ class LoadTest:
         self._spawning = spawning
         self._listener = listener
         self.driver: RunDriver | None = None  # of the run under way, or of the last one; None in the preflight
+        self._discovery: list[str] = []  # warnings of the router's list of workers
         self._summary = ""
         self._causes: list[Cause] = []  # of the runs that have ended
         self._analyses = Analyses()
@@ -78,6 +81,8 @@ class LoadTest:
 
     def measure(self) -> None:
         """All of it; BadInput before any load is sent."""
+        deployment, self._discovery = discovered(self.job.deployment)
+        self.job = dataclasses.replace(self.job, deployment=deployment)
         if self.job.options.preflight_only:
             self._preflight_only()
             return
@@ -143,7 +148,8 @@ class LoadTest:
         self._environment.process_exit_code = None if not code and foreign else code
 
     def _preflight_only(self) -> None:
-        findings = preflight_only(self.job)
+        told = [Finding(WARNING, "discovery", text) for text in self._discovery]
+        findings = gravest_first([*preflight_only(self.job), *told])
         if self.job.options.gate and any(finding.severity in (WARNING, ERROR) for finding in findings):
             self._environment.process_exit_code = int(Exit.TARGET_MISSED)
         self._say(report(findings))
@@ -170,7 +176,9 @@ class LoadTest:
     @cached_property
     def look(self) -> Look:
         """The server, looked at once for all runs of a test."""
-        return look_at_server(self.job)
+        look = look_at_server(self.job)
+        look.server.warnings += self._discovery
+        return look
 
     def open_run(self, scenarios: Sequence[Scenario] = (), suffix: str = "", nonce_end: str = "") -> RunDriver:
         """A run that is ready for its first round, of all scenarios if none is named; BadInput before any load is sent."""
