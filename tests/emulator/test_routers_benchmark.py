@@ -78,7 +78,9 @@ def play(tmp_path: Path, router: str, policy: str) -> Round:
 def test_round_robin_is_even_and_finds_little(tmp_path: Path, router: str) -> None:
     cold = play(tmp_path, router, "round_robin")
     run = json.loads((tmp_path / f"{router}_round_robin_1" / "run.json").read_text())
-    assert not [text for text in run["warnings"] if "router's workers" in text]  # its own list of workers is that of the deployment file
+    assert not [
+        text for text in run["warnings"] if "router's workers" in text
+    ]  # its own list of workers is that of the deployment file
     assert sorted(cold.requests_by_engine) == [3, 4, 4, 4]
     assert cold.captured < 0.35 < cold.held
 

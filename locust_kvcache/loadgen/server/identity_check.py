@@ -58,20 +58,16 @@ def _unless_refused(probe: Probe, outcome: StreamOutcome, field: str, value: Any
 
 
 def _salt_keeps_apart(probe: Probe, api: str, pieces: int, scenario: str) -> list[str]:
-    """The same prompt under two salts: the second must find nothing of the first, if a third finds what the second left."""
+    """The same prompt under two salts: the second must find nothing of the first."""
     messages = new_canary(pieces)
     salts = [f"preflight-{secrets.token_hex(4)}" for _ in range(2)]
-    outcomes = [_send(probe, api, messages, "cache_salt", salt) for salt in (*salts, salts[1])]
+    outcomes = [_send(probe, api, messages, "cache_salt", salt) for salt in salts]
     for outcome in outcomes:
         _unless_refused(probe, outcome, "cache_salt", salts[0])
-    other, same = (outcome.reader.cached_tokens or 0 for outcome in outcomes[1:])
+    other = outcomes[1].reader.cached_tokens or 0
     if other:
         return [
             f"the server found {other} cached tokens of a prompt that was sent under another cache_salt: salts do not keep prefixes apart "
             f"here, and the planned hits of {scenario} are too low"
         ]
-    return (
-        []
-        if same or outcomes[2].reader.cached_tokens is None
-        else ["a prompt under a cache_salt was not found again: see the caches"]
-    )
+    return []
