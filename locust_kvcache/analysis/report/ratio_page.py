@@ -28,6 +28,7 @@ from locust_kvcache.analysis.tables.ratio_tables import (
     stage_table,
 )
 
+KEEPS_UP = 0.95  # of the offered rate
 CHART_NAMES = {"requests_per_s": "requests/s", "ttft_ms": "mean TTFT (ms)"}
 
 
@@ -102,10 +103,22 @@ def trust_of(answer: Answer) -> tuple[str, ...]:
     return told
 
 
+def behind(one: Prediction, load: Load) -> str | None:
+    """Of an open loop: that a deployment serves less than comes, so its queue and its times grow with the length of the run."""
+    served = one.figures.get("requests_per_s")
+    if load.rate_per_s is None or served is None or served.value >= KEEPS_UP * load.rate_per_s:
+        return None
+    return (
+        f"{one.name} serves {number(served.value)} of {number(load.rate_per_s)} requests/s: its queue grows, and its times are those of a "
+        f"run of {load.requests} requests."
+    )
+
+
 def problems_of(answer: Answer) -> tuple[dict[str, Any], ...]:
     """What was not predicted, and what the points leave open."""
     silent = [one for one in answer.predictions if one.why_not]
     found = [Problem("warning", "not_predicted", f"{one.name} is not predicted: {one.why_not}.") for one in silent]
+    found += [Problem("warning", "not_sustained", text) for one in answer.predictions if (text := behind(one, answer.load))]
     found += [Problem("note", "left_open", text) for text in answer.limits]
     return tuple(plain(vars(problem)) for problem in found)
 

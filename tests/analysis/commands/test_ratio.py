@@ -121,6 +121,10 @@ def test_pairs_alone_and_an_open_loop(points: dict[str, list[str]], monkeypatch:
     (only,) = json.loads((tmp_path / "out" / "ratio.json").read_text())["predictions"]
     assert only["name"] == "1P1D"
     assert only["figures"]["requests_per_s"]["value"] == pytest.approx(0.5, rel=0.1)
+    open_loop[-1] = "50"
+    assert ask(monkeypatch, "--pd", *pairs, *open_loop, "--output-dir", str(tmp_path / "much")) == 0
+    page = " ".join((tmp_path / "much" / "report.md").read_text().split())
+    assert "of 50.0 requests/s: its queue grows" in page
 
 
 @pytest.mark.parametrize(
