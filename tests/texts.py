@@ -18,7 +18,18 @@ WORD = re.compile(r"[^\W\d_]{2,}")
 CODE = re.compile(r"[a-z0-9][\w.\-/+=]*|[A-Z_]+|\S*[/\\<>_:|*{}\-^]\S*|#\w+|&\w+")  # identifiers, options, paths
 UNSEEN_ARGUMENTS = frozenset({"loc", "xycoords", "textcoords", "method", "va", "ha", "transform"})
 UNSEEN_CALLS = frozenset(
-    {"add_argument", "command_parser", "BadInput", "compile", "Path", "get", "startswith", "endswith", "query"}
+    {
+        "add_argument",
+        "add_argument_group",
+        "command_parser",
+        "BadInput",
+        "compile",
+        "Path",
+        "get",
+        "startswith",
+        "endswith",
+        "query",
+    }
 )
 
 

@@ -25,58 +25,86 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.slo import parse_slo
 
 REQUESTS = 500
-EXAMPLES = (
-    "--prefill results/prefill_c1 results/prefill_c4 --decode results/decode_c* --hand-off-ms 15 --gpus 8 --prompt-tokens 8000 "
-    "--output-tokens 200 --users 32",
-    "--pd results/pair_c* --single results/single_c* --gpus 4 --prompt-tokens 4000 --output-tokens 40 --request-rate 2",
-    "--pd results/pair_c* --gpus 4 --prompt-tokens 4000 --output-tokens 40 --users 12 --verify splits.yaml",
-)
 
 
 def parser() -> argparse.ArgumentParser:
     found = command_parser(
         "ratio",
         "Predicts throughput, TTFT and TPOT of each split of N GPUs into prefillers and decoders, from a few measured points.",
-        EXAMPLES,
+        (
+            "--prefill results/prefill_c1 results/prefill_c4 --decode results/decode_c* --hand-off-ms 15 --gpus 8 --prompt-tokens 8000 "
+            "--output-tokens 200 --users 32",
+            "--pd results/pair_c* --single results/single_c* --gpus 4 --prompt-tokens 4000 --output-tokens 40 --request-rate 2",
+            "--pd results/pair_c* --gpus 4 --prompt-tokens 4000 --output-tokens 40 --users 12 --verify splits.yaml",
+        ),
     )
-    add = found.add_argument_group("measured points: folders of runs").add_argument
-    many: dict[str, Any] = {"nargs": "+", "type": Path, "default": [], "metavar": "RUN"}
-    add("--prefill", **many, help="runs on one prefiller or plain server with 1 to 8 output tokens: one of 1 user, one of more")
-    add("--decode", **many, help="runs on one decoder or plain server at several concurrencies; of each the round that hits most")
-    add("--pd", **many, help="runs on one prefiller and one decoder: points of both, or beside --prefill the hand-off alone")
-    add("--single", **many, help="runs on one plain server at several loads of this mix: replicas, or tensor-parallel")
-    add("--hand-off-ms", type=float, metavar="MS", help="time from the end of the prefill to the decoder's first step")
-    add("--measured", **many, help="runs on splits, to compare with what is predicted for them")
-    add = found.add_argument_group("what to split, and what is sent").add_argument
-    add("--gpus", type=int, required=True, metavar="N", help="GPUs to split")
-    add("--prefill-gpus", type=int, default=1, metavar="N", help="GPUs of a prefiller (default: 1)")
-    add("--decode-gpus", type=int, default=1, metavar="N", help="GPUs of a decoder (default: 1)")
-    add("--server-gpus", type=int, metavar="N", help="GPUs of a --single server whose run does not say (default: ask for it)")
-    add("--prompt-tokens", type=int, required=True, metavar="N", help="of a request")
-    add("--output-tokens", type=int, required=True, metavar="N", help="of a request")
-    add("--hit-rate", type=float, default=0.0, metavar="SHARE", help="share of each prompt in the prefiller's cache (default: 0)")
-    add("--users", type=int, metavar="N", help="closed loop: users that wait for their answer")
-    add("--request-rate", type=float, metavar="R", help="open loop: Poisson arrivals a second")
-    add("--requests", type=int, metavar="N", help=f"requests of a run (default: those of --measured, else {REQUESTS})")
-    add("--routing", choices=tandem.ROUTINGS, default=tandem.ROUND_ROBIN, help="who gets a request (default: round_robin)")
-    add("--max-num-batched-tokens", type=int, default=STEP_TOKENS, metavar="N",
-        help=f"of the prefillers: prompt tokens of one step (default: {STEP_TOKENS}, vLLM's on large GPUs)")  # fmt: skip
-    add("--slo", nargs="+", metavar="NAME=MS", help="limits of the means that the best split must keep: ttft_ms=2000 tpot_ms=50")
-    add(
+    _add_points(found)
+    _add_question(found)
+    found.add_argument(
         "--verify",
         type=Path,
         metavar="FILE.yaml",
         help="a campaign with a deployment per split: the best and its neighbours are run",
     )
-    add("--output-dir", type=Path, help="folder of the page (default: ratio beside the first run)")
+    found.add_argument("--output-dir", type=Path, help="folder of the page (default: ratio beside the first run)")
     add_png(found)
     return found
 
 
+def _add_points(found: argparse.ArgumentParser) -> None:
+    group = found.add_argument_group("measured points: folders of runs")
+    many: dict[str, Any] = {"nargs": "+", "type": Path, "default": [], "metavar": "RUN"}
+    group.add_argument(
+        "--prefill", **many, help="runs on one prefiller or plain server with 1 to 8 output tokens: one of 1 user, one of more"
+    )
+    group.add_argument(
+        "--decode", **many, help="runs on one decoder or plain server at several concurrencies; of each the round that hits most"
+    )
+    group.add_argument(
+        "--pd", **many, help="runs on one prefiller and one decoder: points of both, or beside --prefill the hand-off alone"
+    )
+    group.add_argument(
+        "--single", **many, help="runs on one plain server at several loads of this mix: replicas, or tensor-parallel"
+    )
+    group.add_argument(
+        "--hand-off-ms", type=float, metavar="MS", help="time from the end of the prefill to the decoder's first step"
+    )
+    group.add_argument("--measured", **many, help="runs on splits, to compare with what is predicted for them")
+
+
+def _add_question(found: argparse.ArgumentParser) -> None:
+    group = found.add_argument_group("what to split, and what is sent")
+    group.add_argument("--gpus", type=int, required=True, metavar="N", help="GPUs to split")
+    group.add_argument("--prefill-gpus", type=int, default=1, metavar="N", help="GPUs of a prefiller (default: 1)")
+    group.add_argument("--decode-gpus", type=int, default=1, metavar="N", help="GPUs of a decoder (default: 1)")
+    group.add_argument(
+        "--server-gpus", type=int, metavar="N", help="GPUs of a --single server whose run does not say (default: ask for it)"
+    )
+    group.add_argument("--prompt-tokens", type=int, required=True, metavar="N", help="of a request")
+    group.add_argument("--output-tokens", type=int, required=True, metavar="N", help="of a request")
+    group.add_argument(
+        "--hit-rate", type=float, default=0.0, metavar="SHARE", help="share of each prompt in the prefiller's cache (default: 0)"
+    )
+    group.add_argument("--users", type=int, metavar="N", help="closed loop: users that wait for their answer")
+    group.add_argument("--request-rate", type=float, metavar="R", help="open loop: Poisson arrivals a second")
+    group.add_argument(
+        "--requests", type=int, metavar="N", help=f"requests of a run (default: those of --measured, else {REQUESTS})"
+    )
+    group.add_argument(
+        "--routing", choices=tandem.ROUTINGS, default=tandem.ROUND_ROBIN, help="who gets a request (default: round_robin)"
+    )
+    group.add_argument("--max-num-batched-tokens", type=int, default=STEP_TOKENS, metavar="N",
+        help=f"of the prefillers: prompt tokens of one step (default: {STEP_TOKENS}, vLLM's on large GPUs)")  # fmt: skip
+    group.add_argument(
+        "--slo", nargs="+", metavar="NAME=MS", help="limits of the means that the best split must keep: ttft_ms=2000 tpot_ms=50"
+    )
+
+
 def check_arguments(args: argparse.Namespace) -> None:
     if (args.users is None) == (args.request_rate is None):
-        given = "both are given" if args.users is not None else "none is given"
-        raise BadInput(f"--users or --request-rate: {given}; expected one of them")
+        raise BadInput(
+            f"--users or --request-rate: {'both are' if args.users is not None else 'none is'} given; expected one of them"
+        )
     for name in ("gpus", "prefill_gpus", "decode_gpus", "prompt_tokens", "output_tokens", "users", "request_rate", "requests",
                  "max_num_batched_tokens", "server_gpus"):  # fmt: skip
         value = getattr(args, name)

@@ -78,8 +78,10 @@ def read_pair(folder: Path) -> MeasuredRun:
     """A run on one prefiller and one decoder."""
     found = read_points(folder)
     if found.split != Split(1, 1):
-        what = found.split.name if found.split else f"kind {found.info.deployment.kind}"
-        raise BadInput(f"--pd {folder} ran on {what}; expected one prefiller and one decoder: give others with --measured")
+        raise BadInput(
+            f"--pd {folder} ran on {found.split.name if found.split else found.info.deployment.kind}; expected one prefiller and one "
+            "decoder: give others with --measured"
+        )
     return found
 
 
