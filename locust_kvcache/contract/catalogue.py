@@ -11,27 +11,30 @@ from dataclasses import dataclass
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 ADJACENT = re.compile(r"(?:\{\w+\})+")
-AROUND = " ;,:."
+AROUND = " ;,:.。"
 STOPS = {".": "。", ";": "；", ":": "：", ",": "，"}
 CJK = re.compile(r"[\u3000-\u9fff\uff00-\uffef]")
 LETTERS = re.compile(r"[A-Za-z]")
 HAS_WORD = re.compile(r"[A-Za-z]{2}")
-NUMBER = r"[−+]?\d[\d.,]*(?: [%x](?![\w]))?(?: \[[^\]]*\])?"
+NUMBER = r"[−+-]?\d[\d.,]*(?: [%x](?![\w]))?(?: \[[^\]]*\])?"
 LEADING_NUMBER = re.compile(rf"({NUMBER}) (.+)", re.S)
 TRAILING_NUMBER = re.compile(rf"(.+?) ({NUMBER}(?: ms| s)?(?: to {NUMBER})?)", re.S)
 OUTSIDE_OF_BRACKETS = r"(?![^\[]*\])"
 SEPARATORS = tuple(
     (re.compile(pattern + OUTSIDE_OF_BRACKETS), joint)
     for pattern, joint in (
-        (r"\. (?=[A-Z0-9])", "。"), ("; ", "；"), (": ", "："), (", ", "，"), (" and ", "和"), (" to ", " 到 "), (r" \+ ", " + "),
+        (r"\. (?=\S)", "。"), ("; ", "；"), (": ", "："), (", ", "，"), (", and ", "，"), (" and ", "和"),
+        (" to ", " 到 "), (r" \+ ", " + "),
     )
 )  # fmt: skip
 FEW_LETTERS = 5  # a text with fewer letters beside its placeholders stands for numbers only: {done} of {planned}
 NUMBERS = r"(?:[^A-Za-z]*[\d%–\]])?"
+NAME = r"single|[\w./-]*[A-Z0-9_./-][\w./-]*"  # of a run or a deployment: PD, lab_single
+NEIGHBOURS = re.compile(r"(?<=[A-Za-z0-9%\])])(?=[\u4e00-\u9fff])|(?<=[\u4e00-\u9fff])(?=[A-Za-z0-9−+\[(])")
 ONE_PART = r"(?:(?![;.,:] ).)*"  # what a text of few letters may hold
 SHORT = 10  # letters beside the placeholders
 NUMERIC = frozenset({"n", "n2"})  # placeholders of these names hold numbers: {n} requests
-JOINTS = re.compile(r"[;:.,] | \(")
+JOINTS = re.compile(r"[;:.,](?= |$)| \(")
 
 
 def core(text: str) -> str:
@@ -89,8 +92,10 @@ def _template(text: str, translation: str) -> _Template:
 
 
 def _group(name: str, letters: int, lazy: str) -> str:
-    if letters < FEW_LETTERS or name in NUMERIC:
+    if name in NUMERIC:
         return f"({NUMBERS})"
+    if letters < FEW_LETTERS:
+        return f"({NUMBERS}|{NAME})"
     return f"({ONE_PART}{lazy})" if letters < SHORT else f"(.*{lazy})"
 
 
@@ -111,7 +116,7 @@ class Catalogue:
         if text not in self._known:
             before, inner, after = _parted(text)
             found = min(self._ways(inner), key=_unlikeliness).text
-            self._known[text] = text if found == inner else _joined(before, found, after)
+            self._known[text] = text if found == inner else NEIGHBOURS.sub(" ", _joined(before, found, after))
         return self._known[text]
 
     def _ways(self, text: str) -> Iterator[_Way]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from locust_kvcache.contract.catalogue import Catalogue
+from locust_kvcache.contract.catalogue import Catalogue, core
 
 ENGLISH, CHINESE = LANGUAGES = ("en", "zh")
 HTML_LANGUAGES = {ENGLISH: "en", CHINESE: "zh-CN"}
@@ -64,4 +64,4 @@ def catalogue(name: str) -> Catalogue:
     from babel.messages.pofile import read_po
 
     with catalogue_file(name).open("rb") as file:
-        return Catalogue({str(entry.id): str(entry.string) for entry in read_po(file) if entry.id and entry.string})
+        return Catalogue({core(str(entry.id)): core(str(entry.string)) for entry in read_po(file) if entry.id and entry.string})

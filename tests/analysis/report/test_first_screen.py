@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from locust_kvcache.analysis.across_runs.run_comparison import compare_runs
+from locust_kvcache.analysis.basics import text_width
 from locust_kvcache.analysis.commands.repeats import repeats_page
 from locust_kvcache.analysis.commands.sweep import by_users, sweep_page
 from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
@@ -17,8 +18,12 @@ from locust_kvcache.analysis.report.caveats import caveats, merged
 from locust_kvcache.analysis.report.comparison_page import comparison_page
 from locust_kvcache.analysis.report.files import render_html, render_markdown
 from locust_kvcache.analysis.report.page import Page
+from locust_kvcache.analysis.report.publish import page_text
 from locust_kvcache.analysis.report.run_page import run_page
+from locust_kvcache.analysis.tables.console_lines import WIDTH
+from locust_kvcache.contract.language import CHINESE, ENGLISH, use_language
 from tests.analysis.recorded import recorded_run
+from tests.analysis.report.test_chinese import english_sentences, shown
 from tests.analysis.synthetic import Truth, make_records, synthetic_run, write_run
 from tests.monitoring.chrome import BINARY, Tab, chromium
 
@@ -69,6 +74,18 @@ def test_no_page_shows_what_only_programs_read(pages: dict[str, Page], kind: str
         assert not re.findall(r"[+−]\d{1,3},\d{3}", text), "a change of more than 1,000 % is a factor"
         assert "Split a" not in text
         assert "cold proven" not in text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_chinese_no_english_sentence_is_left(pages: dict[str, Page], kind: str) -> None:
+    use_language(CHINESE)
+    try:
+        html, text = render_html(pages[kind]), page_text(pages[kind])
+    finally:
+        use_language(ENGLISH)
+    assert english_sentences(shown(html)) == []
+    assert english_sentences(text) == []
+    assert max(map(text_width.width, text.splitlines())) <= WIDTH
 
 
 def test_verdict_chart_caveats_and_contents_come_in_this_order(pages: dict[str, Page]) -> None:
