@@ -15,8 +15,10 @@ from typing import IO, Any
 from locust_kvcache.contract.catalogue import core
 
 WORD = re.compile(r"[^\W\d_]{2,}")
-CODE = re.compile(r"[a-z0-9][\w.\-/+=]*|[A-Z_]+|\S*[/\\<>_:|*{}\-^]\S*|#\w+|&\w+")  # identifiers, options, paths
-UNSEEN_ARGUMENTS = frozenset({"loc", "xycoords", "textcoords", "method", "va", "ha", "transform"})
+CODE = re.compile(
+    r"[a-z0-9][\w.\-/+=]*|[A-Z_]+|\S*[/\\<>_:|*{}\-^]\S*|#\w+|&\w+|--\S+ .* --\S+ .*"
+)  # identifiers, options, paths
+UNSEEN_ARGUMENTS = frozenset({"help", "metavar", "epilog", "loc", "xycoords", "textcoords", "method", "va", "ha", "transform"})
 UNSEEN_CALLS = frozenset(
     {
         "add_argument",

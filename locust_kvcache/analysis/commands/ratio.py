@@ -17,11 +17,12 @@ from locust_kvcache.analysis.model.run_points import MeasuredRun, all_points, la
 from locust_kvcache.analysis.model.stage_costs import STEP_TOKENS, Measured, Mix, limits_of
 from locust_kvcache.analysis.model.stage_points import Point
 from locust_kvcache.analysis.model.tandem import Load
-from locust_kvcache.analysis.report.command_line import add_png
+from locust_kvcache.analysis.report.command_line import add_language, add_png
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.report.ratio_page import Answer, ratio_json, ratio_page
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.language import use_language
 from locust_kvcache.contract.slo import parse_slo
 
 REQUESTS = 500
@@ -48,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("--output-dir", type=Path, help="folder of the page (default: ratio beside the first run)")
     add_png(found)
+    add_language(found)
     return found
 
 
@@ -207,6 +209,7 @@ def requests_of(args: argparse.Namespace, runs: Sequence[MeasuredRun]) -> int:
 
 def main() -> int:
     args = parser().parse_args()
+    use_language(args.lang)
     check_arguments(args)
     runs = [read_points(path) for path in args.measured]
     requests = args.requests or (ratio_verify.planned_requests(args.verify) if args.verify else None) or requests_of(args, runs)
