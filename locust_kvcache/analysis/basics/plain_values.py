@@ -34,6 +34,11 @@ def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
+def with_scenario_text(records: pd.DataFrame) -> pd.DataFrame:
+    """Scenarios as texts in place of categories. `astype` of the whole frame copies each of its 60 columns, at twenty times the time."""
+    return records.assign(scenario=records["scenario"].astype(str))
+
+
 def readable(value: Any) -> Any:
     """A JSON value whose texts can be written as UTF-8: half a character of a server's text becomes ?."""
     if isinstance(value, str):

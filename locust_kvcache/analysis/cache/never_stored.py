@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from locust_kvcache.analysis.basics.number_text import plural
+from locust_kvcache.analysis.basics.plain_values import with_scenario_text
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def never_stored(records: pd.DataFrame) -> dict[tuple[str, int], NeverStored]:
     keys = ["scenario", "request_index"]
     first = records[records["round"].eq(1) & ~records["ok"]]
     failed = pd.MultiIndex.from_frame(first[keys].astype({"scenario": str}))
-    later = records[records["ok"] & records["round"].gt(1)].astype({"scenario": str})
+    later = with_scenario_text(records[records["ok"] & records["round"].gt(1)])
     mine = later[pd.MultiIndex.from_frame(later[keys]).isin(failed)]
     missing = (mine["planned_cached_tokens"] - mine["reported_cached_tokens"].fillna(0.0)).clip(lower=0)
     rows = mine.assign(missing=missing)[missing.gt(0)].groupby(["scenario", "round"])["missing"].agg(["size", "sum"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from locust_kvcache.analysis.basics.plain_values import with_scenario_text
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.cache.cache_step import all_but_a_step
 from locust_kvcache.analysis.cache.prefixes import siblings
@@ -127,9 +128,7 @@ def _beyond_the_prefiller(records: pd.DataFrame, block: int, prefiller: pd.DataF
     ok = records[records["ok"] & records["round"].eq(1)]
     if prefiller is None or prefiller.empty or ok.empty:
         return None
-    told = (
-        ok.astype({"scenario": str}).groupby(["scenario", "round"])["reported_cached_tokens"].agg(["sum", "count"]).reset_index()
-    )
+    told = with_scenario_text(ok).groupby(["scenario", "round"])["reported_cached_tokens"].agg(["sum", "count"]).reset_index()
     both = told.merge(prefiller, on=["scenario", "round"])
     beyond = both[both["sum"] > both["cached_tokens"] + block * both["count"]]
     if beyond.empty:

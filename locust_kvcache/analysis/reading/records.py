@@ -112,7 +112,7 @@ def _read_whole(path: Path) -> pd.DataFrame | None:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return None
     frame: pd.DataFrame = table.to_pandas(strings_to_categorical=True, split_blocks=True, self_destruct=True)
-    return frame.astype(dict.fromkeys(FLAGS, "float64"))
+    return frame.assign(**{name: frame[name].astype("float64") for name in FLAGS})
 
 
 def _number(value: Any) -> float | None:
@@ -168,7 +168,8 @@ def _read_lines(path: Path) -> tuple[pd.DataFrame, list[Problem]]:
 
 
 def _coerced(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.astype({name: "category" if name in TEXTS else "float64" for name in COLUMNS})
+    """Column by column, as astype of a whole frame copies each column for each."""
+    return pd.DataFrame({name: frame[name].astype("category" if name in TEXTS else "float64") for name in COLUMNS})
 
 
 def _usable(frame: pd.DataFrame, run_id: str) -> tuple[pd.DataFrame, list[Problem]]:
@@ -211,6 +212,6 @@ def _oddities(frame: pd.DataFrame, run_id: str) -> list[Problem]:
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:
     """Keys as integers, texts as categories, a time below 0 as missing, `ok` as a column of its own."""
     frame = _coerced(frame).reset_index(drop=True)
-    frame = frame.astype(dict.fromkeys(KEYS, "int64"))
+    keys = {name: frame[name].astype("int64") for name in KEYS}
     times = [name for name in NUMBERS if name.endswith("_ms") and name != "schedule_lag_ms"]
-    return frame.assign(**{name: frame[name].where(frame[name] >= 0) for name in times}, ok=frame["status"].eq(OK))
+    return frame.assign(**keys, **{name: frame[name].where(frame[name] >= 0) for name in times}, ok=frame["status"].eq(OK))

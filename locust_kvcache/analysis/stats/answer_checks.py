@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.basics.metrics import BY_OUTPUT
-from locust_kvcache.analysis.basics.plain_values import rows_of
+from locust_kvcache.analysis.basics.plain_values import rows_of, with_scenario_text
 from locust_kvcache.analysis.basics.problems import Problem
 
 TOLERANCE = 0.05  # of the mean output tokens, and of the planned prompt tokens
@@ -24,7 +24,7 @@ NOT_COMPARABLE = "not comparable"
 def answer_problems(records: pd.DataFrame, scenarios: Iterable[Mapping[str, Any]] = ()) -> list[Problem]:
     """All that is to be said of the answers' and prompts' sizes, and of buffering. `scenarios` as run.json lists them."""
     by_name = {str(entry.get("name")): entry for entry in scenarios}
-    ok = records[records["ok"]].astype({"scenario": str})
+    ok = with_scenario_text(records[records["ok"]])
     unequal = [
         Problem(
             "warning", "unequal_output", f"{text} E2E latency, TPOT and throughput of these rounds are not comparable.", _todo()
@@ -44,7 +44,7 @@ def unequal_output(records: pd.DataFrame) -> dict[str, str]:
     Only requests that succeeded in both rounds are looked at. Answers without a token count are compared by their chunks.
     """
     found = {}
-    for scenario, group in records[records["ok"]].astype({"scenario": str}).groupby("scenario", sort=False):
+    for scenario, group in with_scenario_text(records[records["ok"]]).groupby("scenario", sort=False):
         column = "output_tokens" if group["output_tokens"].notna().all() else "chunks"
         sizes = group.pivot_table(index="request_index", columns="round", values=column)
         first, off = min(sizes.columns, default=0), []

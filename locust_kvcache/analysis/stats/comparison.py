@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from locust_kvcache.analysis.basics.plain_values import with_scenario_text
 from locust_kvcache.analysis.stats import dependence, intervals
 from locust_kvcache.analysis.stats.dependence import Dependence
 from locust_kvcache.analysis.stats.influence import Side, quantile_interval, spreads
@@ -75,7 +76,7 @@ def pair(baseline: pd.DataFrame, contender: pd.DataFrame, keys: list[str] | None
     """Both sides cut down to the planned requests that they share."""
     keys = keys or KEYS
     more = [name for name in dependence.COLUMNS if name in baseline]
-    sides = [side.astype({"scenario": str}) for side in (baseline, contender)]
+    sides = [with_scenario_text(side) for side in (baseline, contender)]
     units = sides[0][[*keys, *more]].drop_duplicates(keys).merge(sides[1][keys].drop_duplicates(), on=keys)
     units = units.sort_values("scenario", kind="stable", ignore_index=True)  # a scenario's units are numbers without gaps
     units = units.assign(unit=np.arange(len(units)))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from locust_kvcache.analysis.basics.plain_values import rows_of
+from locust_kvcache.analysis.basics.plain_values import rows_of, with_scenario_text
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.contract.failure_words import counted_causes, listed
 from locust_kvcache.contract.outage_words import outages_in
@@ -59,7 +59,7 @@ LATE_SHARE = 0.05
 def sent_late(records: pd.DataFrame) -> list[Problem]:
     """Open loop: rounds in which more than LATE_SHARE of the scheduled requests were sent more than LATE_MS after their intended time."""
     problems = []
-    scheduled = records[records["schedule_lag_ms"].notna()].astype({"scenario": str})
+    scheduled = with_scenario_text(records[records["schedule_lag_ms"].notna()])
     for (scenario, number), group in scheduled.groupby(["scenario", "round"], sort=False):
         lag_ms = group["schedule_lag_ms"]
         late = lag_ms[lag_ms > LATE_MS]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from locust_kvcache.analysis.basics.plain_values import with_scenario_text
 from locust_kvcache.analysis.basics.problems import Problem
 
 MIN_REQUESTS = 12
@@ -90,7 +91,7 @@ def _clear(p: float) -> bool:
 def outliers(records: pd.DataFrame, limit: int = 20) -> pd.DataFrame:
     """Requests whose TTFT is more than 5 robust standard deviations of the log (1.4826 MAD, at least 2 %) above or below its window's
     median, adjusted for the request's size; the farthest first."""
-    usable = records[records["ok"] & records["ttft_ms"].gt(0)].astype({"scenario": str})
+    usable = with_scenario_text(records[records["ok"] & records["ttft_ms"].gt(0)])
     by = ["scenario", "round", "window"]
     parts = [np.log(work_adjusted(group)) for _, group in usable.groupby(by, observed=True)]
     log = pd.concat(parts).reindex(usable.index) if parts else usable["ttft_ms"]

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from locust_kvcache.analysis.basics.metrics import OF_REQUESTS
-from locust_kvcache.analysis.basics.plain_values import rows_of
+from locust_kvcache.analysis.basics.plain_values import rows_of, with_scenario_text
 from locust_kvcache.analysis.stats import dependence, influence
 from locust_kvcache.analysis.stats.figure_checks import status_errors
 from locust_kvcache.analysis.stats.intervals import Floats, Ints, carried_quantile, quantile_interval
@@ -152,7 +152,7 @@ def round_table(records: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
     The wall time is the load's own (monotonic clock, first send to last end); without it, it is taken from the records' wall
     clocks, and `wall_from` says so.
     """
-    summed = totals(records.astype({"scenario": str}), ["scenario", "round"])
+    summed = totals(with_scenario_text(records), ["scenario", "round"])
     table = counts[["scenario", "round", "planned_requests", "wall_s"]].merge(summed, on=["scenario", "round"], how="left")
     spans = {key: _wall_from_records(group) for key, group in records.groupby(["scenario", "round"], observed=True)}
     spanned = pd.Series(
