@@ -18,13 +18,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
 from locust_kvcache.analysis.cache.ideal_caches import MAX_TOUCHES, chains
 
 STEPS = ("reusable", "held", "captured", "delivered")
-COLUMNS = ["scenario", "round", "engines", "requests", "prompt_tokens", *STEPS, "beyond_tokens", "engine_tokens"]
+PAID = ["round_1_ttft_ms", "ttft_ms", "ttft_cut", "compute_cut"]
+COLUMNS = ["scenario", "round", "engines", "requests", "prompt_tokens", *STEPS, "beyond_tokens", "engine_tokens", *PAID]
 NEEDED = ["engine", "prompt_tokens", "planned_cached_tokens", "reported_cached_tokens", "started_at_s"]
 
 
@@ -73,7 +75,27 @@ def waterfall(records: pd.DataFrame, block: int, gpu_tokens: float | None, engin
     table = table.assign(delivered=delivered, beyond_tokens=beyond, requests=1)
     columns = ["requests", "prompt_tokens", *STEPS, "beyond_tokens"]
     summed = table.groupby(["scenario", "round"], observed=True, sort=False)[columns].sum().reset_index()
-    return summed.assign(engines=count, engine_tokens=each)[COLUMNS], None
+    summed = summed.assign(engines=count, engine_tokens=each).merge(paid_out(told), on=["scenario", "round"], how="left")
+    return summed[COLUMNS], None
+
+
+def paid_out(told: pd.DataFrame) -> pd.DataFrame:
+    """PAID per scenario and later round, over the requests that succeeded there and in round 1.
+
+    `ttft_cut` = 1 - mean TTFT / round 1's. `compute_cut` = 1 - prompt tokens to compute / round 1's: what the TTFT would be cut by if it
+    were all computing. In round 1 nothing is paid out yet: its row is left out.
+    """
+    key: Any
+    rows = []
+    shown = told[told["ttft_ms"].notna()].assign(left=told["prompt_tokens"] - told["reported_cached_tokens"])
+    first = shown[shown["round"].eq(1)].set_index(["scenario", "request_index"])[["ttft_ms", "left"]].add_suffix("_1")
+    for key, group in shown[shown["round"].ne(1)].groupby(["scenario", "round"], observed=True, sort=False):
+        both = group.join(first, on=["scenario", "request_index"], how="inner")
+        before_ms, left = float(both["ttft_ms_1"].mean()), float(both["left_1"].sum())
+        if len(both) and before_ms > 0 and left > 0:
+            after_ms = float(both["ttft_ms"].mean())
+            rows.append((*key, before_ms, after_ms, 1 - after_ms / before_ms, 1 - float(both["left"].sum()) / left))
+    return pd.DataFrame(rows, columns=["scenario", "round", *PAID]).astype({"scenario": object})
 
 
 def _simulated(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from locust_kvcache.analysis.basics.number_text import number, percent, whole
+from locust_kvcache.analysis.basics.number_text import number, percent, signed_percent, whole
 from locust_kvcache.analysis.servers.engines import UNBALANCED
 from locust_kvcache.analysis.tables.table import Stats, Table, find
 
@@ -84,6 +84,34 @@ LOSSES = (
 )
 
 
+PAID_NOTE = (
+    "Paid out in time: the mean TTFT against round 1, of the same requests. Lost there: by how much less it fell than the prompt tokens "
+    "that were left to compute."
+)
+PAID_SHORT = 0.1  # the TTFT falls by so much less than the tokens to compute: something else took the time
+
+
+def _paid_row(found: dict[str, Any]) -> tuple[str, ...] | None:
+    """What the delivered tokens did to the TTFT, against round 1; None in round 1."""
+    if found.get("ttft_cut") is None:
+        return None
+    cut, possible = found["ttft_cut"], found["compute_cut"]
+    lost = possible - cut > PAID_SHORT
+    why = (
+        ("loading, queueing and fixed times took the rest", "see the parts of the TTFT and the balance of the engines")
+        if lost
+        else ("", "")
+    )
+    times = f"TTFT {number(found['round_1_ttft_ms'])} to {number(found['ttft_ms'])} ms"
+    return (
+        f"round {found['round']}: paid out in time",
+        times,
+        signed_percent(-cut),
+        percent(possible - cut) if lost else "",
+        *why,
+    )
+
+
 def waterfall_table(stats: Stats, scenario: str) -> Table:
     """Tokens of each step and what is lost before it, with its cause and remedy."""
     rows: list[tuple[str, ...]] = []
@@ -96,6 +124,8 @@ def waterfall_table(stats: Stats, scenario: str) -> Table:
             shown = (cause, remedy) if before is not None and before > tokens else ("", "")
             rows.append((f"round {found['round']}: {name}", whole(tokens), share, lost, *shown))
             before = tokens
+        paid = _paid_row(found)
+        rows += [paid] if paid else []
     beyond = sum(found["beyond_tokens"] for found in find(stats.get("waterfall", ()), scenario=scenario))
     more = (
         f"{whole(beyond)} tokens came from elsewhere than the engine's own earlier requests: a store that the engines share, say."
@@ -114,6 +144,6 @@ def waterfall_table(stats: Stats, scenario: str) -> Table:
         header,
         tuple(rows),
         rule,
-        (known, *((more,) if beyond else ())) if rows else (),
+        (known, *((more,) if beyond else ()), *((PAID_NOTE,) if any(": paid" in row[0] for row in rows) else ())) if rows else (),
         texts=(4, 5),
     )

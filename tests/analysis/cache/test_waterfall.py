@@ -98,3 +98,22 @@ def test_the_report_names_loss_cause_and_remedy(tmp_path: Path) -> None:
     assert captured[3] == "3,008"  # 4,000 but for the 992 that came from elsewhere
     assert captured[4:] == ("another engine held more", "a policy by prefix or by session, or a shared store")
     assert "unknown" in table.notes[0]
+
+
+def test_what_is_paid_out_in_time_by_hand(tmp_path: Path) -> None:
+    """Round 1: nothing delivered, 100 ms each. Round 2: half of each prompt delivered, 70 ms: computing was cut by 50 %, the TTFT by 30."""
+    records = sent_to(["a", "b"] * 4)
+    changed = [
+        dataclasses.replace(
+            record, ttft_ms=100.0 if record.round == 1 else 70.0, reported_cached_tokens=0 if record.round == 1 else 2048
+        )
+        for record in records
+    ]
+    one, two = steps(tmp_path, changed)
+    assert one["ttft_cut"] is None or one["ttft_cut"] != one["ttft_cut"]
+    assert (two["round_1_ttft_ms"], two["ttft_ms"]) == (100.0, 70.0)
+    assert (two["ttft_cut"], two["compute_cut"]) == (pytest.approx(0.3), pytest.approx(0.5))
+    two["scenario"] = "s"
+    *_, paid = waterfall_table({"waterfall": [two]}, "s").rows
+    assert paid[:4] == ("round 2: paid out in time", "TTFT 100 to 70.0 ms", "−30.0 %", "20.0 %")
+    assert "loading, queueing" in paid[4]
