@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from locust_kvcache.analysis.basics.number_text import percent
+from locust_kvcache.analysis.basics.number_text import listed, percent
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.model.stage_points import Counted, Point, points_of
 from locust_kvcache.analysis.model.tandem import Split
@@ -86,12 +86,13 @@ def read_pair(folder: Path) -> MeasuredRun:
 
 
 def late_runs(runs: Sequence[MeasuredRun]) -> list[str]:
-    """In sentences: which runs say more of the load generator than of the servers."""
+    """In a sentence: which runs say more of the load generator than of the servers."""
+    late = listed(f"{run.name} ({percent(run.client_limited)})" for run in runs if run.client_limited > TOO_MANY_LATE)
+    if not late:
+        return []
     return [
-        f"{run.name}: {percent(run.client_limited)} of its requests were timed late by the load generator, its times are too long: use "
-        "more workers (--processes), or a quieter machine."
-        for run in runs
-        if run.client_limited > TOO_MANY_LATE
+        f"Requests that the load generator timed late, so their times are too long: {late}. Use more workers (--processes), or a quieter "
+        "machine."
     ]
 
 

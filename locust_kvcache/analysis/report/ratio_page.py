@@ -17,7 +17,7 @@ from locust_kvcache.analysis.model.ratio import RESAMPLES, Budget, Prediction
 from locust_kvcache.analysis.model.ratio_check import Check
 from locust_kvcache.analysis.model.stage_costs import Mix
 from locust_kvcache.analysis.model.stage_points import Point
-from locust_kvcache.analysis.model.tandem import Load
+from locust_kvcache.analysis.model.tandem import LEAST_LOADED, ROUND_ROBIN, Load
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.tables.ratio_tables import (
     NAMES,
@@ -28,6 +28,10 @@ from locust_kvcache.analysis.tables.ratio_tables import (
     stage_table,
 )
 
+ROUTING_WORDS = {
+    ROUND_ROBIN: "Requests go to prefillers and decoders in turn.",
+    LEAST_LOADED: "Requests go to the prefiller and the decoder with the least to do.",
+}
 KEEPS_UP = 0.95  # of the offered rate
 CHART_NAMES = {"requests_per_s": "requests/s", "ttft_ms": "mean TTFT (ms)"}
 
@@ -50,9 +54,9 @@ class Answer:
     def what(self) -> str:
         """4 GPUs, 8,192 prompt and 64 output tokens, nothing cached, 12 users."""
         load = f"{self.load.users} users" if self.load.users is not None else f"{number(self.load.rate_per_s)} requests/s"
-        cached = percent(self.mix.hit_rate) if self.mix.hit_rate else "nothing"
+        cached = f"{percent(self.mix.hit_rate)} cached" if self.mix.hit_rate else "nothing cached"
         tokens = f"{whole(self.mix.prompt_tokens)} prompt and {whole(self.mix.output_tokens)} output tokens"
-        return f"{plural(self.budget.gpus, 'GPU')}, {tokens}, {cached} cached, {load}"
+        return f"{plural(self.budget.gpus, 'GPU')}, {tokens}, {cached}, {load}"
 
 
 def lead_of(answer: Answer) -> str:
@@ -98,7 +102,7 @@ def trust_of(answer: Answer) -> tuple[str, ...]:
     told = (
         f"Each figure is the mean of simulated runs of {answer.load.requests:,} requests, its interval that of {RESAMPLES} runs with "
         "resampled points: it covers the spread of the measured requests and of arrivals, not what the model leaves out (docs/ratio.md).",
-        f"Requests go to prefillers and decoders by {answer.routing.replace('_', ' ')}.",
+        ROUTING_WORDS[answer.routing],
     )
     return told
 
@@ -128,8 +132,7 @@ def ratio_page(answer: Answer) -> Page:
     answer_table = prediction_table(answer.predictions, answer.best)
     return Page(
         title=f"Prefillers and decoders: {answer.what}",
-        subtitle=f"{plural(sum(one.split is not None for one in answer.predictions), 'split')} predicted from "
-        f"{plural(len(answer.points), 'measured point')}",
+        subtitle=f"Splits predicted: {sum(one.split is not None for one in answer.predictions)}; measured points: {len(answer.points)}",
         lead=lead_of(answer),
         details=(),
         answer=section("", [answer_table, *checked, chart_of(answer, "ttft_ms")]).blocks,

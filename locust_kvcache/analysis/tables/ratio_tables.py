@@ -92,7 +92,10 @@ def check_table(found: Sequence[Check]) -> Table:
         for one in found
     )  # fmt: skip
     return Table(
-        "Predicted against measured", ("", "predicted [interval]", "measured (runs)", "off by", "inside"), rows, CHECK_RULE
+        "Predicted against measured",
+        ("", "predicted [interval]", "measured (runs)", "off by", "in the interval"),
+        rows,
+        CHECK_RULE,
     )
 
 

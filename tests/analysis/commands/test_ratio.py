@@ -110,7 +110,7 @@ def test_what_the_load_generator_timed_late_is_named(
     given = [*words(points, "--prefill", "--decode"), "--prefill", points["--prefill"][0], str(late)]
     assert ask(monkeypatch, *given, *MIX, "--output-dir", str(tmp_path / "out")) == 0
     limits = " ".join(json.loads((tmp_path / "out" / "ratio.json").read_text())["limits"])
-    assert "late: 100 % of its requests were timed late by the load generator" in limits
+    assert "timed late, so their times are too long: late (100 %)" in limits
     assert "The hand-off was not measured and counts as nothing" in limits
 
 
