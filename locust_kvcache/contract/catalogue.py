@@ -103,7 +103,8 @@ class Catalogue:
     """The texts of one language: English to it, both without the punctuation around them."""
 
     def __init__(self, texts: Mapping[str, str]) -> None:
-        self._whole = {_small(text): translation for text, translation in texts.items() if not PLACEHOLDER.search(text)}
+        whole = {text: translation for text, translation in texts.items() if not PLACEHOLDER.search(text)}
+        self._whole = {_small(text): translation for text, translation in whole.items()} | whole
         made = (_template(text, translation) for text, translation in texts.items() if PLACEHOLDER.search(text))
         self._templates = sorted(
             (one for one in made if one.letters), key=lambda one: (-one.letters, -len(NUMERIC.intersection(one.names)))
@@ -120,7 +121,7 @@ class Catalogue:
         return self._known[text]
 
     def _ways(self, text: str) -> Iterator[_Way]:
-        whole = self._whole.get(_small(text))
+        whole = self._whole.get(text, self._whole.get(_small(text)))
         if whole is not None:
             yield _Way(whole)
             return

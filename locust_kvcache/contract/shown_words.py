@@ -14,6 +14,7 @@ HEADINGS = (
     "API", "throughput",
 )  # fmt: skip
 WORDS = (
+    "wanted", "interval", "where", "steady", "condition", "state", "differs", "same", "rounds", "folder",
     "cold", "hit", "partial", "racing", "unknown", "control", "contaminated", "repeated", "later", "better", "worse",
     "no evidence", "yes", "no", "none", "never", "PASS", "FAIL", "not judged", "complete", "INCOMPLETE", "incomplete", "cuts",
     "raises", "closed", "poisson", "gamma", "constant", "other", "nothing", "measured", "predicted", "reported", "sustained",
@@ -23,6 +24,7 @@ WORDS = (
     "achieved", "hand-off", "lookup", "load", "save", "front end", "outside the server", "network",
 )  # fmt: skip
 COMPOSED = (
+    "{n} runs of {n2} deployments: {shown}; {baseline} is the baseline",
     "shortest when cold: {deployment}, {mean}",
     "And {n} more of this kind, below", "{run} is {ratio} slower than {names} when cold",
     "{run} is {ratio} slower than {names} on a hit", "{run} is {ratio} slower than {names} in later rounds",
