@@ -156,9 +156,9 @@ def _in_parts(text: str) -> Iterator[tuple[list[str], str]]:
         if len(cuts) > 1:
             yield separator.split(text), joint
         yield from (([text[:start], text[end:]], joint) for start, end in {*cuts[:1], *cuts[-1:]})
-    if match := LEADING_NUMBER.fullmatch(text):
+    if (match := LEADING_NUMBER.fullmatch(text)) and not JOINTS.search(match[2]):
         yield [match[1], match[2]], " "
-    if match := TRAILING_NUMBER.fullmatch(text):
+    if (match := TRAILING_NUMBER.fullmatch(text)) and not JOINTS.search(match[1]):
         yield [match[1], match[2]], " "
     if match := re.fullmatch(r"(.+?) (\(.+\))", text, re.S):
         yield [match[1], match[2]], " "
