@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 SOURCE = {"type": "prometheus", "uid": "prometheus"}
 R = "[$__rate_interval]"
 ROUND = "scenario, round, window"
+ENGINE = "role, instance, engine"  # instance: host and port of the page; engine: of vLLM's data-parallel replicas
+ENGINE_NAME = "{{instance}} {{engine}}"
 ROUND_NAME = "{{scenario}} {{round}} ({{window}})"
 
 
@@ -90,6 +92,19 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel("Mooncake store from vLLM: mean time by operation", "s",
               {"{{role}} {{operation}}": mean("vllm:mooncake_store_operation_time_seconds", "role, operation")},
               "Needs vLLM's own MooncakeStore connector"),
+    ),
+    "Engines of a fleet, one line each": (
+        Panel("GPU prefix cache by engine: hits by tokens", "percentunit",
+              {ENGINE_NAME: share("vllm:prefix_cache_hits_total", "vllm:prefix_cache_queries_total", ENGINE)}),
+        Panel("Prompt tokens/s by engine", "short", {ENGINE_NAME: rate("vllm:prompt_tokens_total", ENGINE)}),
+        Panel("Busiest engine / mean, by role", "short",
+              {"{{role}}": " / ".join(f"{how} by (role) ({rate('vllm:prompt_tokens_total', ENGINE)})" for how in ("max", "avg"))},
+              "Prompt tokens/s. 1 is even, the number of engines is one for all"),
+        Panel("Requests running and waiting by engine", "short",
+              {f"{ENGINE_NAME} running": f"sum by ({ENGINE}) (vllm:num_requests_running)",
+               f"{ENGINE_NAME} waiting": f"sum by ({ENGINE}) (vllm:num_requests_waiting)"}),
+        Panel("KV cache in use by engine", "percentunit", {ENGINE_NAME: f"max by ({ENGINE}) (vllm:kv_cache_usage_perc)"}),
+        Panel("TTFT P50 by engine, its own", "s", {ENGINE_NAME: quantile(0.5, "vllm:time_to_first_token_seconds", ENGINE)}),
     ),
     "LMCache": (
         Panel("In vLLM's process: hits by tokens", "percentunit",

@@ -19,6 +19,8 @@ PROFILES = {
     "pd": ALWAYS | {"mooncake-master", "vllm-prefiller", "vllm-decoder", "vllm-proxy"},
     "non-disagg": ALWAYS | {"mooncake-master", "vllm-server"},
     "emulator": ALWAYS | {f"emulator-{name}" for name in ("store", "prefiller", "decoder", "proxy", "server")},
+    "fleet": ALWAYS | {"emulator-fleet"},
+    "fleet-vllm": ALWAYS | {"vllm-engine-1", "vllm-engine-2", "vllm-router"},
     "gpu-metrics": ALWAYS | {"dcgm-exporter"},
 }
 PORTS = {
@@ -27,6 +29,10 @@ PORTS = {
     "vllm-decoder": {8200},
     "vllm-proxy": {9000},
     "vllm-server": {8000},
+    "emulator-fleet": {9100, 9101, 9102, 9103, 9104},
+    "vllm-engine-1": {8101},
+    "vllm-engine-2": {8102},
+    "vllm-router": {9100, 29000},
     "prometheus": {9090},
     "grafana": {3000},
 }
@@ -115,7 +121,14 @@ def test_the_files_that_are_mounted_exist_and_the_engines_read_their_own() -> No
 
 
 @pytest.mark.parametrize(
-    ("file", "profile"), [("compose_pd", "pd"), ("compose_non_disagg", "non-disagg"), ("compose_emulator_pd", "emulator")]
+    ("file", "profile"),
+    [
+        ("compose_pd", "pd"),
+        ("compose_non_disagg", "non-disagg"),
+        ("compose_emulator_pd", "emulator"),
+        ("compose_fleet", "fleet"),
+        ("compose_fleet_vllm", "fleet-vllm"),
+    ],
 )
 def test_the_deployment_files_of_the_network_name_services_and_ports_that_listen(file: str, profile: str) -> None:
     deployment = load_deployment(ROOT / f"configs/{file}.yaml")
