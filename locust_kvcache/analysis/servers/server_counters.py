@@ -99,7 +99,7 @@ def tiers(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def delta_sum(group: pd.DataFrame, metric: str) -> float:
-    return float(group.loc[group["metric"].eq(metric), "delta"].sum())
+    return float(group["delta"][group["metric"].eq(metric)].sum())
 
 
 def prompt_sources(group: pd.DataFrame) -> dict[str, float]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from locust_kvcache.analysis.pipeline import analyse_folder
+from locust_kvcache.analysis.stats.steadiness import theil_sen
 from tests.analysis.synthetic import Truth, make_records, write_run
 
 pytestmark = pytest.mark.slow  # each test analyses a whole run
@@ -74,3 +77,9 @@ def test_outliers_are_named_and_stay(tmp_path: Path) -> None:
     assert row["times_the_median"] == pytest.approx(5, rel=0.2)
     [ttft] = [r for r in analysis.stats["distributions"] if (r["split"], r["group"], r["metric"]) == ("round", "2", "ttft_ms")]
     assert ttft["max"] == pytest.approx(records[77].ttft_ms)
+
+
+def test_the_slope_is_scipys() -> None:
+    assert theil_sen(np.array([1.0, 2.0, 4.0])) == 1.5  # slopes 1, 2 and 3 / 2
+    values = np.random.default_rng(5).normal(size=101)
+    assert theil_sen(values) == pytest.approx(stats.theilslopes(values, np.arange(101))[0], rel=1e-12)
