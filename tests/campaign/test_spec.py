@@ -10,6 +10,7 @@ import yaml
 
 from locust_kvcache.campaign.spec import load_campaign
 from locust_kvcache.contract.errors import BadInput
+from tests.conftest import ROOT
 
 A = {"name": "a", "host": "http://127.0.0.1:8000"}
 B = {"name": "b", "host": "http://127.0.0.1:8001", "up": "start-b", "down": "stop-b", "ready": ["http://127.0.0.1:8001/health"]}
@@ -78,3 +79,13 @@ def test_what_is_refused(tmp_path: Path, changed: dict[str, Any], says: str) -> 
         load_campaign(path)
     assert str(path) in str(error.value)
     assert says in str(error.value)
+
+
+def test_the_example_of_splits_names_each_engine_with_its_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    found = load_campaign(Path("docs/examples/splits/campaign.yaml"))
+    for contender in found.contenders:
+        roles = [engine["role"] for engine in contender.description["engines"]]
+        assert contender.name == f"{roles.count('prefiller')}p{roles.count('decoder')}d"
+        started = f"--prefillers {roles.count('prefiller')} --decoders {roles.count('decoder')} "
+        assert started in str(contender.up)
