@@ -128,17 +128,26 @@ WORDS = {FAIL: "FAIL", NOT_JUDGED: "not judged", PASS: "PASS"}
 
 def target_line(row: dict[str, Any]) -> str:
     """PASS: TTFT on a hit: 66.5 % [61.2 %, 70.1 %], wanted at least 60.0 %."""
-    wanted = told(f"wanted {'at least' if row['minimum'] else 'at most'} {target_value(row['threshold'], row['kind'])}")
+    threshold = target_value(row["threshold"], row["kind"])
     found = target_value(row["value"], row["kind"])
     if row["low"] is not None:
         found += f" [{target_value(row['low'], row['kind'])}, {target_value(row['high'], row['kind'])}]"
+    name = NAMES.get(row["target"], row["text"]) + _where(row)
+    wanted = f"wanted {'at least' if row['minimum'] else 'at most'} {threshold}"
+    if row["verdict"] == NOT_JUDGED:
+        why = f" ({row['why']})" if row["why"] else ""
+        return shortened(told(f"not judged: {name}, {wanted}{why}"), WIDTH)
+    judged = WORDS[row["verdict"]]
+    line = told(f"{judged}{', not statistically certain' if row['why'] else ''}: {name}: {found}, {wanted}")
+    if width(line) <= WIDTH:
+        return line
+    head = told(judged + (", not certain" if row["why"] else ""))
+    tail = f"{found}, {told('wanted')} {'≥' if row['minimum'] else '≤'} {threshold}"
+    return f"{head}: {shortened(told(name), WIDTH - width(head) - width(tail) - 4)}: {tail}"
+
+
+def _where(row: dict[str, Any]) -> str:
     where = f", {row['scenario']}" if row["scenario"] else ""
     where += f", by {row['split']}" if row.get("split") == EVIDENCE else ""
     _, comma, arm = row["text"].partition(", round ")  # with arms a target has a row for each later round
-    where += comma + arm if row["target"] in NAMES else ""
-    name = told(NAMES.get(row["target"], row["text"])) + told(where)
-    if row["verdict"] == NOT_JUDGED:
-        why = f" ({row['why']})" if row["why"] else ""
-        return shortened(f"{told('not judged: ')}{name}, {wanted}{told(why)}", WIDTH)
-    judged = told(WORDS[row["verdict"]] + (", not statistically certain" if row["why"] else ""))
-    return f"{judged}: {shortened(name, WIDTH - width(judged) - width(found) - width(wanted) - 6)}: {found}, {wanted}"
+    return where + (comma + arm if row["target"] in NAMES else "")
