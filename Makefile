@@ -41,8 +41,7 @@ options: $(VENV)/installed  ## Write docs/options.md and docs/reference.md anew 
 	$(BIN)/python -m tests.docs.reference
 
 texts: $(VENV)/installed  ## Add new texts of report and console to the Chinese catalogue, for somebody to translate
-	PYTHONPATH=. $(BIN)/pybabel -q extract -F babel.cfg --no-location -o $(VENV)/texts.pot .
-	$(BIN)/pybabel -q update -i $(VENV)/texts.pot -d locust_kvcache/locale -D locust_kvcache -l zh --no-fuzzy-matching --ignore-obsolete -w 130
+	$(BIN)/python -m tests.texts
 
 wheel: $(VENV)/installed  ## Build the wheel and the source distribution into dist/
 	$(BIN)/python -m hatchling build -d dist

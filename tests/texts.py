@@ -1,4 +1,4 @@
-"""Extracts the texts that readers see, for pybabel (babel.cfg), and writes the catalogues again: `make texts`.
+"""Extracts the texts that readers see (babel.cfg), and adds new ones to the Chinese catalogue: `make texts`.
 
 An f-string becomes a text with named placeholders: f"{plural(n, 'request')} failed" is `{n} failed`. Not extracted: docstrings, what
 is raised (errors stay English), help texts, keys, and single words of small letters (columns, codes); words of tables stand in
@@ -10,9 +10,27 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import IO, Any
 
+from babel.messages.extract import extract_from_dir
+from babel.messages.frontend import parse_mapping_cfg
+from babel.messages.pofile import normalize, read_po
+
 from locust_kvcache.contract.catalogue import core
+from locust_kvcache.contract.language import CHINESE, catalogue_file
+
+ROOT = Path(__file__).resolve().parent.parent
+HEADER = """# Chinese texts of the report and the console. `make texts` adds new ones; a test names those without a translation.
+msgid ""
+msgstr ""
+"Project-Id-Version: locust-kvcache\\n"
+"Language: zh\\n"
+"Plural-Forms: nplurals=1; plural=0;\\n"
+"MIME-Version: 1.0\\n"
+"Content-Type: text/plain; charset=utf-8\\n"
+"Content-Transfer-Encoding: 8bit\\n"
+"""
 
 WORD = re.compile(r"[^\W\d_]{2,}")
 CODE = re.compile(
@@ -125,3 +143,29 @@ def _name(node: ast.expr) -> str:
         case ast.IfExp(body=body) if not isinstance(body, ast.Constant):
             return _name(body)
     return "value"
+
+
+def in_sources() -> dict[str, str]:
+    """Text -> the file that has it."""
+    with (ROOT / "babel.cfg").open() as file:
+        methods, options = parse_mapping_cfg(file, "babel.cfg")
+    found = extract_from_dir(ROOT, methods, options, directory_filter=lambda path: "locust_kvcache" in Path(path).parts)
+    return {str(text): name for name, _, text, _, _ in found}
+
+
+def translated() -> dict[str, str]:
+    """Text -> its Chinese one, as the catalogue has it."""
+    with catalogue_file(CHINESE).open("rb") as file:
+        return {str(entry.id): str(entry.string or "") for entry in read_po(file) if entry.id}
+
+
+def main() -> None:
+    """Write the catalogue again, in the order of its texts: new ones without translation, those that are gone left out."""
+    known = translated()
+    entries = [f"\nmsgid {normalize(text)}\nmsgstr {normalize(known.get(text, ''))}\n" for text in sorted(in_sources())]
+    catalogue_file(CHINESE).write_text(HEADER + "".join(entries), encoding="utf-8")
+    print(f"{catalogue_file(CHINESE)}: {sum(not known.get(text) for text in in_sources())} texts have no translation")
+
+
+if __name__ == "__main__":
+    main()

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from babel.messages.extract import extract_from_dir
-from babel.messages.frontend import parse_mapping_cfg
-from babel.messages.pofile import read_po
 
 from locust_kvcache.contract.catalogue import Catalogue, core
-from locust_kvcache.contract.language import CHINESE, ENGLISH, catalogue_file, default_language, language, told, use_language
+from locust_kvcache.contract.language import CHINESE, ENGLISH, default_language, language, told, use_language
+from tests import texts
 
-ROOT = Path(__file__).resolve().parents[2]
 PLACEHOLDER = re.compile(r"\{\w+\}")
 
 
@@ -83,32 +79,25 @@ def test_punctuation_around_a_text_is_no_part_of_it() -> None:
 
 
 @pytest.fixture(scope="module")
-def translated() -> dict[str, str]:
-    with catalogue_file(CHINESE).open("rb") as file:
-        return {str(entry.id): str(entry.string) for entry in read_po(file) if entry.id}
+def chinese_texts() -> dict[str, str]:
+    return texts.translated()
 
 
 @pytest.fixture(scope="module")
 def in_sources() -> dict[str, str]:
-    """Text -> the file that has it."""
-    with (ROOT / "babel.cfg").open() as file:
-        methods, options = parse_mapping_cfg(file, "babel.cfg")
-    found = extract_from_dir(
-        ROOT, methods, options, directory_filter=lambda path: Path(path).name == "locust_kvcache" or "locust_kvcache/" in path
-    )
-    return {str(text): name for name, _, text, _, _ in found}
+    return texts.in_sources()
 
 
-def test_every_text_of_report_and_console_has_a_chinese_one(translated: dict[str, str], in_sources: dict[str, str]) -> None:
-    missing = {text: name for text, name in in_sources.items() if not translated.get(text)}
+def test_every_text_of_report_and_console_has_a_chinese_one(chinese_texts: dict[str, str], in_sources: dict[str, str]) -> None:
+    missing = {text: name for text, name in in_sources.items() if not chinese_texts.get(text)}
     assert not missing, "run `make texts` and translate them in locust_kvcache/locale/zh"
 
 
-def test_the_catalogue_has_no_text_that_is_gone(translated: dict[str, str], in_sources: dict[str, str]) -> None:
-    assert sorted(set(translated) - set(in_sources)) == [], "run `make texts`"
-    assert len(translated) > 1000
+def test_the_catalogue_has_no_text_that_is_gone(chinese_texts: dict[str, str], in_sources: dict[str, str]) -> None:
+    assert sorted(set(chinese_texts) - set(in_sources)) == [], "run `make texts`"
+    assert len(chinese_texts) > 1000
 
 
-def test_placeholders_are_the_same_in_both_languages(translated: dict[str, str]) -> None:
-    differing = {en: zh for en, zh in translated.items() if sorted(PLACEHOLDER.findall(en)) != sorted(PLACEHOLDER.findall(zh))}
+def test_placeholders_are_the_same_in_both_languages(chinese_texts: dict[str, str]) -> None:
+    differing = {en: zh for en, zh in chinese_texts.items() if sorted(PLACEHOLDER.findall(en)) != sorted(PLACEHOLDER.findall(zh))}
     assert not differing
