@@ -121,6 +121,7 @@ class Record:
     cache_salt: str | None = None  # as sent: prefixes under different salts share nothing
     priority: int | None = None  # as sent
     sent_headers: str | None = None  # those made for the session: "name: value; ..."; echoed values as a hash
+    planned_wait_ms: float | None = None  # after what it waited for; None: the first of its session
     format: int = RECORD_FORMAT
 
     def to_json(self) -> str:

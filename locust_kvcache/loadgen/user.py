@@ -60,7 +60,7 @@ class KVCacheUser(User):
                 gevent.sleep(max(0.0, work.due_s - time.monotonic()))
             for turn in work.session.turns[begun:]:
                 if turn.number > 1 and not agent.halted:
-                    gevent.sleep(work.share.prepared.plan.scenario_of(turn.session_id).think_time_s)
+                    gevent.sleep(turn.wait_s)
                 agent.outage.wait()
                 if agent.halted:
                     return

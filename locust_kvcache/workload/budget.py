@@ -50,7 +50,7 @@ def session_s(plan: Plan, session: Session, repeats: bool, block_tokens: int, ex
     if expected.cold_ttft_ms is None or (expected.tpot_ms is None and scenario.output_tokens > 1):
         return None
     hit_ms = expected.cold_ttft_ms if expected.hit_ttft_ms is None else expected.hit_ttft_ms
-    total_ms = 1000 * scenario.think_time_s * (len(session.turns) - 1)
+    total_ms = 1000 * sum(turn.wait_s for turn in session.turns)
     for turn in session.turns:
         share = planned_cached_tokens(turn, repeats, None, block_tokens) / turn.prompt_tokens
         total_ms += expected.cold_ttft_ms + (hit_ms - expected.cold_ttft_ms) * share

@@ -13,6 +13,7 @@ from locust_kvcache.workload.turn import Session, Turn
 def conversation_sessions(scenario: Scenario, corpus: Corpus, seed: int) -> tuple[Session, ...]:
     """A session per conversation of the file, each behind a header of its own; the last one is cut where the requests end."""
     rng = random.Random(f"{seed}/{scenario.name}/outputs")
+    think_rng = random.Random(f"{seed}/{scenario.name}/think")
     sessions, index = [], 0
     for number, said in enumerate(corpus.conversations):
         if index == scenario.requests:
@@ -28,7 +29,10 @@ def conversation_sessions(scenario: Scenario, corpus: Corpus, seed: int) -> tupl
                 shared, source = prompt + (planned if scenario.reply == "server" else 0), turns[-1].request_index
             user = estimated_tokens(text)
             prompt += answered + user
-            turns.append(Turn(index + place - 1, number, place, user, prompt, shared, source, output, estimated=True))
+            wait_s = scenario.gaps.of(scenario.think_time.draw(place, think_rng))
+            turns.append(
+                Turn(index + place - 1, number, place, user, prompt, shared, source, output, wait_s=wait_s, estimated=True)
+            )
         sessions.append(Session(number, number, tuple(turns)))
         index += len(turns)
     return tuple(sessions)

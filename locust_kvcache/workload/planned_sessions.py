@@ -20,6 +20,7 @@ from locust_kvcache.workload.lazy_sessions import LazySessions
 from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.steps import PIECE, Pause, in_pieces, no_pause
 from locust_kvcache.workload.turn import Session, Turn
+from locust_kvcache.workload.waits import NO_WAITS
 
 MOST_REQUESTS = 50_000_000
 BYTES_PER_REQUEST = 40  # measured on a master at 10,000,000
@@ -122,6 +123,19 @@ class TurnLengths:
             drawn, output_rng = scenario.output_lengths, random.Random(f"{seed}/{scenario.name}/outputs")
             self.output = self._draw(array("i"), lambda: drawn.draw(output_rng), pause)
 
+        self.wait_s = self._waits(scenario, seed, pause) if scenario.turns > 1 else None
+
+    def _waits(self, scenario: Scenario, seed: int, pause: Pause) -> array[float] | None:
+        """Before each request; None: nobody waits."""
+        if scenario.think_time == NO_WAITS:
+            return None
+        rng, found = random.Random(f"{seed}/{scenario.name}/think"), array("d", bytes(8 * self.requests))
+        for session in in_pieces(range(self.sessions), pause):
+            start = self.start(session)
+            for number in range(2, self.start(session + 1) - start + 1):
+                found[start + number - 1] = scenario.gaps.of(scenario.think_time.draw(number, rng))
+        return found
+
     def _draw(self, into: array[int], draw: Callable[[], int], pause: Pause) -> array[int]:
         for _ in in_pieces(range(self.requests), pause):
             into.append(draw())
@@ -218,7 +232,7 @@ class PlannedSessions(LazySessions):
     def _session(self, session: int) -> Session:
         """Turn 1 shares its prefix with the first session on it, turn k shares turn k-1's whole prompt."""
         requests, scenario, output = self.requests_of(session), self._scenario, self._lengths.output
-        prefix = self._prefixes.of(session)
+        prefix, waits = self._prefixes.of(session), self._lengths.wait_s
         estimated, reply_is_cached = scenario.corpus is not None, scenario.reply == "server"
         turns: list[Turn] = []
         for number, (request, prompt) in enumerate(zip(requests, self._prompts(session), strict=True), 1):
@@ -241,6 +255,7 @@ class PlannedSessions(LazySessions):
                     shared,
                     source,
                     output_tokens,
+                    wait_s=waits[request] if waits is not None else 0.0,
                     estimated=estimated,
                 )
             )

@@ -18,6 +18,7 @@ from locust_kvcache.workload.lengths import Lengths, parse_lengths
 from locust_kvcache.workload.tenants import TENANTS, mixed, parse_tenants, scaled
 from locust_kvcache.workload.text import KINDS
 from locust_kvcache.workload.traces.source import TraceSource
+from locust_kvcache.workload.waits import AS_PLANNED, NO_WAITS, Gaps, Waits, parse_waits
 
 FOLDER = shipped("scenarios")
 APIS = ("chat", "completions")
@@ -42,7 +43,7 @@ class Scenario:
     turn_text: str
     turn_tokens: tuple[int, int]  # inclusive range, drawn per turn
     reply: str
-    think_time_s: float
+    think_time: Waits
     output_tokens: int
     ignore_eos: bool
     temperature: float
@@ -57,6 +58,7 @@ class Scenario:
     identity: Identity = NOBODY  # what its requests say of themselves
     tenants: tuple[Scenario, ...] = ()  # sent at once, mixed; what else stands here then sums them up
     only: str = ""  # the one tenant that is sent, at the times that it has in the mix; empty: all
+    gaps: Gaps = AS_PLANNED  # what options make of the waits between turns
     file: str = dataclasses.field(default="", compare=False)  # where it was read from
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,6 +84,8 @@ class Scenario:
                 "output_lengths": Lengths.from_dict(values.get("output_lengths")),
                 "corpus": CorpusSource.from_dict(values.get("corpus")),
                 "identity": Identity.from_dict(values.get("identity")),
+                "think_time": Waits.from_dict(values.get("think_time")) or NO_WAITS,
+                "gaps": Gaps(**values.get("gaps") or {}),
                 "tenants": tuple(map(cls.from_dict, values.get("tenants") or ())),
             }
         )
@@ -139,6 +143,16 @@ def _popularity(prefix: Section, files: int) -> tuple[int, float]:
     if prefix.raw("shared_by") is not None:
         raise BadInput(f"{prefix.name('popularity')} and 'shared_by' both say who shares a prefix; leave one out")
     return found
+
+
+def _think_time(section: Section, source: str) -> Waits:
+    """`think_time`, or its old name for a number."""
+    if section.raw("think_time_s") is not None and section.raw("think_time") is not None:
+        raise BadInput(f"{section.name('think_time_s')} stands beside 'think_time'; leave one out")
+    key = "think_time_s" if section.raw("think_time_s") is not None else "think_time"
+    if key == "think_time_s":
+        section.take(key, float, low=0)
+    return parse_waits(section, key, Path(source).parent)
 
 
 def _shared_by(prefix: Section) -> int:
@@ -205,7 +219,7 @@ def _conversations(values: dict[str, Any], source: str) -> Scenario:
         turn_text="question",
         turn_tokens=(1, 1),
         reply="server" if corpus.history == "generated" else "planned",
-        think_time_s=given.take("think_time_s", float, 0.0, low=0),
+        think_time=_think_time(given, source),
         order=top.take("order", str, "interleaved", choices=ORDERS),
         corpus=dataclasses.replace(corpus, skipped=found.skipped, notes=found.notes),
         identity=parse_identity(top),
@@ -240,7 +254,7 @@ def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
         turn_text=turns.take("text", str, choices=KINDS),
         turn_tokens=(1, max(doses.prompt_tokens)) if doses else _bounds(turns, turn_lengths),
         reply=turns.take("reply", str, "planned", choices=REPLIES),
-        think_time_s=turns.take("think_time_s", float, 0.0, low=0),
+        think_time=_think_time(turns, source),
         order=top.take("order", str, "interleaved", choices=ORDERS),
         doses=doses,
         turn_lengths=turn_lengths,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.schema import Section
 from locust_kvcache.workload.identity import NOBODY, checked_name, parse_identity, with_options
+from locust_kvcache.workload.waits import NO_WAITS, Gaps
 
 if TYPE_CHECKING:
     from locust_kvcache.workload.spec import Scenario
@@ -103,7 +104,7 @@ def mixed(own: dict[str, Any], shares: Sequence[float], tenants: Sequence[Scenar
         turns=max(one.turns for one in parts),
         turn_tokens=(min(one.turn_tokens[0] for one in parts), max(one.turn_tokens[1] for one in parts)),
         reply="server" if any(one.reply == "server" for one in parts) else "planned",
-        think_time_s=max(one.think_time_s for one in parts),
+        think_time=NO_WAITS,
         output_tokens=max(one.output_tokens for one in parts),
         output_lengths=None,
         identity=NOBODY,
@@ -139,3 +140,8 @@ def with_identity(scenario: Scenario, cache_salt: str, echo_headers: tuple[str, 
         return scenario
     tenants = tuple(with_identity(one, cache_salt, echo_headers) for one in scenario.tenants)
     return dataclasses.replace(scenario, identity=with_options(scenario.identity, cache_salt, echo_headers), tenants=tenants)
+
+
+def with_gaps(scenario: Scenario, gaps: Gaps) -> Scenario:
+    """--gap-scale and --max-gap, for every tenant."""
+    return dataclasses.replace(scenario, gaps=gaps, tenants=tuple(with_gaps(one, gaps) for one in scenario.tenants))

@@ -18,6 +18,7 @@ class Turn:
     shares_prefix_with: int | None
     output_tokens: int | None = None  # None: the scenario's
     blocks: tuple[int, ...] = ()  # of a trace: the prompt is their token ids
+    wait_s: float = 0.0  # after the end of what it waits for
     estimated: bool = False  # of a user's own text: prompt_tokens and shared_tokens are, what lies between them may not be
 
 

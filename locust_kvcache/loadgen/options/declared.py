@@ -26,6 +26,10 @@ WHAT_IS_SENT = (
     Option("echo-header", SENT, "Header of a response that the later requests of its session send again, as x-session-token for "
            "llm-d's session affinity; repeat the option for more", None, shown_default="the scenario's `identity`",
            metavar="NAME", repeats=True),
+    Option("gap-scale", SENT, "Factor for the waits between the turns of a session (think times, times of tools): 0.1 makes them a "
+           "tenth, 0 leaves them out", 1.0, "1", "X", float, 0),
+    Option("max-gap", SENT, "Longest wait between the turns of a session, in seconds; longer ones are cut to it, those of recorded "
+           "sessions too", None, "no limit", "S", float, 0),
     Option("seed", SENT, "Seed of texts, lengths and arrivals", 1, metavar="N", kind=int, in_form=True),
     Option("nonce", SENT, "Text at the start of every prefix. Set it only to send a run's prompts again on purpose",
            shown_default="fresh for each run, so that no cache knows the prompts", metavar="HEX", in_form=True),

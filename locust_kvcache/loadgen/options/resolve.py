@@ -16,7 +16,7 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.workload.given_lengths import with_lengths
 from locust_kvcache.workload.spec import Scenario, load_scenario
-from locust_kvcache.workload.tenants import named, with_identity
+from locust_kvcache.workload.tenants import named, with_gaps, with_identity
 from locust_kvcache.workload.traces.replay import TRACE_REPLAY, replay_scenario
 
 STEP_REQUESTS = 400
@@ -84,6 +84,7 @@ def load_scenarios(options: Options, loaded: Sequence[str]) -> list[Scenario]:
     ]
     scenarios = [with_lengths(scenario, options.prompt_tokens, options.output_tokens) for scenario in scenarios]
     scenarios = [with_identity(scenario, options.cache_salt, options.echo_headers) for scenario in scenarios]
+    scenarios = [with_gaps(scenario, options.gaps) for scenario in scenarios]
     for scenario in scenarios if options.study.noisy_neighbour else ():
         named(scenario, options.study.noisy_neighbour)
     repeated = {scenario.name for scenario in scenarios if sum(s.name == scenario.name for s in scenarios) > 1}

@@ -29,6 +29,7 @@ from locust_kvcache.loadgen.options.trace_options import read_trace_options
 from locust_kvcache.loadgen.typed_locust import listen
 from locust_kvcache.workload.identity import checked_echo, checked_salt
 from locust_kvcache.workload.traces.source import TraceSource
+from locust_kvcache.workload.waits import Gaps
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Options:
     output_tokens: int | None
     cache_salt: str  # a template, in place of the scenario's; empty: the scenario's
     echo_headers: tuple[str, ...]
+    gaps: Gaps  # what becomes of the waits between turns
     concurrency: tuple[int, ...]  # levels of a sweep; empty: Locust's own -u
     output_dir: Path
     run_name: str | None
@@ -190,6 +192,7 @@ def read_options(parsed: argparse.Namespace) -> Options:
         output_tokens=number("output-tokens", parsed.output_tokens, int, 1),
         cache_salt=checked_salt(parsed.cache_salt, "--cache-salt") if parsed.cache_salt else "",
         echo_headers=checked_echo(list(parsed.echo_header or ()), "--echo-header"),
+        gaps=_gaps(parsed),
         concurrency=concurrency,
         output_dir=Path(parsed.output_dir or "results"),
         run_name=run_name,
@@ -220,3 +223,8 @@ def read_options(parsed: argparse.Namespace) -> Options:
         study=read_study(parsed),
         trace=read_trace_options(parsed),
     )
+
+
+def _gaps(parsed: Any) -> Gaps:
+    scale = number("gap-scale", parsed.gap_scale, float, 0)
+    return Gaps(1.0 if scale is None else scale, number("max-gap", parsed.max_gap, float, 0))

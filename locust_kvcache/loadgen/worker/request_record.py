@@ -62,6 +62,7 @@ def _planned(work: Assignment, turn: Turn, worker: str) -> dict[str, Any]:
         "planned_prompt_tokens": turn.prompt_tokens,
         "planned_output_tokens": work.share.prepared.asked_tokens(turn),
         "shares_prefix_with": turn.shares_prefix_with,
+        "planned_wait_ms": turn.wait_s * 1000 if turn.number > 1 else None,
         **work.share.prepared.labels(turn),
     }
 

@@ -10,6 +10,7 @@ from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.steps import Pause, no_pause
 from locust_kvcache.workload.traces.loading import keep, load_rows
 from locust_kvcache.workload.traces.source import TraceSource
+from locust_kvcache.workload.waits import NO_WAITS
 
 TRACE_REPLAY = "trace_replay"
 
@@ -26,6 +27,6 @@ def replay_scenario(source: TraceSource | None, pause: Pause = no_pause) -> Scen
     return Scenario(
         name=TRACE_REPLAY, summary=f"{len(rows)} requests of {source.path}", api="completions", requests=len(rows), rounds=1,
         prefix_text="document", prefix_tokens=0, prefix_shared_by=1, turns=1, turn_text="document", turn_tokens=(1, 1), reply="planned",
-        think_time_s=0.0, output_tokens=max(rows.output_tokens), ignore_eos=True, temperature=0.0, order="grouped",
+        think_time=NO_WAITS, output_tokens=max(rows.output_tokens), ignore_eos=True, temperature=0.0, order="grouped",
         trace=noted,
     )  # fmt: skip
