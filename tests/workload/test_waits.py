@@ -76,7 +76,7 @@ def test_options_scale_and_cut_what_was_drawn() -> None:
 
 
 @pytest.mark.parametrize(
-    "value, said",
+    ("value", "said"),
     [
         ("soon", "'think_time' is 'soon'; expected float"),
         (-1, "expected at least 0"),
@@ -112,8 +112,7 @@ json_values = st.recursive(
 def test_any_value_is_waits_or_bad_input(value: Any) -> None:
     try:
         found = waits(value)
-    except BadInput as error:
-        assert "\n" not in str(error)
+    except BadInput:
         return
     rng = random.Random(0)
     assert all(math.isfinite(wait) and wait >= 0 for wait in (found.draw(turn, rng) for turn in range(1, 6)))
