@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, LocustProcesses
+from tests.conftest import ROOT, LocustProcesses, Module
 from tests.emulated import emulator
 
 LOAD = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "-r", "10", "--requests", "10", "--rounds", "2")
 SOME_503 = ("--fault", "status=503@0.3")
 
 
-def analysed(folder: Path, *more: str) -> int:
-    command = [sys.executable, "-m", "locust_kvcache.analysis", str(folder), "--no-report", *more]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode
-
-
-def test_failed_requests_end_it_with_4_unless_they_are_allowed(locust: LocustProcesses, tmp_path: Path) -> None:
+def test_failed_requests_end_it_with_4_unless_they_are_allowed(locust: LocustProcesses, module: Module, tmp_path: Path) -> None:
     with emulator(tmp_path, {}, *SOME_503) as url:
         code, output = locust.run(*LOAD, "--host", url, "--run-name", "none")
         some, said = locust.run(*LOAD, "--host", url, "--run-name", "half", "--max-failures", "90%")
@@ -42,8 +36,8 @@ def test_failed_requests_end_it_with_4_unless_they_are_allowed(locust: LocustPro
     assert (half.facts["complete"], half.facts["cause"], half.facts["max_failures"]) == (True, "ok", "90%")
     assert off == 0
     assert gated in (4, 6), told  # 6: on a busy machine the load generator was late, which decides before failures
-    assert analysed(none.folder) == 0
-    assert analysed(none.folder, "--gate") in (4, 6)
+    assert module("locust_kvcache.analysis", none.folder, "--no-report").returncode == 0
+    assert module("locust_kvcache.analysis", none.folder, "--no-report", "--gate").returncode in (4, 6)
 
 
 def test_a_round_timeout_ends_it_by_a_limit(locust: LocustProcesses, tmp_path: Path) -> None:
