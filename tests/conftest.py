@@ -34,6 +34,7 @@ LOCUST_FIXTURES = {"locust", "fresh_locust", "python"}
 # hundreds of processes import the package: without bytecode each compiles it anew
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+os.environ["LC_ALL"] = "C.UTF-8"  # tests read English, on any machine
 # no property test judges a busy machine, and all try the same examples everywhere; HYPOTHESIS_PROFILE=default tries others each time
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))

@@ -24,6 +24,7 @@ WORDS = (
     "achieved", "hand-off", "lookup", "load", "save", "front end", "outside the server", "network",
 )  # fmt: skip
 COMPOSED = (
+    "{n} s left", "{n} min left", "{n} h left",
     "{n} runs of {n2} deployments: {shown}; {baseline} is the baseline",
     "shortest when cold: {deployment}, {mean}",
     "And {n} more of this kind, below", "{run} is {ratio} slower than {names} when cold",

@@ -14,6 +14,7 @@ import pytest
 from locust import User
 from locust.env import Environment
 
+from locust_kvcache.contract.language import CHINESE, ENGLISH, use_language
 from locust_kvcache.loadgen import console, quiet
 from locust_kvcache.loadgen.console import LoadConsole, Progress
 from tests.conftest import LOCUST, ROOT, LocustProcesses, Stub
@@ -42,6 +43,17 @@ def test_a_line_has_bar_counts_failures_ttft_and_the_time_left() -> None:
     assert "time left unknown" in Progress("s, round 1", 60, 0, 0, 5.0).line()
     assert "TTFT" not in Progress("s, round 1", 60, 0, 0, 5.0).line()
     assert "TTFT 21,246 ms" in Progress("s, round 1", 60, 1, 0, 5.0, 21_246.4).line()
+
+
+def test_progress_in_chinese() -> None:
+    use_language(CHINESE)
+    try:
+        line = Progress("cold_start, round 1 of 2", 60, 15, 2, 5.0, 23.24).line()
+        last = Progress("cold_start, round 1 of 2", 60, 60, 2, 20.0).last_line()
+    finally:
+        use_language(ENGLISH)
+    assert line == "cold_start，第 1/2 轮 [#####---------------] 15/60, 失败 2, TTFT 23.2 ms, 剩余 15.0 s"
+    assert last == "cold_start，第 1/2 轮：60/60，失败 2，20.0 s"
 
 
 def test_a_line_fits_a_screen_whatever_the_scenario_is_called() -> None:
