@@ -124,7 +124,7 @@ def compare(campaign: Campaign, progress: Progress, processes: Processes, say: S
         return
     log = campaign.folder / "logs" / "comparison.log"
     log.unlink(missing_ok=True)
-    words = ["repeats", *map(str, folders), "--output-dir", str(campaign.folder / "comparison")]
+    words = [campaign.comparison, *map(str, folders), "--output-dir", str(campaign.folder / "comparison")]
     code = processes.run([*PROGRAM, *words], log, spared=True)
     say(log.read_text(encoding="utf-8", errors="replace").rstrip())
     if code:

@@ -14,6 +14,8 @@ from locust_kvcache.contract.schema import Section, load_yaml
 
 READY_TIMEOUT_S = 1800.0
 REPEATS = 3
+REPEATS_COMMAND = "repeats"
+COMPARISONS = (REPEATS_COMMAND, "load-effect")  # commands that take the folders of all runs
 OURS = (  # what a campaign says itself, for each run
     "--run-name", "--output-dir", "--deployment", "--host", "-H", "--nonce", "--repeat", "--resume", "--concurrency", "--max-concurrency",
     "--capacity", "--working-set", "--preflight-only", "--dry-run", "--gate", "--web-port", "--autostart", "--worker",
@@ -40,6 +42,7 @@ class Campaign:
     output_dir: Path
     words: tuple[str, ...]  # of `locust-kvcache run`, the same for all deployments
     contenders: tuple[Contender, ...]
+    comparison: str = REPEATS_COMMAND  # the command that gets all runs at the end
 
     @property
     def folder(self) -> Path:
@@ -57,12 +60,20 @@ def load_campaign(path: Path) -> Campaign:
         output_dir=Path(top.take("output_dir", str, "results")),
         words=_words(top, required=True),
         contenders=tuple(_contender(entry, source, number) for number, entry in enumerate(entries)),
+        comparison=_comparison(top),
     )
     top.done()
     names = [contender.name for contender in campaign.contenders]
     if twice := [name for name in names if names.count(name) > 1]:
         raise BadInput(f"{top.name('deployments')} names {twice[0]!r} twice; give each deployment a name of its own")
     return campaign
+
+
+def _comparison(top: Section) -> str:
+    name = top.take("compare", str, REPEATS_COMMAND)
+    if name not in COMPARISONS:
+        raise BadInput(f"{top.name('compare')} is {name!r}; expected {' or '.join(COMPARISONS)}")
+    return name
 
 
 def _entries(top: Section) -> list[Any]:

@@ -51,6 +51,8 @@ COMMANDS = (
     Command("working-set", UNDERSTAND, "find where each cache tier stops holding in the runs of --working-set", f"{ANALYSIS}.working_set"),
     Command("noisy-neighbour", UNDERSTAND, "show what other tenants cost a quiet one in the runs of --noisy-neighbour",
             f"{ANALYSIS}.noisy_neighbour"),
+    Command("load-effect", UNDERSTAND, "show what the cache gives and what the way of loading gives, in runs under several loads",
+            f"{ANALYSIS}.load_effect"),
     Command("dose-response", UNDERSTAND, "show what a cached token saves in runs of dose_response", f"{ANALYSIS}.dose_response"),
     Command("oracle", UNDERSTAND, "compute the hit rate that a cache of each size can reach on a trace", f"{ANALYSIS}.oracle"),
     Command("ratio", UNDERSTAND, "predict the best split of GPUs into prefillers and decoders, and check it", f"{ANALYSIS}.ratio"),

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from locust_kvcache.analysis.charts.drawing import LOOKS, legend_below
+from locust_kvcache.analysis.basics.number_text import number
+from locust_kvcache.analysis.charts.drawing import LOOKS, legend_below, seconds_or_ms
 from locust_kvcache.analysis.charts.figures import COLOURS
 
 
@@ -33,3 +34,16 @@ def draw_stack(axes: Axes, parts: pd.DataFrame, name: str, groups: list[str] | N
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(name)
     legend_below(axes)
+
+
+def draw_totals(axes: Axes, parts: pd.DataFrame, name: str) -> None:
+    """As draw_stack, of milliseconds, each bar with its sum behind it."""
+    draw_stack(axes, parts, name)
+    totals = parts.groupby("group", sort=False)["value"].sum()
+    largest = float(totals.max())
+    seconds = largest >= 10_000
+    for position, total in zip(range(len(totals))[::-1], totals, strict=True):
+        said = f"{number(total / 1000)} s" if seconds else f"{number(total)} ms"
+        axes.text(float(total) + largest * 0.01, position, said, va="center", fontsize=9)
+    axes.set_xlim(0, largest * 1.13)
+    seconds_or_ms(axes, "x", name, largest)

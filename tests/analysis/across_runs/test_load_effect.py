@@ -1,0 +1,141 @@
+"""The TTFT under several ways of loading, taken apart: by hand, on published runs, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from locust_kvcache.analysis.across_runs import load_effect
+from locust_kvcache.analysis.across_runs.load_effect import ONE_USER, Split
+from locust_kvcache.analysis.commands.load_effect import study_page
+from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
+from locust_kvcache.contract.errors import BadInput
+
+RESULTS = Path(__file__).resolve().parents[3] / "docs" / "results" / "h200x8-vllm-0.26"
+STATES = ("cold", "gpu_hit")
+
+
+def run(
+    name: str, users: int, ttft_ms: tuple[float, float], queue_ms: tuple[float, float] | None = None, **info: Any
+) -> Analysis:
+    """A run of 10 requests that has what the study reads: mean TTFT and throughput per state, the queue by counters."""
+    rounds = [
+        {"scenario": "s", "round": n, "kind": "cold" if n == 1 else "hit", "arm": arm, "planned_requests": 10, "complete": True}
+        for n, arm in enumerate(STATES, 1)
+    ]
+    told = {
+        "run_id": name, "complete": True, "users": users, "model": "m", "arrival": {"kind": "closed", "request_rate_per_s": None},
+        "deployment": {"name": "d", "endpoint": "http://x"}, "scenarios": [{"name": "s", "requests": 10}], "rounds": rounds, **info,
+    }  # fmt: skip
+    stats = {
+        "run": told, "complete": True, "problems": [], "claims": [],
+        "distributions": [{"split": "round", "metric": "ttft_ms", "scenario": "s", "group": str(n), "mean": value}
+                          for n, value in enumerate(ttft_ms, 1)],
+        "rounds": [{"scenario": "s", "round": n, "requests_per_s": 1000 / value} for n, value in enumerate(ttft_ms, 1)],
+        "ttft_parts": [{"scenario": "s", "round": n, "role": "server", "part": "queue", "ms": value}
+                       for n, value in enumerate(queue_ms or (), 1)],
+    }  # fmt: skip
+    requests = pd.DataFrame({"ok": [True], "prompt_tokens": [100.0], "output_tokens": [10.0]})
+    return Analysis(Path(name), stats, requests)
+
+
+def open_loop(name: str, ttft_ms: tuple[float, float]) -> Analysis:
+    return run(name, 10, ttft_ms, (0.0, 0.0), arrival={"kind": "poisson", "request_rate_per_s": 2.0})
+
+
+def split_of(runs: list[Analysis], way: str, state: str) -> Split:
+    rows = load_effect.splits(load_effect.ways_of(runs), load_effect.common_states(runs))
+    return next(row for row in rows if (row.way, row.state) == (way, state))
+
+
+def test_own_prefill_queue_and_load_by_hand() -> None:
+    """Cold: 1,000 = 100 of one user + (710 - 10 queue of one user) + 200. Hit: 80 = 20 + 0 + 60. Saved 920, of it 80 the cache's own."""
+    one = [run(f"one{n}", 1, (100.0, 20.0), (10.0, 10.0)) for n in (1, 2)]
+    runs = [*one, run("all1", 10, (1000.0, 80.0), (710.0, 10.0)), run("all2", 10, (1000.0, 80.0), (710.0, 10.0))]
+    cold, hit = (split_of(runs, "all 10 at once", state) for state in STATES)
+    assert (cold.own_ms, cold.queue_ms, cold.load_ms) == pytest.approx((100.0, 700.0, 200.0))
+    assert (hit.own_ms, hit.queue_ms, hit.load_ms) == pytest.approx((20.0, 0.0, 60.0))
+    assert load_effect.saved([cold, hit], "all 10 at once", "gpu_hit") == pytest.approx((920.0, 80.0))
+    lead = study_page(runs)[0].lead
+    assert lead.startswith("Weakened, as there is only 2 runs of all 10 at once and 2 runs of one user. ")
+    assert "1,000 to 80.0 ms; of the 920 ms saved 80.0 (8.7 %) are the cache's own" in lead
+
+
+def test_the_interval_is_over_runs() -> None:
+    """100 and 121: geometric mean 110, half width 12.7062 x ln(1.1) with one degree of freedom."""
+    row = split_of([run("one1", 1, (100.0, 50.0)), run("one2", 1, (121.0, 60.5))], ONE_USER, "cold").ttft
+    assert (row["mean"], row["low"]) == pytest.approx((110.0, 110 * 1.1**-12.7062), rel=1e-4)
+
+
+def test_parts_are_never_more_than_the_whole() -> None:
+    """An open loop whose hits are a little faster than those of one user, and a queue that is counted longer than the TTFT."""
+    runs = [
+        run("one", 1, (100.0, 20.0), (0.0, 0.0)),
+        open_loop("rate", (150.0, 19.0)),
+        run("all", 10, (300.0, 40.0), (900.0, 0.0)),
+    ]
+    hit, cold = split_of(runs, "2.00 requests/s (poisson)", "gpu_hit"), split_of(runs, "all 10 at once", "cold")
+    assert (hit.own_ms, hit.queue_ms, hit.load_ms) == pytest.approx((19.0, 0.0, 0.0))
+    assert (cold.own_ms, cold.queue_ms, cold.load_ms) == pytest.approx((100.0, 200.0, 0.0))
+
+
+def test_without_counters_queue_and_load_are_one_part() -> None:
+    row = split_of([run("one", 1, (100.0, 20.0)), run("all", 10, (300.0, 40.0))], "all 10 at once", "cold")
+    assert (row.queue_ms, row.load_ms) == (None, pytest.approx(200.0))
+
+
+def test_without_one_user_nothing_is_taken_apart() -> None:
+    page, found = study_page([run("all", 10, (300.0, 40.0)), open_loop("rate", (150.0, 19.0))])
+    assert "no run has one user, so own prefill is not known" in page.lead
+    assert page.chart is None
+    assert {state["own_prefill_ms"] for state in found["states"]} == {None}
+
+
+def test_ways_are_ordered_from_the_heaviest_to_one_user() -> None:
+    runs = [run("one", 1, (1.0, 1.0)), open_loop("rate", (1.0, 1.0)), run("five", 5, (1.0, 1.0)), run("all", 12, (1.0, 1.0))]
+    assert [way.name for way in load_effect.ways_of(runs)] == ["all 10 at once", "5 users", "2.00 requests/s (poisson)", ONE_USER]
+
+
+def test_a_given_rate_is_no_result() -> None:
+    page, _ = study_page([open_loop("rate", (150.0, 19.0)), run("one", 1, (100.0, 20.0))])
+    assert "the rate is given" in str(page.sections[0].blocks[0])
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"deployment": {"name": "d", "endpoint": "http://y"}}, "the servers http://x, http://y"),
+        ({"model": "other"}, "model differs"),
+        ({"scenarios": [{"name": "s", "requests": 10, "prefix_tokens": 5}]}, "prefix_tokens of the scenario is 5"),
+    ],
+)
+def test_other_servers_models_and_plans_are_refused(changed: dict[str, Any], says: str) -> None:
+    with pytest.raises(BadInput, match=says):
+        load_effect.scenario_of([run("a", 1, (1.0, 1.0)), run("b", 10, (1.0, 1.0), **changed)])
+
+
+def test_fewer_requests_of_the_same_scenario_are_another_load_only() -> None:
+    few = run("few", 1, (1.0, 1.0), scenarios=[{"name": "s", "requests": 4}])
+    assert load_effect.scenario_of([run("all", 10, (1.0, 1.0)), few]) == "s"
+
+
+def test_incomplete_runs_are_left_out_and_named() -> None:
+    cut = run("cut", 1, (100.0, 20.0))
+    cut.stats["complete"] = False
+    page, found = study_page([run("all", 10, (300.0, 40.0)), cut])
+    assert found["runs"] == ["all"]
+    assert page.problems[0]["text"] == "Left out, as incomplete: cut."
+    with pytest.raises(BadInput, match="none of the 1 runs is complete"):
+        study_page([cut])
+
+
+@pytest.mark.slow
+def test_the_published_load_all_at_once_is_mostly_queue() -> None:
+    """Eight H200s: 19,655 ms cold = 834 of one user + 16,644 queue + the rest; host hits have no queue."""
+    runs = [analyse_folder(RESULTS / name) for name in ("q_u50_1", "q_u1_1")]
+    cold, host = (split_of(runs, "all 50 at once", state) for state in ("cold", "cpu_hit"))
+    assert (cold.ttft_ms, cold.own_ms, cold.queue_ms) == pytest.approx((19_655, 834, 16_644), rel=1e-3)
+    assert (host.ttft_ms, host.own_ms, host.queue_ms) == pytest.approx((2_509, 170, 0.0), rel=3e-3, abs=0.1)
