@@ -103,7 +103,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(condition: Any, seconds: float = 120.0, what: str = "condition") -> Any:
+def wait_for(condition: Any, seconds: float = 120.0, what: str = "condition", pause_s: float = 0.05) -> Any:
     """The first truthy result of `condition`; fails loudly when it never comes."""
     deadline_s = time.monotonic() + seconds
     while time.monotonic() < deadline_s:
@@ -112,7 +112,7 @@ def wait_for(condition: Any, seconds: float = 120.0, what: str = "condition") ->
                 return found
         except (OSError, requests.RequestException):
             pass
-        time.sleep(0.05)
+        time.sleep(pause_s)
     raise AssertionError(f"{what} did not come within {seconds} s")
 
 

@@ -19,7 +19,7 @@ from tests.conftest import wait_for
 BINARY = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
-    "--disable-sync --hide-scrollbars --remote-debugging-port=0 --window-size=1500,900"
+    "--disable-sync --hide-scrollbars --force-prefers-reduced-motion --remote-debugging-port=0 --window-size=1500,900"
 ).split()
 
 
@@ -57,7 +57,9 @@ class Tab:
         return str(self.js("document.body ? document.body.innerText : ''"))
 
     def wait_for_text(self, text: str, seconds: float = 60.0) -> None:
-        wait_for(lambda: text.lower() in self.text.lower(), seconds, f"{text!r} on the page")
+        wait_for(
+            lambda: text.lower() in self.text.lower(), seconds, f"{text!r} on the page", pause_s=0.4
+        )  # laying out costs the browser
 
     def click(self, text: str, within: str = "button,a,[role=tab],summary,[role=button]") -> None:
         """A real mouse click on the middle of the visible element with this text."""
