@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import gevent
 from locust import User, constant
@@ -10,14 +11,27 @@ from locust.env import Environment
 
 import locust_kvcache.loadgen.plugin  # noqa: F401  registers options and listeners, as Locust plugins do
 from locust_kvcache.contract.record import INTERNAL_ERROR
+from locust_kvcache.contract.round_kinds import WARM_UP
 from locust_kvcache.loadgen.client.connection import Connection
 from locust_kvcache.loadgen.client.slices import slices
-from locust_kvcache.loadgen.client.stream import StreamOutcome, send_stream
+from locust_kvcache.loadgen.client.stream import StreamOutcome, StreamStopped, send_stream
 from locust_kvcache.loadgen.worker.agent import Agent
 from locust_kvcache.loadgen.worker.finishing import EndedRequest, Sender
 from locust_kvcache.loadgen.worker.outage import UNREACHABLE
+from locust_kvcache.loadgen.worker.session_run import SessionRun
 from locust_kvcache.loadgen.worker.share import Assignment
 from locust_kvcache.workload.plan import Turn
+
+
+@dataclass
+class Link:
+    """A connection that is made when it is first needed."""
+
+    connection: Connection | None = None
+
+    def close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
 
 
 class KVCacheUser(User):
@@ -35,18 +49,16 @@ class KVCacheUser(User):
     drives_plan = True  # ours: counted, waited for, given sessions
     scenario = ""  # empty: whatever --scenarios names
     wait_time = constant(0)
-    _connection: Connection | None = None
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self._sender = Sender()
+        self._link = Link()
+        self._free_links: list[Link] = []  # of branches that have ended
 
     def on_stop(self) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
+        for link in (self._link, *self._free_links):
+            link.close()
 
     def run_next_session(self) -> None:
         """Run one session of the plan, turn by turn; blocks while no round is under way."""
@@ -54,31 +66,58 @@ class KVCacheUser(User):
         work = agent.next_session()
         if work is None:
             return
-        begun = work.first_turn - 1
+        run = SessionRun(work.session, work.begun)
         try:
             if work.due_s is not None:
                 gevent.sleep(max(0.0, work.due_s - time.monotonic()))
-            for turn in work.session.turns[begun:]:
-                if turn.number > 1 and not agent.halted:
-                    gevent.sleep(turn.wait_s)
-                agent.outage.wait()
-                if agent.halted:
-                    return
-                begun = turn.number
-                self._run_turn(agent, work, turn)
+            branches = [gevent.spawn(self._run_branch, agent, work, run, lane) for lane in run.lanes if lane]
+            try:
+                self._run_lane(agent, work, run, 0, self._link)
+                gevent.joinall(branches)
+            finally:
+                gevent.killall(branches, exception=StreamStopped)
         finally:
-            agent.session_ended(work, begun)
-
-    def _run_turn(self, agent: Agent, work: Assignment, turn: Turn) -> None:
-        """Send one planned request. However it ends, it gets exactly one record, at once where the next request carries its answer."""
+            agent.session_ended(work, run.begun)
         self._sender.obey()
-        outcome = StreamOutcome(asked_tokens=work.share.prepared.asked_tokens(turn))
+
+    def _run_branch(self, agent: Agent, work: Assignment, run: SessionRun, lane: int) -> None:
+        """A branch of a fork, on a connection of its own."""
+        link = self._free_links.pop() if self._free_links else Link()
+        try:
+            self._run_lane(agent, work, run, lane, link)
+        finally:
+            self._free_links.append(link)
+
+    def _run_lane(self, agent: Agent, work: Assignment, run: SessionRun, lane: int, link: Link) -> None:
+        """The turns of a lane, one after another, each after those that it waits for. A warm-up does not think."""
+        try:
+            for turn in run.lanes[lane]:
+                run.wait_for(turn)
+                if turn.number > 1 and not agent.halted:
+                    gevent.sleep(0.0 if work.share.kind == WARM_UP else turn.wait_s)
+                agent.outage.wait()
+                if agent.halted or (lane and self._sender.order is not None):
+                    return
+                if lane == 0:
+                    self._sender.obey()
+                run.begun.add(turn.number)
+                outcome = StreamOutcome(asked_tokens=work.share.prepared.asked_tokens(turn))
+                run.sends(turn, outcome)
+                self._run_turn(agent, work, turn, outcome, link)
+                run.ended(turn)
+                if lane == 0:
+                    self._sender.obey()
+        finally:
+            run.lane_over(lane)
+
+    def _run_turn(self, agent: Agent, work: Assignment, turn: Turn, outcome: StreamOutcome, link: Link) -> None:
+        """Send one planned request. However it ends, it gets exactly one record, at once where the next request carries its answer."""
         started_at_s, started_s = time.time() - agent.clock_offset_s, time.monotonic()
         try:
-            self._send(work, turn, outcome)
+            self._send(work, turn, outcome, link)
         except Exception as error:
             outcome.fail(INTERNAL_ERROR, agent.errors.tell(error, "sending a request"))
-            self._close()
+            link.close()
         finally:
             ended_s, sent_at_s = time.monotonic(), outcome.response.sent_at_s
             if sent_at_s:  # connecting came first
@@ -92,16 +131,15 @@ class KVCacheUser(User):
                 agent.finisher.now(ended)
             else:
                 agent.finisher.later(ended)
-        self._sender.obey()
 
-    def _send(self, work: Assignment, turn: Turn, outcome: StreamOutcome) -> None:
+    def _send(self, work: Assignment, turn: Turn, outcome: StreamOutcome, link: Link) -> None:
         slices().turn()
         prepared, config = work.share.prepared, work.share.config
         request = prepared.request(work.session, turn)
         if request is None:
             outcome.fail("skipped", "an earlier turn gave no answer to carry")
             return
-        if self._connection is None:
-            self._connection = Connection(prepared.target, config.idle_timeout_s)
-        send_stream(self._connection, request, config.request_timeout_s, outcome)
+        if link.connection is None:
+            link.connection = Connection(prepared.target, config.idle_timeout_s)
+        send_stream(link.connection, request, config.request_timeout_s, outcome)
         prepared.session_headers.remember(work.session, turn, outcome.response.headers)

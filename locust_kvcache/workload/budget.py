@@ -45,17 +45,18 @@ def dry_plan(scenario: Scenario, seed: int) -> Plan:
 
 
 def session_s(plan: Plan, session: Session, repeats: bool, block_tokens: int, expected: Expectation) -> float | None:
-    """One session, turn after turn. A partly cached prompt's TTFT lies between cold and hit, in proportion to its cached tokens."""
+    """Turns wait for one another. A partly cached prompt's TTFT lies between cold and hit, in proportion to its cached tokens."""
     scenario = plan.scenario_of(session.session_id)
     if expected.cold_ttft_ms is None or (expected.tpot_ms is None and scenario.output_tokens > 1):
         return None
     hit_ms = expected.cold_ttft_ms if expected.hit_ttft_ms is None else expected.hit_ttft_ms
-    total_ms = 1000 * sum(turn.wait_s for turn in session.turns)
+    ends_ms: dict[int, float] = {}  # by turn; branches of a fork run at once
     for turn in session.turns:
         share = planned_cached_tokens(turn, repeats, None, block_tokens) / turn.prompt_tokens
-        total_ms += expected.cold_ttft_ms + (hit_ms - expected.cold_ttft_ms) * share
-        total_ms += (plan.output_tokens(turn) - 1) * (expected.tpot_ms or 0.0)
-    return total_ms / 1000
+        begun_ms = max((ends_ms[number] for number in turn.waits_for), default=0.0) + 1000 * turn.wait_s
+        answer_ms = (plan.output_tokens(turn) - 1) * (expected.tpot_ms or 0.0)
+        ends_ms[turn.number] = begun_ms + expected.cold_ttft_ms + (hit_ms - expected.cold_ttft_ms) * share + answer_ms
+    return max(ends_ms.values()) / 1000
 
 
 def round_duration_s(

@@ -23,7 +23,7 @@ LARGEST = 50.0  # of a logarithm: beyond any bound, and still a number
 class Lengths:
     """`center` is the mean of `normal` and the median of `lognormal`; `spread` is in tokens, and of the logarithm."""
 
-    kind: str
+    kind: str  # one of KINDS, or even: all from low to high are as likely
     low: int
     high: int
     center: float = 0.0
@@ -38,6 +38,8 @@ class Lengths:
         """One length. What falls outside the bounds is drawn again, so that none of them piles up there."""
         if self.kind == "empirical":
             return rng.choice(self.values)
+        if self.kind == "even":
+            return rng.randint(self.low, self.high)
         for _ in range(TRIES):
             factor = rng.gauss(0.0, self.spread)
             found = round(self.center + factor) if self.kind == "normal" else round(self.center * math.exp(min(factor, LARGEST)))

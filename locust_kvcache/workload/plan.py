@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
+from locust_kvcache.workload.agent_sessions import agent_sessions
 from locust_kvcache.workload.conversation_plan import conversation_sessions
 from locust_kvcache.workload.corpus import Corpus, load_corpus
 from locust_kvcache.workload.estimate import estimated_tokens
@@ -158,8 +159,11 @@ class Plan:
             documents, said = self.corpus.documents, self.corpus.conversations
             body = documents[session.prefix_id] if documents else said[session.session_id].system
         else:
-            body_tokens = self.scenario.prefix_tokens - self.calibration.template_tokens
+            schema_tokens = self.scenario.shape.schema_tokens if self.scenario.shape is not None else 0
+            body_tokens = self.scenario.prefix_tokens - self.calibration.template_tokens - schema_tokens
             body = yield from self._text(self.scenario.prefix_text, body_tokens, f"prefix/{session.prefix_id}")
+            if schema_tokens:
+                body += "\n\n" + (yield from self._text("code", schema_tokens, f"schemas/{session.prefix_id}"))
         return f"{header(self.nonce, self.scenario.name, session.prefix_id)}{body}"
 
     def user_steps(self, turn: Turn) -> Steps[str]:
@@ -168,8 +172,9 @@ class Plan:
             return (yield from part.user_steps(replace(turn, session_id=inner)))
         if self.corpus is not None and self.corpus.conversations:
             return self.corpus.conversations[turn.session_id].users[turn.number - 1]
-        added = self.calibration.exchange_tokens if turn.number > 1 else 0.0
-        return (yield from self._text(self.scenario.turn_text, turn.user_tokens - added, f"turn/{turn.session_id}/{turn.number}"))
+        added = self.calibration.exchange_tokens if turn.carried else 0.0
+        kind = turn.text or self.scenario.turn_text
+        return (yield from self._text(kind, turn.user_tokens - added, f"turn/{turn.session_id}/{turn.number}"))
 
     def reply_steps(self, turn: Turn) -> Steps[str]:
         """What a later turn carries as the assistant's answer to this one, where the scenario plans it."""
@@ -196,14 +201,20 @@ def make_plan(scenario: Scenario, calibration: Calibration, nonce: str, seed: in
     corpus = load_corpus(scenario.corpus) if scenario.corpus is not None else None
     if corpus is not None and corpus.conversations:
         return Plan(scenario, calibration, nonce, seed, conversation_sessions(scenario, corpus, seed), corpus)
+    if scenario.shape is not None:
+        sessions_of_agents = agent_sessions(scenario, scenario.shape, calibration.exchange_tokens, seed, pause)
+        return Plan(scenario, calibration, nonce, seed, sessions_of_agents)
     if corpus is None:
         return Plan(scenario, calibration, nonce, seed, _planned_sessions(scenario, seed, pause))
     around = round(calibration.template_tokens)
     prefix_tokens = [around + estimated_tokens(text) for text in corpus.documents]
-    # the chat template ends a question and begins the answer: half of an exchange, which a document's next question does not share
-    own_end_tokens = math.ceil(calibration.exchange_tokens / 2) if scenario.api == "chat" else 0
-    sessions = PlannedSessions(scenario, seed, prefix_tokens, own_end_tokens, pause)
+    sessions = PlannedSessions(scenario, seed, prefix_tokens, _own_end_tokens(scenario, calibration), pause)
     return Plan(scenario, calibration, nonce, seed, sessions, corpus)
+
+
+def _own_end_tokens(scenario: Scenario, calibration: Calibration) -> int:
+    """The chat template ends a question and begins the answer: half of an exchange, which another question on a prefix does not share."""
+    return math.ceil(calibration.exchange_tokens / 2) if scenario.api == "chat" else 0
 
 
 def _mixed_plan(scenario: Scenario, calibration: Calibration, nonce: str, seed: int, pause: Pause) -> Plan:

@@ -15,6 +15,7 @@ from locust_kvcache.workload.dose_response import Doses, parse_doses
 from locust_kvcache.workload.estimate import estimated_tokens
 from locust_kvcache.workload.identity import NOBODY, Identity, parse_identity
 from locust_kvcache.workload.lengths import Lengths, parse_lengths
+from locust_kvcache.workload.session_shape import SECTIONS, Shape, parse_shape
 from locust_kvcache.workload.tenants import TENANTS, mixed, parse_tenants, scaled
 from locust_kvcache.workload.text import KINDS
 from locust_kvcache.workload.traces.source import TraceSource
@@ -58,6 +59,7 @@ class Scenario:
     identity: Identity = NOBODY  # what its requests say of themselves
     tenants: tuple[Scenario, ...] = ()  # sent at once, mixed; what else stands here then sums them up
     only: str = ""  # the one tenant that is sent, at the times that it has in the mix; empty: all
+    shape: Shape | None = None  # of sessions with tools, forks or compaction
     gaps: Gaps = AS_PLANNED  # what options make of the waits between turns
     file: str = dataclasses.field(default="", compare=False)  # where it was read from
 
@@ -85,6 +87,7 @@ class Scenario:
                 "corpus": CorpusSource.from_dict(values.get("corpus")),
                 "identity": Identity.from_dict(values.get("identity")),
                 "think_time": Waits.from_dict(values.get("think_time")) or NO_WAITS,
+                "shape": Shape.from_dict(values.get("shape")),
                 "gaps": Gaps(**values.get("gaps") or {}),
                 "tenants": tuple(map(cls.from_dict, values.get("tenants") or ())),
             }
@@ -244,13 +247,14 @@ def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
             top.section("doses"), prefix.take("tokens", int, low=SMALLEST_PREFIX_TOKENS), output.take("tokens", int, low=1)
         )
     turn_lengths = _lengths(turns, "tokens")
+    shape = parse_shape(top, turns, Path(source).parent)
     scenario = Scenario(
         name=top.take("name", str),
         summary=top.take("summary", str),
         api=top.take("api", str, "chat", choices=APIS),
         requests=doses.requests if doses else top.take("requests", int, low=1),
         rounds=top.take("rounds", int, 2, low=1),
-        turns=2 if doses else turns.take("count", int, 1, low=1),
+        turns=2 if doses else shape.counts.high if shape and shape.counts else turns.take("count", int, 1, low=1),
         turn_text=turns.take("text", str, choices=KINDS),
         turn_tokens=(1, max(doses.prompt_tokens)) if doses else _bounds(turns, turn_lengths),
         reply=turns.take("reply", str, "planned", choices=REPLIES),
@@ -258,6 +262,7 @@ def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
         order=top.take("order", str, "interleaved", choices=ORDERS),
         doses=doses,
         turn_lengths=turn_lengths,
+        shape=shape,
         identity=parse_identity(top),
         **_prefix(prefix, source),
         **_output(output),
@@ -269,9 +274,27 @@ def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
             f"{prefix.name('shared_by')} is {prefix.raw('shared_by')!r}; with `doses` expected 1: "
             "a shared prefix would be hit from the start"
         )
+    if shape is not None:
+        scenario = _shaped(scenario, shape, source)
     if scenario.api == "completions" and scenario.turns > 1:
         raise BadInput(f"{source}: key 'api' is 'completions' with turns.count {scenario.turns}; conversations need 'chat'")
     return scenario
+
+
+def _shaped(scenario: Scenario, shape: Shape, source: str) -> Scenario:
+    """The schemas of tools are part of the prefix. BadInput names what does not go together."""
+    given = [name for name in SECTIONS if getattr(shape, name) is not None] or ["a distribution in turns.count"]
+    stray = (
+        "doses" if scenario.doses else "prefix.files" if scenario.corpus else "prefix.popularity" if scenario.documents else ""
+    )
+    if stray or scenario.api != "chat":
+        raise BadInput(f"{source}: {stray or 'api: completions'} stands beside {given[0]}; leave one of them out")
+    if scenario.shape and shape.compaction and shape.compaction.at_tokens <= scenario.prefix_tokens + shape.schema_tokens:
+        raise BadInput(
+            f"{source}: key compaction.'at_tokens' is {shape.compaction.at_tokens}; expected more than the prefix and the schemas of "
+            f"tools have ({scenario.prefix_tokens + shape.schema_tokens})"
+        )
+    return dataclasses.replace(scenario, prefix_tokens=scenario.prefix_tokens + shape.schema_tokens)
 
 
 def folders() -> tuple[Path, ...]:

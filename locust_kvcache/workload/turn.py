@@ -20,6 +20,19 @@ class Turn:
     blocks: tuple[int, ...] = ()  # of a trace: the prompt is their token ids
     wait_s: float = 0.0  # after the end of what it waits for
     estimated: bool = False  # of a user's own text: prompt_tokens and shared_tokens are, what lies between them may not be
+    role: str = "user"
+    text: str = ""  # kind of its own text; empty: the scenario's
+    carries: tuple[int, ...] | None = None  # turns of the session that stand in the prompt with their answers; None: all before
+    after: tuple[int, ...] | None = None  # turns that it waits for; None: the one before
+    lane: int = 0  # turns of different lanes may be open at once
+
+    @property
+    def carried(self) -> tuple[int, ...]:
+        return tuple(range(1, self.number)) if self.carries is None else self.carries
+
+    @property
+    def waits_for(self) -> tuple[int, ...]:
+        return ((self.number - 1,) if self.number > 1 else ()) if self.after is None else self.after
 
 
 @dataclass(frozen=True)

@@ -79,11 +79,14 @@ def scenario_of(name: str, change: str) -> Scenario:
     return dataclasses.replace(load_scenario(name), **CHANGES[change])  # type: ignore[arg-type]
 
 
-LATER_FIELDS = ", wait_s=0.0"  # of turns, where they say nothing
+# of turns, where they say nothing
+LATER_FIELDS = (", wait_s=0.0", ", role='user', text='', carries=None, after=None, lane=0")
 
 
 def fingerprint(plan: Plan) -> str:
-    text = "\n".join(map(repr, plan.sessions)).replace(LATER_FIELDS, "")
+    text = "\n".join(map(repr, plan.sessions))
+    for later in LATER_FIELDS:
+        text = text.replace(later, "")
     text += plan.prefix_message(plan.sessions[0])[:500] + plan.user_message(plan.sessions[-1].turns[-1])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

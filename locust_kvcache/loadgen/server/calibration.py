@@ -43,6 +43,8 @@ def kinds_of(scenarios: Iterable[Scenario]) -> set[str]:
     kinds = set()
     for scenario in (part for mix in scenarios for part in mix.parts):
         kinds |= {scenario.prefix_text, scenario.turn_text}
+        if scenario.shape is not None and scenario.shape.tools is not None:
+            kinds |= {"code", scenario.shape.tools.result_text}
         if scenario.turns > 1:
             kinds.add("dialogue")
     return kinds

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any, TypeVar
 
 import gevent
@@ -212,11 +212,11 @@ class Agent:
             work.share.note_taken(work.due_s)
         return work
 
-    def session_ended(self, work: Assignment, turns_begun: int) -> None:
+    def session_ended(self, work: Assignment, begun: Set[int]) -> None:
         """A user is through with a session. One that Locust stopped half-way hands the turns it did not begin to another user."""
         self._sessions.ended()
-        if not self._halted and turns_begun < len(work.session.turns):
-            self._sessions.put(Assignment(work.share, work.session, first_turn=turns_begun + 1))
+        if not self._halted and len(begun) < len(work.session.turns):
+            self._sessions.put(Assignment(work.share, work.session, begun=frozenset(begun)))
 
     def finish(self, share: Share, record: Record, ended_s: float) -> None:
         """Take the one record of a planned request; when nothing else is open, records leave at once: the barrier may wait for them."""
@@ -288,7 +288,7 @@ class Agent:
             self.outage.end()
             garbage_collection.resume()
             left = self._sessions.close(stop_timeout_s)
-            unsent = [w.session.session_id for w in left if w.share is self._share and w.first_turn == 1]
+            unsent = [w.session.session_id for w in left if w.share is self._share and not w.begun]
         self.finisher.drain()
         self._ship()
         self._send(Flushed(self._run.config.run_id if self._run is not None else "", unsent))

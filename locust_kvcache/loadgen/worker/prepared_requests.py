@@ -7,11 +7,14 @@ from typing import Any
 
 from locust_kvcache.loadgen.client.request_bodies import (
     PATHS,
+    TOOL,
     body_tail,
     chat_body,
     completion_body,
+    encode_answer,
     encode_ids,
     encode_message,
+    encode_turn,
     folded,
     ids_body,
 )
@@ -23,6 +26,11 @@ from locust_kvcache.workload.steps import Steps, finished
 from locust_kvcache.workload.traces.block_text import block_ids
 
 LENGTH_KEYS = ("max_tokens", "max_completion_tokens")
+
+
+def calling_turns(session: Session) -> set[int]:
+    """The turns whose answers call a tool: a message of role tool follows."""
+    return {turn.carried[-1] for turn in session.turns if turn.role == TOOL}
 
 
 @dataclass(frozen=True)
@@ -92,12 +100,13 @@ class PreparedRequests:
             prefix = self._shared.keep(session.prefix_id, text.encode() if completions else encode_message("system", text))
             yield
         users, replies = list[bytes](), list[bytes]()
+        calling = calling_turns(session)
         planned_replies = self.plan.scenario_of(session.session_id).reply == "planned"
         for turn in session.turns:
             text = yield from self.plan.user_steps(turn)
-            users.append(text.encode() if completions else encode_message("user", text))
+            users.append(text.encode() if completions else encode_turn(turn, text))
             if planned_replies and turn is not session.turns[-1]:
-                replies.append(encode_message("assistant", (yield from self.plan.reply_steps(turn))))
+                replies.append(encode_answer(turn, (yield from self.plan.reply_steps(turn)), turn.number in calling))
             yield
         self._texts[session.session_id] = SessionTexts(session, prefix, tuple(users), tuple(replies))
 
@@ -156,7 +165,8 @@ class PreparedRequests:
         own text, keep how the server counted it too: all but the last token of an answer is in the cache."""
         carries_reply = self.carries_answers(turn.session_id)
         if carries_reply and turn.request_index not in self.replies:
-            self.replies[turn.request_index] = encode_message("assistant", reply)
+            calls = turn.number in calling_turns(self.session(turn.session_id))
+            self.replies[turn.request_index] = encode_answer(turn, reply, calls)
             self._answered_in[turn.request_index] = round_number
         if not turn.estimated:
             return
@@ -169,10 +179,11 @@ class PreparedRequests:
     ) -> int | None:
         """What an infinite cache would hold of it; `repeats`: an earlier round has sent the same prompts. None where that is unknown: a
         file's turn whose earlier one was not counted here, or a later round that carries an answer which this very round gave."""
-        earlier = session.turns[: turn.number - 1]
+        earlier = [session.turns[number - 1] for number in turn.carried]
         if repeats and any(self._answered_in.get(before.request_index) == round_number for before in earlier):
             return None
-        sent = self._sent_tokens.get(earlier[-1].request_index) if turn.estimated and earlier else None
+        on_the_last = bool(earlier) and turn.shares_prefix_with == earlier[-1].request_index
+        sent = self._sent_tokens.get(earlier[-1].request_index) if turn.estimated and on_the_last else None
         if self.plan.scenario_of(session.session_id).converses and earlier and sent is None and not repeats:
             return None
         return planned_cached_tokens(turn, repeats, prompt_tokens, block, sent)
@@ -202,11 +213,11 @@ class PreparedRequests:
         if self.plan.scenario.api == "completions":
             return completion_body(self.model, (texts.prefix + b"\n\n" + own).decode(), tail)
         messages = [texts.prefix]
-        for earlier, said in zip(texts.session.turns[: turn.number - 1], texts.users, strict=False):
-            answer = self._answer(texts, earlier)
+        for number in turn.carried:
+            answer = self._answer(texts, texts.session.turns[number - 1])
             if answer is None:
                 return None
-            messages += [said, answer]
+            messages += [texts.users[number - 1], answer]
         messages.append(own)
         if self.fold_system:
             messages[:2] = [folded(messages[0], messages[1])]

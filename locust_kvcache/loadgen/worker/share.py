@@ -113,12 +113,12 @@ class Share:
 class Assignment:
     share: Share
     session: Session
-    first_turn: int = 1  # later where another user began the session and was stopped
+    begun: frozenset[int] = frozenset()  # turns that another user began before it was stopped
 
     @property
     def due_s(self) -> float | None:
         """When this session is due, monotonic; None in the closed loop."""
-        if self.share.due_s is None or self.first_turn > 1:
+        if self.share.due_s is None or self.begun:
             return None
         return self.share.started_s + self.share.due_s[self.session.session_id]
 

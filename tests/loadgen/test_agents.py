@@ -1,0 +1,62 @@
+"""Sessions of agents on the emulator, whose cache is endless here: what it finds is what the plan says, request by request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import LocustProcesses
+from tests.loadgen.server.test_arms import Start, emulator
+
+__all__ = ["emulator"]
+
+AGENTS = """
+name: agents
+summary: Turns with tools, forks and compaction.
+requests: 60
+prefix: {text: instruction, tokens: 300, shared_by: all}
+turns:
+  count: [6, 9]
+  text: question
+  tokens: [40, 90]
+  reply: %s
+  think_time: {distribution: exponential, mean_s: 0.02}
+tools: {share: 0.6, result_tokens: [60, 200], time: 0.01, schema_tokens: 200, role: %s}
+forks: {every: 3, branches: 2, turns: 2, task_tokens: 70, summary_tokens: 40}
+compaction: {at_tokens: 1400, summary_tokens: 120}
+output: {tokens: 24}
+"""
+
+
+@pytest.mark.parametrize(("reply", "role"), [("planned", "user"), ("server", "tool")])
+def test_cached_tokens_are_those_of_the_plan(
+    locust: LocustProcesses, emulator: Start, tmp_path: Path, reply: str, role: str
+) -> None:
+    """One user, so that sessions come one after another; branches of a fork run at once."""
+    (tmp_path / "agents.yaml").write_text(AGENTS % (reply, role))
+    code, output = locust.run(
+        "-f", "locustfiles/cold_start.py", "--headless", "-u", "1", "--host", emulator(), "--warm-up", "off",
+        "--scenarios", str(tmp_path / "agents.yaml"),
+    )  # fmt: skip
+    assert code == 0, output
+    (run,) = locust.runs()
+    records = [record for record in run.records if record["status"] == "ok"]
+    assert len(records) == 2 * 60
+    found = [(r["round"], r["request_index"], r["reported_cached_tokens"]) for r in records]
+    assert found == [(r["round"], r["request_index"], r["planned_cached_tokens"]) for r in records]
+    waits = {(r["round"], r["request_index"]): r["planned_wait_ms"] for r in records}
+    assert all(waits[1, index] == waits[2, index] for index in range(60))
+    _branches_overlap(records)
+
+
+def _branches_overlap(records: list[dict[str, float]]) -> None:
+    """A session has several requests open at once, and none of the next turn before its branches have ended."""
+    spans = {}
+    for r in records:
+        if r["round"] == 1 and r["session_id"] == 0:
+            spans[r["turn"]] = (r["started_at_s"], r["started_at_s"] + r["e2e_ms"] / 1000)
+    # turns 1 to 3, branches 4 5 and 6 7, then turn 8
+    assert spans[6][0] < spans[5][0]
+    assert min(spans[4][0], spans[6][0]) >= spans[3][1] - 0.001
+    assert spans[8][0] >= max(spans[5][1], spans[7][1]) - 0.001
