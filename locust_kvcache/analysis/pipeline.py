@@ -130,7 +130,7 @@ def _figure_problems(
         *(figure_checks.ramp_and_tail(rounds) if info.arrival.closed else []),
         *steadiness.steadiness_problems(steady),
         *answer_checks.answer_problems(records, info.scenarios),
-        *file_checks.file_problems(info.scenarios),
+        *file_checks.file_problems(info.scenarios, info.seed),
         *figure_checks.sent_late(records),
     ]
 

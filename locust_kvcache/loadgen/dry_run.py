@@ -17,6 +17,7 @@ from locust_kvcache.contract.tier_capacity import tier_capacities
 from locust_kvcache.loadgen.durations import duration_text
 from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.workload.budget import DEFAULT_BLOCK_TOKENS, Expectation, RoundBudget, cost, dry_plan, round_budget
+from locust_kvcache.workload.chunk_sessions import chunk_reuse
 from locust_kvcache.workload.footprint import working_set_tokens
 from locust_kvcache.workload.plan import Plan
 from locust_kvcache.workload.spec import Scenario
@@ -205,6 +206,12 @@ def corpus_notes(plans: list[Plan]) -> list[str]:
     return list(notes.values())
 
 
+def chunk_notes(plans: list[Plan]) -> list[str]:
+    """What a prefix cache cannot find, by design of the scenario."""
+    found = {p.scenario.name: chunk_reuse(p.sessions, p.scenario.chunks) for p in plans if p.scenario.chunks is not None}
+    return [f"{name}: {reuse.sentence}" for name, reuse in found.items()]
+
+
 def file_notes(plans: list[Plan]) -> list[str]:
     """How a user's own file was read, and what it cannot tell."""
     scenarios = {plan.scenario.name: plan.scenario for plan in plans}.values()
@@ -237,6 +244,7 @@ def dry_run_text(
         *notes,
         *corpus_notes(plans),
         *file_notes(plans),
+        *chunk_notes(plans),
     ]
     times: list[float | None] = []
     for level in levels:

@@ -11,7 +11,7 @@ def working_set_tokens(plan: Plan) -> int:
     """Different prompt tokens of one round: each prefix once, and what each session adds to it (its last turn carries all before)."""
     if plan.tenants:
         return sum(map(working_set_tokens, plan.sent_parts))
-    if plan.scenario.trace is not None or plan.scenario.shape is not None:
+    if plan.scenario.trace is not None or plan.scenario.shape is not None or plan.scenario.chunks is not None:
         return sum(turn.prompt_tokens - turn.shared_tokens for turn in plan.turns)
     if plan.corpus is not None:
         return sum(session.turns[-1].prompt_tokens - session.turns[0].shared_tokens for session in plan.sessions)

@@ -43,6 +43,8 @@ def _source_of_prompts(scenario: Scenario) -> str | None:
     """Where a scenario's prompt lengths come from, if they are not two numbers of its YAML."""
     if scenario.corpus is not None:
         return "files of your own"
+    if scenario.chunks is not None:
+        return "`chunks`"
     if scenario.shape is not None:
         return "`tools`, `forks`, `compaction` or drawn turns"
     return "a length distribution" if scenario.turn_lengths is not None else _source_of_answers(scenario)

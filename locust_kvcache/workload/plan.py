@@ -12,12 +12,13 @@ from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from locust_kvcache.workload.agent_sessions import agent_sessions
+from locust_kvcache.workload.chunk_sessions import Chunks, chunk_sessions
 from locust_kvcache.workload.conversation_plan import conversation_sessions
 from locust_kvcache.workload.corpus import Corpus, load_corpus
 from locust_kvcache.workload.estimate import estimated_tokens
 from locust_kvcache.workload.lazy_sessions import LazySessions, LazyTurns
 from locust_kvcache.workload.mixed_sessions import MixedSessions
-from locust_kvcache.workload.planned_sessions import PlannedSessions
+from locust_kvcache.workload.planned_sessions import PlannedSessions, TurnLengths
 from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.steps import Pause, Steps, finished, no_pause
 from locust_kvcache.workload.text import piece_cost, text_steps
@@ -173,8 +174,12 @@ class Plan:
         if self.corpus is not None and self.corpus.conversations:
             return self.corpus.conversations[turn.session_id].users[turn.number - 1]
         added = self.calibration.exchange_tokens if turn.carried else 0.0
-        kind = turn.text or self.scenario.turn_text
-        return (yield from self._text(kind, turn.user_tokens - added, f"turn/{turn.session_id}/{turn.number}"))
+        kind, chunks, before = turn.text or self.scenario.turn_text, self.scenario.chunks, ""
+        if chunks is not None:
+            added += len(turn.chunks) * chunks.tokens
+            for number in turn.chunks:  # a number of its own: two chunks differ from the first word on
+                before += f"{number} " + (yield from self._text(chunks.text, chunks.tokens - 1, f"chunk/{number}")) + " "
+        return before + (yield from self._text(kind, turn.user_tokens - added, f"turn/{turn.session_id}/{turn.number}"))
 
     def reply_steps(self, turn: Turn) -> Steps[str]:
         """What a later turn carries as the assistant's answer to this one, where the scenario plans it."""
@@ -201,6 +206,8 @@ def make_plan(scenario: Scenario, calibration: Calibration, nonce: str, seed: in
     corpus = load_corpus(scenario.corpus) if scenario.corpus is not None else None
     if corpus is not None and corpus.conversations:
         return Plan(scenario, calibration, nonce, seed, conversation_sessions(scenario, corpus, seed), corpus)
+    if scenario.chunks is not None:
+        return Plan(scenario, calibration, nonce, seed, _chunk_sessions(scenario, scenario.chunks, calibration, seed, pause))
     if scenario.shape is not None:
         sessions_of_agents = agent_sessions(scenario, scenario.shape, calibration.exchange_tokens, seed, pause)
         return Plan(scenario, calibration, nonce, seed, sessions_of_agents)
@@ -210,6 +217,13 @@ def make_plan(scenario: Scenario, calibration: Calibration, nonce: str, seed: in
     prefix_tokens = [around + estimated_tokens(text) for text in corpus.documents]
     sessions = PlannedSessions(scenario, seed, prefix_tokens, _own_end_tokens(scenario, calibration), pause)
     return Plan(scenario, calibration, nonce, seed, sessions, corpus)
+
+
+def _chunk_sessions(scenario: Scenario, chunks: Chunks, calibration: Calibration, seed: int, pause: Pause) -> tuple[Session, ...]:
+    lengths = TurnLengths(scenario, seed, pause)
+    own_end_tokens = _own_end_tokens(scenario, calibration)
+    seed_key = f"{seed}/{scenario.name}/chunks"
+    return chunk_sessions(chunks, scenario.prefix_tokens, lengths.user, lengths.output, own_end_tokens, seed_key)
 
 
 def _own_end_tokens(scenario: Scenario, calibration: Calibration) -> int:

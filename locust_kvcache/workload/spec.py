@@ -10,6 +10,7 @@ from typing import Any
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.schema import Section, load_yaml
 from locust_kvcache.contract.shipped import shipped
+from locust_kvcache.workload.chunk_sessions import Chunks, parse_chunks
 from locust_kvcache.workload.corpus import CorpusSource, load_corpus, parse_conversations, parse_documents
 from locust_kvcache.workload.dose_response import Doses, parse_doses
 from locust_kvcache.workload.estimate import estimated_tokens
@@ -60,6 +61,7 @@ class Scenario:
     tenants: tuple[Scenario, ...] = ()  # sent at once, mixed; what else stands here then sums them up
     only: str = ""  # the one tenant that is sent, at the times that it has in the mix; empty: all
     shape: Shape | None = None  # of sessions with tools, forks or compaction
+    chunks: Chunks | None = None  # that stand before each question
     gaps: Gaps = AS_PLANNED  # what options make of the waits between turns
     file: str = dataclasses.field(default="", compare=False)  # where it was read from
 
@@ -88,6 +90,7 @@ class Scenario:
                 "identity": Identity.from_dict(values.get("identity")),
                 "think_time": Waits.from_dict(values.get("think_time")) or NO_WAITS,
                 "shape": Shape.from_dict(values.get("shape")),
+                "chunks": Chunks.from_dict(values.get("chunks")),
                 "gaps": Gaps(**values.get("gaps") or {}),
                 "tenants": tuple(map(cls.from_dict, values.get("tenants") or ())),
             }
@@ -263,6 +266,7 @@ def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
         doses=doses,
         turn_lengths=turn_lengths,
         shape=shape,
+        chunks=parse_chunks(top),
         identity=parse_identity(top),
         **_prefix(prefix, source),
         **_output(output),
@@ -274,11 +278,29 @@ def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
             f"{prefix.name('shared_by')} is {prefix.raw('shared_by')!r}; with `doses` expected 1: "
             "a shared prefix would be hit from the start"
         )
+    if scenario.chunks is not None:
+        _check_chunks(scenario, source)
     if shape is not None:
         scenario = _shaped(scenario, shape, source)
     if scenario.api == "completions" and scenario.turns > 1:
         raise BadInput(f"{source}: key 'api' is 'completions' with turns.count {scenario.turns}; conversations need 'chat'")
     return scenario
+
+
+def _check_chunks(scenario: Scenario, source: str) -> None:
+    """BadInput names what does not go together with `chunks`."""
+    given = {
+        "tools, forks, compaction or drawn turns": scenario.shape,
+        "doses": scenario.doses,
+        "prefix.files": scenario.corpus,
+        "prefix.popularity": scenario.documents,
+        "turns.count": scenario.turns > 1,
+        "identity.cache_salt": scenario.identity.salts_apart,
+    }
+    if stray := [name for name, value in given.items() if value]:
+        raise BadInput(f"{source}: {stray[0]} stands beside `chunks`; leave one of them out")
+    if scenario.prefix_shared_by != 0:
+        raise BadInput(f"{source}: key prefix.'shared_by' is {scenario.prefix_shared_by}; with `chunks` expected all")
 
 
 def _shaped(scenario: Scenario, shape: Shape, source: str) -> Scenario:

@@ -24,6 +24,7 @@ class Turn:
     text: str = ""  # kind of its own text; empty: the scenario's
     carries: tuple[int, ...] | None = None  # turns of the session that stand in the prompt with their answers; None: all before
     after: tuple[int, ...] | None = None  # turns that it waits for; None: the one before
+    chunks: tuple[int, ...] = ()  # that stand before its own text
     lane: int = 0  # turns of different lanes may be open at once
 
     @property

@@ -11,6 +11,7 @@ from tests.loadgen.server.test_arms import Start, emulator
 
 __all__ = ["emulator"]
 
+BLOCK = 32
 AGENTS = """
 name: agents
 summary: Turns with tools, forks and compaction.
@@ -29,6 +30,11 @@ output: {tokens: 24}
 """
 
 
+def whole_blocks(tokens: int) -> int:
+    """A store serves all of a prompt but its last token, the plan counts whole blocks."""
+    return tokens // BLOCK * BLOCK
+
+
 @pytest.mark.parametrize(("reply", "role"), [("planned", "user"), ("server", "tool")])
 def test_cached_tokens_are_those_of_the_plan(
     locust: LocustProcesses, emulator: Start, tmp_path: Path, reply: str, role: str
@@ -43,11 +49,36 @@ def test_cached_tokens_are_those_of_the_plan(
     (run,) = locust.runs()
     records = [record for record in run.records if record["status"] == "ok"]
     assert len(records) == 2 * 60
-    found = [(r["round"], r["request_index"], r["reported_cached_tokens"]) for r in records]
+    found = [(r["round"], r["request_index"], whole_blocks(r["reported_cached_tokens"])) for r in records]
     assert found == [(r["round"], r["request_index"], r["planned_cached_tokens"]) for r in records]
     waits = {(r["round"], r["request_index"]): r["planned_wait_ms"] for r in records}
     assert all(waits[1, index] == waits[2, index] for index in range(60))
     _branches_overlap(records)
+
+
+# 112 tokens of a prefix are shared, and 100 of each chunk: none of the sums is near a multiple of 32
+RAG = """
+name: rag
+summary: Chunks that move.
+requests: 40
+prefix: {text: instruction, tokens: 130, shared_by: all}
+chunks: {count: 20, tokens: 100, per_prompt: 4, zipf: 0.8}
+turns: {text: question, tokens: [30, 80]}
+output: {tokens: 8}
+"""
+
+
+def test_moving_chunks_are_found_from_the_start_only(locust: LocustProcesses, emulator: Start, tmp_path: Path) -> None:
+    (tmp_path / "rag.yaml").write_text(RAG)
+    code, output = locust.run(
+        "-f", "locustfiles/cold_start.py", "--headless", "-u", "1", "--host", emulator(), "--warm-up", "off", "--rounds", "1",
+                "--scenarios", str(tmp_path / "rag.yaml"),
+    )  # fmt: skip
+    assert code == 0, output
+    (run,) = locust.runs()
+    found = [(r["request_index"], r["reported_cached_tokens"]) for r in run.records]
+    assert found == [(r["request_index"], r["planned_cached_tokens"]) for r in run.records]
+    assert len({cached for _, cached in found}) > 2  # the prefix alone, and with one or two chunks
 
 
 def _branches_overlap(records: list[dict[str, float]]) -> None:

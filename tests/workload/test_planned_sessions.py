@@ -80,7 +80,7 @@ def scenario_of(name: str, change: str) -> Scenario:
 
 
 # of turns, where they say nothing
-LATER_FIELDS = (", wait_s=0.0", ", role='user', text='', carries=None, after=None, lane=0")
+LATER_FIELDS = (", wait_s=0.0", ", role='user', text='', carries=None, after=None, chunks=(), lane=0")
 
 
 def fingerprint(plan: Plan) -> str:

@@ -1,4 +1,4 @@
-"""Reports what a user's own trace or conversations leave unknown, and what was changed to send them.
+"""Reports what a user's own trace or conversations leave unknown, what was changed to send them, and what chunks do to prefixes.
 
 run.json's scenarios come in, Problems go out.
 """
@@ -9,14 +9,22 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from locust_kvcache.analysis.basics.problems import Problem
+from locust_kvcache.workload.budget import dry_plan
+from locust_kvcache.workload.chunk_sessions import chunk_reuse
+from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.traces.loading import NO_PREFIXES, NONE
 
 TODO = "Do not take its hit rate for that of the recorded service; a trace with hash_ids can be asked (locust-kvcache oracle)."
 
 
-def file_problems(scenarios: Iterable[Mapping[str, Any]]) -> list[Problem]:
+def file_problems(scenarios: Iterable[Mapping[str, Any]], seed: int | None) -> list[Problem]:
     problems = []
     for scenario in scenarios:
+        if scenario.get("chunks") is not None and seed is not None:
+            planned = dry_plan(Scenario.from_dict(dict(scenario)), seed)
+            assert planned.scenario.chunks is not None
+            reuse = chunk_reuse(planned.sessions, planned.scenario.chunks)
+            problems.append(Problem("note", "chunks_move", f"{scenario.get('name')}: {reuse.sentence}."))
         source = scenario.get("trace") or scenario.get("corpus")
         if not isinstance(source, Mapping):
             continue

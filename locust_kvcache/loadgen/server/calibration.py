@@ -43,6 +43,8 @@ def kinds_of(scenarios: Iterable[Scenario]) -> set[str]:
     kinds = set()
     for scenario in (part for mix in scenarios for part in mix.parts):
         kinds |= {scenario.prefix_text, scenario.turn_text}
+        if scenario.chunks is not None:
+            kinds.add(scenario.chunks.text)
         if scenario.shape is not None and scenario.shape.tools is not None:
             kinds |= {"code", scenario.shape.tools.result_text}
         if scenario.turns > 1:
@@ -145,7 +147,7 @@ def calibrate(count: CountMessages, count_text: CountText | None, source: str, s
         return assumed()
     usual = collections.Counter(words.values()).most_common(1)[0][0] if words else 0.0
     parts = [part for scenario in scenarios for part in scenario.parts]
-    conversations = any(part.turns > 1 or part.corpus is not None for part in parts)
+    conversations = any(part.turns > 1 or part.corpus is not None or part.chunks is not None for part in parts)
     return Calibration(
         tokens_per_piece={kind: fit[0] for kind, fit in known.items()},
         word_tokens={word: tokens for word, tokens in words.items() if tokens != usual},
