@@ -81,6 +81,37 @@ def test_moving_chunks_are_found_from_the_start_only(locust: LocustProcesses, em
     assert len({cached for _, cached in found}) > 2  # the prefix alone, and with one or two chunks
 
 
+REASONING = """
+name: thinking
+summary: Conversations with a model that thinks first.
+requests: 15
+prefix: {text: instruction, tokens: 150}
+turns: {count: 5, text: question, tokens: [40, 90], reply: server}
+output: {tokens: 70}
+order: grouped
+"""
+
+
+@pytest.mark.parametrize("fault", [(), ("--fault", "reasoning_content=40")])
+def test_reasoning_is_no_part_of_the_next_prompt(
+    locust: LocustProcesses, emulator: Start, tmp_path: Path, fault: tuple[str, ...]
+) -> None:
+    """The engine caches 40 tokens of reasoning and 30 of the answer; the next turn carries those 30 alone."""
+    (tmp_path / "thinking.yaml").write_text(REASONING)
+    code, output = locust.run(
+        "-f", "locustfiles/cold_start.py", "--headless", "-u", "1", "--host", emulator(*fault), "--warm-up", "off",
+        "--scenarios", str(tmp_path / "thinking.yaml"),
+    )  # fmt: skip
+    assert code == 0, output
+    (run,) = locust.runs()
+    found = [(r["round"], r["request_index"], whole_blocks(r["reported_cached_tokens"])) for r in run.records]
+    assert found == [(r["round"], r["request_index"], r["planned_cached_tokens"]) for r in run.records]
+    first = {r["request_index"]: r for r in run.records if r["round"] == 1}
+    shared = whole_blocks(first[0]["prompt_tokens"] if fault else first[0]["prompt_tokens"] + 69)
+    assert first[1]["planned_cached_tokens"] == shared
+    assert ("reasoning_not_resent" in (run.folder / "stats.json").read_text()) == bool(fault)
+
+
 def _branches_overlap(records: list[dict[str, float]]) -> None:
     """A session has several requests open at once, and none of the next turn before its branches have ended."""
     spans = {}

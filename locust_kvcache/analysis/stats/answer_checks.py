@@ -31,7 +31,31 @@ def answer_problems(records: pd.DataFrame, scenarios: Iterable[Mapping[str, Any]
         )
         for text in unequal_output(records).values()
     ]
-    return [*unequal, *_not_as_asked(ok, by_name), *_missized_prompts(ok, by_name), *_buffered(ok), *_end_missing(ok)]
+    return [
+        *unequal,
+        *_reasoning(ok, by_name),
+        *_not_as_asked(ok, by_name),
+        *_missized_prompts(ok, by_name),
+        *_buffered(ok),
+        *_end_missing(ok),
+    ]
+
+
+def _reasoning(ok: pd.DataFrame, by_name: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
+    """Where later turns carry the server's answers: how many had output that is not text, which is not sent again."""
+    found = []
+    for name, group in ok.groupby("scenario", sort=False):
+        later = group[group["ttft_ms"].notna() & ~(group["ttfvt_ms"] <= group["ttft_ms"])]
+        if by_name.get(str(name), {}).get("reply") == "server" and len(later):
+            found.append(
+                Problem(
+                    "note",
+                    "reasoning_not_resent",
+                    f"{name}: {len(later)} of {len(group)} answers began with reasoning or calls of tools, which later turns do not carry: "
+                    "they share the prompt before such an answer, not the answer, and planned hits count it so.",
+                )
+            )
+    return found
 
 
 def _todo() -> str:

@@ -111,8 +111,9 @@ class Finisher:
             finish_outcome(outcome)
             record = make_record(work, turn, agent.worker, outcome, ended.started_at_s, ended.loop_lag_ms)
             if outcome.status == OK:
-                reply = outcome.reply if prepared.carries_answers(turn.session_id) else ""
-                prepared.remember(turn, record.round, reply, reader.prompt_tokens, reader.output_tokens)
+                carries = prepared.carries_answers(turn.session_id)
+                reply, all_visible = (outcome.reply, all(chunk.visible for chunk in outcome.chunks)) if carries else ("", True)
+                prepared.remember(turn, record.round, reply, reader.prompt_tokens, reader.output_tokens, all_visible)
             agent.finish(work.share, record, ended.ended_s)
         except Exception as error:
             told = agent.errors.tell(error, "recording a request")

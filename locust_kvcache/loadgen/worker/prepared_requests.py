@@ -25,6 +25,7 @@ from locust_kvcache.workload.plan import Plan, Session, Turn, planned_cached_tok
 from locust_kvcache.workload.steps import Steps, finished
 from locust_kvcache.workload.traces.block_text import block_ids
 
+END_OF_REASONING = "</think>"  # in an answer's text: chat templates leave what is before it out of the history
 LENGTH_KEYS = ("max_tokens", "max_completion_tokens")
 
 
@@ -160,18 +161,28 @@ class PreparedRequests:
             self.carries_answers(session.session_id) and turn is not session.turns[-1] and turn.request_index not in self.replies
         )
 
-    def remember(self, turn: Turn, round_number: int, reply: str, prompt_tokens: int | None, output_tokens: int | None) -> None:
+    def remember(
+        self,
+        turn: Turn,
+        round_number: int,
+        reply: str,
+        prompt_tokens: int | None,
+        output_tokens: int | None,
+        all_visible: bool = True,
+    ) -> None:
         """Keep the server's own answer of the first round; later rounds send it again, so that their requests are the same. Of a user's
-        own text, keep how the server counted it too: all but the last token of an answer is in the cache."""
+        own text, keep how the server counted it too: all but the last token of an answer is in the cache. Where the answer had more than
+        `reply`, such as reasoning, later turns do not carry that: only the prompt before it stays a prefix."""
         carries_reply = self.carries_answers(turn.session_id)
         if carries_reply and turn.request_index not in self.replies:
             calls = turn.number in calling_turns(self.session(turn.session_id))
             self.replies[turn.request_index] = encode_answer(turn, reply, calls)
             self._answered_in[turn.request_index] = round_number
-        if not turn.estimated:
-            return
         self._sent_tokens.pop(turn.request_index, None)
-        if prompt_tokens is not None and (output_tokens is not None or not carries_reply):
+        partly = carries_reply and (not all_visible or END_OF_REASONING in reply)
+        if partly and prompt_tokens is not None:
+            self._sent_tokens[turn.request_index] = prompt_tokens
+        elif turn.estimated and prompt_tokens is not None and (output_tokens is not None or not carries_reply):
             self._sent_tokens[turn.request_index] = prompt_tokens + (max(0, (output_tokens or 0) - 1) if carries_reply else 0)
 
     def planned_cached(
@@ -183,7 +194,7 @@ class PreparedRequests:
         if repeats and any(self._answered_in.get(before.request_index) == round_number for before in earlier):
             return None
         on_the_last = bool(earlier) and turn.shares_prefix_with == earlier[-1].request_index
-        sent = self._sent_tokens.get(earlier[-1].request_index) if turn.estimated and on_the_last else None
+        sent = self._sent_tokens.get(earlier[-1].request_index) if on_the_last else None
         if self.plan.scenario_of(session.session_id).converses and earlier and sent is None and not repeats:
             return None
         return planned_cached_tokens(turn, repeats, prompt_tokens, block, sent)
