@@ -49,6 +49,7 @@ COMMANDS = (
     Command("sweep", UNDERSTAND, "show the runs of --concurrency 1 5 10 in one table", f"{ANALYSIS}.sweep"),
     Command("capacity", UNDERSTAND, "find the highest rate within the objectives in the runs of --capacity", f"{ANALYSIS}.capacity"),
     Command("working-set", UNDERSTAND, "find where each cache tier stops holding in the runs of --working-set", f"{ANALYSIS}.working_set"),
+    Command("retention", UNDERSTAND, "show how long the caches keep a prompt in the runs of --gaps", f"{ANALYSIS}.retention"),
     Command("noisy-neighbour", UNDERSTAND, "show what other tenants cost a quiet one in the runs of --noisy-neighbour",
             f"{ANALYSIS}.noisy_neighbour"),
     Command("load-effect", UNDERSTAND, "show what the cache gives and what the way of loading gives, in runs under several loads",

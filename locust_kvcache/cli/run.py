@@ -56,7 +56,7 @@ def locust_arguments(arguments: Sequence[str]) -> list[str]:
     words = [*known.user_classes, *(word for word in unknown if not word.startswith("-"))]
     named = [argument for argument in arguments if any(argument is word for word in words)]
     rest = [argument for argument in arguments if not any(argument is word for word in words)]
-    scenarios = named or list(known.scenarios or (["trace_replay"] if known.trace else []))
+    scenarios = named or list(known.scenarios or (["trace_replay"] if known.trace else ["retention"] if known.gaps else []))
     needs_one = known.headless and not (known.worker or known.preflight_only or known.dry_run)
     if needs_one and not scenarios:
         raise BadInput(f"no scenario; name one or more: {PROGRAM} run {available_scenarios()[0]} ... (available: "

@@ -80,6 +80,7 @@ class Deployment:
         default_factory=dict
     )  # of OBJECTIVES: limits in ms that a request must keep to count as goodput
     capacity: dict[str, float] = field(default_factory=dict)  # of CAPACITIES: what each cache tier holds
+    leases_s: dict[str, float] = field(default_factory=dict)  # TTLs and leases of its tiers by name, marked in a retention study
     extra_body: dict[str, Any] = field(default_factory=dict)  # fields of every request's body, beside ours
     fold_system: bool = False  # no system message: its text stands in front of the first user message
 
@@ -101,6 +102,11 @@ def _amounts(section: Section, names: tuple[str, ...]) -> dict[str, float]:
     chosen = {name: section.take(name, float, None, low=0.001) for name in names}
     section.done()
     return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _leases(top: Section) -> dict[str, float]:
+    section = top.section("leases_s")
+    return {str(name): section.take(name, float, low=0.001) for name in _mapping(top, "leases_s")}
 
 
 def _metrics(top: Section, source: str) -> tuple[tuple[str, str], ...]:
@@ -177,6 +183,7 @@ def load_deployment(path: Path) -> Deployment:
         targets=_targets(targets),
         slo=_amounts(top.section("slo"), OBJECTIVES),
         capacity=_amounts(top.section("capacity"), CAPACITIES),
+        leases_s=_leases(top),
         extra_body=checked_body(_mapping(top, "extra_body"), top.name("extra_body")),
         fold_system=top.take("fold_system", bool, False),
     )

@@ -11,7 +11,7 @@ HEADINGS = (
     "ended", "arrival", "calibration", "versions", "found", "threshold", "evidence", "seconds", "drift", "limit", "goodput",
     "status", "count", "tokens", "level", "step", "rung", "day", "host", "run", "runs", "name", "pairs", "clusters", "ratio",
     "difference", "baseline", "contender", "cause", "message", "tool", "cached", "computed", "expected", "observed", "planned",
-    "API", "throughput",
+    "API", "throughput", "exceptions", "gap", "returns",
 )  # fmt: skip
 WORDS = (
     "wanted", "interval", "where", "steady", "condition", "state", "differs", "same", "rounds", "folder",
@@ -25,6 +25,7 @@ WORDS = (
 )  # fmt: skip
 COMPOSED = (
     "{n} s left", "{n} min left", "{n} h left",
+    "At {rate} new tokens/s hits end after {seconds}, {tokens}", "{value} tokens [{low}, {high}]",
     "{n} runs of {n2} deployments: {shown}; {baseline} is the baseline",
     "shortest when cold: {deployment}, {mean}",
     "And {n} more of this kind, below", "{run} is {ratio} slower than {names} when cold",
@@ -49,6 +50,7 @@ COMPOSED = (
     "not comparable", "{value} kind {kind}",
 )  # fmt: skip
 COUNTED = (
+    "{n} return", "{n} returns", "{n} pressure", "{n} pressures",
     "{n} request", "{n} requests", "{n} round", "{n} rounds", "{n} cold round", "{n} cold rounds", "{n} scenario",
     "{n} scenarios", "{n} user", "{n} users", "{n} worker", "{n} workers", "{n} record", "{n} records", "{n} target",
     "{n} targets", "{n} pair", "{n} pairs", "{n} independent cluster", "{n} independent clusters", "{n} cluster", "{n} clusters",

@@ -21,7 +21,7 @@ from locust_kvcache.emulator.realtime import RealTime
 from locust_kvcache.emulator.remote import RemoteStore
 from locust_kvcache.emulator.routing import Guard
 from locust_kvcache.emulator.simulation import Simulation
-from locust_kvcache.emulator.spec import Profile, load_profile, with_priority
+from locust_kvcache.emulator.spec import Profile, load_profile, with_priority, with_ttl
 from locust_kvcache.emulator.tiers import Tier, TierSpec
 from locust_kvcache.emulator.truth import TruthLog
 
@@ -140,6 +140,9 @@ def main() -> int:
         profile = load_profile(options.profile)
         if options.scheduling_policy == "priority":
             profile = with_priority(profile)
+        if options.ttl_s:
+            store_spec(profile)
+            profile = with_ttl(profile, options.ttl_s)
         check(options, profile)
         listening = socket.create_server((options.host, options.port), backlog=4096)
         ports = [socket.create_server((options.host, port), backlog=4096) for port in options.ports if options.role == "fleet"]

@@ -84,8 +84,12 @@ class Deployment:
         store_spec = next((spec.store for spec in specs.values() if spec.store), None)
         self.store = store or (Tier("store", store_spec, profile.kv_bytes_per_token, time_scale) if store_spec else None)
         self.servers: dict[str, Server] = {}
+        if self.store:
+            self.store.clock = self._now_s
         for name, spec in specs.items():
             cpu = Tier("cpu", spec.cpu, profile.kv_bytes_per_token, time_scale) if spec.cpu else None
+            if cpu:
+                cpu.clock = self._now_s
             connector = Connector(simulation, cpu, self.store if spec.store else None, profile.kv_bytes_per_token, self.lies)
             self.servers[name] = Server(name, spec, profile.block_size, simulation, time_scale, connector)
         for name in self.decoders:
@@ -97,6 +101,9 @@ class Deployment:
         hand_off = self.profile.hand_off
         if hand_off.through == "p2p" or self.proxy == "concurrent":
             decoder.remote_link = Link(hand_off.bytes_per_s, hand_off.latency_s, self.time_scale)
+
+    def _now_s(self) -> float:
+        return self.simulation.now_s
 
     @property
     def entry(self) -> Server:

@@ -82,6 +82,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--mooncake-port", type=int, help="also serve the store's mooncake_master metrics page on this port (real default: 9003)")
     add("--scheduling-policy", choices=("fcfs", "priority"), default="fcfs",
         help="the first in the queue, or the lowest `priority`, which fcfs refuses as vLLM does (default: fcfs)")  # fmt: skip
+    add("--ttl-s", type=float, default=0.0, metavar="S",
+        help="the store forgets a chunk so many simulated seconds after its last use (default: the profile's, mostly never)")  # fmt: skip
     _add_fleet(parser)
     add("--fault", action="append", default=[], metavar="NAME[=VALUE][@SHARE]", help="a fault or lie, repeatable; listed below")
     options = parser.parse_args()

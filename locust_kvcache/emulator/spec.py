@@ -107,6 +107,15 @@ def with_priority(profile: Profile) -> Profile:
     return replace(profile, servers=servers)
 
 
+def with_ttl(profile: Profile, ttl_s: float) -> Profile:
+    """The same servers, whose store forgets a chunk so long after its last use."""
+    servers = {
+        name: replace(server, store=replace(server.store, ttl_s=ttl_s)) if server.store else server
+        for name, server in profile.servers.items()
+    }
+    return replace(profile, servers=servers)
+
+
 def available_profiles() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -20,6 +21,7 @@ class TierSpec:
     whole_prompt_hit: str = (
         "token"  # of a wholly known prompt, compute the last token (LMCache) or the last chunk (MooncakeStoreConnector)
     )
+    ttl_s: float = 0.0  # a chunk is forgotten so long after its last use; 0: never
     save_generated: bool = False  # both connectors keep prompts only, by default
 
 
@@ -49,7 +51,9 @@ class Tier:
         self.capacity_chunks = int(spec.capacity_bytes // self.chunk_bytes)
         self.read_link = Link(spec.read_bytes_per_s, spec.latency_s, time_scale)
         self.write_link = Link(spec.write_bytes_per_s, spec.latency_s, time_scale)
-        self._chunks: OrderedDict[bytes, None] = OrderedDict()
+        self._chunks: OrderedDict[bytes, float] = OrderedDict()  # -> last use
+        self.ttl_s = spec.ttl_s * time_scale
+        self.clock: Callable[[], float] = time.monotonic  # a deployment puts its simulation's in place
         self.puts_in_flight = 0
         self.counts = dict.fromkeys(("puts", "put_chunks", "failed_chunks", "lookups", "lookup_chunks", "hit_chunks"), 0)
         self.counts |= dict.fromkeys(("gets", "get_chunks", "evictions", "evicted_chunks", "clears"), 0)
@@ -70,10 +74,12 @@ class Tier:
 
     def match(self, chunks: Sequence[bytes]) -> int:
         """How many leading chunks are held; they count as used just now."""
+        now_s = self._expired()
         found = 0
         for chunk in chunks:
             if chunk not in self._chunks:
                 break
+            self._chunks[chunk] = now_s
             self._chunks.move_to_end(chunk)
             found += 1
         self.counts["lookups"] += 1
@@ -81,9 +87,17 @@ class Tier:
         self.counts["hit_chunks"] += found
         return found
 
+    def _expired(self) -> float:
+        """Forget what its TTL has ended; the time now."""
+        now_s = self.clock()
+        while self.ttl_s and self._chunks and now_s - next(iter(self._chunks.values())) > self.ttl_s:
+            self._chunks.popitem(last=False)
+        return now_s
+
     def put(self, chunks: Sequence[bytes]) -> None:
+        now_s = self._expired()
         for chunk in chunks:
-            self._chunks[chunk] = None
+            self._chunks[chunk] = now_s
             self._chunks.move_to_end(chunk)
         over = len(self._chunks) - self.capacity_chunks
         if over > 0:

@@ -20,6 +20,7 @@ from locust_kvcache.workload.budget import DEFAULT_BLOCK_TOKENS, Expectation, Ro
 from locust_kvcache.workload.chunk_sessions import chunk_reuse
 from locust_kvcache.workload.footprint import working_set_tokens
 from locust_kvcache.workload.plan import Plan
+from locust_kvcache.workload.retention import retention_scenario
 from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.traces.loading import load_rows
 from locust_kvcache.workload.warm_up import AUTO, LEAST_REQUESTS, LIMIT_REQUESTS, LIMIT_S, OFF, WINDOWS, window_sessions
@@ -184,6 +185,10 @@ def studied(
         sizes = study.working_set or sweep_sizes(tier_capacities((), kv_bytes, deployment.capacity if deployment else {}))
         found = [dataclasses.replace(filling(s, size, options.seed)[0], rounds=2) for s in scenarios for size in sizes]
         return found, [f"--working-set: {len(sizes)} sizes from {sizes[0]:,} to {sizes[-1]:,} tokens, two rounds each"]
+    if study.returns:
+        runs = [retention_scenario(one) for one in study.returns]
+        last_s = sum(load_rows(run.trace).due_s[-1] for run in runs if run.trace is not None)
+        return runs, [f"--gaps: {len(runs)} runs, by their due times {duration_text(last_s)} in all"]
     if study.capacity:
         most, sides = study.capacity_steps, ", ".join(study.capacity)
         steps = f"--capacity: one step is shown; a search takes about 13, at most {most}, for each of {sides}"

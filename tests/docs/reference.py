@@ -127,6 +127,11 @@ DEPLOYMENT = {
     "capacity.gpu_tokens": ("tokens", "asked from the server", "size of the GPU's prefix cache"),
     "capacity.cpu_gb": ("GB", "unknown", "size of the host memory tier, in 10^9 bytes"),
     "capacity.store_gb": ("GB", "asked from Mooncake's master", "size of the store, in 10^9 bytes"),
+    "leases_s": (
+        "mapping of names to seconds",
+        "none",
+        "TTLs and leases of the tiers, marked in the chart of `locust-kvcache retention`",
+    ),
 }
 
 CACHE_KEYS = {

@@ -94,3 +94,18 @@ def test_transfers_on_a_link_follow_one_another() -> None:
     link = Link(bytes_per_s=100.0, latency_s=0.5, time_scale=2.0)
     assert link.transfer(1.0, 100.0) == (1.0, 4.0)
     assert link.transfer(2.0, 50.0) == (4.0, 6.0)
+
+
+def test_a_ttl_counts_from_the_last_use() -> None:
+    now = [0.0]
+    tier = Tier("store", TierSpec(256, 1e9, 1e3, 1e3, ttl_s=10.0), 10.0, 0.5)  # 5 s of the clock
+    tier.clock = lambda: now[0]
+    tier.put([b"a", b"b"])
+    now[0] = 4.0
+    assert tier.match([b"a"]) == 1
+    now[0] = 8.0
+    assert tier.match([b"b"]) == 0
+    assert tier.match([b"a", b"b"]) == 1
+    assert tier.held_chunks == 1
+    now[0] = 13.1
+    assert tier.match([b"a"]) == 0

@@ -53,6 +53,21 @@ def draw_working_set(axes: Axes, points: pd.DataFrame, limits: list[tuple[str, f
     legend_below(axes)
 
 
+def draw_retention(axes: Axes, points: pd.DataFrame, x_name: str, lines: list[tuple[str, float]]) -> None:
+    """Columns label (pressure), x, y, low, high (hit, %): a line per pressure with its intervals; `lines` are capacities or leases."""
+    draw_lines(axes, points, x_name, "hit when sent again (%)", x_log=True)
+    for (_, rows), style in zip(points.groupby("label", sort=False), LOOKS.values(), strict=False):
+        reach = [rows["y"] - rows["low"], rows["high"] - rows["y"]]
+        axes.errorbar(rows["x"], rows["y"], yerr=reach, fmt="none", color=style["color"], capsize=3, linewidth=1)
+    for place, (name, at) in enumerate(lines):
+        axes.axvline(at, color=COLOURS["ink"], linestyle=("--", ":", "-.")[place % 3], linewidth=1, label=name)
+    axes.set_ylim(0, 105)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    legend_below(axes)
+
+
 def draw_capacity(
     axes: Axes, points: pd.DataFrame, limit: float, name: str, unit: str, bands: list[tuple[str, float, float]]
 ) -> None:

@@ -141,3 +141,11 @@ def expanded_tail(clusters: int, confidence: float = CONFIDENCE) -> float:
     Phi(sqrt(n / (n - 1)) * t(n - 1))."""
     t = special.stdtrit(clusters - 1, (1 - confidence) / 2)
     return float(special.ndtr(math.sqrt(clusters / (clusters - 1)) * t))
+
+
+def share_interval(count: int, of: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Clopper and Pearson's for a share of independent cases: it covers at least as often as it says."""
+    tail = (1 - confidence) / 2
+    low = float(special.betaincinv(count, of - count + 1, tail)) if count else 0.0
+    high = float(special.betaincinv(count + 1, of - count, 1 - tail)) if count < of else 1.0
+    return low, high

@@ -31,6 +31,7 @@ from locust_kvcache.loadgen.studies.capacity import CAPACITY
 from locust_kvcache.loadgen.studies.concurrency import CONCURRENCY
 from locust_kvcache.loadgen.studies.noisy_neighbour import NOISY_NEIGHBOUR
 from locust_kvcache.loadgen.studies.repeats import REPEATS
+from locust_kvcache.loadgen.studies.retention import RETENTION
 from locust_kvcache.loadgen.studies.study import Study
 from locust_kvcache.loadgen.studies.working_set import WORKING_SET
 from locust_kvcache.workload.spec import Scenario
@@ -47,6 +48,8 @@ def study_of(job: Job) -> Study | None:
         return WORKING_SET
     if options.study.noisy_neighbour:
         return NOISY_NEIGHBOUR
+    if options.study.returns:
+        return RETENTION
     if options.repeat > 1:
         return REPEATS
     return CONCURRENCY if options.concurrency else None

@@ -140,6 +140,13 @@ SEARCHES = (
     Option("capacity-steps", STUDIES, "Largest number of steps of a search", 24, metavar="N", kind=int, low=2),
     Option("working-set", STUDIES, "Sizes of the working set in tokens: a run of two rounds with each. auto: sizes around "
            "what the servers say they hold", metavar="TOKENS", many=True),
+    Option("gaps", STUDIES, "Measure how long the caches keep a prompt: seconds after which prompts return while --background turns "
+           "the caches over, a run for each (docs/retention.md). auto: 1 s to 1 h", metavar="SECONDS", many=True),
+    Option("background", STUDIES, "With --gaps: new prompt tokens per second; several numbers tell a limit in tokens from one in time",
+           metavar="TOKENS/S", many=True),
+    Option("returns", STUDIES, "With --gaps: prompts that return, for each gap", 20, metavar="N", kind=int, low=4),
+    Option("lease", STUDIES, "With --gaps: a TTL or lease to mark in the chart, as default_kv_lease_ttl=5", metavar="NAME=S", many=True,
+           shown_default="the deployment's `leases_s`"),
     Option("noisy-neighbour", STUDIES, "A tenant of the scenario: measure it alone and beside the others, in --repeat pairs of runs "
            "(default: 4) with the same requests at the same times (docs/tenants.md). Open loop, Poisson unless --arrival is given",
            metavar="TENANT"),

@@ -15,6 +15,7 @@ from locust_kvcache.contract.deployment import Deployment, ModelInfo, host_deplo
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.workload.given_lengths import with_lengths
+from locust_kvcache.workload.retention import RETENTION, retention_scenario
 from locust_kvcache.workload.spec import Scenario, load_scenario
 from locust_kvcache.workload.tenants import named, with_gaps, with_identity
 from locust_kvcache.workload.traces.replay import TRACE_REPLAY, replay_scenario
@@ -70,6 +71,9 @@ def resolve(options: Options, loaded: Sequence[str], host: str | None, named_hos
 def load_scenarios(options: Options, loaded: Sequence[str]) -> list[Scenario]:
     """The scenarios to run, in order: those named, else those of the loaded locustfiles."""
     of_files = {*loaded} - {""}
+    if options.study.returns:
+        return [retention_scenario(options.study.returns[0])]
+    of_files -= {RETENTION}
     names = options.scenarios or ((TRACE_REPLAY,) if options.trace else tuple(sorted(of_files - {TRACE_REPLAY})))
     if not names and TRACE_REPLAY not in of_files:
         raise BadInput("no scenario: load a locustfile of locustfiles/ (-f locustfiles), or name scenarios with --scenarios")

@@ -39,7 +39,7 @@ def check_control(control: Any, study: str) -> None:
 def read_repeat(parsed: argparse.Namespace) -> int:
     """A number of complete runs of one load, each with prompts of its own."""
     repeat: int = number("repeat", parsed.repeat, int, 1) or 1
-    for name in ("concurrency", "capacity", "working_set", "resume", "nonce"):
+    for name in ("concurrency", "capacity", "working_set", "gaps", "resume", "nonce"):
         if repeat > 1 and getattr(parsed, name):
             raise BadInput(f"--repeat makes {repeat} complete runs of one load; leave --{name.replace('_', '-')} out")
     return repeat

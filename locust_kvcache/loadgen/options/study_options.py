@@ -1,4 +1,4 @@
-"""Declares and reads the options of studies: budget, capacity, working set.
+"""Declares and reads the options of studies: budget, capacity, working set, retention.
 
 A study decides what to send next from what it has seen, or sends nothing at all; a plain run needs none of them.
 """
@@ -14,9 +14,22 @@ from locust_kvcache.contract.slo import EXPECTED, parse_slo, parse_times
 from locust_kvcache.loadgen.options.declared import LEVELS
 from locust_kvcache.loadgen.options.option import number, words
 from locust_kvcache.loadgen.options.round_options import check_control
+from locust_kvcache.workload.returns import (
+    BLOCK_TOKENS,
+    DEFAULT_PROMPT_TOKENS,
+    DEFAULT_SESSIONS,
+    Returns,
+    around,
+    parse_gaps,
+    parse_rates,
+)
 from locust_kvcache.workload.working_set import parse_sizes
 
 SIDES = ("cold", "hit")
+TAKEN_BY_RETENTION = (
+    "capacity", "working_set", "noisy_neighbour", "concurrency", "arms", "resume", "nonce", "rounds", "requests", "scenarios", "trace",
+    "output_tokens", "request_rate",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,8 @@ class StudyOptions:
     sweeps_working_set: bool = False
     working_set: tuple[int, ...] | None = None  # tokens; None: by what the servers report
     noisy_neighbour: str = ""  # the quiet tenant
+    returns: tuple[Returns, ...] = ()  # of a retention study, a run each
+    leases_s: dict[str, float] = field(default_factory=dict)  # beside the deployment's
 
 
 def _check(parsed: argparse.Namespace, capacity: tuple[str, ...], share: float, sweeps: bool) -> None:
@@ -77,6 +92,43 @@ def _check_noisy(parsed: argparse.Namespace) -> str:
     return str(tenant)
 
 
+def _returns(parsed: argparse.Namespace) -> tuple[Returns, ...]:
+    """Every pressure with every gap, the shortest first; empty without --gaps."""
+    gaps, rates = words(parsed.gaps), words(parsed.background)
+    if not gaps:
+        if rates or words(parsed.lease):
+            raise BadInput("--background and --lease are for --gaps, the seconds after which prompts return; add --gaps auto")
+        return ()
+    for name in TAKEN_BY_RETENTION:
+        if getattr(parsed, name, None):
+            raise BadInput(f"--gaps decides its runs and requests itself; leave --{name.replace('_', '-')} out")
+    if parsed.arrival != "closed":
+        raise BadInput(f"--arrival is {parsed.arrival!r}; with --gaps requests have due times by --background: leave it out")
+    check_control(parsed.control, "--gaps")
+    if not rates:
+        raise BadInput(
+            "--gaps needs --background, the new prompt tokens per second that turn the caches over: a cache of C tokens is full after "
+            "C / that many seconds, e.g. --background 20000"
+        )
+    tokens = number("prompt-tokens", parsed.prompt_tokens, int, 1) or DEFAULT_PROMPT_TOKENS
+    if tokens % BLOCK_TOKENS:
+        raise BadInput(f"--prompt-tokens is {tokens}; with --gaps expected a multiple of {BLOCK_TOKENS}")
+    sessions = number("returns", parsed.returns, int, 4) or DEFAULT_SESSIONS
+    return tuple(
+        Returns(low, high, sessions, tokens, rate) for rate in parse_rates(rates) for low, high in around(parse_gaps(gaps))
+    )
+
+
+def _leases(listed: list[str]) -> dict[str, float]:
+    found = {}
+    for word in listed:
+        name, _, seconds = word.partition("=")
+        if not name or not seconds:
+            raise BadInput(f"--lease is {word!r}; expected NAME=SECONDS, e.g. default_kv_lease_ttl=5")
+        found[name] = float(number("lease", seconds, float, 0.001))
+    return found
+
+
 def read_study(parsed: argparse.Namespace) -> StudyOptions:
     """The typed options; BadInput names the option, the value found and what is allowed."""
     expect_from = Path(parsed.expect_from) if parsed.expect_from else None
@@ -102,4 +154,6 @@ def read_study(parsed: argparse.Namespace) -> StudyOptions:
         sweeps_working_set=bool(sizes),
         working_set=parse_sizes(sizes) if sizes else None,
         noisy_neighbour=_check_noisy(parsed),
+        returns=_returns(parsed),
+        leases_s=_leases(words(parsed.lease)),
     )

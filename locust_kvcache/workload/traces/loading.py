@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.data_files import entries, open_file, sha256_of
+from locust_kvcache.workload.returns import return_rows
 from locust_kvcache.workload.steps import Pause, in_pieces, no_pause
 from locust_kvcache.workload.traces.entry_rows import FileRows
 from locust_kvcache.workload.traces.formats import EXPECTED
@@ -152,7 +153,9 @@ def keep(source: TraceSource, rows: TraceRows) -> None:
 
 
 def load_rows(source: TraceSource, pause: Pause = no_pause) -> TraceRows:
-    """The rows to replay. A source that names its sha256 is read once: the preflight, each plan and each round ask for it."""
+    """The rows to send. A source that names its sha256 is read once: the preflight, each plan and each round ask for it."""
+    if source.returns is not None:
+        return return_rows(source.returns, "")
     rows = _kept.pop(source, None) or _loaded(source, pause)
     if source.sha256:
         _kept[source] = rows

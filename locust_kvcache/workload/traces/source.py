@@ -1,9 +1,11 @@
-"""Describes which part of a trace file is replayed, and how it is changed."""
+"""Describes which part of a trace file is replayed, and how it is changed; or requests with due times that are made without a file."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from locust_kvcache.workload.returns import Returns
 
 TIME_UNITS = {"ms": 1.0, "s": 1000.0}  # ms in each
 
@@ -24,10 +26,13 @@ class TraceSource:
     time_unit: str | None = None  # of its timestamps; a key of TIME_UNITS
     notes: tuple[str, ...] = ()  # what was read how, and what the file cannot tell
     prefixes: str = ""  # a value of PREFIXES
+    returns: Returns | None = None  # of a retention study: made, and `path` is empty
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {key: value for key, value in asdict(self).items() if key != "returns" or value}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any] | None) -> TraceSource | None:
-        return cls(**{**values, "notes": tuple(values.get("notes") or ())}) if values else None
+        if not values:
+            return None
+        return cls(**{**values, "notes": tuple(values.get("notes") or ()), "returns": Returns.from_dict(values.get("returns"))})
