@@ -5,6 +5,7 @@ from __future__ import annotations
 from locust_kvcache.workload.returns import BLOCK_TOKENS, Returns, return_rows
 from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.traces.source import TraceSource
+from locust_kvcache.workload.waits import NO_WAITS
 
 RETENTION = "retention"
 
