@@ -14,6 +14,7 @@ from locust.env import Environment
 
 from locust_kvcache.contract.exit_codes import FAILURES, INCOMPLETE, OK, Cause
 from locust_kvcache.contract.round_kinds import CONTROL, HIT
+from locust_kvcache.loadgen.interrupt import was_interrupted
 from locust_kvcache.loadgen.master.round_driver import LOST_BEFORE_S, Played, RoundDriver, WorkerLost
 from locust_kvcache.loadgen.master.spawning import Spawning
 from locust_kvcache.loadgen.master.warm_up_driver import WarmUpDriver
@@ -224,7 +225,7 @@ class RunDriver:
         if self._plain and self.run.all_played:
             self.close()
             return
-        lost = "" if self._workers.connected() else "every worker was lost; "
+        lost = "" if self._workers.connected() or was_interrupted() else "every worker was lost; "
         self.finish(Outcome(INCOMPLETE, lost + self.run.stopped_reason()))
 
     def close(self, analysed: bool = True) -> Path:

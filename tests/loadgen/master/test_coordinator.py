@@ -105,7 +105,7 @@ def test_interrupt_keeps_what_was_measured(locust: LocustProcesses, slow_stub: S
     assert process.returncode == 2, output
     facts = run.facts
     assert not facts["complete"]
-    assert "stopped in round 1" in facts["incomplete_reason"]
+    assert facts["incomplete_reason"].startswith("stopped in round 1")  # and not: every worker was lost
     statuses = collections.Counter(record["status"] for record in run.records)
     assert statuses["ok"] >= 1
     assert statuses["stopped"] >= 1  # what was in flight has its record too
