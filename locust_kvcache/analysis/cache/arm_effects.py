@@ -58,7 +58,7 @@ def load_rates(
     rate = tokens from below per request / (mean TTFT of the arm - mean TTFT of the GPU hit), over the same planned requests, with
     computing the rest of a chunk in it. A rate above `limit_gb_per_s` is not possible: one of the two arms was not what it was taken for.
     `withheld` says why no rate is given: a difference that could be nothing bounds no rate, and counters of the connector (`moved`) that
-    say something else are nearer to the truth.
+    say something else are nearer to the truth. Requests that load beside one another have no time of their own.
     """
     rows = []
     for scenario, group in verdicts.groupby("scenario", sort=False):
@@ -72,7 +72,8 @@ def load_rates(
             tokens = float(row["below_tokens"]) / len(pairs)
             rates = [_rate(tokens, ttft[key]) for key in ("difference", "difference_high", "difference_low")]
             gb = [rate * kv_bytes_per_token / 1e9 if rate and kv_bytes_per_token else None for rate in rates]
-            withheld = _withheld(ttft, gb[0], _counted_gb_per_s(moved, row))
+            waiting = _waiting_at_once(records[records["scenario"].eq(scenario) & records["round"].eq(row["round"])])
+            withheld = _withheld(ttft, gb[0], _counted_gb_per_s(moved, row), waiting)
             if withheld:
                 rates, gb = [None] * 3, [None] * 3
             plausible = None if gb[0] is None or limit_gb_per_s is None else gb[0] <= limit_gb_per_s
@@ -81,9 +82,22 @@ def load_rates(
 
 
 CONTRADICTED = 10.0  # times the rate that the connector counts, which is that of one rank
+AT_ONCE = 1.5  # requests that wait for their first token, on average: from there on they load beside one another
 
 
-def _withheld(ttft: pd.Series, gb_per_s: float | None, counted_gb_per_s: float | None) -> str:
+def _waiting_at_once(records: pd.DataFrame) -> float:
+    """Requests that waited for their first token at the same time: the sum of their TTFTs over the time in which any did."""
+    timed = records[records["ttft_ms"].notna() & records["started_at_s"].notna()]
+    if timed.empty:
+        return 0.0
+    seconds = timed["ttft_ms"] / 1000
+    span_s = float((timed["started_at_s"] + seconds).max() - timed["started_at_s"].min())
+    return float(seconds.sum()) / span_s if span_s > 0 else 0.0
+
+
+def _withheld(ttft: pd.Series, gb_per_s: float | None, counted_gb_per_s: float | None, waiting: float) -> str:
+    if waiting > AT_ONCE:
+        return f"{waiting:,.0f} requests waited for their first token at once, so the difference is not the time of one load"
     low, high = ttft["difference_low"], ttft["difference_high"]
     if low is not None and high is not None and low <= 0:
         return f"loading cost {low:,.1f} to {high:,.1f} ms: a difference that could be nothing bounds no rate"

@@ -151,8 +151,8 @@ def test_failures_that_no_client_sees() -> None:
 def records() -> pd.DataFrame:
     """10 requests: 20 ms on a GPU hit (round 2), 120 ms on a store hit (round 3), with a little spread."""
     rows = [
-        {"scenario": "s", "round": number, "request_index": i, "session_id": i, "ok": True, "ttft_ms": ttft_ms + i % 3,
-         "prefill_estimate_ms": 1.0, "e2e_ms": 1.0, "tpot_ms": 1.0, "itl_p50_ms": 1.0}
+        {"scenario": "s", "round": number, "request_index": i, "session_id": i, "ok": True, "started_at_s": 1.0 * i,
+         "ttft_ms": ttft_ms + i % 3, "prefill_estimate_ms": 1.0, "e2e_ms": 1.0, "tpot_ms": 1.0, "itl_p50_ms": 1.0}
         for number, ttft_ms in ((2, 20.0), (3, 120.0))
         for i in range(10)
     ]  # fmt: skip
@@ -212,6 +212,16 @@ def test_a_dead_store_that_slows_hits_on_the_gpu_is_said_in_one_sentence() -> No
     (problem,) = hidden_failures.slow_puts(judged, traffic("save_put", 0.0, failed=12.0), times)
     assert "took 4.7 times the cold TTFT, while puts to the Mooncake store failed" in problem.text
     assert hidden_failures.slow_puts(judged, traffic("save_put", 1e9), times) == []
+
+
+def test_requests_that_load_at_once_have_no_load_rate_of_their_own() -> None:
+    """10 requests that start together wait 120 to 122 ms each: 1.209 s of waiting in 0.122 s."""
+    judged = tier_verdicts.judge(
+        rounds(2, 3), RUN, tiers((2, "server", 40_000.0, 0.0, 0.0), (3, "server", 0.0, 40_000.0, 0.0)), TRAFFIC, BLOCK
+    )
+    (row,) = arm_effects.load_rates(judged, records().assign(started_at_s=0.0), 327_680.0, 63.0).to_dict("records")
+    assert row["withheld"] == "10 requests waited for their first token at once, so the difference is not the time of one load"
+    assert row["gb_per_s"] is None
 
 
 def test_a_difference_that_could_be_nothing_bounds_no_load_rate() -> None:
