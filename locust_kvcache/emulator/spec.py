@@ -24,6 +24,8 @@ class Timing:
     A step that computes u new tokens per prompt after p known ones, beside r decoding requests with c tokens of context in all, takes
     max(step_floor_s, sum(u * prefill_s_per_token + u * (u + 2 p) / 2 * attention_s_per_token2))
       + step_s_per_decoding * r + step_s_per_context_token * c
+    and where prompts are computed at least the floor of prefill_floors_s: [new tokens of the step, seconds], the last that is reached
+    (launching kernels one by one takes as long for one token as for many; graphs are captured up to a number of tokens).
     The floor is the reading of the weights; the quadratic term is attention (FLOPs of a prefill: 2 N u + c_att (n^2 - p^2) / 2).
     The tokens of one step leave one after another, output_s_per_token apart, as from a server's one output process.
     """
@@ -35,6 +37,7 @@ class Timing:
     step_s_per_decoding: float
     step_s_per_context_token: float = 0.0
     output_s_per_token: float = 0.0
+    prefill_floors_s: tuple[tuple[float, float], ...] = ()
     step_slowdown_while_putting: float = 0.0  # extra share of a decode step while a put into the shared store is under way
 
     def frontend(self, prompt_tokens: int) -> float:
@@ -47,8 +50,10 @@ class Timing:
 
     def prefill_s(self, chunks: Iterable[tuple[int, int]]) -> float:
         """Computing (new, known) tokens per prompt."""
-        per_token, per_pair = self.prefill_s_per_token, self.attention_s_per_token2
-        return sum(new * per_token + new * (new + 2 * known) / 2 * per_pair for new, known in chunks)
+        per_token, per_pair, computed = self.prefill_s_per_token, self.attention_s_per_token2, list(chunks)
+        seconds = sum(new * per_token + new * (new + 2 * known) / 2 * per_pair for new, known in computed)
+        new_tokens = sum(new for new, _ in computed)
+        return max([seconds, *(floor_s for least, floor_s in self.prefill_floors_s if computed and new_tokens >= least)])
 
     def step_s(self, compute_s: float, decoding: int, context_tokens: int) -> float:
         return (
@@ -146,7 +151,10 @@ def _server(values: dict[str, Any], block_size: int, where: str) -> ServerSpec:
     timing = dict(values["timing"])
     frontend = timing.get("frontend_s", 0.0)
     points = frontend if isinstance(frontend, list) else [(0, frontend)]
-    timing["frontend_s"] = tuple((float(tokens), float(seconds)) for tokens, seconds in points)
+    floors = timing.get("prefill_floors_s", [])
+    timing["frontend_s"], timing["prefill_floors_s"] = (
+        tuple((float(tokens), float(seconds)) for tokens, seconds in pairs) for pairs in (points, floors)
+    )
     tiers = {name: _tier(values.get(name), block_size, f"{where}.{name}") for name in ("cpu", "store")}
     server: ServerSpec = _build(ServerSpec, {**values, "timing": _build(Timing, timing, f"{where}.timing"), **tiers}, where)
     return server
