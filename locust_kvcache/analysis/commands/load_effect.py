@@ -101,12 +101,16 @@ def parts_chart(rows: Sequence[Split], scenario: str) -> Chart | None:
     )
 
 
+def _counted(way: Way) -> str:
+    return f"{way.name} ({plural(len(way.runs), 'run')})"
+
+
 def weak_points(ways: Sequence[Way], rows: Sequence[Split]) -> list[str]:
     """What weakens the answer, for its first words."""
-    few = [f"{plural(len(way.runs), 'run')} of {way.name}" for way in ways if len(way.runs) < run_groups.RUNS_FOR_A_VERDICT]
+    few = [_counted(way) for way in ways if len(way.runs) < run_groups.RUNS_FOR_A_VERDICT]
     invalid = [run.run_id for way in ways for run in way.runs if validity_problems({run.run_id: run.stats})]
     found = [f"the figures of {listed(invalid)} are not valid"] if invalid else []
-    found += [f"there is only {listed(few)}"] if few else []
+    found += [f"there are few runs of {', '.join(few)}"] if few else []
     if all(way.name != ONE_USER for way in ways):
         found.append("no run has one user, so own prefill is not known")
     elif all(row.queue_ms is None for row in rows):
@@ -151,7 +155,7 @@ def study_page(given: Sequence[Analysis]) -> tuple[Page, dict[str, Any]]:
     rows = load_effect.splits(ways, load_effect.common_states(runs))
     chart, tables = parts_chart(rows, scenario), (change_table(rows, ways, scenario), parts_table(rows, scenario))
     problems = _problems(runs, [run for run in given if not run.stats["complete"]])
-    counts = listed(f"{plural(len(way.runs), 'run')} of {way.name}" for way in ways)
+    counts = ", ".join(_counted(way) for way in ways)
     page = Page(
         title=f"What the cache gives, what the way of loading gives: {scenario}",
         subtitle=f"{runs[0].info.model} on {runs[0].info.deployment.name}: {counts}",

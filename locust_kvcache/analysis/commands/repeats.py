@@ -6,6 +6,7 @@ The first run's deployment is the baseline. Two runs of each are enough for an i
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.language import use_language
 
 RULE = "one value per run (its mean, or its rate); geometric means; Student's 95 % intervals of the runs' logarithms"
+SHORT_NAMES = {"ttft_ms": "TTFT, ms", "requests_per_s": "requests/s", "requests_per_s_per_gpu": "requests/s per GPU"}
 NAMES = {"requests_per_s_per_gpu": "Request throughput per GPU, requests/s"}
 
 
@@ -79,9 +81,11 @@ def spread_table(table: pd.DataFrame, scenario: str) -> Table:
     return Table(f"{scenario}: from run to run", ("", "runs", "mean", "interval", "smallest to largest"), rows, RULE)
 
 
-def change_table(table: pd.DataFrame, scenario: str, title: str, header: tuple[str, str]) -> Table:
+def change_table(
+    table: pd.DataFrame, scenario: str, title: str, header: tuple[str, str], named: Callable[[str], str] = _named
+) -> Table:
     rows = tuple(
-        (f"{row['contender_run']}, round {row['round']}: {_named(row['metric'])}", number(row["baseline"]),
+        (f"{row['contender_run']}, round {row['round']}: {named(row['metric'])}", number(row["baseline"]),
          number(row["contender"]), change(row), str(row["pairs"]), str(row["verdict"]))
         for row in rows_of(table[table["scenario"].eq(scenario)])
     )  # fmt: skip
@@ -190,7 +194,7 @@ def short_tables(tables: dict[str, pd.DataFrame], baseline: str) -> tuple[Table,
     against = tables["against_baseline"]
     table, header = (against, (baseline, "contender")) if len(against) else (tables["against_round_1"], ("round 1", "later"))
     shown = table[table["metric"].isin(["ttft_ms", "requests_per_s_per_gpu", "requests_per_s"])]
-    return tuple(change_table(shown, name, name, header) for name in shown["scenario"].unique())
+    return tuple(change_table(shown, name, name, header, SHORT_NAMES.__getitem__) for name in shown["scenario"].unique())
 
 
 def _lead(tables: dict[str, pd.DataFrame], baseline: str) -> str:

@@ -60,7 +60,7 @@ def test_own_prefill_queue_and_load_by_hand() -> None:
     assert (hit.own_ms, hit.queue_ms, hit.load_ms) == pytest.approx((20.0, 0.0, 60.0))
     assert load_effect.saved([cold, hit], "all 10 at once", "gpu_hit") == pytest.approx((920.0, 80.0))
     lead = study_page(runs)[0].lead
-    assert lead.startswith("Weakened, as there is only 2 runs of all 10 at once and 2 runs of one user. ")
+    assert lead.startswith("Weakened, as there are few runs of all 10 at once (2 runs), one user (2 runs). ")
     assert "1,000 to 80.0 ms; of the 920 ms saved 80.0 (8.7 %) are the cache's own" in lead
 
 
