@@ -27,7 +27,7 @@ BELOW: dict[str, set[str]] = {
 FLOORS: dict[str, list[set[str]]] = {
     "loadgen": [
         {"typed_locust", "durations"},
-        {"console"},
+        {"console", "interrupt"},
         {"quiet"},
         {"options", "protocol", "client"},
         {"worker"},
@@ -36,7 +36,6 @@ FLOORS: dict[str, list[set[str]]] = {
         {"studies", "dry_run"},
         {"master"},
         {"web"},
-        {"interrupt"},
         {"plugin"},
         {"user"},
     ],
