@@ -54,6 +54,7 @@ COMMANDS = (
             f"{ANALYSIS}.noisy_neighbour"),
     Command("load-effect", UNDERSTAND, "show what the cache gives and what the way of loading gives, in runs under several loads",
             f"{ANALYSIS}.load_effect"),
+    Command("recovery", UNDERSTAND, "show how long hits, TTFT and throughput took to recover from an event", f"{ANALYSIS}.recovery"),
     Command("dose-response", UNDERSTAND, "show what a cached token saves in runs of dose_response", f"{ANALYSIS}.dose_response"),
     Command("oracle", UNDERSTAND, "compute the hit rate that a cache of each size can reach on a trace", f"{ANALYSIS}.oracle"),
     Command("ratio", UNDERSTAND, "predict the best split of GPUs into prefillers and decoders, and check it", f"{ANALYSIS}.ratio"),

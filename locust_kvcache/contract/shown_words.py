@@ -56,7 +56,7 @@ COUNTED = (
     "{n} targets", "{n} pair", "{n} pairs", "{n} independent cluster", "{n} independent clusters", "{n} cluster", "{n} clusters",
     "{n} caveat", "{n} caveats", "{n} comparison", "{n} comparisons", "{n} more caveat", "{n} more caveats", "{n} more warning",
     "{n} more warnings", "{n} more line", "{n} more lines", "{n} note", "{n} notes", "{n} other scenario", "{n} other scenarios",
-    "{n} run", "{n} runs", "{n} step", "{n} steps", "{n} point", "{n} points", "{n} session", "{n} sessions", "{n} token",
+    "{n} run", "{n} runs", "{n} window", "{n} windows", "{n} step", "{n} steps", "{n} point", "{n} points", "{n} session", "{n} sessions", "{n} token",
     "{n} tokens", "{n} independent groups of requests", "{n} GPU", "{n} GPUs", "{n} engine", "{n} engines", "{n} hypotheses",
     "{n} hit", "{n} hits", "{n} warning", "{n} warnings", "{n} row", "{n} rows", "{n} value", "{n} values", "{n} answer",
     "{n} answers", "{n} failed request", "{n} failed requests", "{n} repeat", "{n} repeats", "{n} chunk", "{n} chunks",

@@ -11,8 +11,8 @@ from locust_kvcache.cli.contents import COMMANDS, GROUPS, main
 
 WANTED = (
     "run campaign preflight dry-run "
-    "report compare repeats sweep capacity working-set retention noisy-neighbour load-effect dose-response oracle ratio export "
-    "merge-spool check-configs emulator certificate init"
+    "report compare repeats sweep capacity working-set retention noisy-neighbour load-effect recovery dose-response oracle ratio "
+    "export merge-spool check-configs emulator certificate init"
 )  # fmt: skip
 
 

@@ -141,3 +141,17 @@ def draw_ratio(axes: Axes, points: pd.DataFrame, measured: pd.DataFrame, y_name:
     else:
         axes.set_ylabel(y_name)
     legend_below(axes)
+
+
+def draw_recovery(axes: Axes, points: pd.DataFrame, failed: pd.DataFrame, events: list[tuple[str, float]]) -> None:
+    """Columns label, x (s since the first event), y (% of the level before it); of `failed` x, count: windows with failed requests."""
+    draw_lines(axes, points, "time since the first event (s)", "% of the level before")
+    for line in axes.lines:
+        line.set_markersize(3)
+    axes.axhline(100, color=COLOURS["ink"], linewidth=0.8)
+    for place, (name, at_s) in enumerate(events):
+        axes.axvline(at_s, color=COLOURS["ink"], linestyle=("--", ":", "-.")[place % 3], linewidth=1.2, label=name)
+    if len(failed):
+        axes.scatter(failed["x"], [0.0] * len(failed), marker="X", s=60, color=COLOURS["fourth"], zorder=4, clip_on=False,
+                     label="window with failed requests")  # fmt: skip
+    legend_below(axes)
