@@ -13,7 +13,14 @@ from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.commands import ratio_verify
 from locust_kvcache.analysis.model import ratio, ratio_check, tandem
 from locust_kvcache.analysis.model.ratio import Budget, Prediction
-from locust_kvcache.analysis.model.run_points import MeasuredRun, all_points, late_runs, read_pair, read_points
+from locust_kvcache.analysis.model.run_points import (
+    MeasuredRun,
+    all_points,
+    check_prefill_runs,
+    late_runs,
+    read_pair,
+    read_points,
+)
 from locust_kvcache.analysis.model.stage_costs import STEP_TOKENS, Measured, Mix, limits_of
 from locust_kvcache.analysis.model.stage_points import Point
 from locust_kvcache.analysis.model.tandem import Load
@@ -123,6 +130,7 @@ def check_arguments(args: argparse.Namespace) -> None:
 def measured_of(args: argparse.Namespace) -> tuple[Measured, list[str]]:
     """The points, and which of their runs were timed late."""
     prefill, decode = ([read_points(path) for path in paths] for paths in (args.prefill, args.decode))
+    check_prefill_runs(prefill)
     pair = [read_pair(path) for path in args.pd]
     late = late_runs(list({run.folder: run for run in [*prefill, *decode, *pair]}.values()))
     return _measured(args, prefill, decode, pair), late

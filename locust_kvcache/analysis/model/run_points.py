@@ -17,6 +17,7 @@ from locust_kvcache.analysis.servers import server_counters
 from locust_kvcache.contract.errors import BadInput
 
 TOO_MANY_LATE = 0.1
+PREFILL_OUTPUT_TOKENS = 8  # answers of a prefill run: of longer ones the decode steps slow the prefills of others
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,18 @@ def read_pair(folder: Path) -> MeasuredRun:
             "decoder: give others with --measured"
         )
     return found
+
+
+def check_prefill_runs(runs: Sequence[MeasuredRun]) -> None:
+    """BadInput for a loaded plain server with long answers: its prefills share their steps with decodes and look too slow."""
+    for run in runs:
+        for point in run.points if run.split is None else ():
+            if point.in_flight > 1.5 and point.output_tokens > PREFILL_OUTPUT_TOKENS:
+                raise BadInput(
+                    f"--prefill {run.folder} has {point.in_flight:.3g} requests at a time with {point.output_tokens:.3g} output tokens "
+                    f"each: decode steps slow their prefills; expected at most {PREFILL_OUTPUT_TOKENS} output tokens: give a run with "
+                    "--output-tokens 1, or one of one user"
+                )
 
 
 def late_runs(runs: Sequence[MeasuredRun]) -> list[str]:
