@@ -41,6 +41,13 @@ def test_a_deployment_file_keeps_what_it_says_under_the_campaigns_name(tmp_path:
     }  # fmt: skip
 
 
+def test_the_command_at_the_end(tmp_path: Path) -> None:
+    assert load_campaign(write(tmp_path)).comparison == "repeats"
+    assert load_campaign(write(tmp_path, compare="load-effect")).comparison == "load-effect"
+    with pytest.raises(BadInput, match="'sweep'; expected repeats or load-effect"):
+        load_campaign(write(tmp_path, compare="sweep"))
+
+
 def test_router_policies_share_a_fleet(tmp_path: Path) -> None:
     file = tmp_path / "fleet.yaml"
     file.write_text("kind: non_disagg\nendpoint: http://127.0.0.1:9100\ngpus: 4\n")
