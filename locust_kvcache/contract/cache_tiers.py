@@ -1,6 +1,7 @@
 """Reads the `caches` part of a deployment file: how each tier of the KV cache is emptied.
 
-A tier is where KV blocks lie: gpu (the engine's prefix cache), cpu (LMCache's host memory or disk), store (Mooncake, or any shared store).
+A tier is where KV blocks lie: gpu (the engine's prefix cache), cpu (host memory, as LMCache's), disk (a local SSD, as LMCache's), store
+(Mooncake, or any shared store).
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.restart import AFTER_RESTART
 from locust_kvcache.contract.schema import Section
 
-TIERS = ("gpu", "cpu", "store")  # from the fastest to the slowest: a tier is seen only when all above it are empty
+TIERS = ("gpu", "cpu", "disk", "store")  # from the fastest to the slowest: a tier is seen only when all above it are empty
 KINDS = {
     "vllm_reset": "POST URL/reset_prefix_cache (VLLM_SERVER_DEV_MODE=1), retried while blocks are held",
     "vllm_reset_external": "the same with ?reset_external=true: the tiers below the engine as well, where its connector can do that",
@@ -26,7 +28,9 @@ ARMS = {
     "control": (),
     "gpu_hit": (),
     "cpu_hit": ("gpu",),
-    "store_hit": ("gpu", "cpu"),
+    "disk_hit": ("gpu", "cpu"),
+    "store_hit": ("gpu", "cpu", "disk"),
+    AFTER_RESTART: (),  # the restart empties what does not live on
 }  # arm -> tiers to empty before it
 
 
@@ -67,23 +71,28 @@ def parse_caches(entries: Any, source: str) -> tuple[CacheAction, ...]:
     return tuple(actions)
 
 
-def check_arms(arms: tuple[str, ...], actions: tuple[CacheAction, ...], deployment: str) -> None:
+def check_arms(arms: tuple[str, ...], actions: tuple[CacheAction, ...], deployment: str, restarts: bool = False) -> None:
     """BadInput for arms that this deployment gives no means for."""
     if arms and arms[0] != "cold":
         raise BadInput(f"--arms starts with {arms[0]!r}; the first arm must be cold: the others repeat its requests")
     for once in ("cold", "control"):
         if arms.count(once) > 1:
             raise BadInput(f"--arms names {once} twice; a run has one such round")
+    if AFTER_RESTART in arms and not restarts:
+        raise BadInput(
+            f"--arms {AFTER_RESTART} needs a way to start the engine again, and deployment {deployment!r} does not say how: add to its "
+            'file restart: {command: "docker restart vllm", wait_for: "http://host:8000/health"}'
+        )
     able = {action.tier for action in actions}
     for arm in arms:
-        needed = [tier for tier in ARMS[arm] if tier == "gpu"]
+        needed = [tier for tier in ARMS[arm] if tier == "gpu" or arm == "disk_hit"]
         if missing := [tier for tier in needed if tier not in able]:
             raise BadInput(
-                f"--arms {arm} needs the {', '.join(missing)} tier emptied, and deployment {deployment!r} does not say how: add a `caches` "
-                'entry to its file, e.g. {tier: gpu, kind: vllm_reset, target: "http://host:8000"}'
+                f"--arms {arm} needs the {', '.join(missing)} tier emptied, and deployment {deployment!r} does not say how: add `caches` "
+                'entries to its file, e.g. {tier: gpu, kind: vllm_reset, target: "http://host:8000"}'
             )
 
 
 def actions_before(arm: str, actions: tuple[CacheAction, ...]) -> tuple[CacheAction, ...]:
-    """What empties the tiers above the one that this arm is to measure; cpu only where the deployment has that tier."""
+    """What empties the tiers above the one that this arm is to measure; cpu and disk only where the deployment has that tier."""
     return tuple(action for action in actions if action.tier in ARMS[arm])

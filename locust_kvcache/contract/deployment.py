@@ -14,6 +14,7 @@ from locust_kvcache.contract.cache_tiers import CacheAction, parse_caches
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.fleet import Engine, parse_engines, parse_gpus, parse_router
 from locust_kvcache.contract.gateway import Headers, checked_body, checked_headers
+from locust_kvcache.contract.restart import Restart, parse_restart
 from locust_kvcache.contract.schema import Section, load_yaml
 from locust_kvcache.contract.shipped import find_config, shipped
 
@@ -74,6 +75,7 @@ class Deployment:
     discover: str = ""  # address of a router whose workers are the engines, or are compared with them; empty: none is asked
     transport: Transport = Transport()
     caches: tuple[CacheAction, ...] = ()  # how each tier is emptied
+    restart: Restart | None = None  # how the engine is started again, for the arm after_restart
     link_gb_per_s: float | None = None  # of the slowest link between the GPU and the KV store, GB (10^9 bytes) per second
     targets: dict[str, float] = field(default_factory=dict)
     slo: dict[str, float] = field(
@@ -179,6 +181,7 @@ def load_deployment(path: Path) -> Deployment:
         discover=discover,
         transport=_transport(top, engine_header),
         caches=parse_caches(top.raw("caches") or [], source),
+        restart=parse_restart(top, endpoint),
         link_gb_per_s=top.take("link_gb_per_s", float, None, low=1e-6),
         targets=_targets(targets),
         slo=_amounts(top.section("slo"), OBJECTIVES),

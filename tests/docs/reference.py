@@ -114,6 +114,9 @@ DEPLOYMENT = {
         "none",
         "metrics pages of the servers; roles `server`, `prefiller`, `decoder`, `mooncake_master` and others",
     ),
+    "restart.command": ("text", "none", "shell command on the master that starts the engine again, for the arm `after_restart`"),
+    "restart.wait_for": ("address", "ENDPOINT/health", "page that answers 2xx when the engine is back"),
+    "restart.timeout_s": ("s", "600", "time for the command and for the engine to come back"),
     "caches": ("list", "none", "how each cache tier is emptied, see below"),
     "link_gb_per_s": ("number", "unknown", "slowest link between the GPU and the store, in 10^9 bytes/s"),
     "targets.hit_ttft_reduction_min": ("share", "not judged", "TTFT on a hit: reduction against cold, at least this much"),
@@ -135,7 +138,7 @@ DEPLOYMENT = {
 }
 
 CACHE_KEYS = {
-    "tier": "`gpu`, `cpu` or `store`",
+    "tier": "`gpu`, `cpu`, `disk` or `store`",
     "kind": "how the tier is emptied, see the next table",
     "target": "URL of the server, `host:port` of a Mooncake master, or the command",
     "metrics": "`mooncake_remove_all`: the master's metrics page, to check that no key is left",

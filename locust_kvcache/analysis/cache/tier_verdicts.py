@@ -23,7 +23,7 @@ from locust_kvcache.contract.round_kinds import sends_new_prompts
 
 COLD, BY_NONCE, CONTAMINATED, UNKNOWN, NO_HIT = "cold proven", "cold by nonce", "contaminated", "unknown", "nothing hit"
 DOMINANT = 0.9  # share of the cached tokens that one tier must have served to give its name
-WANTED_TIER = {"gpu_hit": "gpu", "cpu_hit": "cpu", "store_hit": "store"}
+WANTED_TIER = {"gpu_hit": "gpu", "cpu_hit": "cpu", "disk_hit": "disk", "store_hit": "store"}
 LOOKUP_ROLES = ("prefiller", "server")
 TOKENS = ("prompt_tokens", "cached_tokens", "allowed_tokens", "gpu_tokens", "below_tokens", "computed_tokens")
 COLUMNS = ("scenario", "round", "arm", "verdict", "tier", *TOKENS, "evidence", "text")

@@ -7,6 +7,7 @@ from typing import Any
 from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent, plural, ratio_change, whole
 from locust_kvcache.analysis.tables.claim_words import NO_CONTROL, claim_of, control_text, kind_of, shown_verdict
 from locust_kvcache.analysis.tables.table import Stats, Table, find
+from locust_kvcache.contract.restart import AFTER_RESTART
 
 RULE = "by the tier that answered: the servers' counters where there are any, else what the answers reported"
 
@@ -64,6 +65,7 @@ def arm_table(stats: Stats, scenario: str) -> Table:
     )
     control = claim_of(stats, scenario)["control"]
     against, notes = ("the control", ()) if control else ("cold", (NO_CONTROL,))
+    notes = (*notes, *restart_texts(stats, scenario))
     return Table(
         f"{scenario}: each arm against {against}",
         header,
@@ -110,7 +112,24 @@ def headline(stats: Stats) -> str:
     parts = [f"{arm} {_span(found)}" for arm, found in ratios.items()]
     count = max(map(len, ratios.values()), default=0)
     said = [f"Mean TTFT against cold in {plural(count, 'scenario')}: {'; '.join(parts)}."] if parts else []
-    return " ".join([*against, *said])
+    return " ".join([*(f"{name}: {text}" for name in names for text in restart_texts(stats, name)), *against, *said])
+
+
+def restart_texts(stats: Stats, scenario: str) -> list[str]:
+    """Of the tokens that an arm before it had hit, or else of those planned, how many were hit after the restart; empty without it."""
+    rows = find(stats["verdicts"], scenario=scenario)
+    texts = []
+    for row in rows:
+        if row["arm"] != AFTER_RESTART or row["cached_tokens"] is None:
+            continue
+        before = [one["cached_tokens"] or 0 for one in rows if one["round"] < row["round"]]
+        cached = max([*before, 0]) or row["allowed_tokens"]
+        if cached:
+            share = percent(row["cached_tokens"] / cached)
+            texts.append(
+                f"Of {whole(cached)} cached tokens {whole(row['cached_tokens'])} were still hit after the restart ({share})."
+            )
+    return texts
 
 
 def _arm_name(row: dict[str, Any]) -> str:
@@ -142,7 +161,7 @@ def details(stats: Stats) -> list[str]:
         claim = claim_of(stats, scenario)
         lead = f"{claim['lead']}. " if claim["lead"] else ""
         if not claim["valid"]:
-            texts.append(f"{scenario}: {lead}".strip())
+            texts.append(" ".join([*restart_texts(stats, scenario), f"{scenario}: {lead}".strip()]))
             continue
         first = next(row for row in find(stats["verdicts"], scenario=scenario) if row["round"] != claim["control"])
         parts = [
@@ -150,4 +169,5 @@ def details(stats: Stats) -> list[str]:
         ]
         against = "the control" if claim["control"] else f"the first arm ({shown_verdict(first['verdict'])})"
         texts.append(f"{scenario}: {lead}Mean TTFT against {against}: {', '.join(parts)}{control_text(stats, scenario)}.")
+        texts[-1] = " ".join([*restart_texts(stats, scenario), texts[-1]])
     return texts

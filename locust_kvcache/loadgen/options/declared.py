@@ -56,8 +56,9 @@ HOW_IT_IS_SENT = (
 ROUNDS_AND_CACHES = (
     Option("rounds", ROUNDS, "Rounds per scenario: round 1 is cold, later rounds repeat it",
            None, "the scenario's (2)", "N", int, 1, in_form=True),
-    Option("arms", ROUNDS, "Rounds by the cache tier that should answer: cold, gpu_hit, cpu_hit, store_hit. Before cpu_hit "
-           "and store_hit, the tiers above are emptied as the deployment's `caches` say. Used instead of "
+    Option("arms", ROUNDS, "Rounds by the cache tier that should answer: cold, gpu_hit, cpu_hit, disk_hit, store_hit. "
+           "Before the last three the tiers above are emptied as the deployment's `caches` say. after_restart: what is still hit "
+           "after the deployment's `restart`. Used instead of "
            "--rounds", metavar="ARM", many=True, in_form=True),
     Option("control", ROUNDS, "Repeat the cold round with fresh prompts of the same lengths, to see what changes without a "
            "cache (docs/warm-up-and-control.md). --control alone is on; auto is on with --arms",

@@ -60,7 +60,7 @@ def resolve(options: Options, loaded: Sequence[str], host: str | None, named_hos
         deployment = without_secrets(deployment)
     if options.study.capacity and not deployment.slo:
         raise BadInput("--capacity needs objectives: --slo ttft_ms=2000 tpot_ms=50, or `slo` in the deployment file")
-    check_arms(options.arms, deployment.caches, deployment.name)
+    check_arms(options.arms, deployment.caches, deployment.name, deployment.restart is not None)
     if options.empty_caches and not deployment.caches:
         raise BadInput(
             f"--empty-caches: deployment {deployment.name!r} does not say how; add `caches` to its file (configs/pd_disagg.yaml shows them)"

@@ -1,4 +1,4 @@
-"""Brings the caches into the state that a round's arm needs (cold, gpu_hit, cpu_hit, store_hit), and notes the result.
+"""Brings the caches into the state that a round's arm needs (gpu_hit, disk_hit, after_restart, ...), and notes the result.
 
 An arm is an intention. Which tier answered is for the counters to say: the facts made here stand in run.json beside each round.
 """
@@ -13,10 +13,12 @@ import gevent
 
 from locust_kvcache.contract.cache_tiers import CacheAction, actions_before
 from locust_kvcache.contract.deployment import Deployment
+from locust_kvcache.contract.restart import AFTER_RESTART
 from locust_kvcache.contract.round_kinds import CONTROL
 from locust_kvcache.loadgen.server.cache_actions import carry_out
 from locust_kvcache.loadgen.server.canary import Canary
 from locust_kvcache.loadgen.server.metrics_pages import scrape
+from locust_kvcache.loadgen.server.restart import restart_engine
 
 log = logging.getLogger("kvcache")
 SETTLE_S = 2.0  # a store whose keys do not change for so long has taken all puts
@@ -80,6 +82,8 @@ class Arms:
             facts["settled_s"] = settle(self._deployment)
         if actions:
             facts["cache_actions"] = [result.to_dict() for result in carry_out(actions, self._deployment.access)]
+        if arm == AFTER_RESTART and self._deployment.restart is not None:
+            facts["restart"] = restart_engine(self._deployment.restart, self._deployment.access)
         if self._stored and (actions or number > 1):
             facts["canary"] = self._canary.ask()
         for line in describe(facts):
@@ -104,6 +108,9 @@ def describe(facts: dict[str, Any]) -> list[str]:
         f"{result['tier']} cache, {result['kind']}: {'done' if result['ok'] else 'FAILED'} ({result['detail']})"
         for result in facts.get("cache_actions", ())
     ]
+    if restart := facts.get("restart"):
+        said = "done" if restart["ok"] else "FAILED"
+        lines.append(f"engine restarted in {restart['seconds']:.1f} s: {said} ({restart['detail']})")
     if canary := facts.get("canary"):
         parts = [
             f"{canary[key]:.0f} {key.removesuffix('_tokens')}"
@@ -122,6 +129,12 @@ def warnings_of(facts: dict[str, Any]) -> list[str]:
         for result in facts.get("cache_actions", ())
         if not result["ok"]
     ]
+    restart = facts.get("restart")
+    if restart and not restart["ok"]:
+        texts.append(
+            f"the engine was not restarted ({restart['detail']}): the round after_restart does not measure what outlives one. Try the "
+            f"deployment's restart.command by hand: {restart['command']}"
+        )
     if "settled_s" in facts and facts["settled_s"] is None:
         texts.append(
             "the store's master could not be read: whether its puts were done before this round is not known. Check the mooncake "
@@ -134,7 +147,7 @@ def warnings_of(facts: dict[str, Any]) -> list[str]:
             f"the gpu cache was emptied, as it seems, and still served {canary['gpu_tokens']:.0f} of a canary's "
             f"{canary['prompt_tokens']} tokens: the reset does not reset"
         )
-    if canary and facts.get("arm") in ("cpu_hit", "store_hit") and canary["external_tokens"] == 0:
+    if canary and facts.get("arm") in ("cpu_hit", "disk_hit", "store_hit") and canary["external_tokens"] == 0:
         texts.append(
             f"no tier below the GPU knew the canary: the {facts['arm']} arm will be as cold as the first. Is the store connected "
             "(keys of its config file), and are its puts done?"

@@ -69,7 +69,7 @@ def _carry_out(action: CacheAction, access: Access) -> ActionResult:
     begun_s = time.monotonic()
     try:
         if action.kind == "command":
-            ok, detail = _command(["/bin/sh", "-c", action.target], action.timeout_s)
+            ok, detail = run_command(["/bin/sh", "-c", action.target], action.timeout_s)
         elif action.kind == "mooncake_remove_all":
             ok, detail = _mooncake(action, access)
         else:
@@ -111,7 +111,7 @@ def _refused(answer: requests.Response) -> bool:
     return isinstance(body, dict) and body.get("success") is False
 
 
-def _command(command: list[str], timeout_s: float) -> tuple[bool, str]:
+def run_command(command: list[str], timeout_s: float) -> tuple[bool, str]:
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     said = (done.stdout + done.stderr).strip()[-200:]
     return done.returncode == 0, f"exit code {done.returncode}" + (f": {said}" if said else "")
@@ -119,7 +119,7 @@ def _command(command: list[str], timeout_s: float) -> tuple[bool, str]:
 
 def _mooncake(action: CacheAction, access: Access) -> tuple[bool, str]:
     """Removed by a client of its own process (its library does not go with gevent), then checked by the master's own count."""
-    ok, detail = _command([action.python or sys.executable, "-c", MOONCAKE, action.target], action.timeout_s)
+    ok, detail = run_command([action.python or sys.executable, "-c", MOONCAKE, action.target], action.timeout_s)
     if "No module named" in detail:
         return (
             False,
