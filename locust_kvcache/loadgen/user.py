@@ -95,6 +95,7 @@ class KVCacheUser(User):
                 run.wait_for(turn)
                 if turn.number > 1 and not agent.halted:
                     gevent.sleep(0.0 if work.share.kind == WARM_UP else turn.wait_s)
+                run.wait_for_branch(turn)
                 agent.outage.wait()
                 if agent.halted or (lane and self._sender.order is not None):
                     return

@@ -68,7 +68,7 @@ def round_duration_s(
         times = (session_s(plan, session, repeats, block_tokens, expected) for session in plan.sessions)
         known = [time for time in times if time is not None]
     if plan.due_s:
-        return plan.due_s[-1] + (known[-1] if known else 0.0)
+        return max(at_s + took for at_s, took in zip(plan.due_s, known or [0.0] * len(plan.due_s), strict=True))
     if rate_per_s is not None:
         return (len(plan.sessions) - 1) / rate_per_s + (known[-1] if known else 0.0)
     return max(sum(known) / min(users, len(known)), max(known)) if known else None

@@ -256,4 +256,4 @@ def _planned_sessions(scenario: Scenario, seed: int, pause: Pause) -> PlannedSes
 
 
 def _trace_sessions(scenario: Scenario, source: TraceSource, pause: Pause) -> TraceSessions:
-    return _kept(scenario, 0, lambda: TraceSessions(source, scenario.requests, scenario.identity, pause))
+    return _kept(scenario, 0, lambda: TraceSessions(source, scenario.requests, scenario.identity, scenario.gaps, pause))

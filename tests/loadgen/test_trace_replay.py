@@ -41,6 +41,32 @@ def test_each_row_once_with_exactly_its_blocks(locust: LocustProcesses, emulator
     assert starts[-1] - starts[0] > 2.0  # 30 s of the trace at ten times its speed, not all at once
 
 
+def test_recorded_sessions_keep_their_order_gaps_and_forks(locust: LocustProcesses, emulator: Start) -> None:
+    """Two sessions of the example, one with two sub-agents; gaps a fifth of the recorded ones, and 1 s at most."""
+    sessions = str(ROOT / "docs" / "examples" / "sessions.jsonl")
+    code, output = locust.run(
+        *REPLAY, "--host", emulator(), "--trace", sessions, "--trace-speed", "5", "--max-gap", "1", "--warm-up", "off"
+    )
+    assert code == 0, output
+    (run,) = locust.runs()
+    records = {(r["session_id"], r["turn"]): r for r in run.records}
+    assert len(records) == 6 + 2
+    assert [(r["prompt_tokens"], whole_blocks(r["reported_cached_tokens"])) for r in records.values()] == [
+        (r["planned_prompt_tokens"], r["planned_cached_tokens"]) for r in records.values()
+    ]
+    waits = [records[0, turn]["planned_wait_ms"] for turn in range(2, 7)]
+    assert waits == pytest.approx([600, 700, 300, 1000, 1000])
+    ends = {key: r["started_at_s"] + r["e2e_ms"] / 1000 for key, r in records.items()}
+    for turn, before in ((2, (1,)), (3, (1,)), (4, (2,)), (5, (1, 3, 4)), (6, (5,))):
+        due_s = max(ends[0, one] for one in before) + waits[turn - 2] / 1000
+        assert records[0, turn]["started_at_s"] >= due_s - 0.005
+
+
+def whole_blocks(tokens: int) -> int:
+    """A store serves all of a prompt but its last token, the plan counts whole blocks."""
+    return tokens // 32 * 32
+
+
 def test_a_worker_without_the_file_ends_the_run_with_that_reason(locust: LocustProcesses, stub: Stub, tmp_path: Path) -> None:
     """The master stands where the path leads to the file, the worker elsewhere."""
     port = str(free_port())

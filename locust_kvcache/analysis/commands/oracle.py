@@ -36,7 +36,7 @@ def cached_tokens(rows: Iterable[Row], capacity_blocks: int | None = None, block
     """Per row, the tokens that the cache holds when the row is sent; None: a cache without limit."""
     cache: OrderedDict[int, int] = OrderedDict()  # block with all before it: tokens of it that were sent, fewer where it was cut
     found = []
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row.due_s):  # recorded sessions stand one after another
         path, blocks = tuple(chained(row.blocks)), 0
         while blocks < len(path) and path[blocks] in cache:
             blocks += 1

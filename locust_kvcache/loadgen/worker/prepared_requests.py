@@ -42,7 +42,7 @@ class SessionTexts:
     prefix: bytes  # of a trace: empty
     users: tuple[bytes, ...]  # by turn; of a trace: the last block, cut to the prompt's length
     replies: tuple[bytes, ...] = ()  # planned answers of all turns but the last, where the scenario carries those
-    blocks: tuple[bytes, ...] = ()  # of a trace: the whole ones
+    blocks: tuple[tuple[bytes, ...], ...] = ()  # of a trace, by turn: the whole ones
 
 
 @dataclass
@@ -113,19 +113,22 @@ class PreparedRequests:
 
     def _making_blocks(self, block_tokens: int, session: Session) -> Steps[SessionTexts]:
         """Whole blocks are encoded once; the last one of a prompt is cut to its length, and stands with the request."""
-        (turn,) = session.turns
-        whole: list[bytes] = []
-        for block in turn.blocks[:-1]:
-            found = self._shared.get(block)
-            if found is None:
-                ids = block_ids(self.plan.nonce, self.plan.seed, block, block_tokens)
-                found = self._shared.keep(block, encode_ids(ids))
-                yield
-            whole.append(found)
-        left = turn.prompt_tokens - block_tokens * (len(turn.blocks) - 1)
-        last = block_ids(self.plan.nonce, self.plan.seed, turn.blocks[-1], block_tokens)[:left]
-        yield
-        return SessionTexts(session, b"", (encode_ids(last),), blocks=tuple(whole))
+        ends, blocks = list[bytes](), list[tuple[bytes, ...]]()
+        for turn in session.turns:
+            whole: list[bytes] = []
+            for block in turn.blocks[:-1]:
+                found = self._shared.get(block)
+                if found is None:
+                    ids = block_ids(self.plan.nonce, self.plan.seed, block, block_tokens)
+                    found = self._shared.keep(block, encode_ids(ids))
+                    yield
+                whole.append(found)
+            left = turn.prompt_tokens - block_tokens * (len(turn.blocks) - 1)
+            last = block_ids(self.plan.nonce, self.plan.seed, turn.blocks[-1], block_tokens)[:left]
+            ends.append(encode_ids(last))
+            blocks.append(tuple(whole))
+            yield
+        return SessionTexts(session, b"", tuple(ends), blocks=tuple(blocks))
 
     def asked_tokens(self, turn: Turn) -> int:
         """Output tokens that a request asks for."""
@@ -220,7 +223,7 @@ class PreparedRequests:
     def _body(self, texts: SessionTexts, turn: Turn) -> bytes | None:
         tail, own = self._tail(turn), texts.users[turn.number - 1]
         if turn.blocks:
-            return ids_body(self.model, [*texts.blocks, own], tail)
+            return ids_body(self.model, [*texts.blocks[turn.number - 1], own], tail)
         if self.plan.scenario.api == "completions":
             return completion_body(self.model, (texts.prefix + b"\n\n" + own).decode(), tail)
         messages = [texts.prefix]

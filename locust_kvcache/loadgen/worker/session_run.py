@@ -17,16 +17,17 @@ POLL_S = 0.001
 
 
 def _branch_before(turns: Sequence[Turn]) -> dict[int, int]:
-    """Of the first turn of each branch: that of the branch before it on the same fork."""
-    found, last, lanes = dict[int, int](), dict[tuple[int, ...], int](), set[tuple[int, tuple[int, ...]]]()
+    """Of the first turn of each branch: that of the branch before it, where both leave the same fork at the same time."""
+    found, last, lanes = dict[int, int](), dict[tuple[int, ...], Turn](), set[tuple[int, tuple[int, ...]]]()
     for turn in turns:
         fork = turn.waits_for
         if not turn.lane or (turn.lane, fork) in lanes:
             continue
         lanes.add((turn.lane, fork))
-        if fork in last:
-            found[turn.number] = last[fork]
-        last[fork] = turn.number
+        before = last.get(fork)
+        if before is not None and before.wait_s == turn.wait_s:
+            found[turn.number] = before.number
+        last[fork] = turn
     return found
 
 
@@ -44,11 +45,13 @@ class SessionRun:
         self._ended = {turn.number: Event() for lane in self.lanes.values() for turn in lane}
 
     def wait_for(self, turn: Turn) -> None:
-        """Blocks until the turns that it waits for have ended, however they did. Branches of a fork leave in their order, so that the
-        first one brings what all of them carry, as the plan says."""
+        """Blocks until the turns that it waits for have ended, however they did."""
         for number in turn.waits_for:
             if number in self._ended:
                 self._ended[number].wait()
+
+    def wait_for_branch(self, turn: Turn) -> None:
+        """Branches that leave a fork together leave in their order, so that the first one brings what all carry, as the plan says."""
         first = self._sent_first.get(turn.number)
         while first in self._ended and not self._ended[first].is_set() and not self._was_sent(first):
             gevent.sleep(POLL_S)

@@ -13,9 +13,24 @@ from typing import Any, NamedTuple
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.data_files import Entry
-from locust_kvcache.workload.traces.formats import EXPECTED, EXPECTED_JSON, FORMATS, TraceFormat, csv_format, json_format
+from locust_kvcache.workload.traces.formats import (
+    EXPECTED,
+    EXPECTED_JSON,
+    FORMATS,
+    OPENAI,
+    OTEL,
+    WEKA,
+    WEKA_BLOCK,
+    TraceFormat,
+    csv_format,
+    json_format,
+)
+from locust_kvcache.workload.traces.logs import log_requests
+from locust_kvcache.workload.traces.recorded import Link, links_of
 from locust_kvcache.workload.traces.text_blocks import text_blocks, texts_of
+from locust_kvcache.workload.traces.timing import SINCE_1970_S
 from locust_kvcache.workload.traces.values import block_numbers, date_value, is_date, length_value, time_value
+from locust_kvcache.workload.traces.weka import weka_requests
 
 COMMON_SIZES = (16, 32, 64, 128, 256, 512, 1024)
 SEPARATORS = (",", ";", "\t")  # of a CSV; spreadsheets write the others
@@ -28,6 +43,7 @@ class EntryRow(NamedTuple):
     input_tokens: int
     output_tokens: int
     blocks: array[int] | None
+    link: Link | None = None  # of a recorded session
 
 
 @dataclass
@@ -41,6 +57,10 @@ class FileRows:
     no_output: int = 0  # sent with one output token
     from_text: int = 0
     by_delay: int = 0
+    no_requests: int = 0  # spans that are no call of a model
+    without_end: int = 0
+    _rows: int = 0
+    _last_row: dict[str, tuple[str, int | None]] = field(default_factory=dict)  # by session: its name now, its last row
     without_answers: int = 0
     _session_texts: dict[str, list[str]] = field(default_factory=dict)
     _session_at: dict[str, float] = field(default_factory=dict)
@@ -60,11 +80,31 @@ class FileRows:
             if not isinstance(value, dict):
                 raise BadInput(f"{first.where} is {str(value)[:60]!r}; expected {EXPECTED}")
             self.format = json_format(value)
+            if self.format in (WEKA, OTEL, OPENAI):
+                yield from self._sessions([(value, first.where), *((entry.json(EXPECTED_JSON), entry.where) for entry in source)])
+                return
             yield self._object(value, first.where)
             for entry in source:
                 yield self._object(entry.json(EXPECTED_JSON), entry.where)
         else:
             yield from self._table(first, source)
+
+    def _sessions(self, entries: list[tuple[Any, str]]) -> Iterator[EntryRow]:
+        """Of a file whose requests wait for one another."""
+        if self.format == WEKA:
+            if self.given_block_size is None and isinstance(entries[0][0], dict):
+                self.given_block_size = length_value(
+                    entries[0][0].get("block_size") or WEKA_BLOCK, "block_size", entries[0][1], 1
+                )
+            for at, tokens, output, blocks, link in weka_requests(entries, self.block_size):
+                yield EntryRow(at, tokens, output, blocks, link)
+            return
+        requests, self.no_requests = log_requests(entries, self.format == OTEL, self.block_size)
+        self.dated = bool(requests) and requests[0].begin_s > SINCE_1970_S
+        self.without_end = sum(one.end_s is None for one in requests)
+        for one, link in zip(requests, links_of(requests), strict=True):
+            self.from_text += one.blocks is not None
+            yield EntryRow(one.begin_s, one.input_tokens, one.output_tokens, one.blocks, link)
 
     def _table(self, header: Entry, lines: Iterator[Entry]) -> Iterator[EntryRow]:
         between = next((mark for mark in SEPARATORS if csv_format(_cells(header, mark))), ",")
@@ -104,6 +144,7 @@ class FileRows:
         if not isinstance(row, dict):
             raise BadInput(f"{where} is {str(row)[:60]!r}; expected {EXPECTED_JSON}")
         at = self._time(row, where)
+        link = self._link(row, where)
         if row.get("input_length") is None and (texts := texts_of(row, where)) is not None:
             input_tokens, blocks = self._of_text(row, texts)
         else:
@@ -113,7 +154,20 @@ class FileRows:
                 f"{where}: key 'output_length' is missing; expected a whole number of tokens, as an answer's length is replayed"
             )
         output_tokens = self._answered(length_value(row["output_length"], "output_length", where, 0))
-        return EntryRow(at, input_tokens, output_tokens, blocks)
+        return EntryRow(at, input_tokens, output_tokens, blocks, link)
+
+    def _link(self, row: dict[str, Any], where: str) -> Link | None:
+        """A row without a time waits for the row before it of its session, and `delay` from its end; one with a time begins anew."""
+        number, session = self._rows, row.get("session_id")
+        self._rows += 1
+        if session is None:
+            return None
+        name, before = self._last_row.get(str(session), (f"{session}", None))
+        if row.get("timestamp") is not None:
+            name, before = f"{session} {number}", None
+        self._last_row[str(session)] = (name, number)
+        delay = time_value(row["delay"], "delay", where) if row.get("delay") is not None else 0.0
+        return Link(name, () if before is None else (before,), 0.0 if before is None else delay)
 
     def _of_text(self, row: dict[str, Any], texts: list[str]) -> tuple[int, array[int] | None]:
         """Of a session whose rows carry only what is new (AIPerf's delta mode): behind what its earlier rows have said."""

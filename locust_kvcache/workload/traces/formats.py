@@ -5,12 +5,17 @@ docs/workloads.md shows this table (tests/workload/traces/test_formats.py compar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from locust_kvcache.contract.errors import BadInput
+
 MOONCAKE_BLOCK = 512
 BAILIAN_BLOCK = 16
+WEKA_BLOCK = 64
+TEXT_BLOCK = 16
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,29 @@ AIPERF = TraceFormat(
     "JSON with `session_id`, `delay`, `text_input`, `messages`, or without `hash_ids`",
     '{"session_id": "a", "delay": 250, "input_length": 300, "output_length": 40, "hash_ids": [1]}',
 )
+WEKA = TraceFormat(
+    "weka",
+    "JSON with `requests`: a session per object, sub-agents nested in it",
+    '{"id": "a", "block_size": 64, "requests": [{"t": 0.0, "type": "n", "in": 100, "out": 9, "hash_ids": [1, 2]}]}',
+    block_size=WEKA_BLOCK,
+    time_unit="s",
+)
+OTEL = TraceFormat(
+    "otel",
+    "JSON with `resourceSpans`, or spans with `attributes` (OpenTelemetry, `gen_ai.*`)",
+    '{"trace_id": "a", "start_time": "2026-05-01T10:00:00Z", "end_time": "2026-05-01T10:00:02Z", "attributes": '
+    '{"gen_ai.usage.input_tokens": 300, "gen_ai.usage.output_tokens": 9}}',
+    block_size=TEXT_BLOCK,
+    time_unit="s",
+)
+OPENAI = TraceFormat(
+    "openai",
+    "JSON with `messages` (or `request`, `body`) and `usage`, `response`, `start_time` or `created`",
+    '{"session_id": "a", "start_time": 0.0, "end_time": 2.5, "messages": [{"role": "user", "content": "Why?"}], "usage": '
+    '{"completion_tokens": 9}}',
+    block_size=TEXT_BLOCK,
+    time_unit="s",
+)
 BURSTGPT = TraceFormat(
     "burstgpt",
     "CSV with the columns `Timestamp`, `Request tokens`, `Response tokens`",
@@ -57,7 +85,8 @@ AZURE = TraceFormat(
     "2023-11-16 18:15:46.6805900,374,44",
     columns=("timestamp", "contexttokens", "generatedtokens"),
 )
-FORMATS = (MOONCAKE, BAILIAN, AIPERF, BURSTGPT, AZURE)
+FORMATS = (MOONCAKE, BAILIAN, AIPERF, WEKA, OTEL, OPENAI, BURSTGPT, AZURE)
+LOGGED_KEYS = ("usage", "response", "start_time", "created", "created_at")
 AIPERF_KEYS = ("session_id", "delay", "text_input", "messages", "payload")
 EXPECTED_JSON = "an object with timestamp, input_length, output_length, hash_ids"
 EXPECTED = f"{EXPECTED_JSON}, or a CSV of BurstGPT or Azure (docs/workloads.md#trace-formats)"
@@ -67,6 +96,16 @@ def json_format(row: dict[str, Any]) -> TraceFormat:
     """By the first object of a file. Its rows are read alike; the format says which block size and time unit are meant."""
     if "chat_id" in row and "parent_chat_id" in row:
         return BAILIAN
+    if isinstance(row.get("requests"), list):
+        return WEKA
+    if "resourceSpans" in row or "attributes" in row:
+        return OTEL
+    if (
+        "hash_ids" not in row
+        and any(key in row for key in ("messages", "request", "body"))
+        and any(key in row for key in LOGGED_KEYS)
+    ):
+        return OPENAI
     return AIPERF if "hash_ids" not in row or any(key in row for key in AIPERF_KEYS) else MOONCAKE
 
 
@@ -74,3 +113,12 @@ def csv_format(header: Sequence[str]) -> TraceFormat | None:
     """By the names of the columns, in whatever order; None where they are those of no format."""
     names = {name.strip().lower() for name in header}
     return next((found for found in FORMATS if found.columns and names.issuperset(found.columns)), None)
+
+
+@contextlib.contextmanager
+def built_like(expected: TraceFormat, where: str) -> Iterator[None]:
+    """BadInput for an entry with a list where a mapping should be, and the like."""
+    try:
+        yield
+    except (TypeError, AttributeError, KeyError, ValueError, OverflowError, RecursionError) as error:
+        raise BadInput(f"{where} is not built as {expected.name} files are ({error}); expected {expected.example}") from error

@@ -10,6 +10,7 @@ import math
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.data_files import entries, open_file, sha256_of
@@ -17,8 +18,9 @@ from locust_kvcache.workload.returns import return_rows
 from locust_kvcache.workload.steps import Pause, in_pieces, no_pause
 from locust_kvcache.workload.traces.entry_rows import FileRows
 from locust_kvcache.workload.traces.formats import EXPECTED
+from locust_kvcache.workload.traces.recorded import Link
 from locust_kvcache.workload.traces.rows import TraceRows
-from locust_kvcache.workload.traces.source import TraceSource
+from locust_kvcache.workload.traces.source import TIME_UNITS, TraceSource
 from locust_kvcache.workload.traces.timing import in_order, seconds, time_unit, unit_doubt
 
 ALL, SOME, NONE = PREFIXES = ("all", "some", "none")  # rows of which the file tells what they share
@@ -38,7 +40,13 @@ class _File:
     output_tokens: array[int] = field(default_factory=lambda: array("q"))
     starts: array[int] = field(default_factory=lambda: array("q", [0]))
     ids: array[int] = field(default_factory=lambda: array("Q"))
+    links: list[Link | None] = field(default_factory=list)
     without_ids: int = 0
+
+    @cached_property
+    def waits(self) -> bool:
+        """Whether any request waits for another."""
+        return any(link is not None and link.after for link in self.links)
 
 
 def _read(source: TraceSource, pause: Pause) -> _File:
@@ -48,6 +56,7 @@ def _read(source: TraceSource, pause: Pause) -> _File:
             found.times.append(row.at)
             found.input_tokens.append(row.input_tokens)
             found.output_tokens.append(row.output_tokens)
+            found.links.append(row.link)
             if row.blocks is None:
                 found.without_ids += 1
             else:
@@ -74,15 +83,21 @@ def _notes(found: _File, early: int, unit: str, unit_note: str | None) -> tuple[
         (facts.no_output, "have an output length of 0 and are sent with 1, the least that a server takes"),
         (facts.from_text, "carry text: their lengths are estimates; prompts of those lengths are sent, equal beginnings alike"),
         (facts.without_answers, "carry only what is new of their session: earlier messages are put before them, answers are unknown"),
-        (facts.by_delay, "have a session and a delay instead of a time: they are sent so long after the row before them, without "
-                         "waiting for its answer, and input_length is taken for the whole prompt"),
-        (early, "are earlier than the row before them: all are sorted by time"),
+        (facts.by_delay, "have a session and a delay instead of a time: they are sent so long after the answer to the row before "
+                         "them, and input_length is taken for the whole prompt"),
+        (facts.without_end, "have no end: the gap behind them is counted from their start, the recorded answer's time included"),
+        (0 if found.waits else early, "are earlier than the row before them: all are sorted by time"),
     )  # fmt: skip
     said = [
         f"format {name}, {times}" + ("" if prefixes == NONE else f", blocks of {facts.block_size} tokens"),
         *filter(None, [unit_note, NO_PREFIXES if prefixes == NONE else None]),
         *(f"{count:,} of {rows:,} rows {text}" for count, text in counted if count),
     ]
+    if found.waits:
+        sessions = len({link.session for link in found.links if link is not None})
+        said.append(f"{sessions:,} sessions: a request waits for those of its session that had ended when it began")
+    if facts.no_requests:
+        said.append(f"{facts.no_requests:,} spans are no calls of a model and are left out")
     if facts.unanswered:
         said.append(f"{facts.unanswered:,} rows without response tokens are left out: the recorded service failed")
     return tuple(said)
@@ -109,8 +124,41 @@ def _loaded(source: TraceSource, pause: Pause) -> TraceRows:
         block_size=facts.block_size,
         time_unit=unit,
     )
-    _choose(rows, source, found, order, times_s, pause)
+    if found.waits:
+        _choose_sessions(rows, source, found, order, times_s)
+    else:
+        _choose(rows, source, found, order, times_s, pause)
     return rows
+
+
+def _choose_sessions(rows: TraceRows, source: TraceSource, found: _File, order: Sequence[int], times_s: Sequence[float]) -> None:
+    """Whole sessions that begin in the window, at their speed and scale, one after another in the order of their first requests."""
+    stop_s, scale = math.inf if source.stop_s is None else source.stop_s, rows.block_tokens / rows.block_size
+    at_s = dict(zip(order, times_s, strict=True))
+    sessions: dict[object, list[int]] = {}
+    for row in order:
+        link = found.links[row]
+        sessions.setdefault(row if link is None else link.session, []).append(row)
+    first_s = None
+    for members in sessions.values():
+        head = found.ids[found.starts[members[0]] : found.starts[members[0] + 1]]
+        if not source.start_s <= at_s[members[0]] < stop_s or not _sampled(head or (members[0],), source.sample):
+            continue
+        first_s = at_s[members[0]] if first_s is None else first_s
+        numbers: dict[int, int] = {}
+        for number, row in enumerate(members, 1):
+            ids, link = found.ids[found.starts[row] : found.starts[row + 1]], found.links[row] or Link("")
+            tokens = max(1, round(found.input_tokens[row] * scale))
+            output_tokens = max(1, round(found.output_tokens[row] * scale))
+            rows.add((at_s[row] - first_s) / source.speed, tokens, output_tokens, ids[: math.ceil(tokens / rows.block_tokens)])
+            wait_s = link.wait * TIME_UNITS[rows.time_unit] / 1000 / source.speed
+            rows.add_turn(tuple(numbers[one] for one in link.after if one in numbers), wait_s, link.lane)
+            numbers[row] = number
+        rows.sessions.append(len(rows))
+    if not rows:
+        raise BadInput(
+            f"{source.path}: no session begins between {source.start_s:g} and {stop_s:g} s; the trace ends at {times_s[-1]:g} s"
+        )
 
 
 def _choose(

@@ -23,7 +23,7 @@ class Row:
 
 @dataclass
 class TraceRows(Sequence[Row]):
-    """All rows to replay, in the order of their due times."""
+    """All rows to replay, in the order of their due times, or session by session."""
 
     block_tokens: int
     due_s: array[float] = field(default_factory=lambda: array("d"))
@@ -31,6 +31,10 @@ class TraceRows(Sequence[Row]):
     output_tokens: array[int] = field(default_factory=lambda: array("q"))
     starts: array[int] = field(default_factory=lambda: array("q", [0]))  # where the ids of each row begin in `ids`
     ids: array[int] = field(default_factory=lambda: array("Q"))
+    sessions: array[int] = field(default_factory=lambda: array("q", [0]))  # where each session begins, and the end
+    after: list[tuple[int, ...]] = field(default_factory=list)  # per row: the turns of its session that it waits for
+    wait_s: array[float] = field(default_factory=lambda: array("d"))
+    lane: array[int] = field(default_factory=lambda: array("i"))
     notes: tuple[str, ...] = ()
     warning: str | None = None
     prefixes: str = ""
@@ -44,6 +48,16 @@ class TraceRows(Sequence[Row]):
         self.output_tokens.append(output_tokens)
         self.ids.extend(ids)
         self.starts.append(len(self.ids))
+
+    def add_turn(self, after: tuple[int, ...], wait_s: float, lane: int) -> None:
+        """How the row that was added last stands in its session."""
+        self.after.append(after)
+        self.wait_s.append(wait_s)
+        self.lane.append(lane)
+
+    def in_time(self) -> list[int]:
+        """Rows in the order of their recorded times; those of a session stand together."""
+        return sorted(range(len(self)), key=self.due_s.__getitem__)
 
     def known(self, row: int) -> Sequence[int]:
         """The ids that the file has for it."""
