@@ -62,7 +62,7 @@ def test_files_of_the_working_directory_come_first(tmp_path: Path) -> None:
 
 
 def test_headless_wants_a_scenario() -> None:
-    with pytest.raises(BadInput, match="name one or more: locust-kvcache run batch_processing"):
+    with pytest.raises(BadInput, match="name one or more: locust-kvcache run agent_coding"):
         locust_arguments(["--headless", "--host", "http://h"])
 
 
@@ -106,7 +106,7 @@ def test_locusts_exit_code_is_the_commands(python: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "Dry run: nothing is sent.")
     done = kvcache(tmp_path, "dry-run", "cold_strat", python=python)
     assert done.returncode == 3
-    assert "scenario 'cold_strat' is unknown; available: batch_processing" in done.stderr
+    assert "scenario 'cold_strat' is unknown; available: agent_coding" in done.stderr
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ def refused(locust: LocustProcesses, *args: str, **env: str) -> str:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("--scenarios", "cold_strat"), "scenario 'cold_strat' is unknown; available: batch_processing"),
+        (("--scenarios", "cold_strat"), "scenario 'cold_strat' is unknown; available: agent_coding"),
         (("--rounds", "0"), "--rounds is '0'; expected a whole number of at least 1"),
         (("--requests", "many"), "--requests is 'many'"),
         (("--arrival", "poisson"), "needs --request-rate"),

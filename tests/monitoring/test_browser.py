@@ -44,7 +44,7 @@ def test_start_stop_start_by_clicking(tmp_path: Path) -> None:
         tab.fill("userCount", "4")
         tab.fill("spawnRate", "4")
         start(tab, scenarios="cold_strat")
-        tab.wait_for_text("scenario 'cold_strat' is unknown; available: batch_processing")
+        tab.wait_for_text("scenario 'cold_strat' is unknown; available: agent_coding")
         keep(tab.picture(tmp_path / "form.png", 1300))
         assert not runs(results)
 

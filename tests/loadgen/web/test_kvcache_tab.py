@@ -51,7 +51,7 @@ def test_the_tab_follows_a_run(locust: LocustProcesses, stub: Stub) -> None:
     assert requests.get(f"{page}/kvcache/data", timeout=5).json()["state"] == "idle"
     assert rows(page) == []
     for wrong, said in (
-        ({"scenarios": "cold_strat"}, "scenario 'cold_strat' is unknown; available: batch_processing"),
+        ({"scenarios": "cold_strat"}, "scenario 'cold_strat' is unknown; available: agent_coding"),
         ({"arrival": "poisson"}, "--arrival poisson needs --request-rate"),
         ({"deployment": "configs/none.yaml"}, "give --deployment on the command line"),
     ):
