@@ -112,7 +112,8 @@ WHAT_IS_WRITTEN = (
 )  # fmt: skip
 REPLAYED_TRACE = (
     Option("trace", TRACE, "Replay a trace at its own times (open loop). JSON lines or an array with timestamp, input_length, "
-           "output_length and hash_ids (Mooncake, Bailian, LiteLLM, AIPerf), recorded sessions (Weka, OpenTelemetry, OpenAI logs), or the CSV of "
+           "output_length and hash_ids (Mooncake, Bailian, LiteLLM, AIPerf), "
+           "recorded sessions (Weka, OpenTelemetry, OpenAI logs), or the CSV of "
            "BurstGPT or Azure; "
            ".gz too (docs/workloads.md#trace-formats). The file must be at the same path on every host. -u "
            "must be at least the peak number of open requests", metavar="FILE"),
