@@ -36,27 +36,35 @@ class StoreMetrics:
 
 class Connector:
     def __init__(
-        self, simulation: Simulation, cpu: Tier | None, store: Tier | None, kv_bytes_per_token: float, lies: Lies
+        self,
+        simulation: Simulation,
+        cpu: Tier | None,
+        store: Tier | None,
+        kv_bytes_per_token: float,
+        lies: Lies,
+        disk: Tier | None = None,
     ) -> None:
-        self.simulation, self.cpu, self.store, self.lies = simulation, cpu, store, lies
+        self.simulation, self.cpu, self.disk, self.store, self.lies = simulation, cpu, disk, store, lies
         self.kv_bytes_per_token = kv_bytes_per_token
         self.store_metrics = StoreMetrics({})
         self.put_tokens = 0
         self.retrieved_tokens = 0
         self.looked_up_hits = 0
+        self.disk_tokens = 0  # of those retrieved
 
     @property
     def present(self) -> bool:
-        return self.cpu is not None or self.store is not None
+        return any(tier is not None for tier in (self.cpu, self.disk, self.store))
 
     def lookup(self, work: Work, gpu_tokens: int) -> list[tuple[Tier, int]]:
-        """Tokens that each tier adds to what the GPU holds. Host memory is asked first, the store from where host memory ends."""
+        """Tokens that each tier adds to what the GPU holds. Host memory is asked first, then the disk, the store from where they end."""
         if self.lies.degraded_s is not None or not self.present:
             return []
-        held = [(self.cpu, self._held(self.cpu, work, 0))] if self.cpu else []
-        below = held[0][1] if held else 0
-        if self.store:
-            held.append((self.store, max(below, self._held(self.store, work, below))))
+        held: list[tuple[Tier, int]] = []
+        for tier in (self.cpu, self.disk, self.store):
+            if tier:
+                below = held[-1][1] if held else 0
+                held.append((tier, max(below, self._held(tier, work, below))))
         limit = self._limit(work, held[-1][0])
         found, reached = [], gpu_tokens
         for tier, tokens in held:
@@ -100,8 +108,9 @@ class Connector:
             self.retrieved_tokens += tokens
             if tier is self.store:
                 self.store_metrics.add("load_get", "ok", end_s - start_s, chunks, size_bytes)
-                if self.cpu:  # LMCache keeps what it fetched in host memory too
-                    self.cpu.put(work.chunk_hashes(self.cpu.spec.chunk_tokens, work.cached_tokens + 1))
+            self.disk_tokens += tokens if tier is self.disk else 0
+            if self.cpu and tier is not self.cpu:  # LMCache keeps what it fetched in host memory too
+                self.cpu.put(work.chunk_hashes(self.cpu.spec.chunk_tokens, work.cached_tokens + 1))
         return end_s
 
     def save(self, work: Work) -> None:
@@ -110,7 +119,7 @@ class Connector:
             return
         tokens = work.computed if self.saves_generated else min(work.computed, work.prompt_tokens)
         work.hash_blocks(tokens // work.block_size)
-        for tier in (self.cpu, self.store):
+        for tier in (self.cpu, self.disk, self.store):
             if tier is None:
                 continue
             chunks = work.chunk_hashes(tier.spec.chunk_tokens, tokens)[work.saved_tokens // tier.spec.chunk_tokens :]
@@ -119,7 +128,7 @@ class Connector:
                 tier.counts["lookups"] += 1
                 tier.counts["lookup_chunks"] += len(chunks)
                 self.store_metrics.add("save_exists", "ok", tier.spec.latency_s, len(chunks))
-            if new and tier is self.cpu:
+            if new and tier is not self.store:
                 tier.write_link.transfer(self.simulation.now_s, len(new) * tier.chunk_bytes)
                 self._count_put(tier, new)
                 tier.put(new)
@@ -129,7 +138,7 @@ class Connector:
 
     @property
     def saves_generated(self) -> bool:
-        return any(tier.spec.save_generated for tier in (self.cpu, self.store) if tier)
+        return any(tier.spec.save_generated for tier in (self.cpu, self.disk, self.store) if tier)
 
     def _count_put(self, tier: Tier, chunks: list[bytes]) -> None:
         tier.counts["puts"] += 1

@@ -90,7 +90,12 @@ class Deployment:
             cpu = Tier("cpu", spec.cpu, profile.kv_bytes_per_token, time_scale) if spec.cpu else None
             if cpu:
                 cpu.clock = self._now_s
-            connector = Connector(simulation, cpu, self.store if spec.store else None, profile.kv_bytes_per_token, self.lies)
+            disk = Tier("disk", spec.disk, profile.kv_bytes_per_token, time_scale) if spec.disk else None
+            if disk:
+                disk.clock = self._now_s
+            connector = Connector(
+                simulation, cpu, self.store if spec.store else None, profile.kv_bytes_per_token, self.lies, disk
+            )
             self.servers[name] = Server(name, spec, profile.block_size, simulation, time_scale, connector)
         for name in self.decoders:
             self._couple(self.servers[name])
@@ -184,7 +189,7 @@ class Deployment:
         done = all(results)
         if external and done and not self.lies.reset_gpu_only:
             for server in self.servers.values():
-                for tier in (server.connector.cpu, server.connector.store):
+                for tier in (server.connector.cpu, server.connector.disk, server.connector.store):
                     if tier:
                         tier.clear()
         if self.on_reset:

@@ -98,7 +98,9 @@ class Page:
         )
         cached = c.prompt_tokens - c.computed_tokens
         yield self.counter("prompt_tokens_cached", "Number of cached prompt tokens (local + external).", ({}, cached))
-        tiers = {"device": c.hits_tokens, "host": 0, "p2p": 0, "disk": 0, "external_unspecified": c.external_hits_tokens}
+        disk = min(self.prefill.connector.disk_tokens, c.external_hits_tokens)
+        others = c.external_hits_tokens - disk
+        tiers = {"device": c.hits_tokens, "host": 0, "p2p": 0, "disk": disk, "external_unspecified": others}
         help_text = "Prefix-cache hit tokens by the cache tier that supplied them."
         yield self.counter("prompt_tokens_cached_by_source", help_text, *(({"source": s}, v) for s, v in tiers.items()))
         yield self.counter("generation_tokens", "Number of generation tokens processed.", ({}, d.generation_tokens))

@@ -73,6 +73,7 @@ class ServerSpec:
     max_num_batched_tokens: int
     prefix_caching: bool = True
     cpu: TierSpec | None = None
+    disk: TierSpec | None = None
     store: TierSpec | None = None
     saves: bool = True  # a kv_consumer loads from the store and saves nothing
     by_priority: bool = (
@@ -155,7 +156,7 @@ def _server(values: dict[str, Any], block_size: int, where: str) -> ServerSpec:
     timing["frontend_s"], timing["prefill_floors_s"] = (
         tuple((float(tokens), float(seconds)) for tokens, seconds in pairs) for pairs in (points, floors)
     )
-    tiers = {name: _tier(values.get(name), block_size, f"{where}.{name}") for name in ("cpu", "store")}
+    tiers = {name: _tier(values.get(name), block_size, f"{where}.{name}") for name in ("cpu", "disk", "store")}
     server: ServerSpec = _build(ServerSpec, {**values, "timing": _build(Timing, timing, f"{where}.timing"), **tiers}, where)
     return server
 

@@ -15,7 +15,7 @@ from locust_kvcache.contract.round_kinds import CONTROL
 
 SPLIT = "arm"
 EFFECT_COLUMNS = [*comparison.COLUMNS, "p_adjusted", "verdict", "split", "round"]
-BELOW = ("store", "cpu", "below")
+BELOW = ("store", "disk", "cpu", "below")
 RATE_COLUMNS = (
     "scenario", "round", "tokens_per_request", "extra_ttft_ms", "tokens_per_s", "gb_per_s", "gb_per_s_low", "gb_per_s_high",
     "limit_gb_per_s", "plausible", "withheld",

@@ -48,7 +48,9 @@ def _source(row: Facts, tiers: pd.DataFrame) -> Facts | None:
     for role in LOOKUP_ROLES:
         found = mine[mine["role"].eq(role)]
         if len(found):
-            return {key: float(found[key].sum()) for key in ("gpu", "external", "computed")} | {"role": role}
+            return {key: float(found[key].sum()) for key in ("gpu", "external", "computed", "disk") if key in found} | {
+                "role": role
+            }
     return None
 
 
@@ -123,10 +125,12 @@ def _cold(cached: Any, allowed: Any, slack: float, source: Facts | None, nonce_g
 
 
 def _tier(cached: Any, slack: float, source: Facts | None, from_store: bool) -> str | None:
-    """gpu, cpu, store, below (LMCache or a store, not told apart), mixed; None where nothing hit or nothing tells."""
+    """gpu, disk, store, below (LMCache or a store, not told apart), mixed; None where nothing hit or nothing tells."""
     if source is None or not _known(cached) or cached <= slack:
         return None
-    below = ("store" if from_store else "below") if source["external"] > 0 else "below"
+    below = "store" if from_store and source["external"] > 0 else "below"
+    if source.get("disk", 0.0) >= DOMINANT * max(source["external"], 1.0):
+        below = "disk"
     if source["gpu"] >= DOMINANT * cached:
         return "gpu"
     return below if source["external"] >= DOMINANT * cached else "mixed"
@@ -142,7 +146,13 @@ def _hit(tier: str | None, cached: Any, prompt: Any, source: Facts | None, slack
     parts = f"{share}: {source['gpu']:,.0f} from the GPU cache, {source['external']:,.0f} from below, {source['computed']:,.0f} computed"
     if tier is None or little:
         return NO_HIT, parts
-    names = {"gpu": "GPU hit", "store": "store hit", "below": "hit below the GPU", "mixed": "hit from several tiers"}
+    names = {
+        "gpu": "GPU hit",
+        "disk": "disk hit",
+        "store": "store hit",
+        "below": "hit below the GPU",
+        "mixed": "hit from several tiers",
+    }
     return names[tier], parts
 
 
@@ -153,7 +163,7 @@ def answered_by(records: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
     """
     keys = ["scenario", "round"]
     joined = records[keys].astype({"scenario": str}).merge(verdicts[[*keys, "verdict", "tier"]], on=keys, how="left")
-    named = joined["tier"].where(joined["tier"].isin(("gpu", "cpu", "store", "below")), "cache")
+    named = joined["tier"].where(joined["tier"].isin(("gpu", "cpu", "disk", "store", "below")), "cache")
     tier = named.where(records["window"].isin(("hit", "partial")).to_numpy())
     answered = tier.mask(records["window"].eq("cold").to_numpy(), "computed")
     return records.assign(verdict=joined["verdict"].to_numpy(), answered_by=answered.to_numpy())

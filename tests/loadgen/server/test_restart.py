@@ -23,7 +23,7 @@ from locust_kvcache.contract.restart import Restart
 from locust_kvcache.loadgen.server.arms import warnings_of
 from locust_kvcache.loadgen.server.restart import restart_engine
 from tests.conftest import ROOT, LocustProcesses, free_port, wait_for
-from tests.emulated import KV_BYTES, SERVER, STORE, TIMING
+from tests.emulated import KV_BYTES, SERVER, STORE, TIMING, emulator
 
 AGAIN = """\
 import os, signal, subprocess, sys, time
@@ -88,6 +88,27 @@ def test_what_the_store_holds_outlives_the_engine(locust: LocustProcesses, tmp_p
     assert after["gpu_tokens"] == 0  # of the engine nothing is left
     assert 0.8 * hit["cached_tokens"] < after["below_tokens"] == after["cached_tokens"] < hit["cached_tokens"]
     assert f"Of {hit['cached_tokens']:,.0f} cached tokens {after['cached_tokens']:,.0f} were still" in " ".join(output.split())
+
+
+def test_a_disk_answers_when_the_tiers_above_it_are_empty(locust: LocustProcesses, tmp_path: Path) -> None:
+    below = {"chunk_tokens": 256, "capacity_bytes": 1e12, "read_bytes_per_s": 4e8, "write_bytes_per_s": 1e12}
+    with emulator(tmp_path, {"cpu": {**below, "load": "sync"}, "disk": below}, "--time-scale", "0.1") as url:
+        file = tmp_path / "disk.yaml"
+        file.write_text(yaml.safe_dump({
+            "kind": "non_disagg", "endpoint": url, "metrics": [{"role": "server", "url": f"{url}/metrics"}],
+            "caches": [{"tier": "gpu", "kind": "vllm_reset", "target": url}, {"tier": "cpu", "kind": "lmcache_clear", "target": url}],
+        }))  # fmt: skip
+        code, output = locust.run(
+            "-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "--requests", "4", "--prompt-tokens", "2000", "--warm-up", "off",
+            "--control", "off", "--deployment", str(file), "--arms", "cold", "cpu_hit", "disk_hit",
+        )  # fmt: skip
+    assert code == 0, output
+    (run,) = locust.runs()
+    assert [action["tier"] for action in run.facts["rounds"][2]["cache_actions"]] == ["gpu", "cpu"]
+    verdicts = json.loads((run.folder / "stats.json").read_text())["verdicts"]
+    assert [row["verdict"].removeprefix("partial ") for row in verdicts] == ["cold proven", "hit below the GPU", "disk hit"]
+    assert verdicts[2]["below_tokens"] == verdicts[1]["below_tokens"] > 0
+    assert "disk hit" in output
 
 
 def test_an_engine_that_does_not_come_back_is_said() -> None:
