@@ -83,9 +83,9 @@ class FileRows:
             if self.format in (WEKA, OTEL, OPENAI):
                 yield from self._sessions([(value, first.where), *((entry.json(EXPECTED_JSON), entry.where) for entry in source)])
                 return
-            yield self._object(value, first.where)
+            yield from self._objects(value, first.where)
             for entry in source:
-                yield self._object(entry.json(EXPECTED_JSON), entry.where)
+                yield from self._objects(entry.json(EXPECTED_JSON), entry.where)
         else:
             yield from self._table(first, source)
 
@@ -139,6 +139,23 @@ class FileRows:
         """No server makes an answer of 0 tokens: it is asked for one, which the prompt costs anyway."""
         self.no_output += output_tokens == 0
         return max(1, output_tokens)
+
+    def _objects(self, row: Any, where: str) -> Iterator[EntryRow]:
+        """A row, or the turns of a session of AIPerf, each with what it adds."""
+        if not isinstance(row, dict) or row.get("turns") is None:
+            yield self._object(row, where)
+            return
+        if not isinstance(row["turns"], list) or not row["turns"] or not all(isinstance(turn, dict) for turn in row["turns"]):
+            raise BadInput(
+                f"{where}: key 'turns' is {str(row['turns'])[:60]!r}; expected a list of turns with text, delay and output_length"
+            )
+        session = str(row.get("session_id") or where)
+        for turn in row["turns"]:
+            said = turn.get("text", turn.get("text_input"))
+            said = f"{said}\n" if isinstance(said, str) and said.strip() else said
+            asked = turn.get("output_length", turn.get("max_tokens", row.get("output_length")))
+            whole = {**turn, "session_id": session, "message_mode": "delta", "text_input": said, "output_length": asked}
+            yield self._object(whole, where)
 
     def _object(self, row: Any, where: str) -> EntryRow:
         if not isinstance(row, dict):

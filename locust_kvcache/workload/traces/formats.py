@@ -87,7 +87,7 @@ AZURE = TraceFormat(
 )
 FORMATS = (MOONCAKE, BAILIAN, AIPERF, WEKA, OTEL, OPENAI, BURSTGPT, AZURE)
 LOGGED_KEYS = ("usage", "response", "start_time", "created", "created_at")
-AIPERF_KEYS = ("session_id", "delay", "text_input", "messages", "payload")
+AIPERF_KEYS = ("turns", "session_id", "delay", "text_input", "messages", "payload")
 EXPECTED_JSON = "an object with timestamp, input_length, output_length, hash_ids"
 EXPECTED = f"{EXPECTED_JSON}, or a CSV of BurstGPT or Azure (docs/workloads.md#trace-formats)"
 

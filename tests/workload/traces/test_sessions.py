@@ -47,6 +47,17 @@ def test_aiperf_rows_wait_for_the_answer_before_and_their_delay(tmp_path: Path) 
     assert list(faster.due_s or ()) == [0.0, 1.0]
 
 
+def test_a_session_of_aiperf_with_its_turns_in_one_object(tmp_path: Path) -> None:
+    first, second = " ".join(["one"] * 600), " ".join(["two"] * 30)
+    turns = [{"text": first, "output_length": 4}, {"text": second, "delay": 1500, "max_tokens": 6}]
+    plan = plan_of(tmp_path / "a.jsonl", {"session_id": "s", "turns": turns}, time_unit="ms")
+    one, two = plan.sessions[0].turns
+    assert shape(plan) == [((), 0, 0), ((1,), 1.5, 0)]
+    assert (two.prompt_tokens - one.prompt_tokens, two.output_tokens, two.shared_tokens) == (30, 6, 512)
+    with pytest.raises(BadInput, match="key 'turns' is 'x'; expected a list of turns"):
+        plan_of(tmp_path / "b.jsonl", {"session_id": "s", "turns": "x"})
+
+
 WEKA = {
     "id": "trace_1",
     "block_size": 64,
