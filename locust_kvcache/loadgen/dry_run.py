@@ -84,6 +84,8 @@ def _row(budget: RoundBudget) -> tuple[str, ...]:
 def _load_text(options: Options, users: int) -> str:
     if options.replays:
         return f"the trace's own times, {users} users at most in flight"
+    if options.study.returns:
+        return f"due times by --background, {users} users at most in flight"
     return f"{users} users" if options.arrival == "closed" else f"{options.request_rate_per_s:g} sessions/s, {options.arrival}"
 
 
