@@ -26,9 +26,7 @@ WORDS = (
 COMPOSED = (
     "{n} s left", "{n} min left", "{n} h left",
     "At {rate} new tokens/s hits end after {seconds}, {tokens}", "{value} tokens [{low}, {high}]",
-    "{n} runs of {n2} deployments: {shown}; {baseline} is the baseline",
-    "shortest when cold: {deployment}, {mean}",
-    "And {n} more of this kind, below", "{run} is {ratio} slower than {names} when cold",
+    "1 of {n} of this kind", "{run} is {ratio} slower than {names} when cold",
     "{run} is {ratio} slower than {names} on a hit", "{run} is {ratio} slower than {names} in later rounds",
     "{run} is {ratio} faster than {names} when cold", "{run} is {ratio} faster than {names} on a hit",
     "{run} is {ratio} faster than {names} in later rounds", "{run} is as fast as {names} when cold",
@@ -46,7 +44,12 @@ COMPOSED = (
     "{n} partial", "{n} racing", "{n} unknown", "{n} user on {workers}", "{n} users on {workers}", "wanted at least {threshold}",
     "wanted at most {threshold}", "{records} of {planned} records", "{n} more line in the report", "{n} more lines in the report",
     "{n} more caveat in the report", "{n} more caveats in the report", "round {round} (cold)", "round {round} (hit)",
-    "round {round} (control)", "Round {round} (repeated)", "the only {noun}", "both {noun}s", "{scenario}, warm-up",
+    "round {round} (control)", "Round {round} (repeated)", "the only {noun}", "both {noun}s",
+    "{n} later round", "{n} later rounds", "all {n} later rounds", "both later rounds", "the only later round",
+    "overlap (roles at work at the same time) {value}",
+    "A GPU hit", "A CPU hit", "A store hit", "A hit below the GPU", "A hit from several tiers", "A hit, tier unknown", "A partial {hit}",
+    "{n} hit less than planned", "{n} hit nothing", "{n} not known",
+    "{scenario}, warm-up",
     "not comparable", "{value} kind {kind}",
 )  # fmt: skip
 COUNTED = (

@@ -95,7 +95,7 @@ def test_a_partial_store_hit(analysed: Analysed) -> None:
     stats = analysed(NAIVE_PD, "single").stats
     row = find(stats["verdicts"], scenario="n30000", round=3)[0]
     assert row["verdict"] == "partial store hit"
-    assert "8,272 from below, 21,728 computed; the plan allows 29,984" in row["text"]
+    assert "8,272 from below, 21,728 computed; an ideal cache would have served 29,984" in row["text"]
     assert any("Round 3 of n30000 hit less than planned" in text for text in problems(stats, "partial_hit"))
     (efficiency,) = stats["transfer_efficiency"]
     assert efficiency["bytes_per_token"] == pytest.approx(2_710_568_960 / 8272)  # 327,680: exactly the model's
@@ -130,7 +130,7 @@ def test_a_decoder_that_loaded_a_part_lies_by_that_part(tmp_path: Path) -> None:
     (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     analysis = analyse_folder(folder)
     (text,) = problems(analysis.stats, "cached_tokens_lie")
-    assert "In round 1 of n16384 the answers reported 6,400 cached tokens, and the prefiller found 0" in text
+    assert "In round 1 of n16384 the responses reported 6,400 cached tokens, and the prefiller found 0" in text
     assert not problems(analysis.stats, "not_cold")
     assert analysis.requests["reported_cached_tokens"].isna().all()
     assert verdicts(analysis.stats, "n16384")[0] == "cold proven"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from locust_kvcache.analysis.basics.number_text import in_words, whole
+from locust_kvcache.analysis.basics.number_text import DASH, in_words, whole
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.contract.errors import BadInput
@@ -101,6 +101,31 @@ def _token_counts(requests: list[pd.DataFrame], accepted: frozenset[str]) -> lis
         state = SAME if spread == 0 else DIFFERS if spread <= TOKEN_TOLERANCE or column in accepted else FORBIDS
         found.append(Condition(label, tuple(whole(mean) for mean in means), state))
     return found
+
+
+NAMES_ONLY = frozenset({"deployment", "kind of deployment"})  # what is compared, not what weakens it
+LONGEST = 60  # letters of a value
+
+
+def differing_problems(conditions: list[Condition]) -> list[Problem]:
+    """One warning with the values of everything that differs beside the deployments themselves."""
+    differing = [
+        f"{condition.name} {' against '.join(_said(value) for value in condition.values)}"
+        for condition in conditions
+        if condition.state == DIFFERS and condition.name not in NAMES_ONLY and len(set(condition.values)) > 1
+    ]
+    if not differing:
+        return []
+    text = f"The runs differ in more than the deployment: {'; '.join(differing)}."
+    return [
+        Problem(
+            "warning", "conditions_differ", text, "A difference between the runs may come from these. Compare throughput per GPU."
+        )
+    ]
+
+
+def _said(value: str) -> str:
+    return "not known" if value == DASH else value[:LONGEST]
 
 
 def condition_problems(conditions: list[Condition]) -> list[Problem]:

@@ -17,7 +17,7 @@ from locust_kvcache.analysis.stats import comparison, targets
 MAX_RUNS = 8
 WINDOWS = ("cold", "hit")
 ONE_RUN = "One run of each: the figures describe these runs; other runs of the same deployments may differ."
-HOW_MANY = "For a verdict give 3 or more runs of each deployment to this command (2 give an interval, a wide one)."
+HOW_MANY = "For a verdict use `locust-kvcache repeats RUN ...` with 3 or more runs of each deployment (2 give a wide interval)."
 NOT_COMPARABLE = {
     "verdict": targets.NOT_JUDGED,
     "value": None,
@@ -62,7 +62,7 @@ def compare_runs(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -
         for row in run.stats["problems"]
         if row["severity"] == "warning"
     ]
-    noted = [*problems, *warnings, *cut, Problem("note", "one_run", ONE_RUN, HOW_MANY)]
+    noted = [*problems, *conditions.differing_problems(found), *warnings, *cut, Problem("note", "one_run", ONE_RUN, HOW_MANY)]
     return RunComparison(tuple(runs), tuple(names), tuple(found), effects, told, tuple(sorted_problems(noted)))
 
 

@@ -42,7 +42,7 @@ def percent(value: Any, signed: bool = False) -> str:
 def _points(points: float, signed: bool) -> str:
     rounded = round(points, 1) + 0.0  # + 0.0: no minus zero
     decimals = 0 if abs(rounded) >= 100 else 1
-    return f"{rounded:{'+' if signed else ''},.{decimals}f}".replace("-", "−")
+    return f"{rounded:{'+' if signed and rounded else ''},.{decimals}f}".replace("-", "−")
 
 
 def factor(ratio: float) -> str:
@@ -67,10 +67,10 @@ def change(row: dict[str, Any]) -> str:
     if is_missing(row.get("ratio_low")):
         return f"{text} [no interval]"
     ends = [row["ratio_low"], row["ratio_high"]]
-    if row["ratio"] > LARGEST_IN_PERCENT:
-        return f"{text} [{', '.join(map(number, ends))}]"
-    if ends[1] > LARGEST_IN_PERCENT:  # two units in one interval: both are written
-        return f"{text} [{', '.join(map(ratio_change, ends))}]"
+    if ends[0] <= 1 and ends[1] > LARGEST_IN_PERCENT:  # from a fall to a multiple: the sample does not tell
+        return f"{text} [not determined]"
+    if ends[1] > LARGEST_IN_PERCENT:
+        return f"{factor(row['ratio'])} [{', '.join(map(number, ends))}]"
     return f"{text} [{', '.join(_points(100 * (end - 1), signed=True) for end in ends)}]"
 
 

@@ -62,7 +62,7 @@ class RoundFacts:
         return NOTHING if self.cached_tokens < LEAST * self.allowed_tokens else LESS
 
     def served_text(self) -> str:
-        """0.0 % of the prompt tokens came from a cache, the plan allows 97.7 %."""
+        """0.0 % of the prompt tokens came from a cache, an ideal cache would have served 97.7 %."""
         if self.served == ELSEWHERE:
             return f"the servers counted {percent(self.seen_share)} of the prompt tokens that were sent"
         if self.cached_tokens is None or not self.prompt_tokens:
@@ -71,7 +71,7 @@ class RoundFacts:
         return (
             text
             if self.allowed_tokens is None
-            else f"{text}, the plan allows {percent(self.allowed_tokens / self.prompt_tokens)}"
+            else f"{text}, an ideal cache would have served {percent(self.allowed_tokens / self.prompt_tokens)}"
         )
 
 
@@ -187,7 +187,7 @@ def _not_served(later: Sequence[RoundFacts], shared: dict[str, Any]) -> Claim | 
     if worst.served == NOTHING:
         return _against(exit_codes.NOTHING_HIT, f"nothing hit in {name} ({text})", "nothing hit", shared, verdict="nothing hit")
     if worst.served == LESS:
-        lead = f"{name} hit less than the plan allows ({text})"
+        lead = f"{name} hit less than planned ({text})"
         return _against(exit_codes.NOTHING_HIT, lead, f"hit less than planned: {text}", shared, verdict="hit less than planned")
     if worst.served == ELSEWHERE:
         lead = f"{name} did not reach the servers ({text}): what answered was not their KV cache, but something before them"

@@ -86,7 +86,7 @@ def _judge_round(
         found["tier"] = tier
         verdict, text = _hit(tier, cached, row["prompt_tokens"], source, slack)
         if verdict not in (UNKNOWN, NO_HIT) and _known(allowed) and cached + slack < FULL * allowed:
-            verdict, text = f"partial {verdict}", f"{text}; the plan allows {allowed:,.0f}"
+            verdict, text = f"partial {verdict}", f"{text}; an ideal cache would have served {allowed:,.0f}"
     found |= {"evidence": found["evidence"] + _canary_says(entry)}
     return found | {"verdict": verdict, "text": text}
 
@@ -196,7 +196,8 @@ def problems_of(
             todo = "Is prefix caching on (vLLM: --enable-prefix-caching), and does the cache hold the working set? Try --preflight-only."
             found.append(Problem("warning", "nothing_hit", f"{where} repeats requests, and nothing hit: {row['text']}.", todo))
         if row["verdict"].startswith("partial "):
-            todo = f"{shared}Evicted, put only in part, or not yet put? Compare by evidence; see the tiers and the store's page."
+            where_to_look = "Compare by evidence; see the scenario's part `Cache: what was served, and what was lost`."
+            todo = f"{shared}Evicted, put only in part, or not yet put? {where_to_look}"
             if failed := (lost or {}).get((row["scenario"], row["round"])):
                 todo = f"{failed}: they never computed what a cache could keep. {todo}"
             severity = "warning" if wanted else "note"

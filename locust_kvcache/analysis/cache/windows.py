@@ -135,11 +135,16 @@ def _beyond_the_prefiller(records: pd.DataFrame, block: int, prefiller: pd.DataF
         return None
     row = beyond.iloc[0]
     text = (
-        f"In round 1 of {row['scenario']} the answers reported {row['sum']:,.0f} cached tokens, and the prefiller found "
-        f"{row['cached_tokens']:,.0f}: the decoder counts the KV that it was handed as cached. The reported cached tokens are rejected, "
+        f"In round 1 of {row['scenario']} the responses reported {row['sum']:,.0f} cached tokens, and the prefiller found "
+        f"{row['cached_tokens']:,.0f}: the decoder counts transferred KV as cached. The reported cached tokens are rejected, "
         "and no request is labelled cold or hit by them."
     )
-    return Problem("warning", "cached_tokens_lie", text, "Hit rates here are the prefiller's, by its counters (see the tiers).")
+    return Problem(
+        "warning",
+        "cached_tokens_lie",
+        text,
+        "Hit rates here are the prefiller's, by its counters: see `Which cache answered each round`.",
+    )
 
 
 def _unreported(ok: pd.DataFrame) -> list[Problem]:

@@ -36,15 +36,15 @@ def hash_of(label: str) -> int:
     return sum(map(ord, label))
 
 
-def seconds_or_ms(axes: Axes, axis: str, name: str, largest_ms: float) -> None:
-    """Label an axis of milliseconds in the unit that reads best."""
+def seconds_or_ms(axes: Axes, axis: str, name: str, largest_ms: float, more: str = "") -> None:
+    """Label an axis of milliseconds in the unit that reads best; `more` follows the unit."""
     which = axes.xaxis if axis == "x" else axes.yaxis
     if largest_ms >= 10_000:
         which.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}"))
-        which.set_label_text(f"{name} (s)")
+        which.set_label_text(f"{name} (s{more})")
     else:
         which.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
-        which.set_label_text(f"{name} (ms)")
+        which.set_label_text(f"{name} (ms{more})")
 
 
 def pick(frame: pd.DataFrame, limit: int = POINTS) -> pd.DataFrame:

@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.basics.metrics import ANSWERED, metric_name
-from locust_kvcache.analysis.basics.number_text import change, number, percent
+from locust_kvcache.analysis.basics.number_text import change, number, percent, ratio_change
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.charts import drawing, study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.pipeline import Analysis
-from locust_kvcache.analysis.tables.claim_words import claim_of, kind_of
+from locust_kvcache.analysis.tables.claim_words import arm_label, arm_words, claim_of, kind_of
 from locust_kvcache.analysis.tables.ideal_cache_tables import rate_points
 from locust_kvcache.analysis.tables.table import Stats, find, scenarios
 
@@ -31,7 +31,8 @@ def answer_chart(analysis: Analysis) -> Chart | None:
         return None
     arms = {(row["scenario"], row["round"]): row["arm"] for row in stats["verdicts"]}
     names = [
-        f"{row['scenario']}: {arms.get((row['scenario'], row['round']))}" if split == "arm" else row["scenario"] for row in rows
+        f"{row['scenario']}: {arm_words(arms.get((row['scenario'], row['round'])))}" if split == "arm" else row["scenario"]
+        for row in rows
     ]
     bars = pd.DataFrame(
         [(name, row["baseline"], row["contender"], _note(stats, row)) for name, row in zip(names, rows, strict=True)],
@@ -39,7 +40,7 @@ def answer_chart(analysis: Analysis) -> Chart | None:
     ).sort_values("group", key=lambda group: group.str.partition(":")[0].map(scenarios(stats).index), kind="stable")
     text = "; ".join(f"{row['group']}: {number(row['baseline'])} to {number(row['contender'])} ms" for row in rows_of(bars))
     hits = all(claim_of(stats, name)["later"] == "hit" for name in scenarios(stats))
-    labels = ("cold (round 1)", "the arm" if split == "arm" else "hit (later rounds)" if hits else "later rounds")
+    labels = ("cold (round 1)", arm_label(stats) if split == "arm" else "hit (later rounds)" if hits else "later rounds")
     title = f"Mean TTFT, cold against {'each arm' if split == 'arm' else 'cache hit' if hits else 'later rounds'}"
     return draw("answer", title, text, lambda axes: drawing.draw_pairs_of_bars(axes, bars, "mean TTFT (ms)", labels),
                 (7.6, 1.5 + 0.75 * len(bars)))  # fmt: skip
@@ -54,8 +55,15 @@ def measured_chart(analysis: Analysis) -> Chart | None:
 
 
 def _note(stats: Stats, row: dict[str, Any]) -> str:
-    """The change beside a bar; of figures that are not valid, that."""
-    return change(row).removesuffix(" [no interval]") if claim_of(stats, row["scenario"])["valid"] else "not valid"
+    """The change beside a bar, and of several engines the hit rates; of figures that are not valid, that."""
+    if not claim_of(stats, row["scenario"])["valid"]:
+        return "not valid"
+    told = change(row).removesuffix(" [no interval]")
+    rounds = find(stats["rounds"], scenario=row["scenario"])
+    rates = [one["hit_rate"] for one in rounds[:1] + rounds[-1:]]
+    if not find(stats.get("balance", ()), scenario=row["scenario"]) or len(rounds) < 2 or None in rates:
+        return told
+    return f"{ratio_change(row['ratio'])}; hit rate {percent(rates[0])} to {percent(rates[1])}"
 
 
 def scenario_charts(analysis: Analysis, scenario: str) -> list[Chart]:

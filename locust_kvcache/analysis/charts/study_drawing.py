@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from locust_kvcache.analysis.basics.number_text import number
 from locust_kvcache.analysis.charts.drawing import LOOKS, legend_below, seconds_or_ms
 from locust_kvcache.analysis.charts.figures import COLOURS
+
+MOST_SHARE = 250.0  # % of cold: intervals that reach beyond are cut at the chart's edge
 
 
 def draw_lines(axes: Axes, points: pd.DataFrame, x_name: str, y_name: str, x_log: bool = False) -> None:
@@ -28,10 +34,17 @@ def draw_lines(axes: Axes, points: pd.DataFrame, x_name: str, y_name: str, x_log
 
 
 def draw_shares(axes: Axes, points: pd.DataFrame) -> None:
-    """Columns label (scenario), x (users), y (TTFT of a hit, % of cold); the line of no change."""
+    """Columns label (scenario), x (users), y (TTFT of a hit, % of cold), low, high (its interval); the line of no change."""
     draw_lines(axes, points, "users", "mean TTFT of a hit (% of cold)")
+    for place, (line, name) in enumerate(zip(axes.get_lines(), dict.fromkeys(points["label"]), strict=False)):
+        known = points[points["label"].eq(name) & points["low"].notna()]
+        axes.vlines(
+            known["x"] + 0.06 * (place - 1), known["low"], known["high"], colors=line.get_color(), linewidth=1.2, alpha=0.8
+        )
     axes.axhline(100, color=COLOURS["ink"], linestyle="-", linewidth=0.8, label="no change")
     axes.set_xlim(left=0)
+    highest = max([100.0, *points["y"], *points["high"].dropna()])
+    axes.set_ylim(0, 1.05 * min(highest, max(MOST_SHARE, float(points["y"].max()))))
     legend_below(axes)
 
 
@@ -105,19 +118,26 @@ def draw_hit_rates(axes: Axes, points: pd.DataFrame) -> None:
 
 
 def draw_repeats(axes: Axes, points: pd.DataFrame, names: list[str], label: str = "mean TTFT of a run") -> None:
-    """Columns place (of the deployment in `names`), round, value (ms): a point per run, rounds side by side and of different marks."""
+    """Columns place (of the deployment in `names`), round, value (ms): a point per run, rounds side by side and of different marks;
+    beside each group its geometric mean over runs, in figures."""
     rounds = sorted(points["round"].unique())
-    for step, (number, style) in enumerate(zip(rounds, [*LOOKS.values()] * len(rounds), strict=False)):
-        rows = points[points["round"].eq(number)]
+    for step, (number_, style) in enumerate(zip(rounds, [*LOOKS.values()] * len(rounds), strict=False)):
+        rows = points[points["round"].eq(number_)]
         aside = (step - (len(rounds) - 1) / 2) * 0.5 / max(1, len(rounds))
         axes.scatter(rows["place"] + aside, rows["value"], marker=style["marker"], s=42, facecolors="none", linewidths=1.6,
-                     edgecolors=style["color"], label=f"round {number}{' (cold)' if number == 1 else ''}")  # fmt: skip
+                     edgecolors=style["color"], label=f"round {number_}{' (cold)' if number_ == 1 else ''}")  # fmt: skip
+        places: Any = rows.groupby("place")["value"]
+        for place, values in places:
+            mean = math.exp(float(values.map(math.log).mean()))
+            axes.annotate(
+                number(mean), (float(place) + aside, mean), xytext=(7, 0), textcoords="offset points", va="center", fontsize=9
+            )
     axes.set_xticks(range(len(names)), names)
     axes.set_xlim(-0.6, len(names) - 0.4)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    seconds_or_ms(axes, "y", label, float(points["value"].max()))
+    seconds_or_ms(axes, "y", label, float(points["value"].max()), ", log scale")
     legend_below(axes)
 
 

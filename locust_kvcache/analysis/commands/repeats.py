@@ -15,17 +15,21 @@ import pandas as pd
 from locust_kvcache.analysis.across_runs import conditions, run_groups, run_spread
 from locust_kvcache.analysis.across_runs.run_comparison import KIND_NAMES
 from locust_kvcache.analysis.basics.metrics import metric_name
-from locust_kvcache.analysis.basics.number_text import DASH, change, listed, number, plural
+from locust_kvcache.analysis.basics.number_text import DASH, change, number
 from locust_kvcache.analysis.basics.plain_values import plain, rows_of
 from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
 from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.pipeline import Analysis, open_run
 from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
+from locust_kvcache.analysis.report import repeats_answer
+from locust_kvcache.analysis.report.caveats import merged
 from locust_kvcache.analysis.report.command_line import add_language, add_png
+from locust_kvcache.analysis.report.comparison_tables import common_start
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.policy_tables import policy_table
 from locust_kvcache.analysis.report.publish import folder_beside, publish
+from locust_kvcache.analysis.report.trust import common_trust
 from locust_kvcache.analysis.tables import run_tables
 from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.command import command_parser, run_command
@@ -34,6 +38,7 @@ from locust_kvcache.contract.language import use_language
 
 RULE = "one value per run (its mean, or its rate); geometric means; Student's 95 % intervals of the runs' logarithms"
 SHORT_NAMES = {"ttft_ms": "TTFT, ms", "requests_per_s": "requests/s", "requests_per_s_per_gpu": "requests/s per GPU"}
+INTERVALS = "Intervals (95 %) cover the variation from run to run; verdicts are adjusted for all rows of their table (Holm)."
 NAMES = {"requests_per_s_per_gpu": "Request throughput per GPU, requests/s"}
 
 
@@ -99,18 +104,13 @@ def change_table(
 def _chart(values: pd.DataFrame, scenario: str) -> Chart:
     """Every run's mean TTFT as a point, rounds apart."""
     mine = values[values["scenario"].eq(scenario) & values["metric"].eq("ttft_ms")]
-    means = run_spread.spread(mine)
     said = "; ".join(
-        f"{row['deployment']} round {row['round']}: {number(row['smallest'])} to {number(row['largest'])} ms"
-        for row in rows_of(means)
+        f"{row['deployment']} round {row['round']}: {number(row['mean'])} ms, runs {number(row['smallest'])} to {number(row['largest'])} ms"
+        for row in rows_of(run_spread.spread(mine))
     )
-    cold = means[means["round"].eq(1)].sort_values("mean")
-    title = f"{scenario}: mean TTFT of each run"
-    if len(cold):
-        best = cold.iloc[0]
-        title += f"; shortest when cold: {best['deployment']}, {number(best['mean'])} ms"
     names = list(mine["deployment"].unique())
     points = mine.assign(place=mine["deployment"].map(names.index))
+    title = f"{scenario}: mean TTFT of each run, figures are the means"
     return draw(f"repeats-{scenario}", title, said, lambda axes: study_drawing.draw_repeats(axes, points, names))
 
 
@@ -134,45 +134,47 @@ def repeats_page(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -
     baseline = shown[run_spread.deployment_of(runs[0])]
     tables = {"spread": run_spread.spread(values), "against_baseline": run_spread.between(values, baseline),
               "against_round_1": run_spread.within(values)}  # fmt: skip
-    names = list(values["deployment"].unique())
+    names, scenarios = list(values["deployment"].unique()), list(values["scenario"].unique())
     sections = []
-    charts = [_chart(values, scenario) for scenario in values["scenario"].unique()]
-    for place, scenario in enumerate(values["scenario"].unique()):
+    charts = [_chart(values, scenario) for scenario in scenarios]
+    for place, scenario in enumerate(scenarios):
         versus = f"{scenario}: against {baseline}"
         blocks = [
-            policy_table(runs, scenario),
+            policy_table(runs, scenario, shown),
             change_table(tables["against_round_1"], scenario, f"{scenario}: later rounds against round 1", ("round 1", "later")),
             change_table(tables["against_baseline"], scenario, versus, (baseline, "contender")),
             spread_table(tables["spread"], scenario),
         ]
         sections.append(section(f"Scenario {scenario}", [charts[place] if place else None, *blocks], is_open=True))
+    summaries = [repeats_answer.summary_table(runs, tables, scenario, shown) for scenario in scenarios]
     return Page(
         title=f"Repeated runs: {', '.join(names)}",
-        subtitle=f"{plural(len(runs), 'run')} of {plural(len(names), 'deployment')}{_which(shown)}; {baseline} is the baseline",
-        lead=_lead(tables, baseline),
+        subtitle=repeats_answer.subtitle(runs, scenarios, shown, baseline),
+        lead=repeats_answer.lead(runs, tables, scenarios, shown),
         details=(),
-        answer=section("", [targets_of(_renamed(judged_targets(runs), shown))]).blocks,
-        problems=tuple(plain(vars(problem)) for problem in sorted_problems(problems)),
+        answer=section("", [*summaries, targets_of(_renamed(judged_targets(runs), shown))]).blocks,
+        problems=(*(plain(vars(problem)) for problem in sorted_problems(problems)), *_of_runs(runs, shown)),
         sections=tuple(sections),
         incomplete=False,
         chart=charts[0] if charts else None,
-        trust=_trust(values),
-        short=short_tables(tables, baseline),
+        table=repeats_answer.console_table(summaries[0]) if len(shown) > 1 and len(summaries) == 1 else None,
+        trust=(*common_trust([run.stats for run in runs]), INTERVALS),
+        short=short_tables(runs, tables, scenarios, shown),
     )
 
 
+def _of_runs(runs: list[Analysis], shown: dict[str, str]) -> tuple[dict[str, Any], ...]:
+    """What each run's own page says to read before use, each text once, with the deployments that have it."""
+    return merged((shown[run_spread.deployment_of(run)], run.stats["problems"]) for run in runs)
+
+
 def shown_names(runs: list[Analysis]) -> dict[str, str]:
-    """PD and single where one deployment of each kind is repeated; else their own names."""
+    """PD and single where one deployment of each kind is repeated; else their own names, without what all begin with."""
     kinds = {run_spread.deployment_of(run): str(run.info.deployment.kind) for run in runs}
     if sorted(kinds.values()) == sorted(KIND_NAMES):
         return {name: KIND_NAMES[kind] for name, kind in kinds.items()}
-    return {name: name for name in kinds}
-
-
-def _which(shown: dict[str, str]) -> str:
-    """Which deployment each shown name is, where they differ."""
-    told = [f"{name} is {own}" for own, name in shown.items() if own != name]
-    return f": {', '.join(told)}" if told else ""
+    start = common_start(list(kinds))
+    return {name: name.removeprefix(start) for name in kinds}
 
 
 def _renamed(judged: list[dict[str, Any]], shown: dict[str, str]) -> list[dict[str, Any]]:
@@ -180,36 +182,17 @@ def _renamed(judged: list[dict[str, Any]], shown: dict[str, str]) -> list[dict[s
     return [{**row, "run": " / ".join(shown.get(part, part) for part in row["run"].split(" / "))} for row in judged]
 
 
-def _trust(values: pd.DataFrame) -> tuple[str, ...]:
-    counts = values.groupby("deployment", sort=False)["run"].nunique()
-    told = ", ".join(f"{plural(int(count), 'run')} of {name}" for name, count in counts.items())
-    return (
-        f"{told}.",
-        "Intervals (95 %) cover the variation from run to run; verdicts are adjusted for all rows of their table (Holm).",
+def short_tables(
+    runs: list[Analysis], tables: dict[str, pd.DataFrame], names: list[str], shown: dict[str, str]
+) -> tuple[Table, ...]:
+    """For the console: a row per deployment; of one deployment, later rounds against round 1."""
+    if len(shown) > 1:
+        return tuple(repeats_answer.console_table(repeats_answer.summary_table(runs, tables, name, shown)) for name in names)
+    table = tables["against_round_1"]
+    some = table[table["metric"].isin(["ttft_ms", "requests_per_s_per_gpu", "requests_per_s"])]
+    return tuple(
+        change_table(some, name, name, ("round 1", "later"), SHORT_NAMES.__getitem__) for name in some["scenario"].unique()
     )
-
-
-def short_tables(tables: dict[str, pd.DataFrame], baseline: str) -> tuple[Table, ...]:
-    """For the console: TTFT and throughput, against the baseline; of one deployment, later rounds against round 1."""
-    against = tables["against_baseline"]
-    table, header = (against, (baseline, "contender")) if len(against) else (tables["against_round_1"], ("round 1", "later"))
-    shown = table[table["metric"].isin(["ttft_ms", "requests_per_s_per_gpu", "requests_per_s"])]
-    return tuple(change_table(shown, name, name, header, SHORT_NAMES.__getitem__) for name in shown["scenario"].unique())
-
-
-def _lead(tables: dict[str, pd.DataFrame], baseline: str) -> str:
-    """What a later round changes in each deployment, and how the throughput per GPU differs between them."""
-    hits, others = tables["against_round_1"], tables["against_baseline"]
-    said = [
-        f"{scenario}: round {number} against cold changes the mean TTFT by "
-        + listed(f"{change(row)} ({row['contender_run']})" for row in rows_of(rows))
-        for (scenario, number), rows in hits[hits["metric"].eq("ttft_ms")].groupby(["scenario", "round"], sort=False)
-    ]
-    rates = others[others["metric"].eq("requests_per_s_per_gpu")]
-    for (scenario, name), rows in rates.groupby(["scenario", "contender_run"], sort=False):
-        parts = [f"{change(row)} in round {row['round']} ({row['verdict']})" for row in rows_of(rows)]
-        said.append(f"{scenario}: throughput per GPU of {name} against {baseline}: {', '.join(parts)}")
-    return ". ".join(said) + "." if said else ""
 
 
 def main() -> int:

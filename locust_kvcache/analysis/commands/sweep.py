@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.basics.metrics import ROUND, SWEPT
-from locust_kvcache.analysis.basics.number_text import DASH, change, listed, number, percent, plural, ratio_change
+from locust_kvcache.analysis.basics.number_text import DASH, change, is_missing, listed, number, percent, plural, ratio_change
 from locust_kvcache.analysis.charts import drawing, study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.charts.run_charts import slug
@@ -22,14 +22,19 @@ from locust_kvcache.analysis.report.caveats import merged
 from locust_kvcache.analysis.report.command_line import add_language, add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import publish
+from locust_kvcache.analysis.report.trust import common_trust
+from locust_kvcache.analysis.tables.sentences import deployment_text
 from locust_kvcache.analysis.tables.table import Stats, Table, find, run_of, scenarios
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.language import use_language
 
 COLUMNS = tuple((metric.swept, metric.key, None if metric.of == ROUND else "mean") for metric in SWEPT)
-RULE = "cold is round 1, hit are the later rounds; means; each level is a run with a nonce of its own"
+RULE = (
+    "by round: cold is round 1, hits are the later rounds; figures are means; each number of users is a run with its own prompts"
+)
 SIDES = ("cold", "hit")
+NO_INTERVAL, NO_EVIDENCE, EXCLUDES = "no interval", "no evidence", "excludes no change"
 
 
 def users_of(stats: Stats) -> int:
@@ -60,23 +65,19 @@ def effect(stats: Stats, scenario: str, metric: str, statistic: str | None) -> d
     return next(iter(find(stats["effects"], split="round", scenario=scenario, metric=metric, **wanted)), {})
 
 
-def _column(name: str, side: str) -> str:
-    """TTFT cold, ms; TTFT change."""
-    metric, _, unit = name.partition(", ")
-    return f"{metric} {side}, {unit}" if unit and side in SIDES else f"{metric} {side}"
-
-
 def level_table(levels: dict[int, Stats], scenario: str) -> Table:
-    header = ["users", *(_column(name, side) for name, _, _ in COLUMNS for side in (*SIDES, "change")), "failed"]
-    rows = []
-    for users, stats in levels.items():
-        cells: list[str] = []
-        for _, metric, statistic in COLUMNS:
+    """A row for each metric and number of users, and the failures: few columns, so that it fits a narrow page."""
+    rows: list[tuple[str, ...]] = []
+    for name, metric, statistic in COLUMNS:
+        for users, stats in levels.items():
             row = effect(stats, scenario, metric, statistic)
-            cells += [number(row.get("baseline")), number(row.get("contender")), change(row) if row else DASH]
-        failed = sum(row["failed"] for row in find(stats["rounds"], scenario=scenario))
-        rows.append((str(users), *cells, str(failed)))
-    return Table(f"{scenario}: cold and hit by concurrency", tuple(header), tuple(rows), RULE)
+            cells = (number(row.get("baseline")), number(row.get("contender")), change(row) if row else DASH)
+            rows.append((f"{name}: {plural(users, 'user')}", *cells))
+    for users, stats in levels.items():
+        rounds = find(stats["rounds"], scenario=scenario)
+        failed = [sum(row["failed"] for row in rounds if (row["round"] == 1) == cold) for cold in (True, False)]
+        rows.append((f"requests failed: {plural(users, 'user')}", *map(str, failed), DASH))
+    return Table(f"{scenario}: cold and hit by concurrency", ("", *SIDES, "change [interval]"), tuple(rows), RULE)
 
 
 def level_chart(levels: dict[int, Stats], scenario: str, metric: str, statistic: str | None, name: str) -> Chart | None:
@@ -103,7 +104,7 @@ def sweep_page(levels: dict[int, Stats]) -> Page:
     runs = Table("Runs", ("run", "users"), tuple((str(run_of(s).run_id), str(u)) for u, s in levels.items()))
     return Page(
         title=f"KV cache by concurrency: {first.model} on {first.deployment.name}",
-        subtitle=f"{plural(len(levels), 'level')}: {', '.join(map(str, levels))} users",
+        subtitle=f"{deployment_text(first)}; {listed(levels)} users, one run each",
         lead=lead(levels, names),
         details=(),
         answer=section("", [block for name in names for block in (details.get(name), level_table(levels, name))]).blocks,
@@ -134,8 +135,13 @@ def sentence(levels: dict[int, Stats], scenario: str) -> str:
     parts = []
     for users, stats in levels.items():
         row = effect(stats, scenario, "ttft_ms", "mean")
-        parts.append(f"{change(row) if row else 'no comparison'} at {plural(users, 'user')}")
+        parts.append(f"{_with_times(row)} at {plural(users, 'user')}")
     return f"{scenario}: a hit changes the mean TTFT by {', '.join(parts)}"
+
+
+def _with_times(row: dict[str, Any]) -> str:
+    """−92.7 % [−94.5, −90.2] (1,750 to 128 ms)."""
+    return f"{change(row)} ({number(row['baseline'])} to {number(row['contender'])} ms)" if row else "no comparison"
 
 
 def lead(levels: dict[int, Stats], names: list[str]) -> str:
@@ -146,36 +152,58 @@ def lead(levels: dict[int, Stats], names: list[str]) -> str:
     parts = []
     for name in names:
         rows = [effect(levels[users], name, "ttft_ms", "mean") for users in ends]
-        parts.append(f"{name} {' and '.join(ratio_change(row.get('ratio')) for row in rows)}")
-    return f"Mean TTFT of a hit against cold at {listed(ends)} users: {', '.join(parts)}."
+        parts.append(f"{name} {' and '.join(map(_in_short, rows))}")
+    return f"Mean TTFT in ms, cold to hit, at {listed(ends)} users: {'; '.join(parts)}."
+
+
+def _in_short(row: dict[str, Any]) -> str:
+    """1,090 to 83.2 (−92.4 %); with what its interval leaves open."""
+    if is_missing(row.get("ratio")):
+        return "not compared"
+    known = {NO_INTERVAL: ", no interval", NO_EVIDENCE: ", no evidence"}.get(interval_kind(row), "")
+    return f"{number(row['baseline'])} to {number(row['contender'])} ({ratio_change(row['ratio'])}{known})"
+
+
+def interval_kind(row: dict[str, Any]) -> str:
+    """Whether there is an interval, and whether it excludes no change."""
+    if is_missing(row.get("ratio_low")):
+        return NO_INTERVAL
+    return NO_EVIDENCE if row["ratio_low"] <= 1 <= row["ratio_high"] else EXCLUDES
 
 
 def share_chart(levels: dict[int, Stats], names: list[str]) -> Chart | None:
-    """The TTFT of a hit as a share of the cold one, a line per scenario."""
-    rows = [
-        (name, users, effect(stats, name, "ttft_ms", "mean").get("ratio")) for name in names for users, stats in levels.items()
-    ]
-    points = pd.DataFrame([(name, users, 100 * ratio) for name, users, ratio in rows if ratio], columns=["label", "x", "y"])
+    """The TTFT of a hit as a share of the cold one, a line per scenario, with intervals."""
+    rows = [(name, users, effect(stats, name, "ttft_ms", "mean")) for name in names for users, stats in levels.items()]
+    known = [(name, users, row) for name, users, row in rows if row.get("ratio")]
+    points = pd.DataFrame(
+        [(name, users, *(_hundredfold(row[key]) for key in ("ratio", "ratio_low", "ratio_high"))) for name, users, row in known],
+        columns=["label", "x", "y", "low", "high"],
+    )
     if points["x"].nunique() < 2:
         return None
-    said = "; ".join(f"{name}, {plural(users, 'user')}: {percent(ratio)}" for name, users, ratio in rows if ratio)
+    said = "; ".join(f"{name}, {plural(users, 'user')}: {percent(row['ratio'])}" for name, users, row in known)
     return draw(
         "sweep-ttft-share",
-        "TTFT of a hit against cold, by concurrency",
+        "TTFT of a hit against cold, by concurrency, with 95 % intervals",
         said,
         lambda axes: study_drawing.draw_shares(axes, points),
     )
 
 
+def _hundredfold(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
 def trust(levels: dict[int, Stats], names: list[str]) -> tuple[str, ...]:
-    """How many of the comparisons have an interval, and that each level is one run."""
+    """What every page says; how many of the comparisons exclude no change; that each level is one run."""
     rows = [effect(stats, name, "ttft_ms", "mean") for name in names for stats in levels.values()]
-    rows = [row for row in rows if row]
-    carried = sum(1 for row in rows if row["ratio_low"] is not None)
-    failed = sum(row["failed"] for stats in levels.values() for row in stats["rounds"])
+    kinds = [interval_kind(row) for row in rows if row]
+    sure, unsure, none = (kinds.count(kind) for kind in (EXCLUDES, NO_EVIDENCE, NO_INTERVAL))
     return (
-        f"{carried} of {plural(len(rows), 'comparison')} have an interval; the others have too few independent requests.",
-        f"Each number of users is one run with prompts of its own; {failed or 'no'} {'request' if failed == 1 else 'requests'} failed.",
+        *common_trust(list(levels.values())),
+        f"Of {plural(len(kinds), 'comparison')} of the TTFT the intervals (95 %) of {sure} exclude no change, those of {unsure} include "
+        f"it (no evidence), and {none} have too few requests for an interval.",
+        "Each number of users is one run with its own prompts; other runs may differ more.",
     )
 
 

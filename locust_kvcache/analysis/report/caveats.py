@@ -23,11 +23,11 @@ class Caveats:
 
     @property
     def summary(self) -> str:
-        """2 more warnings, 1 note."""
+        """The rest: 2 warnings, 1 note."""
         warnings = sum(row["severity"] != "note" for row in self.folded)
         notes = len(self.folded) - warnings
-        more = plural(warnings, "more warning") if warnings else ""
-        return ", ".join(part for part in (more, plural(notes, "note") if notes else "") if part)
+        counted = [plural(count, noun) for count, noun in ((warnings, "warning"), (notes, "note")) if count]
+        return f"The rest: {', '.join(counted)}"
 
 
 def caveats(problems: Iterable[Row]) -> Caveats:

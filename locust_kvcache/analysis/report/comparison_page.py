@@ -18,6 +18,7 @@ from locust_kvcache.analysis.report.comparison_tables import (
     targets_table,
 )
 from locust_kvcache.analysis.report.page import Block, Page, section
+from locust_kvcache.analysis.report.trust import common_trust
 from locust_kvcache.analysis.tables import sentences
 from locust_kvcache.analysis.tables.claim_words import claim_of
 from locust_kvcache.analysis.tables.store_cost import cost_table
@@ -94,11 +95,8 @@ def _sentence(found: RunComparison, scenario: str) -> str:
 
 
 def trust(found: RunComparison) -> tuple[str, ...]:
-    """What differs between the runs, and that one run of each says nothing of others."""
-    differing = [condition.name for condition in found.conditions if condition.state != "same"]
-    same = [condition for condition in found.conditions if condition.state == "same"]
-    told = f"{plural(len(same), 'condition')} are the same; different: {', '.join(differing) or 'none'}."
-    return (ONE_RUN, HOW_MANY, told)
+    """What every page says, of both runs; that one run of each says nothing of others."""
+    return (ONE_RUN, HOW_MANY, *common_trust([run.stats for run in found.runs]))
 
 
 def comparison_outcome(found: RunComparison, cause: Cause) -> Outcome:

@@ -120,7 +120,7 @@ def conditions_table(found: RunComparison) -> Table:
 
 def targets_table(found: RunComparison) -> Table | None:
     rows = [{**row, "scenario": f"{row['run']}, {row['scenario']}"} for row in found.targets]
-    return run_tables.targets_table({"targets": rows})
+    return run_tables.targets_table({"targets": rows}, run_tables.ONE_RUN_MARKS)
 
 
 def short_table(found: RunComparison, names: list[str]) -> Table:
@@ -153,10 +153,18 @@ def _two_runs(found: RunComparison, scenario: str) -> Table:
     return Table(f"{scenario}, means", ("", f"cold: {one}", two, "change", f"hit: {one}", two, "change"), tuple(rows))
 
 
-def short_names(names: Sequence[str]) -> list[str]:
-    """Without what they begin with alike, up to its last separator: single and pd of emulator_single and emulator_pd."""
+def common_start(names: Sequence[str]) -> str:
+    """What several names begin with alike, up to its last separator: emulator_ of emulator_single and emulator_pd."""
+    if len(names) < 2:
+        return ""
     same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
     alike = re.sub(r"[^_.-]*$", "", "".join(letters[0] for letters in same))
+    return "" if alike in names else alike
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Without their common start: single and pd of emulator_single and emulator_pd."""
+    alike = common_start(names)
     return [name.removeprefix(alike)[:LONGEST_NAME] or name[:LONGEST_NAME] for name in names]
 
 

@@ -20,6 +20,7 @@ from locust_kvcache.analysis.tables import text_tables
 from locust_kvcache.analysis.tables.table import Table, told_table
 from locust_kvcache.contract.language import HTML_LANGUAGES, language, told
 
+NARROW = 14  # columns of a table's first column, up to which it takes no more room than it needs
 FORMATS = ("html", "markdown")
 
 
@@ -68,6 +69,7 @@ def render_html(page: Page) -> str:
         css=Markup((resources / "report.css").read_text(encoding="utf-8")),
         script=Markup((resources / "sort.js").read_text(encoding="utf-8")),
         is_table=lambda block: isinstance(block, Table),
+        is_narrow=lambda table: all(width(told(row[0])) <= NARROW for row in table.rows),
         is_chart=lambda block: isinstance(block, Chart),
         is_fold=lambda block: isinstance(block, Fold),
         sections=sections_of(page),
@@ -114,7 +116,8 @@ def render_markdown(page: Page) -> str:
     lines = [f"# {escape(told(page.title))}", "", escape(told(page.subtitle)), ""]
     if page.incomplete:
         lines += [f"**{told('This run is incomplete: its figures are those of a part.')}**", ""]
-    lines += [f"**{escape(told(page.lead))}**", "", *(_markdown_block(page.chart) if page.chart else [])]
+    lines += [f"**{escape(told(page.lead))}**", "", *(_markdown_block(page.chart) if page.chart else []),
+              *(_markdown_block(page.table) if page.table else [])]  # fmt: skip
     found = caveats(page.problems)
     if found.shown or found.folded:
         lines += [f"## {told('Read before use')}", "", *map(_problem, [*found.shown, *found.folded]), ""]

@@ -37,7 +37,8 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """`lead`, `chart`, `problems` (rows of stats.json) and `trust` make the first screen: what came out and how far to trust it.
+    """`lead`, `chart`, `table` (small, below the chart), `problems` (rows of stats.json) and `trust` make the first screen: what came
+    out and how far to trust it.
 
     `details` say the lead per scenario; they and `answer` are the first section. `short` are the tables of the console, where they
     are not the page's first.
@@ -52,6 +53,7 @@ class Page:
     sections: tuple[Section, ...]
     incomplete: bool
     chart: Chart | None = None
+    table: Table | None = None
     trust: tuple[str, ...] = ()
     short: tuple[Table, ...] = ()
 

@@ -5,7 +5,7 @@ Absolute figures, not ratios of cold to hit: the deployment with the largest cha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from locust_kvcache.analysis.across_runs.run_comparison import gpus
@@ -21,8 +21,8 @@ HEADER = (
 )  # fmt: skip
 
 
-def policy_table(runs: Sequence[Analysis], scenario: str) -> Table:
-    """A row per deployment and round: means over its runs. Empty where no run knows of several engines."""
+def policy_table(runs: Sequence[Analysis], scenario: str, shown: Mapping[str, str] | None = None) -> Table:
+    """A row per deployment (by its shown name) and round: means over its runs. Empty where no run knows of several engines."""
     several = any(find(run.stats.get("balance", ()), scenario=scenario) for run in runs)
     names = list(dict.fromkeys(deployment_of(run) for run in runs)) if several else []
     rows = []
@@ -30,7 +30,7 @@ def policy_table(runs: Sequence[Analysis], scenario: str) -> Table:
         mine = [run for run in runs if deployment_of(run) == name]
         for round_ in sorted({row["round"] for run in mine for row in find(run.stats["rounds"], scenario=scenario)}):
             figures = [run_figures(run, scenario, round_) for run in mine]
-            rows.append((f"{name}, round {round_}", str(len(mine)), *_cells(figures)))
+            rows.append((f"{(shown or {}).get(name, name)}, round {round_}", str(len(mine)), *_cells(figures)))
     rule = "by round; means over the runs of each deployment, shed and idle: the largest"
     note = f"Shed: requests that ended with HTTP {' or '.join(map(str, SHED))}. Balance: 1 is even, the number of engines is one for all."
     return Table(f"{scenario}: policies side by side", HEADER, tuple(rows), rule, (note,) if rows else ())

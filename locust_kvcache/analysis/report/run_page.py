@@ -38,13 +38,13 @@ def run_page(analysis: Analysis, charts: bool) -> Page:
     sections += [
         section("TTFT model", model_blocks(analysis, charts)),
         section("Server gauges over the run", detail_charts.gauge_charts(analysis) if charts else []),
-        section("Failed requests", [detail_tables.failures_table(stats) or "No request failed."]),
+        section("Failed requests", [detail_tables.failures_table(stats)]),
         section("Conditions and how to repeat the run", [conditions_table(analysis.info), repeat_text(analysis.info)]),
         section("Method", [method_text(analysis), detail_tables.tools_table(stats)]),
     ]
     return Page(
         title=f"KV cache report: {analysis.info.run_id}",
-        subtitle=sentences.run_line(stats),
+        subtitle=sentences.subtitle(stats),
         lead=arm_tables.headline(stats) if has_arms else sentences.headline(stats),
         details=(),
         answer=section("", answer_blocks(analysis)).blocks,

@@ -9,7 +9,7 @@ from locust_kvcache.analysis.basics.text_width import width
 from locust_kvcache.analysis.cache.claimed import EVIDENCE
 from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED, PASS, RUN_TARGETS
 from locust_kvcache.analysis.tables import arm_tables, sentences
-from locust_kvcache.analysis.tables.claim_words import answering_split, claim_of, kind_of, shown_verdict
+from locust_kvcache.analysis.tables.claim_words import answering_split, arm_words, claim_of, kind_of, shown_verdict
 from locust_kvcache.analysis.tables.console_lines import WIDTH, shortened, summary
 from locust_kvcache.analysis.tables.run_tables import comparison_names, known_rate
 from locust_kvcache.analysis.tables.table import Stats, Table, find, run_of, scenarios
@@ -83,7 +83,7 @@ def arm_lines(stats: Stats, scenario: str) -> Table:
         mean = number(found[0]["mean"]) if found else DASH
         moved = change_of(stats, scenario, effect[0]) if effect else DASH
         rate = known_rate(rounds[0], "hit_rate") if rounds else DASH
-        rows.append((f"{row['arm']} (round {row['round']})", shown_verdict(row["verdict"]), mean, moved, rate))
+        rows.append((f"{arm_words(row['arm'])} (round {row['round']})", shown_verdict(row["verdict"]), mean, moved, rate))
     return Table(scenario, ("", "answered by", "TTFT, ms", "change [interval]", "hit rate"), tuple(rows), texts=(1,))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from locust_kvcache.analysis.basics.number_text import percent
 from locust_kvcache.analysis.basics.plain_values import with_scenario_text
 from locust_kvcache.analysis.basics.problems import Problem
 
@@ -15,6 +16,10 @@ MIN_REQUESTS = 12
 LARGE = 0.2  # a change of the TTFT of 20 % is worth a warning
 ALPHA = 0.01  # many rounds are looked at
 OUTLIER = 5.0  # robust standard deviations of the log
+RISES = "A queue that grows, or a clock that throttles: look at TTFT over time."
+FALLS = "Warm-up, or the users' first requests queue together and the queue drains: look at TTFT over time."
+WARM_UP = "Warm the servers up before the first round (--warm-up), or compare against a control round (--control)."
+BURST = "All users start the round at once, and their first requests queue together: look at TTFT over time; use more requests per round."
 STEADY_COLUMNS = ["scenario", "round", "window", "requests", "drift", "drift_p", "warmup_ratio", "warmup_p", "steady"]
 
 
@@ -116,21 +121,12 @@ def steadiness_problems(table: pd.DataFrame) -> list[Problem]:
     for row in table[~table["steady"].astype(bool)].to_dict("records"):
         name = f"Round {row['round']} of {row['scenario']} ({row['window']})"
         if _clear(row["drift_p"]) and abs(row["drift"]) > LARGE:
-            text = f"{name} is not steady: its TTFT changes by {row['drift']:+.0%} from its first to its last request."
-            problems.append(
-                Problem("warning", "drift", text, "A queue that grows, or a clock that throttles: look at TTFT over time.")
-            )
+            text = f"{name} is not steady: its TTFT changes by {percent(row['drift'], signed=True)} from its first to its last request."
+            problems.append(Problem("warning", "drift", text, RISES if row["drift"] > 0 else FALLS))
         elif row["warmup_ratio"] < 1:
             text = f"{name} ramps up: its first requests take {row['warmup_ratio']:.2f} times as long as the rest, as nothing queues yet."
             problems.append(Problem("note", "ramp_up", text, "More requests per round make it matter less."))
         else:
             text = f"{name}: its first requests take {row['warmup_ratio']:.2f} times as long as the rest."
-            problems.append(
-                Problem(
-                    "warning",
-                    "warmup",
-                    text,
-                    "Warm the servers up before the first round (--warm-up), or compare against a control round (--control).",
-                )
-            )
+            problems.append(Problem("warning", "warmup", text, WARM_UP if row["round"] == 1 else BURST))
     return problems

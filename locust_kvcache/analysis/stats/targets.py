@@ -10,16 +10,16 @@ import pandas as pd
 PASS, FAIL, NOT_JUDGED = "pass", "fail", "not judged"
 # name -> (what it says, metric, statistic, how its value comes from contender / baseline, whether it is a minimum)
 RUN_TARGETS = {
-    "hit_ttft_reduction_min": ("TTFT on a hit below cold (mean)", "ttft_ms", "mean", "reduction", True),
+    "hit_ttft_reduction_min": ("TTFT: reduction by a hit (mean)", "ttft_ms", "mean", "reduction", True),
     "hit_throughput_gain_min": (
-        "Throughput of hit rounds above cold (requests/s of whole rounds)",
+        "Throughput: gain by a hit (requests/s of whole rounds)",
         "requests_per_s",
         "rate",
         "gain",
         True,
     ),
     "hit_busy_throughput_gain_min": (
-        "Throughput of hit rounds above cold (requests/s while all users were busy)",
+        "Throughput: gain by a hit (requests/s while all users were busy)",
         "busy_requests_per_s",
         "rate",
         "gain",

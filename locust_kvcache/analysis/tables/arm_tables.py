@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent, plural, ratio_change, whole
-from locust_kvcache.analysis.tables.claim_words import NO_CONTROL, claim_of, control_text, kind_of, shown_verdict
+from locust_kvcache.analysis.basics.number_text import (
+    DASH,
+    change,
+    listed,
+    number,
+    percent,
+    ratio_change,
+    whole,
+)
+from locust_kvcache.analysis.tables.claim_words import NO_CONTROL, arm_words, claim_of, control_text, kind_of, shown_verdict
 from locust_kvcache.analysis.tables.table import Stats, Table, find
 from locust_kvcache.contract.restart import AFTER_RESTART
 
-RULE = "by the tier that answered: the servers' counters where there are any, else what the answers reported"
+RULE = "by the tier that answered: the servers' counters where there are any, else what the responses reported"
 
 
 def verdict_table(stats: Stats) -> Table:
@@ -21,7 +29,7 @@ def verdict_table(stats: Stats) -> Table:
         shares = [
             percent(row[key] / prompt) if prompt and row[key] is not None else DASH for key in ("gpu_tokens", "below_tokens")
         ]
-        intended = row["arm"] or kinds.get((row["scenario"], row["round"]), "")
+        intended = arm_words(row["arm"]) or kinds.get((row["scenario"], row["round"]), "")
         answered = shown_verdict(row["verdict"])
         name = f"{row['scenario']}, round {row['round']}"
         rows.append((name, intended, answered, whole(row["cached_tokens"]), *shares, row["text"]))
@@ -43,7 +51,7 @@ def arm_table(stats: Stats, scenario: str) -> Table:
         rates = find(stats["rounds"], scenario=scenario, round=row["round"])
         rows.append(
             (
-                f"{row['arm']} (round {row['round']})",
+                f"{arm_words(row['arm'])} (round {row['round']})",
                 shown_verdict(row["verdict"]),
                 *cells,
                 change(ttft[0]) if ttft else DASH,
@@ -103,15 +111,14 @@ def headline(stats: Stats) -> str:
     claims = {name: claim_of(stats, name) for name in names}
     if len(names) < 2 or any(claim["control"] for claim in claims.values()):
         return " ".join(details(stats))
-    against = [f"{name}: {claim['lead']}." for name, claim in claims.items() if claim["lead"]]
-    ratios: dict[str, list[float]] = {}
+    leads = dict.fromkeys(claim["lead"] for claim in claims.values() if claim["lead"])
+    against = [f"{listed(name for name in names if claims[name]['lead'] == lead)}: {lead}." for lead in leads]
+    found: dict[str, list[tuple[str, dict[str, Any]]]] = {}
     for name in [name for name in names if claims[name]["valid"]]:
         for row, effect in _ttft_effects(stats, name):
             if effect:
-                ratios.setdefault(_arm_name(row), []).append(effect["ratio"])
-    parts = [f"{arm} {_span(found)}" for arm, found in ratios.items()]
-    count = max(map(len, ratios.values()), default=0)
-    said = [f"Mean TTFT against cold in {plural(count, 'scenario')}: {'; '.join(parts)}."] if parts else []
+                found.setdefault(_arm_name(row), []).append((_prompt_length(stats, name), effect))
+    said = [f"{_several(arm, effects)}." for arm, effects in found.items()]
     return " ".join([*(f"{name}: {text}" for name in names for text in restart_texts(stats, name)), *against, *said])
 
 
@@ -134,13 +141,47 @@ def restart_texts(stats: Stats, scenario: str) -> list[str]:
 
 def _arm_name(row: dict[str, Any]) -> str:
     """What answered; and the arm's own name where that says another thing."""
-    shown = shown_verdict(row["verdict"])
-    return shown if shown.lower() == row["arm"].replace("_", " ").lower() else f"{shown} ({row['arm']})"
+    shown, named = shown_verdict(row["verdict"]), arm_words(row["arm"])
+    return shown if shown.lower() == named.lower() else f"{shown} in arm {named}"
 
 
-def _span(ratios: list[float]) -> str:
-    texts = list(dict.fromkeys(ratio_change(ratio) for ratio in sorted(ratios, reverse=True)))
-    return " to ".join(texts[:: max(1, len(texts) - 1)])
+def _article(arm: str) -> str:
+    return f"A {arm}" if arm.split()[0] in ("GPU", "CPU", "store", "hit", "partial") else f"{arm[0].upper()}{arm[1:]}"
+
+
+def _prompt_length(stats: Stats, scenario: str) -> str:
+    """4,096 prompt tokens: the mean of a request; the scenario's name where the tokens are not known."""
+    rounds = [row for row in find(stats["rounds"], scenario=scenario) if row["prompt_tokens"] and row["succeeded"]]
+    if not rounds:
+        return scenario
+    mean = sum(row["prompt_tokens"] for row in rounds) / sum(row["succeeded"] for row in rounds)
+    return f"{number(mean)} prompt tokens"
+
+
+def _verb(effects: list[dict[str, Any]]) -> str:
+    """cuts, raises; changes, where it is now this, now that."""
+    below = {effect["ratio"] < 1 for effect in effects}
+    return "changes" if len(below) > 1 else "cuts" if True in below else "raises"
+
+
+def _several(arm: str, effects: list[tuple[str, dict[str, Any]]]) -> str:
+    """A GPU hit cuts the mean TTFT from 611 to 114 ms at 4,100 prompt tokens (−81.3 %) and from ...: the smallest and largest change."""
+    ordered = sorted(effects, key=lambda pair: float(pair[1]["ratio"]), reverse=True)
+    (where, first), (other, last) = ordered[0], ordered[-1]
+    subject, verb = _article(arm), _verb([first, last])
+    least, most = _sizes(first), _sizes(last)
+    if len(ordered) == 1:
+        return f"{subject} {verb} the mean TTFT from {least[0]} to {least[1]} ms at {where} ({least[2]})"
+    end = other.removesuffix(" prompt tokens")
+    return (
+        f"{subject} {verb} the mean TTFT from {least[0]} to {least[1]} ms at {where} ({least[2]}) and from {most[0]} to {most[1]} ms at "
+        f"{end} ({most[2]})"
+    )
+
+
+def _sizes(effect: dict[str, Any]) -> tuple[str, str, str]:
+    """Before, after, change."""
+    return number(effect["baseline"]), number(effect["contender"]), ratio_change(effect["ratio"])
 
 
 def _ttft_effects(stats: Stats, scenario: str) -> list[tuple[dict[str, Any], dict[str, Any] | None]]:
@@ -163,11 +204,18 @@ def details(stats: Stats) -> list[str]:
         if not claim["valid"]:
             texts.append(" ".join([*restart_texts(stats, scenario), f"{scenario}: {lead}".strip()]))
             continue
-        first = next(row for row in find(stats["verdicts"], scenario=scenario) if row["round"] != claim["control"])
-        parts = [
-            f"{_arm_name(row)} {change(effect) if effect else 'not comparable'}" for row, effect in _ttft_effects(stats, scenario)
-        ]
-        against = "the control" if claim["control"] else f"the first arm ({shown_verdict(first['verdict'])})"
-        texts.append(f"{scenario}: {lead}Mean TTFT against {against}: {', '.join(parts)}{control_text(stats, scenario)}.")
+        parts = []
+        for row, effect in _ttft_effects(stats, scenario):
+            subject = _article(_arm_name(row))
+            if not effect:
+                parts.append(f"{subject} cannot be compared")
+                continue
+            before, after, _ = _sizes(effect)
+            size = change(effect).removesuffix(" [no interval]")
+            parts.append(f"{subject} {_verb([effect])} the mean TTFT from {before} to {after} ms ({size})")
+        against = ", against the control" if claim["control"] else ""
+        length = _prompt_length(stats, scenario)
+        where = scenario if length == scenario else f"{scenario} ({length})"
+        texts.append(f"{where}: {lead}{'. '.join(parts)}{against}{control_text(stats, scenario)}.")
         texts[-1] = " ".join([*restart_texts(stats, scenario), texts[-1]])
     return texts

@@ -6,11 +6,13 @@ from typing import Any
 
 from locust_kvcache.analysis.basics.number_text import LARGEST_IN_PERCENT, change, number, percent, plural, slower
 from locust_kvcache.analysis.cache.claimed import AGAINST_CONTROL, CONTROL, EVIDENCE, ROUND, UNSERVED
-from locust_kvcache.analysis.cache.claims import HIT, UNKNOWN
+from locust_kvcache.analysis.cache.claims import HIT, LESS, UNKNOWN
 from locust_kvcache.analysis.stats.verdicts import HEADS, NO_EVIDENCE
 from locust_kvcache.analysis.tables.table import Stats, find
 
 NO_CONTROL = "No control round was run (--control), so effects of order and warm-up are not separated from the cache's."
+PART = "the hit rate was below the plan, so part of the change may have other causes"
+OTHER = "hits are missing, so the change has other causes than the cache"
 VERBS = {"better": "cuts", "worse": "raises"}
 # verdicts of stats.json -> as people read them; others are shown as they are
 SHOWN_VERDICTS = {
@@ -23,6 +25,17 @@ SHOWN_VERDICTS = {
 def shown_verdict(verdict: str) -> str:
     """A verdict of stats.json in the words of a report."""
     return SHOWN_VERDICTS.get(verdict, verdict)
+
+
+def arm_words(arm: str | None) -> str:
+    """GPU hit, of gpu_hit."""
+    return (arm or "").replace("_", " ").replace("gpu", "GPU").replace("cpu", "CPU")
+
+
+def arm_label(stats: Stats) -> str:
+    """The later arms by name: GPU hit or store hit."""
+    arms = dict.fromkeys(row["arm"] for row in stats["verdicts"] if row["arm"] and row["arm"] != "cold")
+    return " / ".join(map(arm_words, arms)) or "later arms"
 
 
 def claim_of(stats: Stats, scenario: str) -> dict[str, Any]:
@@ -95,7 +108,8 @@ def _not_credited(claim: dict[str, Any], row: dict[str, Any]) -> str:
     if claim["cause"] == "nothing could be judged":
         return f"later rounds are {_moved(row)}; {claim['lead']}: {size}"
     name = claim["later"]
-    return f"{claim['lead']}. {name[0].upper()}{name[1:]} against cold: {size}, which is not credited to the cache"
+    why = PART if claim["verdict"] == UNSERVED[LESS] else OTHER
+    return f"{claim['lead']}. {name[0].upper()}{name[1:]} against cold: {size}; {why}"
 
 
 def _moved(row: dict[str, Any]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from locust_kvcache.analysis.basics.metrics import ANSWERED, OF_ROUNDS, metric_name
-from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent, plural, target_value, whole
+from locust_kvcache.analysis.basics.number_text import DASH, change, factor, number, percent, plural, target_value, whole
 from locust_kvcache.analysis.cache.claimed import AGAINST_CONTROL, CONTROL, EVIDENCE, ROUND
 from locust_kvcache.analysis.stats.comparison import BUSY_RATE
 from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED, PASS
@@ -135,15 +136,24 @@ def window_table(stats: Stats, scenario: str) -> Table:
     return Table(f"{scenario}: by evidence", header, tuple(rows), stats["split_rules"]["evidence"])
 
 
-def targets_table(stats: Stats) -> Table | None:
+MARKS = {PASS: "PASS", FAIL: "FAIL", NOT_JUDGED: "not judged"}
+ONE_RUN_MARKS = {PASS: "met in this run (one run)", FAIL: "missed in this run (one run)", NOT_JUDGED: "not judged"}
+
+
+def _target_share(value: Any, kind: str) -> str:
+    """235 % (3.35 x): a gain with its factor."""
+    told = target_value(value, kind)
+    return f"{told} ({factor(1 + value)})" if kind == "gain" and value is not None and value > 0 else told
+
+
+def targets_table(stats: Stats, marks: Mapping[str, str] = MARKS) -> Table | None:
     """Every target with its threshold, what was found, and the judgement."""
     if not stats["targets"]:
         return None
-    marks = {PASS: "PASS", FAIL: "FAIL", NOT_JUDGED: "not judged"}
     rows = []
     for row in stats["targets"]:
-        bound = f"{'at least' if row['minimum'] else 'at most'} {target_value(row['threshold'], row['kind'])}"
-        value = target_value(row["value"], row["kind"])
+        bound = f"{'at least' if row['minimum'] else 'at most'} {_target_share(row['threshold'], row['kind'])}"
+        value = _target_share(row["value"], row["kind"])
         if row["low"] is not None:
             value += f" [{target_value(row['low'], row['kind'])}, {target_value(row['high'], row['kind'])}]"
         verdict = marks[row["verdict"]] + (f", {row['why']}" if row["why"] else "")

@@ -2,31 +2,55 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from locust_kvcache.analysis.basics.number_text import listed, number, percent, plural
+from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.analysis.stats.targets import NOT_JUDGED, PASS, RUN_TARGETS
 from locust_kvcache.analysis.tables.claim_words import VERBS, answer, answering_split, claim_of
 from locust_kvcache.analysis.tables.fleet_tables import fleet_sentence
 from locust_kvcache.analysis.tables.table import Stats, find, run_of, scenarios
 
+KIND_WORDS = {"non_disagg": "single", "pd_disagg": "PD"}
+ROLES = {"server": "engine", "prefiller": "prefiller", "decoder": "decoder"}
 
-def run_line(stats: Stats) -> str:
+
+def deployment_text(run: RunInfo) -> str:
+    """lab_pair (PD, 2 GPUs: 1 prefiller, 1 decoder)."""
+    deployment = run.deployment
+    found = Counter(role for role in deployment.engine_roles or deployment.roles if role in ROLES)
+    engines = ", ".join(plural(found[role], noun) for role, noun in ROLES.items() if found[role])
+    engines = "" if sum(found.values()) < 2 else engines
+    gpus = plural(deployment.gpus, "GPU") if deployment.gpus else ""
+    kind = KIND_WORDS.get(deployment.kind or "", deployment.kind or "other")
+    counted = ": ".join(part for part in (gpus, engines) if part)
+    return f"{deployment.name or 'unnamed deployment'} ({', '.join(part for part in (kind, counted) if part)})"
+
+
+def load_text(run: RunInfo) -> str:
+    """24 users; or the arrivals."""
+    if run.arrival.closed:
+        return "an unknown number of users" if run.users is None else plural(run.users, "user")
+    rate = run.arrival.request_rate_per_s
+    return f"{run.arrival.kind} arrivals" + ("" if rate is None else f", {number(rate)} requests/s")
+
+
+def subtitle(stats: Stats) -> str:
     """One line that says what was run."""
     run = run_of(stats)
-    users = "an unknown number of users" if run.users is None else plural(run.users, "user")
-    load = f"{users} on {plural(run.workers or 1, 'worker')}"
-    if not run.arrival.closed:
-        rate = run.arrival.request_rate_per_s
-        load = f"{run.arrival.kind} arrivals" + ("" if rate is None else f", {number(rate)} requests/s")
+    workers = run.workers or 1
+    processes = "1 worker process" if workers == 1 else f"{workers} worker processes"
+    return f"{run.run_id}: {deployment_text(run)}, {run.model or 'unknown model'}, {load_text(run)}, load generator: {processes}"
+
+
+def run_line(stats: Stats) -> str:
+    """What was run, and whether it was measured as a whole: for pages and the console, which have no other list of that."""
     records = sum(row["requests"] for row in stats["rounds"])
     planned = sum(row["planned_requests"] or 0 for row in stats["rounds"])
     failed = sum(row["failed"] for row in stats["rounds"])
     state = "complete" if stats.get("records_complete", stats["complete"]) else "INCOMPLETE"
-    kind = run.deployment.kind or "other"
-    name = run.deployment.name or "unnamed deployment"
-    where = name if name == kind else f"{name} ({kind})"
-    line = f"{run.run_id}: {where}, {run.model or 'unknown model'}, {load}; {state}, {records:,} of {planned:,.0f} records"
+    line = f"{subtitle(stats)}; {state}, {records:,} of {planned:,.0f} records"
     return f"{line}, {plural(failed, 'request')} failed" if failed else line
 
 

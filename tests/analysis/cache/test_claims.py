@@ -36,7 +36,10 @@ def test_a_hit_by_evidence_is_credited_to_the_cache() -> None:
 
 def test_nothing_hit_is_said_first_and_no_column_is_called_hit() -> None:
     found = claim(a_round(1), a_round(2, 0.0))
-    assert found.lead == "nothing hit in round 2 (0.0 % of the prompt tokens came from a cache, the plan allows 97.7 %)"
+    assert (
+        found.lead
+        == "nothing hit in round 2 (0.0 % of the prompt tokens came from a cache, an ideal cache would have served 97.7 %)"
+    )
     assert (found.cause, found.later, found.why_not_judged, found.verdict) == (
         "nothing hit",
         "round 2",

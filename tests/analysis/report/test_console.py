@@ -124,7 +124,7 @@ EASY = {"hit_ttft_reduction_min": 0.1}
     ("records", "options", "code", "words"),
     [
         (make_records(TRUTH.but(efficiency=0.0)), [], 5, "nothing hit in round 2 (0.0 % of the prompt tokens"),
-        (make_records(TRUTH.but(efficiency=0.4)), [], 5, "round 2 hit less than the plan allows"),
+        (make_records(TRUTH.but(efficiency=0.4)), [], 5, "round 2 hit less than planned"),
         (changed(2, 30, reported_cached_tokens=None), [], 2, "later rounds are faster; nothing shows that the cache did it"),
         (changed(2, 1, status="http_error"), [], 4, "1 of 60 requests failed (--max-failures: 0)"),
         (changed(2, 1, status="http_error"), ["--max-failures", "2%"], 0, "1 of 1 target met"),
@@ -228,7 +228,7 @@ def test_runs_under_other_conditions_are_not_compared(command, tmp_path: Path) -
     for words in ("users", "load: users"):
         accepted = command("analysis.compare_results", first, second, "--accept", words)
         assert "not comparable" not in said(accepted)
-        assert "For a verdict give 3 or more runs" in said(accepted)
+        assert "locust-kvcache repeats" in said(accepted)
     unknown = command("analysis.compare_results", first, second, "--accept", "usres")
     assert (unknown.returncode, "'usres'" in unknown.stderr, "load: users" in unknown.stderr) == (3, True, True)
 

@@ -19,7 +19,7 @@ def test_three_significant_digits(value: float | None, text: str) -> None:
 
 def test_shares() -> None:
     assert [percent(share) for share in (0.665, 1.0, 14.975, None)] == ["66.5 %", "100 %", "1,498 %", "–"]
-    assert percent(-0.0001, signed=True) == "+0.0 %"
+    assert percent(-0.0001, signed=True) == "0.0 %"
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,9 @@ def test_shares() -> None:
     [
         ((0.335, 0.3, 0.388), "−66.5 % [−70.0, −61.2]"),
         ((15.97, 10.0, 20.0), "16.0 x [10.0, 20.0]"),
-        ((0.3, 0.002, 29.5), "−70.0 % [−99.8 %, 29.5 x]"),
+        ((0.3, 0.002, 29.5), "−70.0 % [not determined]"),
+        ((2.9, 1.2, 4.0), "2.90 x [1.20, 4.00]"),
+        ((1.0, 0.999, 1.0001), "0.0 % [−0.1, 0.0]"),
         ((1.5, None, None), "+50.0 % [no interval]"),
         ((None, None, None), "–"),
     ],

@@ -13,6 +13,7 @@ from locust_kvcache.analysis.basics.number_text import change, number, percent
 from locust_kvcache.analysis.commands.repeats import repeats_page
 from locust_kvcache.analysis.commands.sweep import by_users, sweep_page
 from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
+from locust_kvcache.analysis.report import repeats_answer
 from locust_kvcache.analysis.report.comparison_page import comparison_page
 from locust_kvcache.analysis.report.comparison_tables import short_names
 from locust_kvcache.analysis.report.page import Page
@@ -132,3 +133,31 @@ def test_words_and_names_are_cut() -> None:
     assert len(shortened("x" * 50, 20)) == 20
     assert short_names(["emulator_single", "emulator_pd"]) == ["single", "pd"]
     assert short_names(["a", "b"]) == ["a", "b"]
+
+
+def test_repeats_crown_nothing_that_overlaps() -> None:
+    one = {"deployment": "a", "mean": 100.0, "low": 90.0, "high": 110.0}
+    near = {"deployment": "b", "mean": 120.0, "low": 105.0, "high": 140.0}
+    far = {"deployment": "c", "mean": 300.0, "low": 280.0, "high": 320.0}
+    assert repeats_answer.front([far, near, one], " ms", smallest=True) == "a or b (100 and 120 ms; intervals overlap)"
+    assert repeats_answer.front([far, one], " ms", smallest=True) == "a (100 ms; next c 300)"
+    assert repeats_answer.front([far, {**one, "low": None}], " ms", smallest=False).startswith("c or a")
+
+
+def test_several_deployments_have_a_row_each(tmp_path: Path) -> None:
+    names = ("lab_tp2", "lab_dp2", "lab_dp4")
+    made = [
+        analyse_folder(
+            synthetic_run(
+                tmp_path / f"{name}{n}", TRUTH.but(run_id=f"{name}{n}", seed=n, info={"deployment": {**SINGLE, "name": name}})
+            )
+        )
+        for name in names
+        for n in (1, 2)
+    ]
+    page = repeats_page(made)
+    assert page.subtitle.endswith("2 runs of each of 3 deployments; names without lab_; tp2 is the baseline")
+    (table,) = [block for block in page.answer if isinstance(block, Table) and "each deployment" in block.title]
+    assert [row[:3] for row in table.rows] == [("tp2", "8", "2"), ("dp2", "8", "2"), ("dp4", "8", "2")]
+    assert "intervals overlap" in page.lead
+    assert "requests/s/GPU" in fits(page_text(page))

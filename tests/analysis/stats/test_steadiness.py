@@ -34,6 +34,7 @@ def test_a_steady_run(tmp_path: Path) -> None:
 def test_drift(tmp_path: Path) -> None:
     analysis = analyse_folder(write_run(tmp_path, scaled([1 + i / 60 for i in range(60)]), TRUTH))
     assert [problem["code"] for problem in analysis.stats["problems"]] == ["drift"]
+    assert analysis.stats["problems"][0]["what_to_do"].startswith("A queue that grows")
     [row] = [row for row in analysis.stats["steady_state"] if row["round"] == 2]
     assert row["drift"] == pytest.approx(0.98, rel=0.2)  # from 1 to 1.98
 
@@ -41,8 +42,12 @@ def test_drift(tmp_path: Path) -> None:
 def test_a_change_over_a_round_is_a_ratio_of_its_end_and_its_start(tmp_path: Path) -> None:
     """From 10 times to once as slow: -90 %, and never below -100 %."""
     records = scaled([10.0 ** (1 - i / 59) for i in range(60)])
-    [row] = [row for row in analyse_folder(write_run(tmp_path, records, TRUTH)).stats["steady_state"] if row["round"] == 2]
+    stats = analyse_folder(write_run(tmp_path, records, TRUTH)).stats
+    [row] = [row for row in stats["steady_state"] if row["round"] == 2]
     assert row["drift"] == pytest.approx(-0.9, abs=0.02)
+    (told,) = [problem for problem in stats["problems"] if problem["code"] == "drift"]
+    assert "changes by −90" in told["text"]
+    assert told["what_to_do"].startswith("Warm-up, or the users' first requests")
 
 
 def test_round_1_is_tested_without_evidence_too(tmp_path: Path) -> None:
