@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from locust_kvcache.contract.addresses import check_url
 from locust_kvcache.contract.cache_tiers import CacheAction, parse_caches
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.fault_events import FaultEvent, parse_events
 from locust_kvcache.contract.fleet import Engine, parse_engines, parse_gpus, parse_router
 from locust_kvcache.contract.gateway import Headers, checked_body, checked_headers
 from locust_kvcache.contract.restart import Restart, parse_restart
@@ -76,6 +77,7 @@ class Deployment:
     transport: Transport = Transport()
     caches: tuple[CacheAction, ...] = ()  # how each tier is emptied
     restart: Restart | None = None  # how the engine is started again, for the arm after_restart
+    events: tuple[FaultEvent, ...] = ()  # what the master does to the servers while a round is under way
     link_gb_per_s: float | None = None  # of the slowest link between the GPU and the KV store, GB (10^9 bytes) per second
     targets: dict[str, float] = field(default_factory=dict)
     slo: dict[str, float] = field(
@@ -182,6 +184,7 @@ def load_deployment(path: Path) -> Deployment:
         transport=_transport(top, engine_header),
         caches=parse_caches(top.raw("caches") or [], source),
         restart=parse_restart(top, endpoint),
+        events=parse_events(top.raw("events") or [], source),
         link_gb_per_s=top.take("link_gb_per_s", float, None, low=1e-6),
         targets=_targets(targets),
         slo=_amounts(top.section("slo"), OBJECTIVES),

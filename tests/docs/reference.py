@@ -118,6 +118,11 @@ DEPLOYMENT = {
     "restart.wait_for": ("address", "ENDPOINT/health", "page that answers 2xx when the engine is back"),
     "restart.timeout_s": ("s", "600", "time for the command and for the engine to come back"),
     "caches": ("list", "none", "how each cache tier is emptied, see below"),
+    "events": (
+        "list",
+        "none",
+        "commands that the master runs while a round is under way, see [recovery.md](recovery.md#let-the-master-play-it)",
+    ),
     "link_gb_per_s": ("number", "unknown", "slowest link between the GPU and the store, in 10^9 bytes/s"),
     "targets.hit_ttft_reduction_min": ("share", "not judged", "TTFT on a hit: reduction against cold, at least this much"),
     "targets.hit_throughput_gain_min": ("share", "not judged", "requests/s on a hit: gain against cold, at least this much"),

@@ -16,7 +16,7 @@ from locust_kvcache.contract.round_kinds import COLD, HIT
 
 WINDOW_REQUESTS = 20  # that a window has at least, where its width is not given
 WINDOWS_BEFORE = 3  # fewer say little of the level before
-WIDTHS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
+WIDTHS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
 MOST_WINDOWS = 20_000
 
 

@@ -73,7 +73,7 @@ def events_of(run: RecordedRun, given: Sequence[tuple[str, float, bool]]) -> lis
                 f"--event {name} is given {names.count(name)} times, {len(mine)} of them within {run.info.run_id}; expected 1"
             )
         events = [event for event in events if event.name != name] + mine
-    events = events or recorded_events(run)
+    events = events or [event for event in recorded_events(run) if first <= event.at_s <= last]
     if not events:
         raise BadInput(f"{run.folder}: run.json holds no events; give --event {WANTED}")
     return check_events(records, events, str(run.info.run_id))

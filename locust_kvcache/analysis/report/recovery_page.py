@@ -167,6 +167,8 @@ def curve_chart(events: Runs) -> Chart | None:
 def _curve_text(event: Sequence[Outcome]) -> str:
     """The hit rate in words, or the TTFT where no hits were reported."""
     figure = "hit_rate" if any(one.levels["hit_rate"] for one in event) else "ttft_ms"
+    if all(one.levels[figure] is None for one in event):
+        return "nothing is known of the time before it"
     before, worst = (over_runs([getattr(one, name)[figure] for one in event], WRITTEN[figure]) for name in ("levels", "worst"))
     least, most = ([one.crossing(figure, share) for one in event] for share in SHARES)
     if all(one is None or one.fell_s is None for one in (*least, *most)):

@@ -15,6 +15,7 @@ from locust.env import Environment
 from locust_kvcache.contract.exit_codes import FAILURES, INCOMPLETE, OK, Cause
 from locust_kvcache.contract.round_kinds import CONTROL, HIT
 from locust_kvcache.loadgen.interrupt import was_interrupted
+from locust_kvcache.loadgen.master.fault_player import FaultPlayer
 from locust_kvcache.loadgen.master.round_driver import LOST_BEFORE_S, Played, RoundDriver, WorkerLost
 from locust_kvcache.loadgen.master.spawning import Spawning
 from locust_kvcache.loadgen.master.warm_up_driver import WarmUpDriver
@@ -75,6 +76,10 @@ class RunDriver:
         self.round: RoundDriver | None = None  # the one under way
         self._window: WarmUpWindow | None = None  # of a warm-up under way
         self._plain = False  # all rounds are known from the start; a study decides on them one by one
+        events = () if job.options.no_events else run.deployment.events
+        self._faults = FaultPlayer(events, run.folder, run.note_events, run.warn)
+        if run.deployment.events:
+            run.note_events([])
         self._compare_clocks()
 
     # -- rounds
@@ -142,7 +147,7 @@ class RunDriver:
     def _play(self, scenario: Scenario, number: int, arrival: Arrival | None) -> None:
         kind = self.run.kind(scenario.name, number)
         nonce = secrets.token_hex(4) if kind == CONTROL else None
-        self._drive(MeasuredRound(self.run, scenario, number, kind, nonce, arrival, self._ttft_so_far))
+        self._drive(MeasuredRound(self.run, scenario, number, kind, nonce, arrival, self._ttft_so_far, self._faults.round_begun))
 
     def _ttft_so_far(self, scenario: str, number: int) -> float | None:
         """The mean that Locust's statistics hold: on a master they lag by the workers' reports, every 3 s."""
@@ -236,6 +241,7 @@ class RunDriver:
     def finish(self, outcome: Outcome, analysed: bool = True) -> None:
         """Close the files, say what came of the run, and let the analysis begin; once per run."""
         run = self.run
+        self._faults.close()
         run.finish(outcome)
         for worker in self._workers.connected():
             self._workers.send(worker, RunClosed(run.config.run_id))

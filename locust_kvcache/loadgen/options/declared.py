@@ -91,6 +91,8 @@ SERVERS_UNDER_TEST = (
            metavar="NAME", in_form=True),
     Option("preflight-only", SERVERS, "Check the deployment, say what is missing and what to do about it, and exit. The check "
            "empties the caches that the deployment's `caches` name", False, flag=True, in_form=True),
+    Option("no-events", SERVERS, "Leave out the deployment's `events`: the same load without the fault, to compare with "
+           "(docs/recovery.md)", False, flag=True),
     Option("metrics-interval", SERVERS, "Seconds between samples of the servers' metrics pages during a round; 0: only before "
            "and after the round", 2.0, "2", "S", float, 0, in_form=True),
 )  # fmt: skip

@@ -72,6 +72,7 @@ class Options:
     max_failures: FailureLimit
     empty_caches: bool
     preflight_only: bool
+    no_events: bool  # the deployment's `events` are left out
     gate: bool
     report: bool
     png: bool
@@ -215,6 +216,7 @@ def read_options(parsed: argparse.Namespace) -> Options:
         max_failures=parse_failure_limit(parsed.max_failures),
         empty_caches=bool(parsed.empty_caches),
         preflight_only=bool(parsed.preflight_only),
+        no_events=bool(parsed.no_events),
         metrics_interval_s=number("metrics-interval", parsed.metrics_interval, float, 0) or 0.0,
         gate=bool(parsed.gate),
         report=not parsed.no_report,

@@ -55,6 +55,11 @@ class RunFacts:
         self._facts["rounds_planned"][scenario] = rounds
         self._facts["round_kinds"][scenario] = [COLD, *[HIT] * (rounds - 1)]
 
+    def note_events(self, entries: list[dict[str, Any]]) -> None:
+        """The deployment's events, as far as they were played; empty where they were left out."""
+        self._facts["events"] = entries
+        self._write()
+
     def note_study(self, facts: dict[str, Any]) -> None:
         """What a study wants to be known of this run."""
         self._facts["study"] = facts

@@ -27,6 +27,7 @@ class MeasuredRound:
     nonce: str | None  # of its prompts; None: the run's own
     arrival: Arrival | None  # in place of the run's own
     ttft_ms: Callable[[str, int], float | None] = lambda scenario, number: None  # the mean so far
+    begun: Callable[[int], None] = lambda number: None  # is told when the load begins
 
     @property
     def scenario(self) -> str:
@@ -53,6 +54,7 @@ class MeasuredRound:
         self.run.metrics.border(self.scenario, self.number, "before")
         log.info("%s: %s starts, %s", self.scenario, self.title, self.run.planned_text(self.of))
         self.run.begin_round(self.scenario, self.number, self.kind, self.nonce, users, planned_users)
+        self.begun(self.number)
 
     def seen(self) -> Set[int]:
         """The requests that have their record."""
