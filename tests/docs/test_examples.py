@@ -103,7 +103,7 @@ def keys_of(section: str) -> set[str]:
 @pytest.mark.slow
 def test_run_json_has_the_keys_that_the_page_lists(first: Folder) -> None:
     facts = json.loads((first.path / "results" / "first" / "run.json").read_text())
-    optional = {"study"}
+    optional = {"study", "events"}
     assert set(facts) == keys_of("run.json (format 1)") - optional
     assert set(facts["rounds"][0]) <= keys_of("An entry of rounds")
     assert set(facts["warm_up"][0]) <= keys_of("An entry of warm_up")
