@@ -1,8 +1,9 @@
-"""Sessions of agents on the emulator, whose cache is endless here: what it finds is what the plan says, request by request."""
+"""Sessions of agents on the emulator, whose cache is endless here: each request finds what the plan says, but for a block."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,14 @@ output: {tokens: 24}
 """
 
 
+def agree(records: list[dict[str, Any]]) -> None:
+    """Planned and reported cached tokens: the same but for a block where the tokenizer splits a text otherwise than was estimated, which
+    puts the end of a shared text on the other side of a block's limit."""
+    off = [whole_blocks(r["reported_cached_tokens"]) - r["planned_cached_tokens"] for r in records]
+    assert {abs(tokens) for tokens in off} <= {0, BLOCK}, off
+    assert sum(tokens != 0 for tokens in off) <= len(records) // 20, off
+
+
 def whole_blocks(tokens: int) -> int:
     """A store serves all of a prompt but its last token, the plan counts whole blocks."""
     return tokens // BLOCK * BLOCK
@@ -49,8 +58,7 @@ def test_cached_tokens_are_those_of_the_plan(
     (run,) = locust.runs()
     records = [record for record in run.records if record["status"] == "ok"]
     assert len(records) == 2 * 60
-    found = [(r["round"], r["request_index"], whole_blocks(r["reported_cached_tokens"])) for r in records]
-    assert found == [(r["round"], r["request_index"], r["planned_cached_tokens"]) for r in records]
+    agree(records)
     waits = {(r["round"], r["request_index"]): r["planned_wait_ms"] for r in records}
     assert all(waits[1, index] == waits[2, index] for index in range(60))
     _branches_overlap(records)

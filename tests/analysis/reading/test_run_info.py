@@ -20,7 +20,8 @@ def test_every_published_run_opens(path: Path) -> None:
     assert info.problems == ()
     assert info.deployment.name
     assert [entry.number for entry in info.rounds]
-    assert all(entry.wall_s for entry in info.rounds)
+    ended = info.rounds if info.complete else info.rounds[:-1]  # a run that was cut off ends in mid-round
+    assert all(entry.wall_s for entry in ended)
 
 
 def test_what_is_missing_is_none_or_empty() -> None:

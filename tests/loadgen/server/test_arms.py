@@ -163,8 +163,8 @@ def test_the_caches_are_emptied_first_if_asked(locust: LocustProcesses, emulator
     ("options", "said"),
     [
         (("--arms", "gpu_hit", "cold"), "the first arm must be cold"),
-        (("--arms", "cold", "ssd_hit"), "allowed: cold, control, gpu_hit, cpu_hit, store_hit"),
-        (("--arms", "cold", "store_hit"), "add a `caches` entry"),
+        (("--arms", "cold", "ssd_hit"), "allowed: cold, control, gpu_hit, cpu_hit, disk_hit, store_hit, after_restart"),
+        (("--arms", "cold", "store_hit"), "add `caches` entries to its file"),
         (("--arms", "cold", "gpu_hit", "--rounds", "3"), "each arm is a round"),
         (("--empty-caches",), "does not say how"),
     ],
