@@ -49,7 +49,11 @@ def test_the_answer_of_arms_shows_and_judges_each_by_itself() -> None:
     assert chart
     assert "prompt_30000: GPU hit: 6,420 to 346 ms" in chart.text
     assert "prompt_30000: CPU hit: 6,420 to 1,070 ms" in chart.text
-    found = [row for row in analysis.stats["targets"] if row["scenario"] == "prompt_30000" and "TTFT: reduction by a hit" in row["text"]]
+    found = [
+        row
+        for row in analysis.stats["targets"]
+        if row["scenario"] == "prompt_30000" and "TTFT: reduction by a hit" in row["text"]
+    ]
     assert [(row["text"][-7:], row["value"]) for row in found] == [
         ("round 2", pytest.approx(1 - 346.34 / 6417.4, abs=1e-4)),
         ("round 3", pytest.approx(1 - 1067.09 / 6417.4, abs=1e-4)),
