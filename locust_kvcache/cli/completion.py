@@ -13,7 +13,7 @@ import argcomplete
 
 from locust_kvcache.contract.command import PROGRAM
 from locust_kvcache.loadgen.options.declared import OPTIONS
-from locust_kvcache.workload.spec import available_scenarios
+from locust_kvcache.workload.scenario_file import available_scenarios
 
 LOADS = ("run", "preflight", "dry-run")  # commands that take scenarios and our options
 LOCUSTS = ("--host", "--users", "--spawn-rate", "--headless", "--locustfile", "--processes", "--master", "--worker", "--config")

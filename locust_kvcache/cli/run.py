@@ -11,7 +11,7 @@ from locust_kvcache.cli.run_help import DRY_RUN_HELP, PREFLIGHT_HELP, run_help
 from locust_kvcache.contract.command import PROGRAM, note_typed_command
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.shipped import shipped
-from locust_kvcache.workload.spec import available_scenarios
+from locust_kvcache.workload.scenario_file import available_scenarios
 
 NO_LOCUSTFILE = "locustfile.py"  # Locust's default, where no -f, configuration file or environment variable names one
 

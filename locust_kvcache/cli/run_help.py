@@ -10,7 +10,7 @@ import textwrap
 from locust_kvcache.contract.command import PROGRAM
 from locust_kvcache.loadgen.options.declared import OPTIONS
 from locust_kvcache.loadgen.options.option import GROUPS, Option
-from locust_kvcache.workload.spec import available_scenarios
+from locust_kvcache.workload.scenario_file import available_scenarios
 
 WIDTH = 110
 HANGING = 34

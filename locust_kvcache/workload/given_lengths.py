@@ -6,7 +6,8 @@ import dataclasses
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.dose_response import SMALLEST_TURN_TOKENS
-from locust_kvcache.workload.spec import SMALLEST_PREFIX_TOKENS, Scenario
+from locust_kvcache.workload.scenario_file import SMALLEST_PREFIX_TOKENS
+from locust_kvcache.workload.spec import Scenario
 
 
 def with_lengths(scenario: Scenario, prompt_tokens: int | None, output_tokens: int | None) -> Scenario:

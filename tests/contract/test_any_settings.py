@@ -14,7 +14,7 @@ import yaml
 from locust_kvcache.campaign.spec import load_campaign
 from locust_kvcache.contract.deployment import load_deployment, load_models
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.workload.spec import parse_scenario
+from locust_kvcache.workload.scenario_file import parse_scenario
 from tests.analysis.damage import ODD, places, replaced
 from tests.conftest import ROOT
 

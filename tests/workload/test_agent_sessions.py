@@ -13,7 +13,8 @@ from locust_kvcache.loadgen.worker.prepared_requests import calling_turns
 from locust_kvcache.workload.budget import Expectation, dry_plan, session_s
 from locust_kvcache.workload.footprint import working_set_tokens
 from locust_kvcache.workload.plan import Calibration, Plan, make_plan
-from locust_kvcache.workload.spec import Scenario, parse_scenario
+from locust_kvcache.workload.scenario_file import parse_scenario
+from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.text import KINDS
 
 TOOLS = {"share": 1.0, "result_tokens": 100, "time": 2, "schema_tokens": 500}

@@ -10,7 +10,7 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.slo import EXPECTED, parse_slo, parse_times
 from locust_kvcache.workload.budget import Expectation, cost, dry_plan, round_budget, session_s
 from locust_kvcache.workload.footprint import working_set_tokens
-from locust_kvcache.workload.spec import load_scenario
+from locust_kvcache.workload.scenario_file import load_scenario
 
 EXPECTED_TIMES = Expectation(cold_ttft_ms=1000.0, hit_ttft_ms=200.0, tpot_ms=10.0, source="a person")
 COLD = dataclasses.replace(load_scenario("cold_start"), requests=8, prefix_tokens=950, turn_tokens=(50, 50), output_tokens=11)

@@ -10,7 +10,8 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.budget import dry_plan
 from locust_kvcache.workload.chunk_sessions import Chunks, chunk_reuse, chunk_sessions
 from locust_kvcache.workload.plan import Calibration, make_plan
-from locust_kvcache.workload.spec import Scenario, load_scenario, parse_scenario
+from locust_kvcache.workload.scenario_file import load_scenario, parse_scenario
+from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.text import KINDS
 
 WORDS = Calibration(dict.fromkeys(KINDS, 0.0), {}, 1.0, 0.0, 0.0, "-")  # a token is a word

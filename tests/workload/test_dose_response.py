@@ -12,7 +12,8 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.budget import dry_plan
 from locust_kvcache.workload.dose_response import Cell, Doses, cells, turn_sizes
 from locust_kvcache.workload.plan import planned_cached_tokens
-from locust_kvcache.workload.spec import Scenario, load_scenario
+from locust_kvcache.workload.scenario_file import load_scenario
+from locust_kvcache.workload.spec import Scenario
 
 DOSE = load_scenario("dose_response")
 DOSES = DOSE.doses

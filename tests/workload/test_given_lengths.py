@@ -10,7 +10,7 @@ import pytest
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.given_lengths import with_lengths
 from locust_kvcache.workload.lengths import Lengths
-from locust_kvcache.workload.spec import load_scenario
+from locust_kvcache.workload.scenario_file import load_scenario
 from locust_kvcache.workload.traces.source import TraceSource
 
 COLD = load_scenario("cold_start")  # prefix 4000, messages 40 to 80

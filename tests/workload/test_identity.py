@@ -13,7 +13,8 @@ from locust_kvcache.workload.budget import dry_plan
 from locust_kvcache.workload.footprint import working_set_tokens
 from locust_kvcache.workload.identity import Identity
 from locust_kvcache.workload.plan import Plan
-from locust_kvcache.workload.spec import Scenario, load_scenario, parse_scenario
+from locust_kvcache.workload.scenario_file import load_scenario, parse_scenario
+from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.traces.rows import Row
 from locust_kvcache.workload.traces.sharing import PrefixTree
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.lengths import Lengths
 from locust_kvcache.workload.plan import Calibration, Plan, make_plan, planned_cached_tokens
-from locust_kvcache.workload.spec import FOLDER, Scenario, parse_scenario
+from locust_kvcache.workload.scenario_file import FOLDER, parse_scenario
+from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.steps import finished
 
 CALIBRATION = Calibration({"document": 1, "question": 1, "dialogue": 1, "code": 1, "instruction": 1}, {}, 0, 8, 4, "assumed")

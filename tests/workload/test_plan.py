@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.plan import Calibration, Plan, Turn, make_plan, planned_cached_tokens
-from locust_kvcache.workload.spec import Scenario, available_scenarios, load_scenario, parse_scenario
+from locust_kvcache.workload.scenario_file import available_scenarios, load_scenario, parse_scenario
+from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.text import KINDS, make_text, piece_cost, sample_text, vocabulary
 
 ONE_EACH = Calibration({**dict.fromkeys(KINDS, 1.0), "code": 10.0}, {}, 0.0, 10.0, 5.0, "tokenize")

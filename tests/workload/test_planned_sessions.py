@@ -15,7 +15,8 @@ from locust_kvcache.workload.budget import dry_plan
 from locust_kvcache.workload.lengths import Lengths
 from locust_kvcache.workload.plan import Plan, make_plan
 from locust_kvcache.workload.planned_sessions import PlannedSessions
-from locust_kvcache.workload.spec import Scenario, load_scenario
+from locust_kvcache.workload.scenario_file import load_scenario
+from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.warm_up import window_sessions
 from tests.workload.test_plan import ONE_EACH
 

@@ -12,7 +12,8 @@ from locust_kvcache.workload.budget import dry_plan
 from locust_kvcache.workload.footprint import working_set_tokens
 from locust_kvcache.workload.mixed_sessions import even_order
 from locust_kvcache.workload.plan import make_plan
-from locust_kvcache.workload.spec import Scenario, parse_scenario
+from locust_kvcache.workload.scenario_file import parse_scenario
+from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.tenants import alone
 from locust_kvcache.workload.warm_up import window_sessions
 from tests.workload.test_plan import ONE_EACH

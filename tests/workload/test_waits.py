@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.schema import Section
 from locust_kvcache.workload.budget import Expectation, dry_plan, session_s
-from locust_kvcache.workload.spec import Scenario, parse_scenario
+from locust_kvcache.workload.scenario_file import parse_scenario
+from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.tenants import with_gaps
 from locust_kvcache.workload.waits import Gaps, Waits, parse_waits
 

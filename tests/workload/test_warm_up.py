@@ -9,7 +9,7 @@ import pytest
 
 from locust_kvcache.workload.budget import UNCALIBRATED
 from locust_kvcache.workload.plan import Plan, make_plan
-from locust_kvcache.workload.spec import load_scenario
+from locust_kvcache.workload.scenario_file import load_scenario
 from locust_kvcache.workload.warm_up import (
     AUTO,
     WarmUp,

@@ -10,7 +10,7 @@ import pytest
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.budget import dry_plan
 from locust_kvcache.workload.footprint import working_set_tokens
-from locust_kvcache.workload.spec import load_scenario
+from locust_kvcache.workload.scenario_file import load_scenario
 from locust_kvcache.workload.working_set import filling, parse_sizes, sweep_sizes
 
 

@@ -16,7 +16,8 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.workload.given_lengths import with_lengths
 from locust_kvcache.workload.retention import RETENTION, retention_scenario
-from locust_kvcache.workload.spec import Scenario, load_scenario
+from locust_kvcache.workload.scenario_file import load_scenario
+from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.tenants import named, with_gaps, with_identity
 from locust_kvcache.workload.traces.replay import TRACE_REPLAY, replay_scenario
 

@@ -167,26 +167,16 @@ def check_users(users: object, spawn_rate: object) -> None:
 
 def read_options(parsed: argparse.Namespace) -> Options:
     """The typed options; BadInput names the option, the value found and what is allowed."""
-    arrival = parsed.arrival
-    if arrival not in ARRIVALS:
-        raise BadInput(f"--arrival is {arrival!r}; allowed: {', '.join(ARRIVALS)}")
-    rate = number("request-rate", parsed.request_rate, float, 1e-6)
-    if arrival != "closed" and rate is None and not parsed.capacity:
-        raise BadInput(f"--arrival {arrival} needs --request-rate (session starts per second, over all workers)")
-    _check_arrival(parsed, rate)
-    names = words(parsed.scenarios)
+    rate = _request_rate(parsed)
     concurrency = _levels(parsed)
     arms = _arms(parsed)
-    run_name = parsed.run_name or None
-    if run_name and (Path(run_name).name != run_name or run_name in (".", "..")):
-        raise BadInput(f"--run-name is {run_name!r}; expected a plain folder name")
     return Options(
         deployment=Path(parsed.deployment) if parsed.deployment else None,
         headers=header_option(parsed.header or ()),
         extra_body=body_option(parsed.extra_body),
         fold_system=bool(parsed.fold_system),
         model=parsed.model or None,
-        scenarios=tuple(name for name in names if name),
+        scenarios=tuple(name for name in words(parsed.scenarios) if name),
         rounds=number("rounds", parsed.rounds, int, 1),
         requests=number("requests", parsed.requests, int, 1),
         prompt_tokens=number("prompt-tokens", parsed.prompt_tokens, int, 1),
@@ -196,10 +186,10 @@ def read_options(parsed: argparse.Namespace) -> Options:
         gaps=_gaps(parsed),
         concurrency=concurrency,
         output_dir=Path(parsed.output_dir or "results"),
-        run_name=run_name,
+        run_name=_run_name(parsed),
         seed=int(parsed.seed),
         nonce=parsed.nonce or None,
-        arrival=arrival,
+        arrival=parsed.arrival,
         request_rate_per_s=rate,
         burstiness=number("burstiness", parsed.burstiness, float, 1e-6) or 1.0,
         request_timeout_s=number("request-timeout", parsed.request_timeout, float, 0.001) or 600.0,
@@ -225,6 +215,24 @@ def read_options(parsed: argparse.Namespace) -> Options:
         study=read_study(parsed),
         trace=read_trace_options(parsed),
     )
+
+
+def _request_rate(parsed: argparse.Namespace) -> float | None:
+    """Session starts per second; None in a closed loop."""
+    if parsed.arrival not in ARRIVALS:
+        raise BadInput(f"--arrival is {parsed.arrival!r}; allowed: {', '.join(ARRIVALS)}")
+    rate: float | None = number("request-rate", parsed.request_rate, float, 1e-6)
+    if parsed.arrival != "closed" and rate is None and not parsed.capacity:
+        raise BadInput(f"--arrival {parsed.arrival} needs --request-rate (session starts per second, over all workers)")
+    _check_arrival(parsed, rate)
+    return rate
+
+
+def _run_name(parsed: argparse.Namespace) -> str | None:
+    name: str | None = parsed.run_name or None
+    if name and (Path(name).name != name or name in (".", "..")):
+        raise BadInput(f"--run-name is {name!r}; expected a plain folder name")
+    return name
 
 
 def _gaps(parsed: Any) -> Gaps:

@@ -21,7 +21,7 @@ from locust_kvcache.loadgen.options.option import GROUPS, Option
 from locust_kvcache.loadgen.options.resolve import plan_job
 from locust_kvcache.loadgen.options.run_options import Options, check_users
 from locust_kvcache.loadgen.typed_locust import flask_app, guarded
-from locust_kvcache.workload.spec import available_scenarios
+from locust_kvcache.workload.scenario_file import available_scenarios
 
 PAGE = Path(__file__).with_name("start_page.html")
 POLICY = (

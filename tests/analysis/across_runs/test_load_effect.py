@@ -34,7 +34,10 @@ def run(
         "run": told, "complete": True, "problems": [], "claims": [],
         "distributions": [{"split": "round", "metric": "ttft_ms", "scenario": "s", "group": str(n), "mean": value}
                           for n, value in enumerate(ttft_ms, 1)],
-        "rounds": [{"scenario": "s", "round": n, "requests_per_s": 1000 / value} for n, value in enumerate(ttft_ms, 1)],
+        "rounds": [{"scenario": "s", "round": n, "requests_per_s": 1000 / value, "planned_requests": 10, "requests": 10, "failed": 0,
+                    "client_limited": False}
+                   for n, value in enumerate(ttft_ms, 1)],
+        "verdicts": [],
         "ttft_parts": [{"scenario": "s", "round": n, "role": "server", "part": "queue", "ms": value}
                        for n, value in enumerate(queue_ms or (), 1)],
     }  # fmt: skip
@@ -52,16 +55,16 @@ def split_of(runs: list[Analysis], way: str, state: str) -> Split:
 
 
 def test_own_prefill_queue_and_load_by_hand() -> None:
-    """Cold: 1,000 = 100 of one user + (710 - 10 queue of one user) + 200. Hit: 80 = 20 + 0 + 60. Saved 920, of it 80 the cache's own."""
+    """Cold: 1,000 = 100 of one user + (710 - 10 queue of one user) + 200. Hit: 80 = 20 + 0 + 60. Saved 920, of it 80 by one user."""
     one = [run(f"one{n}", 1, (100.0, 20.0), (10.0, 10.0)) for n in (1, 2)]
     runs = [*one, run("all1", 10, (1000.0, 80.0), (710.0, 10.0)), run("all2", 10, (1000.0, 80.0), (710.0, 10.0))]
     cold, hit = (split_of(runs, "all 10 at once", state) for state in STATES)
-    assert (cold.own_ms, cold.queue_ms, cold.load_ms) == pytest.approx((100.0, 700.0, 200.0))
-    assert (hit.own_ms, hit.queue_ms, hit.load_ms) == pytest.approx((20.0, 0.0, 60.0))
+    assert (cold.own_ms, cold.queue_ms, cold.sharing_ms) == pytest.approx((100.0, 700.0, 200.0))
+    assert (hit.own_ms, hit.queue_ms, hit.sharing_ms) == pytest.approx((20.0, 0.0, 60.0))
     assert load_effect.saved([cold, hit], "all 10 at once", "gpu_hit") == pytest.approx((920.0, 80.0))
     lead = study_page(runs)[0].lead
     assert lead.startswith("Weakened, as there are few runs of all 10 at once (2 runs), one user (2 runs). ")
-    assert "1,000 to 80.0 ms; of the 920 ms saved 80.0 (8.7 %) are the cache's own" in lead
+    assert "1,000 to 80.0 ms; of the 920 ms saved, one user alone saves 80.0 (8.7 %)" in lead
 
 
 def test_the_interval_is_over_runs() -> None:
@@ -78,13 +81,13 @@ def test_parts_are_never_more_than_the_whole() -> None:
         run("all", 10, (300.0, 40.0), (900.0, 0.0)),
     ]
     hit, cold = split_of(runs, "2.00 requests/s (poisson)", "gpu_hit"), split_of(runs, "all 10 at once", "cold")
-    assert (hit.own_ms, hit.queue_ms, hit.load_ms) == pytest.approx((19.0, 0.0, 0.0))
-    assert (cold.own_ms, cold.queue_ms, cold.load_ms) == pytest.approx((100.0, 200.0, 0.0))
+    assert (hit.own_ms, hit.queue_ms, hit.sharing_ms) == pytest.approx((19.0, 0.0, 0.0))
+    assert (cold.own_ms, cold.queue_ms, cold.sharing_ms) == pytest.approx((100.0, 200.0, 0.0))
 
 
 def test_without_counters_queue_and_load_are_one_part() -> None:
     row = split_of([run("one", 1, (100.0, 20.0)), run("all", 10, (300.0, 40.0))], "all 10 at once", "cold")
-    assert (row.queue_ms, row.load_ms) == (None, pytest.approx(200.0))
+    assert (row.queue_ms, row.sharing_ms) == (None, pytest.approx(200.0))
 
 
 def test_without_one_user_nothing_is_taken_apart() -> None:
@@ -97,6 +100,15 @@ def test_without_one_user_nothing_is_taken_apart() -> None:
 def test_ways_are_ordered_from_the_heaviest_to_one_user() -> None:
     runs = [run("one", 1, (1.0, 1.0)), open_loop("rate", (1.0, 1.0)), run("five", 5, (1.0, 1.0)), run("all", 12, (1.0, 1.0))]
     assert [way.name for way in load_effect.ways_of(runs)] == ["all 10 at once", "5 users", "2.00 requests/s (poisson)", ONE_USER]
+
+
+def test_a_way_that_the_sentence_does_not_use_does_not_weaken_it() -> None:
+    """Three runs all at once and three of one user; the one run at a rate stands in the trust list only."""
+    heavy = [run(f"all{n}", 10, (300.0, 40.0), (150.0, 0.0)) for n in range(3)]
+    alone = [run(f"one{n}", 1, (100.0, 20.0), (0.0, 0.0)) for n in range(3)]
+    page, _ = study_page([*heavy, *alone, open_loop("rate", (150.0, 30.0))])
+    assert page.lead.startswith("With all 10 at once, ")
+    assert any(text.startswith("Few runs of 2.00 requests/s (poisson) (1 run): ") for text in page.trust)
 
 
 def test_a_given_rate_is_no_result() -> None:

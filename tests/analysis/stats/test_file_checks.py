@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from locust_kvcache.analysis.stats.file_checks import file_problems
-from locust_kvcache.workload.spec import load_scenario
+from locust_kvcache.workload.scenario_file import load_scenario
 from locust_kvcache.workload.traces.loading import NO_PREFIXES
 
 

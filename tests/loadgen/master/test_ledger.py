@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from locust_kvcache.loadgen.master.ledger import Ledger, _deal_once, deal
 from locust_kvcache.workload.budget import dry_plan
-from locust_kvcache.workload.spec import load_scenario
+from locust_kvcache.workload.scenario_file import load_scenario
 
 USERS = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from([0, 1, 2, 3, 5, 7, 10, 33]), min_size=1)
 

@@ -27,7 +27,7 @@ from locust_kvcache.loadgen.protocol.messages import (
 )
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
 from locust_kvcache.workload.plan import Calibration
-from locust_kvcache.workload.spec import load_scenario
+from locust_kvcache.workload.scenario_file import load_scenario
 
 CONFIG = RunConfig(
     run_id="r", deployment="d", endpoint="http://h", api_key_env="K", model="m", nonce="n", seed=1, block_size_tokens=16,

@@ -15,7 +15,8 @@ import requests
 from locust_kvcache.contract.deployment import Deployment
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.server.preflight import Preflight, Server
-from locust_kvcache.workload.spec import Scenario, load_scenario
+from locust_kvcache.workload.scenario_file import load_scenario
+from locust_kvcache.workload.spec import Scenario
 from tests.conftest import ROOT, free_port, wait_for
 
 

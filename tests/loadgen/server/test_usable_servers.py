@@ -22,7 +22,8 @@ from locust_kvcache.loadgen.server.preflight import Preflight, Server
 from locust_kvcache.loadgen.server.sized_canary import held_back_ms
 from locust_kvcache.loadgen.worker.loop_lag import LagMonitor
 from locust_kvcache.workload.given_lengths import with_lengths
-from locust_kvcache.workload.spec import Scenario, load_scenario
+from locust_kvcache.workload.scenario_file import load_scenario
+from locust_kvcache.workload.spec import Scenario
 from tests.scripted_server import Scripted, served, words_of
 
 SCENARIO = replace(load_scenario("cold_start"), requests=4)

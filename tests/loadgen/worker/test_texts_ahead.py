@@ -17,7 +17,7 @@ from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
 from locust_kvcache.loadgen.worker.share import Share
 from locust_kvcache.loadgen.worker.shared_texts import SharedTexts
 from locust_kvcache.workload.plan import Plan, make_plan
-from locust_kvcache.workload.spec import load_scenario
+from locust_kvcache.workload.scenario_file import load_scenario
 from tests.workload.test_plan import ONE_EACH
 
 
