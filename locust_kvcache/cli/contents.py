@@ -52,7 +52,7 @@ COMMANDS = (
     Command("retention", UNDERSTAND, "show how long the caches keep a prompt in the runs of --gaps", f"{ANALYSIS}.retention"),
     Command("noisy-neighbour", UNDERSTAND, "show what other tenants cost a quiet one in the runs of --noisy-neighbour",
             f"{ANALYSIS}.noisy_neighbour"),
-    Command("load-effect", UNDERSTAND, "show what the cache gives and what the way of loading gives, in runs under several loads",
+    Command("load-effect", UNDERSTAND, "show what a hit saves one user alone and what under load, in runs under several loads",
             f"{ANALYSIS}.load_effect"),
     Command("recovery", UNDERSTAND, "show how long hits, TTFT and throughput took to recover from an event", f"{ANALYSIS}.recovery"),
     Command("dose-response", UNDERSTAND, "show what a cached token saves in runs of dose_response", f"{ANALYSIS}.dose_response"),

@@ -1,7 +1,7 @@
-"""Takes the mean TTFT of a scenario apart under several ways of loading: own prefill, queue, and load.
+"""Takes the mean TTFT of a scenario apart under several ways of loading: own prefill, queue, and sharing.
 
 Own prefill is the TTFT of a single user in the same cache state. Queue is what the servers' counters add to that user's queue time;
-load is the rest: front ends, and steps shared with other requests. A run is one observation (run_spread.py).
+sharing is the rest: front ends, engine steps and KV loads shared with other requests. A run is one observation (run_spread.py).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Split:
         return float(self.ttft["mean"])
 
     @property
-    def load_ms(self) -> float | None:
+    def sharing_ms(self) -> float | None:
         """What is left of the TTFT; with the queue in it where nobody counted that."""
         return None if self.own_ms is None else self.ttft_ms - self.own_ms - (self.queue_ms or 0.0)
 
@@ -186,7 +186,7 @@ def _queue_beyond(way: Way, alone: Way | None, state: str, own_ms: float | None,
 
 
 def saved(rows: Sequence[Split], way: str, state: str) -> tuple[float, float | None]:
-    """Of a state against the first one: ms saved, and what of it one user saves too (the cache's own)."""
+    """Of a state against the first one: ms saved, and what of it one user saves too."""
     first = next(row for row in rows if row.way == way)
     mine = next(row for row in rows if (row.way, row.state) == (way, state))
     own = None if first.own_ms is None or mine.own_ms is None else first.own_ms - mine.own_ms

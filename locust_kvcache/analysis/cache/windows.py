@@ -143,7 +143,7 @@ def _beyond_the_prefiller(records: pd.DataFrame, block: int, prefiller: pd.DataF
         "warning",
         "cached_tokens_lie",
         text,
-        "Hit rates here are the prefiller's, by its counters: see `Which cache answered each round`.",
+        "Hit rates here are the prefiller's, by its counters: see the table of which cache answered each round.",
     )
 
 

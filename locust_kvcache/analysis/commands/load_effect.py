@@ -1,4 +1,4 @@
-"""Shows what the cache gives and what the way of loading gives, in runs of one scenario (`locust-kvcache load-effect RUN ...`).
+"""Shows what a hit saves one user alone, and what it saves under load, in runs of one scenario (`locust-kvcache load-effect RUN ...`).
 
 The runs differ in their load alone: all at once, at a rate, one user; several of each. docs/load-effect.md says how to play them.
 """
@@ -26,6 +26,8 @@ from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.analysis.report.command_line import add_language, add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
+from locust_kvcache.analysis.report.trust import common_trust
+from locust_kvcache.analysis.tables.claim_words import arm_words
 from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
@@ -34,10 +36,10 @@ from locust_kvcache.contract.round_kinds import CONTROL
 
 RULE = "one value per run; geometric means; Student's 95 % intervals of the runs' logarithms"
 PARTS_RULE = (
-    "own prefill: TTFT of one user in that state; queue: by the servers' counters, beyond one user's; load: the rest, that is "
-    "front ends and steps shared with others"
+    "own prefill: TTFT of one user in that state; queue: by the servers' counters, beyond one user's; sharing: the rest, that is "
+    "front ends, engine steps and KV loads shared with others"
 )
-OWN, QUEUE, LOAD, BOTH = "own prefill", "queue", "load (the rest)", "queue and load"
+OWN, QUEUE, SHARING, BOTH = "own prefill", "queue", "sharing (the rest)", "queue and sharing"
 GIVEN = "the rate is given"
 
 
@@ -47,7 +49,7 @@ def _with_interval(row: dict[str, Any]) -> str:
 
 
 def _name(row: Split) -> str:
-    return f"{row.way}: {row.state}"
+    return f"{row.way}: {arm_words(row.state)}"
 
 
 def change_table(rows: Sequence[Split], ways: Sequence[Way], scenario: str) -> Table:
@@ -68,12 +70,12 @@ def parts_table(rows: Sequence[Split], scenario: str) -> Table:
         total, own = load_effect.saved(rows, row.way, row.state)
         cells = (
             number(row.ttft_ms),
-            *(DASH if part is None else number(round(part, 1)) for part in (row.own_ms, row.queue_ms, row.load_ms)),
+            *(DASH if part is None else number(round(part, 1)) for part in (row.own_ms, row.queue_ms, row.sharing_ms)),
         )
         first = row.ttft_change is None
         body.append((_name(row), *cells, DASH if first else number(total), DASH if first or own is None else _of(own, total)))
-    header = ("", "mean TTFT, ms", OWN, QUEUE, LOAD, "saved, ms", "of it the cache's own")
-    notes = () if any(row.queue_ms is not None for row in rows) else ("No server counted its queue time: load holds it.",)
+    header = ("", "mean TTFT, ms", OWN, QUEUE, SHARING, "saved, ms", "of it one user saves")
+    notes = () if any(row.queue_ms is not None for row in rows) else ("No server counted its queue time: sharing holds it.",)
     return Table(f"{scenario}: the mean TTFT taken apart", header, tuple(body), PARTS_RULE, notes)
 
 
@@ -82,20 +84,20 @@ def _of(own: float, total: float) -> str:
 
 
 def parts_chart(rows: Sequence[Split], scenario: str) -> Chart | None:
-    if any(row.load_ms is None for row in rows):
+    if any(row.sharing_ms is None for row in rows):
         return None
     counted = any(row.queue_ms is not None for row in rows)
     bars = []
     for row in rows:
         parts = (
-            ((OWN, row.own_ms), (QUEUE, row.queue_ms), (LOAD, row.load_ms))
+            ((OWN, row.own_ms), (QUEUE, row.queue_ms), (SHARING, row.sharing_ms))
             if counted
-            else ((OWN, row.own_ms), (BOTH, row.load_ms))
+            else ((OWN, row.own_ms), (BOTH, row.sharing_ms))
         )
         bars += [(_name(row), part, value) for part, value in parts]
     frame = pd.DataFrame(bars, columns=["group", "part", "value"]).fillna({"value": 0.0})
     said = "; ".join(f"{_name(row)}: {number(row.ttft_ms)} ms, of it own prefill {number(row.own_ms)}" for row in rows)
-    title = "What the cache gives, and what the way of loading gives"
+    title = "What a request takes by itself, and what it waits for others"
     return draw(
         f"load-effect-{scenario}", title, said, lambda axes: draw_totals(axes, frame, "mean TTFT"), (7.6, 0.9 + 0.36 * len(rows))
     )
@@ -105,9 +107,16 @@ def _counted(way: Way) -> str:
     return f"{way.name} ({plural(len(way.runs), 'run')})"
 
 
-def weak_points(ways: Sequence[Way], rows: Sequence[Split]) -> list[str]:
-    """What weakens the answer, for its first words."""
+def few_runs(ways: Sequence[Way]) -> list[str]:
+    """For the trust list: ways that were played too seldom for a verdict."""
     few = [_counted(way) for way in ways if len(way.runs) < run_groups.RUNS_FOR_A_VERDICT]
+    return [f"Few runs of {', '.join(few)}: for a verdict play each {run_groups.RUNS_FOR_A_VERDICT} times."] if few else []
+
+
+def weak_points(ways: Sequence[Way], rows: Sequence[Split]) -> list[str]:
+    """What weakens the answer, for its first words. Its sentence is of the first way and of one user."""
+    used = [way for way in ways if way.name in (rows[0].way, ONE_USER)]
+    few = [_counted(way) for way in used if len(way.runs) < run_groups.RUNS_FOR_A_VERDICT]
     invalid = [run.run_id for way in ways for run in way.runs if validity_problems({run.run_id: run.stats})]
     found = [f"the figures of {listed(invalid)} are not valid"] if invalid else []
     found += [f"there are few runs of {', '.join(few)}"] if few else []
@@ -125,12 +134,14 @@ def lead_text(ways: Sequence[Way], rows: Sequence[Split]) -> str:
     row = next((row for row in reversed(rows) if row.way == rows[0].way and row.state != CONTROL), rows[0])
     total, own = load_effect.saved(rows, row.way, row.state)
     before, after = number(rows[0].ttft_ms), number(row.ttft_ms)
-    said = f"With {row.way}, {row.state} changes the mean TTFT by {change(row.ttft_change or {})}, {before} to {after} ms"
+    said = (
+        f"With {row.way}, {arm_words(row.state)} changes the mean TTFT by {change(row.ttft_change or {})}, {before} to {after} ms"
+    )
     if own is None or total <= 0 or len(ways) == 1:
         return f"{opening}{said}."
     return (
-        f"{opening}{said}; of the {number(total)} ms saved {number(own)} ({percent(own / total)}) are the cache's own, as one user "
-        f"sees them, and {percent(1 - own / total)} are queue and load, which the way of loading makes."
+        f"{opening}{said}; of the {number(total)} ms saved, one user alone saves {number(own)} ({percent(own / total)}), and the other "
+        f"{percent(1 - own / total)} is time spent waiting for other requests, which depends on the load."
     )
 
 
@@ -157,7 +168,7 @@ def study_page(given: Sequence[Analysis]) -> tuple[Page, dict[str, Any]]:
     problems = _problems(runs, [run for run in given if not run.stats["complete"]])
     counts = ", ".join(_counted(way) for way in ways)
     page = Page(
-        title=f"What the cache gives, what the way of loading gives: {scenario}",
+        title=f"What a hit saves one user, and what under load: {scenario}",
         subtitle=f"{runs[0].info.model} on {runs[0].info.deployment.name}: {counts}",
         lead=lead_text(ways, rows),
         details=(),
@@ -166,7 +177,11 @@ def study_page(given: Sequence[Analysis]) -> tuple[Page, dict[str, Any]]:
         sections=(section(f"Scenario {scenario}", tables, is_open=True),),
         incomplete=False,
         chart=chart,
-        trust=("Intervals (95 %) cover the variation from run to run.",),
+        trust=(
+            *common_trust([run.stats for run in runs]),
+            *few_runs(ways),
+            "Intervals (95 %) cover the variation from run to run.",
+        ),
         short=(tables[1],),
     )
     return page, {"scenario": scenario, "runs": [run.run_id for run in runs], "lead": page.lead, "states": _json(rows)}
@@ -180,7 +195,7 @@ def _json(rows: Sequence[Split]) -> list[dict[str, Any]]:
             "way": row.way, "state": row.state, "runs": row.ttft["runs"],
             "ttft_ms": row.ttft_ms, "ttft_ms_low": row.ttft["low"], "ttft_ms_high": row.ttft["high"],
             "ttft_ratio": _ratio(row.ttft_change), "requests_per_s": row.rate["mean"], "requests_per_s_ratio": _ratio(row.rate_change),
-            "own_prefill_ms": row.own_ms, "queue_ms": row.queue_ms, "load_ms": row.load_ms, "saved_ms": total, "saved_own_ms": own,
+            "own_prefill_ms": row.own_ms, "queue_ms": row.queue_ms, "sharing_ms": row.sharing_ms, "saved_ms": total, "saved_own_ms": own,
         })  # fmt: skip
     return found
 
@@ -193,7 +208,7 @@ def _ratio(row: dict[str, Any] | None) -> list[float | None] | None:
 def main() -> int:
     parser = command_parser(
         "load-effect",
-        "Shows what the cache gives and what the way of loading gives: runs of one scenario all at once, at a rate, with one user.",
+        "Shows what a hit saves one user alone, and what it saves under load: runs of one scenario all at once, at a rate, with one user.",
         ["results/all_* results/rate_* results/one_*"],
     )
     parser.add_argument(

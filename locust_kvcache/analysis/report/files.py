@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from locust_kvcache.analysis.basics.text_width import width
+from locust_kvcache.analysis.basics.text_width import width, wrap
 from locust_kvcache.analysis.charts.figures import COLOURS, Chart
 from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.report.caveats import caveats
@@ -22,6 +22,7 @@ from locust_kvcache.contract.language import HTML_LANGUAGES, language, told
 
 NARROW = 14  # columns of a table's first column, up to which it takes no more room than it needs
 FORMATS = ("html", "markdown")
+MARKDOWN_COLUMNS = 120
 
 
 def write_report(analysis: Analysis, output_dir: Path, formats: Iterable[str], charts: bool, png: bool = False) -> list[Path]:
@@ -116,22 +117,43 @@ def render_markdown(page: Page) -> str:
     lines = [f"# {escape(told(page.title))}", "", escape(told(page.subtitle)), ""]
     if page.incomplete:
         lines += [f"**{told('This run is incomplete: its figures are those of a part.')}**", ""]
-    lines += [f"**{escape(told(page.lead))}**", "", *(_markdown_block(page.chart) if page.chart else []),
+    lines += [*_prose(f"**{escape(told(page.lead))}**"), "", *(_markdown_block(page.chart) if page.chart else []),
               *(_markdown_block(page.table) if page.table else [])]  # fmt: skip
     found = caveats(page.problems)
     if found.shown or found.folded:
-        lines += [f"## {told('Read before use')}", "", *map(_problem, [*found.shown, *found.folded]), ""]
+        lines += [
+            f"## {told('Read before use')}",
+            "",
+            *(line for row in [*found.shown, *found.folded] for line in _problem(row)),
+            "",
+        ]
     if page.trust:
-        lines += [f"## {told('How far to trust it')}", "", *(f"- {escape(told(text))}" for text in page.trust), ""]
+        lines += [
+            f"## {told('How far to trust it')}",
+            "",
+            *(line for text in page.trust for line in _item(escape(told(text)))),
+            "",
+        ]
     for part in sections_of(page):
         lines += [f"## {escape(told(part.heading))}", ""]
         lines += [line for block in part.blocks for line in _markdown_block(block)]
     return "\n".join(lines)
 
 
-def _problem(row: dict[str, Any]) -> str:
+def _prose(text: str) -> list[str]:
+    """A paragraph in lines that read well as they are."""
+    return wrap(text, MARKDOWN_COLUMNS, len(text) or 1, "")
+
+
+def _item(text: str) -> list[str]:
+    """An item of a list; its later lines stand below the first one's text."""
+    first, *others = wrap(text, MARKDOWN_COLUMNS - 2, len(text) or 1, "") or [""]
+    return [f"- {first}", *(f"  {line}" for line in others)]
+
+
+def _problem(row: dict[str, Any]) -> list[str]:
     said = f"{told(row['text'])} {told(row['what_to_do'])}".strip()
-    return f"- **{told(row['severity'])}**: {text_tables.escape_markdown(said)}"
+    return _item(f"**{told(row['severity'])}**: {text_tables.escape_markdown(said)}")
 
 
 def _markdown_block(block: Any) -> list[str]:
@@ -146,4 +168,4 @@ def _markdown_block(block: Any) -> list[str]:
     if isinstance(block, Chart):
         alt = text_tables.escape_markdown(f"{told(block.title)}. {told(block.text)}")
         return [f"![{alt}](charts/{block.name}.svg)", ""]
-    return [text_tables.escape_markdown(told(block)), ""]
+    return [*_prose(text_tables.escape_markdown(told(block))), ""]
