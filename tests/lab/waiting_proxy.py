@@ -5,6 +5,7 @@ computes the prompt again. This one knows from the prefiller's usage how many wh
 master has counted the end of as many puts; its key count grows with the beginning of a put.
 With `--hand-off nixl` it passes the prefiller's transfer parameters on instead, and the decoder reads the blocks from the prefiller.
 
+With `--hand-off none` there is no prefiller: replicas answer in turn, behind the same proxy as a PD deployment beside them.
 Several addresses, separated by commas, are asked in turn.
 
     python waiting_proxy.py --port 9000 --prefiller http://127.0.0.1:8100 --decoder http://127.0.0.1:8200 --master http://127.0.0.1:9013/metrics
@@ -47,6 +48,8 @@ class Proxy:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         path = request.path
+        if self.options.hand_off == "none":
+            return await self.decode(path, body, request)
         if self.options.hand_off == "nixl":
             answer = await self.prefill(path, body | {"kv_transfer_params": NIXL})
             return await self.decode(path, body | {"kv_transfer_params": answer["kv_transfer_params"]}, request)
@@ -122,7 +125,10 @@ def main() -> None:
         parser.add_argument(f"--{name}", default=default)
     parser.add_argument("--port", type=int, default=9000)
     parser.add_argument(
-        "--hand-off", choices=("store", "nixl"), default="store", help="how the KV gets to the decoder (default: store)"
+        "--hand-off",
+        choices=("store", "nixl", "none"),
+        default="store",
+        help="how the KV gets to the decoder; none: the decoders are replicas that compute whole requests (default: store)",
     )
     parser.add_argument("--block", type=int, default=16, help="tokens of the engine's KV block: one key each")
     options = parser.parse_args()

@@ -2,7 +2,7 @@
 # Phases on a machine with eight H200s and no network; see docs/lab.md.   usage: LAB=FOLDER bash tests/lab/h200/eight.sh PHASE...
 #   LAB    folder with the parts, join.sh and start_vllm.sh, and with site.tar.xz (the load generator's packages) and vr.tar.xz (vllm-router's)
 #   OUT    where results go (default results)        SERVER=emulator: rehearse the load of each phase without a GPU
-# Phases: setup  r1  r1_compile  quoted (GPUs 0-3)  store (GPUs 0-3)  fleet (GPUs 4-7)  pd (GPUs 0-3)  tp (GPUs 4-7)
+# Phases: setup  r1  r1_compile  r1_store  quoted (GPUs 0-3)  fleet (GPUs 4-7)  pd, then points (GPUs 0-3)  tp (GPUs 4-7)  pair72  all_stop
 #   quoted+fleet and pd+tp run the two phases beside each other, on halves of the machine.
 set -uo pipefail
 cd "$(dirname "$0")/../../.."
@@ -19,6 +19,7 @@ stop() { # PORT: ends the server of that port; another may run beside it
   local p; p=$(cat "$V/vllm-$1.pid" 2>/dev/null) || return 0
   kill -TERM -- "-$p" 2>/dev/null; for _ in $(seq 30); do kill -0 -- "-$p" 2>/dev/null || break; sleep 0.5; done; kill -KILL -- "-$p" 2>/dev/null; rm -f "$V/vllm-$1.pid"; sleep 2
 }
+stop_ports() { (for port; do stop "$port" & done; wait); }   # in a shell of its own: `wait` would wait for routers and proxies too
 serve() { # PORT, and MODEL MODE KV TP GPUS ... in the environment
   if [ "${SERVER:-vllm}" = emulator ]; then
     setsid "$PY" -m locust_kvcache.emulator --port "$1" --profile h200_qwen_72b_fp8 --time-scale 0.02 --model "${MODEL#model-}" >/tmp/kv-emulator-$1.log 2>&1 </dev/null & echo $! >"$V/vllm-$1.pid"; sleep 3; return
@@ -29,7 +30,7 @@ serve() { # PORT, and MODEL MODE KV TP GPUS ... in the environment
 router() { # PORT PROMETHEUS_PORT POLICY URL...
   local port=$1 metrics=$2 policy=$3; shift 3
   [ -f "$V/router-$port.pid" ] && kill "$(cat "$V/router-$port.pid")" && sleep 1
-  if [ "${SERVER:-vllm}" = emulator ]; then setsid "$PY" -m locust_kvcache.emulator --port "$port" --profile h200_qwen_72b_fp8 --time-scale 0.02 --model qwen2.5-32b-fp8 >/dev/null 2>&1 </dev/null &
+  if [ "${SERVER:-vllm}" = emulator ]; then setsid "$PY" -m locust_kvcache.emulator --port "$port" --profile h200_qwen_72b_fp8 --time-scale 0.02 --model "${MODEL#model-}" >/dev/null 2>&1 </dev/null &
   else (. "$V/env.sh"; export PYTHONPATH=/tmp/kv-all/vr:$PYTHONPATH
        exec setsid python3 -m vllm_router.launch_router --worker-urls "$@" --policy "$policy" --host 127.0.0.1 --port "$port" --prometheus-port "$metrics" >"$RES/router-$policy.log" 2>&1 </dev/null) & fi
   echo $! >"$V/router-$port.pid"; for _ in $(seq 60); do curl -sf "127.0.0.1:$port/v1/models" >/dev/null && return; sleep 0.5; done; tail -5 "$RES/router-$policy.log"
@@ -86,26 +87,61 @@ fleet() { # four replicas behind vllm-router: three policies, working sets of on
     load 110 --scenarios $EIGHT/fleet_$s.yaml --deployment $EIGHT/$d.yaml -u 24 --empty-caches --control off --run-name "${p/+/_}-$s-$k"; say "$job"; pack fleet
   done
 }
-mixes() { # DEPLOYMENT NAME: both mixes, closed loop
-  for k in $(seq "$RUNS"); do for m in mix_prompt mix_answer; do
-    load 60 --scenarios $EIGHT/$m.yaml --deployment $EIGHT/$1.yaml -u "${USERS:-24}" --rounds 1 --control off --warm-up 4 --run-name "$2-$m-$k"; done; say "$2 $k"; done; pack "$3"
+mixes() { # DEPLOYMENT NAME PACK RUN...: both mixes, closed loop
+  local d=$1 name=$2 to=$3 k m; shift 3
+  for k in "$@"; do for m in mix_prompt mix_answer; do
+    [ $(($(date +%s) - T0)) -gt "${UNTIL:-560}" ] && { say "no time for $name-$m-$k"; continue; }
+    load 60 --scenarios $EIGHT/$m.yaml --deployment $EIGHT/$d.yaml -u "${USERS:-24}" --rounds 1 --control off --warm-up 4 --run-name "$name-$m-$k"; done; say "$name $k"; done; pack "$to"
 }
-pd() { # four engines that can be either role; the proxy decides which is which
-  export MODE=graph KV=nixl MODEL=model-qwen2.5-32b-fp8 TP=1 LEN=32768 UTIL=0.88 VLLM_NIXL_SIDE_CHANNEL_HOST=127.0.0.1; local i
-  for i in 1 2 3 4; do (export VLLM_NIXL_SIDE_CHANNEL_PORT=56${i}0; GPUS=$((i - 1)) serve 820$i) & sleep 4; done; wait; say "pd engines up"
-  for x in 2 1 3; do
-    local p= d=; for i in 1 2 3 4; do if [ $i -le $x ]; then p+=",http://127.0.0.1:820$i"; else d+=",http://127.0.0.1:820$i"; fi; done
-    [ -f "$V/proxy.pid" ] && kill "$(cat "$V/proxy.pid")" && sleep 1
-    if [ "${SERVER:-vllm}" = emulator ]; then setsid "$PY" -m locust_kvcache.emulator --port 9000 --profile h200_qwen_72b_fp8 --time-scale 0.02 --model qwen2.5-32b-fp8 >/dev/null 2>&1 </dev/null &
-    else (. "$V/env.sh"; exec setsid python3 tests/lab/waiting_proxy.py --hand-off nixl --prefiller "${p#,}" --decoder "${d#,}" >"$RES/proxy-${x}p.log" 2>&1 </dev/null) & fi
-    echo $! >"$V/proxy.pid"; sleep 3; RUNS=${PD_RUNS:-$RUNS} mixes "${x}p$((4 - x))d" "${x}p$((4 - x))d" pd
+proxy() { # PORT PREFILLERS DECODERS: by NIXL; without prefillers the decoders are replicas; addresses separated by commas
+  local by=nixl; [ -n "$2" ] || by=none
+  [ -f "$V/proxy-$1.pid" ] && kill "$(cat "$V/proxy-$1.pid")" 2>/dev/null && sleep 1
+  if [ "${SERVER:-vllm}" = emulator ]; then setsid "$PY" -m locust_kvcache.emulator --port "$1" --profile h200_qwen_72b_fp8 --time-scale 0.02 --model "${MODEL#model-}" >/dev/null 2>&1 </dev/null &
+  else (. "$V/env.sh"; exec setsid python3 tests/lab/waiting_proxy.py --port "$1" --hand-off $by --prefiller "$2" --decoder "$3" >>"$RES/proxy-$1.log" 2>&1 </dev/null) & fi
+  echo $! >"$V/proxy-$1.pid"; for _ in $(seq 40); do curl -sf "127.0.0.1:$1/v1/models" >/dev/null && return; sleep 0.25; done; tail -5 "$RES/proxy-$1.log"
+}
+split() { # PREFILLERS: the first so many of four engines prefill, the others decode
+  local p= d= i; for i in 1 2 3 4; do if [ "$i" -le "$1" ]; then p+=",http://127.0.0.1:820$i"; else d+=",http://127.0.0.1:820$i"; fi; done
+  proxy 9000 "${p#,}" "${d#,}"
+}
+pd() { # four engines that can be either role; the proxy decides which is which; the splits in turns
+  export MODE=graph KV=nixl MODEL=model-qwen2.5-32b-fp8 TP=1 LEN=32768 UTIL=0.88 VLLM_NIXL_SIDE_CHANNEL_HOST=127.0.0.1; local i k x
+  (for i in 1 2 3 4; do (export VLLM_NIXL_SIDE_CHANNEL_PORT=56${i}0; GPUS=$((i - 1)) serve 820$i) & sleep 2; done; wait); say "pd engines up"
+  for k in $(seq "$RUNS"); do for x in 2 1 3; do split $x; mixes "${x}p$((4 - x))d" "${x}p$((4 - x))d" pd "$k"; done; done
+}
+points() { # the engines of `pd`: one prefiller and one decoder at several loads, for the prediction of the splits
+  export MODEL=model-qwen2.5-32b-fp8; local m u
+  proxy 9000 http://127.0.0.1:8201 http://127.0.0.1:8202
+  for m in mix_prompt mix_answer; do for u in "1 6" "8 32" "24 72"; do
+    load 60 --scenarios $EIGHT/$m.yaml --deployment $EIGHT/1p1d.yaml -u "${u% *}" --requests "${u#* }" --rounds 1 --control off --warm-up 2 --run-name "1p1d-$m-c${u% *}"; done; done; say points; pack points
+}
+tp() { # the same four GPUs as four replicas, as one server and as two
+  export LOCUST_PORT=5577 MODE=graph KV=none MODEL=model-qwen2.5-32b-fp8 LEN=32768 UTIL=0.88; local i all; all=$(seq "$RUNS")
+  [ -f "$V/vllm-8101.pid" ] || ( for i in 1 2 3 4; do (export TP=1 GPUS=$((i + 3)); serve 810$i) & sleep 2; done; wait )
+  proxy 9100 "" http://127.0.0.1:8101,http://127.0.0.1:8102,http://127.0.0.1:8103,http://127.0.0.1:8104; say "replicas up"; mixes 32b_replicas4 replicas4 tp $all; stop_ports 810{1,2,3,4}
+  (export TP=4 GPUS=4,5,6,7; serve 8300); say "tp4 up"; mixes 32b_tp4 tp4 tp $all; stop 8300
+  ( (export TP=2 GPUS=4,5; serve 8301) & sleep 2; (export TP=2 GPUS=6,7; serve 8302) & wait ); proxy 9110 "" http://127.0.0.1:8301,http://127.0.0.1:8302; say "tp2x2 up"; mixes 32b_tp2x2 tp2x2 tp $all
+}
+all_stop() { local p; (for p in "$V"/vllm-*.pid; do [ -f "$p" ] && stop "$(basename "$p" .pid | cut -d- -f2)" & done; wait); for p in "$V"/router-*.pid "$V"/proxy-*.pid; do [ -f "$p" ] && kill "$(cat "$p")" 2>/dev/null && rm "$p"; done; rm -rf $RES/*; }
+r1_store() { # R1 whole with LMCache below the GPUs: one to twenty users by tier, then the length of the prompt
+  export MODEL=model-dsr1-61l MODE=${R1_MODE:-graph} KV=lmcache LMCACHE_MAX_LOCAL_CPU_SIZE=20 TP=8 LEN=131072; local k
+  serve 8000 || return; say "r1 with LMCache up"
+  for k in $(seq "$RUNS"); do
+    load 150 --scenarios cold_start --deployment $EIGHT/r1.yaml --requests 20 --output-tokens 20 --concurrency 1 5 10 20 --arms cold gpu_hit cpu_hit --control $([ "$k" = 1 ] && echo on || echo off) --run-name "r1_store_$k"; say "r1_store_$k"; pack r1_store
   done
+  load 100 --scenarios $EIGHT/prompt_4096.yaml $EIGHT/prompt_16384.yaml $EIGHT/prompt_30000.yaml $EIGHT/prompt_100000.yaml --deployment $EIGHT/r1.yaml -u 1 --arms cold gpu_hit cpu_hit --control off --run-name r1_store_lengths; say "r1 lengths"; pack r1_store
 }
-tp() { # the same four GPUs as one server, as two, and as four replicas
-  export LOCUST_PORT=5577 MODE=graph KV=none MODEL=model-qwen2.5-32b-fp8 LEN=32768 UTIL=0.88; local i
-  if [ -f "$V/vllm-8101.pid" ]; then router 9100 29100 round_robin http://127.0.0.1:810{1,2,3,4}; mixes fleet replicas4 tp; for i in 1 2 3 4; do stop 810$i & done; wait; fi
-  (export TP=4 GPUS=4,5,6,7; serve 8300); say "tp4 up"; mixes 32b_tp4 tp4 tp; stop 8300
-  (export TP=2 GPUS=4,5; serve 8301) & sleep 4; (export TP=2 GPUS=6,7; serve 8302) & wait; router 9110 29110 round_robin http://127.0.0.1:830{1,2}; say "tp2x2 up"; mixes 32b_tp2x2 tp2x2 tp
+pair72() { stop_ports 8000 # 72B: two TP4 engines as prefiller and decoder, and as replicas; then one TP8
+  export MODE=graph MODEL=model-qwen2.5-72b-bf16 LEN=32768 UTIL=0.90 VLLM_NIXL_SIDE_CHANNEL_HOST=127.0.0.1; local i k
+  (for i in 1 2; do (export KV=nixl TP=4 VLLM_NIXL_SIDE_CHANNEL_PORT=57${i}0 GPUS=$([ $i = 1 ] && echo 0,1,2,3 || echo 4,5,6,7); serve 840$i) & sleep 2; done; wait); say "two TP4 up"
+  proxy 9000 http://127.0.0.1:8401 http://127.0.0.1:8402; proxy 9120 '' http://127.0.0.1:8401,http://127.0.0.1:8402
+  for k in $(seq "$RUNS"); do pair_load 72b_pd "$k"; pair_load 72b_tp4x2 "$k"; pack pair72; done
+  stop_ports 840{1,2}; (export KV=none TP=8 GPUS=0,1,2,3,4,5,6,7; serve 8000) && say "TP8 up" && for k in $(seq "$RUNS"); do pair_load 72b_tp8 "$k"; pack pair72; done
+}
+pair_load() { # DEPLOYMENT RUN: long prompts cold and again, then long answers
+  [ $(($(date +%s) - T0)) -gt "${UNTIL:-560}" ] && { say "no time for $1-$2"; return; }
+  load 60 --scenarios $EIGHT/mix_prompt.yaml --deployment $EIGHT/$1.yaml -u 24 --requests 48 --rounds 2 --control off --warm-up 4 --run-name "$1-mix_prompt-$2"
+  load 60 --scenarios $EIGHT/mix_answer.yaml --deployment $EIGHT/$1.yaml -u 24 --requests 48 --rounds 1 --control off --warm-up 4 --run-name "$1-mix_answer-$2"; say "$1 $2"
 }
 for phase in "$@"; do say "$phase"; IFS=+ read -r first second <<<"$phase"; if [ -n "${second:-}" ]; then ($first) & ($second) & wait; else $phase; fi; done
 say end
