@@ -87,7 +87,7 @@ def _analyse(run: RecordedRun, slo: Mapping[str, float] | None, max_failures: Fa
     limit = max_failures or parse_failure_limit(run.info.max_failures)
     records, evidence_problems = label_run(run)
     client = client_limits.with_certificates(client_limits.lag_by_round(records), run.info.beyond_certificate)
-    rounds = _rounds(run, records, client)
+    rounds = round_rows(run, records, client)
     block = run.info.block_size_tokens or windows.BLOCK_SIZE_TOKENS
     steady, distributions = steadiness.steady_state(records), _distributions(records)
     servers, server_problems = server_evidence.server_tables(run, rounds)
@@ -211,7 +211,7 @@ def _goodput(info: RunInfo, records: pd.DataFrame, rounds: pd.DataFrame, slo: Ma
     return {"slo": objectives, "goodput": goodput.goodput_table(records, objectives, rounds)}
 
 
-def _rounds(run: RecordedRun, records: pd.DataFrame, client: pd.DataFrame) -> pd.DataFrame:
+def round_rows(run: RecordedRun, records: pd.DataFrame, client: pd.DataFrame) -> pd.DataFrame:
     """The table of rounds: what each was played for, whether the client was in time, and the rate while all users were busy."""
     keys, kinds = ["scenario", "round"], round_kinds(run.info.rounds)
     rounds = summary.round_table(records, run.counts)

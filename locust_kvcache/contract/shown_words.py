@@ -16,7 +16,7 @@ HEADINGS = (
 WORDS = (
     "wanted", "interval", "where", "steady", "condition", "state", "differs", "same", "rounds", "folder",
     "cold", "hit", "partial", "racing", "unknown", "control", "contaminated", "repeated", "later", "better", "worse",
-    "no evidence", "yes", "no", "none", "never", "PASS", "FAIL", "not judged", "complete", "INCOMPLETE", "incomplete", "cuts",
+    "undecided", "yes", "no", "none", "never", "PASS", "FAIL", "not judged", "complete", "INCOMPLETE", "incomplete", "cuts",
     "raises", "closed", "poisson", "gamma", "constant", "other", "nothing", "measured", "predicted", "reported", "sustained",
     "client-limited", "prefiller", "decoder", "server", "between", "proxy", "gateway", "store", "external", "cache", "queue",
     "prefill", "decode", "scheduled", "slower", "faster", "higher", "lower", "racing, failed and unknown", "warm-up", "single",
@@ -51,8 +51,12 @@ COMPOSED = (
     "{n} hit less than planned", "{n} hit nothing", "{n} not known",
     "{scenario}, warm-up",
     "not comparable", "{value} kind {kind}",
+    "{n} exclude no change", "{n} include it (undecided)", "{n} have no interval (too few requests)",
+    "{n} independent groups of requests (those that share a prefix, or overlap in time) in {some} of {all} comparisons; the others have "
+    "too few requests",
 )  # fmt: skip
 COUNTED = (
+    "{n} search", "{n} searches", "{n} measured figure", "{n} measured figures",
     "{n} return", "{n} returns", "{n} pressure", "{n} pressures",
     "{n} request", "{n} requests", "{n} round", "{n} rounds", "{n} cold round", "{n} cold rounds", "{n} scenario",
     "{n} scenarios", "{n} user", "{n} users", "{n} worker", "{n} workers", "{n} record", "{n} records", "{n} target",

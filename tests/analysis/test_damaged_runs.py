@@ -86,7 +86,7 @@ def test_many_damages_at_once(whole: Path, every_damage: list[Damage], tmp_path:
 def test_studies_read_damaged_runs(whole: Path, every_damage: list[Damage], tmp_path: Path) -> None:
     for damage in [damage for damage in every_damage if damage.file == "run.json"][:10]:
         folder = damaged(whole, tmp_path / "run", damage)
-        for study in (lambda folder: steps_of(folder, {}, 0.95), size_row):
+        for study in (lambda folder: steps_of(load_run(folder), {}, 0.95), size_row):
             one_line(lambda folder=folder, study=study: study(folder))  # type: ignore[misc]
 
 

@@ -135,7 +135,7 @@ def test_the_speed_up_and_the_rates_that_were_put_in(runs: dict[str, Analysis], 
 
 
 def test_verdicts(runs: dict[str, Analysis]) -> None:
-    """20,000 tokens/s from the store against 4,000 computed is better; 6,000 against 12,000 is worse; no cache: no evidence."""
+    """20,000 tokens/s from the store against 4,000 computed is better; 6,000 against 12,000 is worse; no cache: undecided."""
     verdicts = {
         name: effect(runs[name], "evidence")["verdict"] for name in ("gpu_cache", "fast_store", "store_slower_than_computing")
     }
@@ -148,9 +148,9 @@ def test_verdicts(runs: dict[str, Analysis]) -> None:
     assert even["value"] is None
 
 
-def test_no_effect_gives_no_evidence(runs: dict[str, Analysis]) -> None:
+def test_no_effect_is_undecided(runs: dict[str, Analysis]) -> None:
     analysis = runs["no_cache"]
-    assert {row["verdict"] for row in analysis.stats["effects"] if row["verdict"]} == {"no evidence"}
+    assert {row["verdict"] for row in analysis.stats["effects"] if row["verdict"]} == {"undecided"}
     row = effect(analysis, "round")
     assert row["ratio_low"] < 1 < row["ratio_high"]
     assert row["smallest_effect"] < 0.05

@@ -32,7 +32,7 @@ def test_two_runs_of_one_deployment_are_described_and_not_judged(runs: dict[str,
         assert found.effects["ratio"].notna().any()
         assert found.effects[["ratio_low", "ratio_high", "p_value", "difference_low"]].isna().all().all()
         said = comparison_of(found).split(": against ")[-1].split("_by round")[0] + headline(found)
-        assert not [word for word in ("better", "worse", "no evidence", "[") if word in said], said
+        assert not [word for word in ("better", "worse", "undecided", "[") if word in said], said
 
 
 @pytest.mark.slow

@@ -8,14 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from locust_kvcache.analysis.basics.plain_values import rows_of
-from locust_kvcache.analysis.reading.run_info import SIDES, DeploymentInfo, RunInfo
-from locust_kvcache.analysis.reading.runs import load_run
+from locust_kvcache.analysis.reading.run_info import SIDES, DeploymentInfo
+from locust_kvcache.analysis.reading.runs import RecordedRun
 from locust_kvcache.analysis.stats.capacity_interval import capacity_interval
 from locust_kvcache.analysis.stats.goodput import meets_slo
 from locust_kvcache.contract.capacity_rule import Judgement, Measured, bounds_of, judge, sample_of
@@ -44,19 +43,18 @@ class Step:
     in_flight: float | None  # mean, by Little's law
 
 
-def steps_of(folder: Path, slo: Mapping[str, float], share: float) -> tuple[list[Step], RunInfo, dict[str, float]]:
-    """The measured rounds of one run, its run.json and the limits that hold. Rounds that only fill a cache or look for a start are none."""
-    run = load_run(folder)
+def steps_of(run: RecordedRun, slo: Mapping[str, float], share: float) -> tuple[list[Step], dict[str, float]]:
+    """The measured rounds of one run, and the limits that hold. Rounds that only fill a cache or look for a start are none."""
     limits = dict(slo) or dict(run.info.deployment.slo)
     if not limits:
-        raise BadInput(f"{folder}: key deployment.slo is {limits!r}; give --slo ttft_ms=2000")
+        raise BadInput(f"{run.folder}: key deployment.slo is {limits!r}; give --slo ttft_ms=2000")
     found = []
     for entry in run.info.rounds:
         if not entry.capacity or not entry.complete or entry.wall_s is None:
             continue
         mine = run.records[run.records["scenario"].astype(str).eq(entry.scenario) & run.records["round"].eq(entry.number)]
         found.append(_step(entry.scenario, run.info.deployment, entry.capacity, mine, entry.wall_s, limits, share))
-    return found, run.info, limits
+    return found, limits
 
 
 def _step(

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from locust_kvcache.analysis.across_runs.run_evidence import run_evidence
 from locust_kvcache.analysis.cache.server_evidence import server_tables
 from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.analysis.reading.runs import load_run
@@ -40,6 +42,7 @@ class GapRun:
     capacities_tokens: Mapping[str, float]
     leases_s: Mapping[str, float]
     info: RunInfo
+    evidence: dict[str, Any]  # run_evidence
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,15 @@ def gap_run(folder: Path) -> GapRun:
         mine = tiers[tiers["role"].eq(role)][["gpu", "external"]].sum()
         gpu, everything = (min(1.0, float(part) / asked) for part in (mine["gpu"], mine["gpu"] + mine["external"]))
     return GapRun(
-        returns, returned, left_out, gpu, everything, study.get("capacities_tokens") or {}, study.get("leases_s") or {}, run.info
+        returns,
+        returned,
+        left_out,
+        gpu,
+        everything,
+        study.get("capacities_tokens") or {},
+        study.get("leases_s") or {},
+        run.info,
+        run_evidence(run),
     )
 
 

@@ -68,7 +68,7 @@ def change(row: dict[str, Any]) -> str:
         return f"{text} [no interval]"
     ends = [row["ratio_low"], row["ratio_high"]]
     if ends[0] <= 1 and ends[1] > LARGEST_IN_PERCENT:  # from a fall to a multiple: the sample does not tell
-        return f"{text} [not determined]"
+        return f"{text} [undecided]"
     if ends[1] > LARGEST_IN_PERCENT:
         return f"{factor(row['ratio'])} [{', '.join(map(number, ends))}]"
     return f"{text} [{', '.join(_points(100 * (end - 1), signed=True) for end in ends)}]"
@@ -99,8 +99,9 @@ def target_value(value: Any, kind: str) -> str:
     return percent(value)
 
 
-def plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+def plural(count: int, noun: str, several: str = "") -> str:
+    """1 run, 3 runs; `several` where an s does not make the plural."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {several or noun + 's'}"
 
 
 def in_words(value: Any) -> str:

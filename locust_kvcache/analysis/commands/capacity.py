@@ -14,14 +14,17 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.across_runs.capacity_steps import Capacity, Step, by_side, found_capacity, steps_of
+from locust_kvcache.analysis.across_runs.run_evidence import run_evidence
 from locust_kvcache.analysis.basics.number_text import DASH, number, percent, plural
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
-from locust_kvcache.analysis.reading.run_info import SIDES, RunInfo
+from locust_kvcache.analysis.reading.run_info import SIDES
+from locust_kvcache.analysis.reading.runs import load_run
 from locust_kvcache.analysis.report.command_line import add_language, add_png
 from locust_kvcache.analysis.report.page import Page, fold, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
+from locust_kvcache.analysis.report.trust import Said, common_trust
 from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
@@ -185,20 +188,34 @@ def problems_of(scenario: str, side: str, steps: list[Step], capacity: Capacity)
     return found
 
 
+def own_trust(steps: list[Step], slo: Mapping[str, float], share: float) -> list[Said]:
+    searches = [mine for scenario in dict.fromkeys(step.scenario for step in steps) for mine in by_side(steps, scenario).values()]
+    without = sum(found_capacity(mine, slo, share).low is None for mine in searches)
+    if without:
+        known = Said(
+            f"No interval for {without} of {plural(len(searches), 'search', 'searches')}: the steps do not carry one.", True
+        )
+    else:
+        known = Said(
+            "One search each: intervals (95 %) cover how finely and how often its levels were measured, not other runs.", True
+        )
+    return [known, Said(f"Objective: {objective_text(slo, share)}, counted from each request's intended start.")]
+
+
 def capacity_page(folders: list[Path], slo: Mapping[str, float], share: float) -> Page:
     steps: list[Step] = []
-    infos: list[RunInfo] = []
     limits_of: list[dict[str, float]] = []
-    for folder in folders:
-        some, info, limits = steps_of(folder, slo, share)
-        steps, infos, limits_of = steps + some, [*infos, info], [*limits_of, limits]
+    runs = [load_run(folder) for folder in folders]
+    for run in runs:
+        some, limits = steps_of(run, slo, share)
+        steps, limits_of = steps + some, [*limits_of, limits]
     if not steps:
         raise BadInput(f"{folders[0]}: no round of a --capacity search in these runs; give the folders that a search wrote")
     if len({step.unit for step in steps}) > 1:
         raise BadInput("some of these runs searched a rate, others users; give those of one kind")
-    if len({str(sorted(limits.items())) for limits in limits_of}) > 1 or len({info.model for info in infos}) > 1:
+    if len({str(sorted(limits.items())) for limits in limits_of}) > 1 or len({run.info.model for run in runs}) > 1:
         raise BadInput("the runs have different models or objectives; give the runs of one search, or one --slo for all")
-    limits, info = limits_of[0], infos[0]
+    limits, info = limits_of[0], runs[0].info
     sections, said, problems, answers = [], [], [], []
     charts: list[Chart | None] = []
     for scenario in dict.fromkeys(step.scenario for step in steps):
@@ -222,12 +239,9 @@ def capacity_page(folders: list[Path], slo: Mapping[str, float], share: float) -
         answer=(),
         problems=tuple(problem.to_dict() for problem in problems),
         sections=tuple(sections),
-        incomplete=not all(info.complete for info in infos),
+        incomplete=not all(run.complete for run in runs),
         chart=charts[0],
-        trust=(
-            "An interval in brackets covers how finely and how often the levels were measured here, not other days or machines.",
-            f"Objective: {objective_text(limits, share)}, counted from each request's intended start.",
-        ),
+        trust=common_trust([run_evidence(run) for run in runs], own=own_trust(steps, limits, share), control=False),
         short=tuple(answers),
     )
 

@@ -21,7 +21,7 @@ from locust_kvcache.analysis.report.caveats import merged
 from locust_kvcache.analysis.report.command_line import add_language, add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
-from locust_kvcache.analysis.report.trust import common_trust
+from locust_kvcache.analysis.report.trust import Said, common_trust
 from locust_kvcache.analysis.tables import detail_tables
 from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.command import command_parser, run_command
@@ -152,9 +152,12 @@ def dose_page(runs: list[Analysis]) -> Page:
         sections=tuple(sections),
         incomplete=not all(run.stats["complete"] for run in runs),
         chart=charts[0],
-        trust=(
-            *common_trust([run.stats for run in runs]),
-            "Rates hold where nothing queues: use those at 1 user. With more users the TTFT includes queueing.",
+        trust=common_trust(
+            [run.stats for run in runs],
+            own=[
+                Said("One run for each number of users: intervals (95 %) hold for this run; other runs may differ more.", True),
+                Said("Rates hold where nothing queues: use those at 1 user. With more users the TTFT includes queueing."),
+            ],
         ),
     )
 

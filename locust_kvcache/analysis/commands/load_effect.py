@@ -26,7 +26,7 @@ from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.analysis.report.command_line import add_language, add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
-from locust_kvcache.analysis.report.trust import common_trust
+from locust_kvcache.analysis.report.trust import Said, common_trust
 from locust_kvcache.analysis.tables.claim_words import arm_words
 from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.command import command_parser, run_command
@@ -177,10 +177,12 @@ def study_page(given: Sequence[Analysis]) -> tuple[Page, dict[str, Any]]:
         sections=(section(f"Scenario {scenario}", tables, is_open=True),),
         incomplete=False,
         chart=chart,
-        trust=(
-            *common_trust([run.stats for run in runs]),
-            *few_runs(ways),
-            "Intervals (95 %) cover the variation from run to run.",
+        trust=common_trust(
+            [run.stats for run in runs],
+            own=[
+                *(Said(text, True) for text in few_runs(ways)),
+                Said("Intervals (95 %) cover the variation from run to run."),
+            ],
         ),
         short=(tables[1],),
     )

@@ -19,7 +19,7 @@ from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.analysis.report.command_line import add_language, add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
-from locust_kvcache.analysis.report.trust import common_trust
+from locust_kvcache.analysis.report.trust import Said, common_trust
 from locust_kvcache.analysis.tables.table import Table, scenarios
 from locust_kvcache.analysis.tables.tenant_tables import tenant_table
 from locust_kvcache.contract.command import command_parser, run_command
@@ -142,9 +142,9 @@ def study_page(runs: Sequence[Analysis]) -> Page:
         sections=tuple(sections),
         incomplete=not all(run.stats["complete"] for run in runs),
         chart=charts[0],
-        trust=(
-            *common_trust([run.stats for run in runs]),
-            "A pair is one observation: intervals hold what varies from pair to pair.",
+        trust=common_trust(
+            [run.stats for run in runs],
+            own=[Said("A pair is one observation: intervals (95 %) cover the variation from pair to pair.")],
         ),
         short=tuple(tables),
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from locust_kvcache.analysis.across_runs.run_evidence import run_evidence
 from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.commands import ratio_verify
 from locust_kvcache.analysis.model import ratio, ratio_check, tandem
@@ -24,6 +26,7 @@ from locust_kvcache.analysis.model.run_points import (
 from locust_kvcache.analysis.model.stage_costs import STEP_TOKENS, Measured, Mix, limits_of
 from locust_kvcache.analysis.model.stage_points import Point
 from locust_kvcache.analysis.model.tandem import Load
+from locust_kvcache.analysis.reading.runs import load_run
 from locust_kvcache.analysis.report.command_line import add_language, add_png
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.report.ratio_page import Answer, ratio_json, ratio_page
@@ -228,6 +231,9 @@ def main() -> int:
         folders, code = ratio_verify.verify(args.verify, answer, folder)
         runs += [read_points(path) for path in folders]
     answer = with_runs(answer, runs) if runs else answer
+    given = [*args.prefill, *args.decode, *args.pd, *args.single, *(run.folder for run in runs)]
+    evidence = [run_evidence(load_run(path)) for path in dict.fromkeys(path.resolve() for path in given)]
+    answer = dataclasses.replace(answer, runs=tuple(evidence))
     publish(ratio_page(answer), folder, args.png)
     (folder / "ratio.json").write_text(json.dumps(plain(ratio_json(answer)), indent=2) + "\n", encoding="utf-8")
     return code

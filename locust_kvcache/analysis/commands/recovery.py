@@ -15,6 +15,7 @@ from typing import Any
 
 from locust_kvcache.analysis.across_runs.recovery import Event, Outcome, check_events, end_of, outcomes, width_for
 from locust_kvcache.analysis.across_runs.recovery_windows import MOST_WINDOWS
+from locust_kvcache.analysis.across_runs.run_evidence import run_evidence
 from locust_kvcache.analysis.basics.number_text import listed, number, plural
 from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.reading.runs import RecordedRun, load_run
@@ -137,7 +138,8 @@ def main() -> int:
     events = measure(runs, [parse_event(word) for word in args.event], args.window_s)
     width = number(events[0][0].width_s)
     about = f"{runs[0].info.model} on {runs[0].info.deployment.name}: {plural(len(runs), 'run')}, windows of {width} s"
-    page = recovery_page(events, about, [str(run.info.run_id) for run in runs if not run.complete])
+    incomplete = [str(run.info.run_id) for run in runs if not run.complete]
+    page = recovery_page(events, about, incomplete, [run_evidence(run) for run in runs])
     folder = args.output_dir or folder_beside(args.runs[0], "recovery")
     publish(page, folder, args.png)
     (folder / "recovery.json").write_text(json.dumps(plain(as_json(events, page.lead)), indent=2) + "\n", encoding="utf-8")

@@ -29,7 +29,7 @@ from locust_kvcache.analysis.report.comparison_tables import common_start
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.policy_tables import policy_table
 from locust_kvcache.analysis.report.publish import folder_beside, publish
-from locust_kvcache.analysis.report.trust import common_trust
+from locust_kvcache.analysis.report.trust import Said, common_trust
 from locust_kvcache.analysis.tables import run_tables
 from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.command import command_parser, run_command
@@ -95,7 +95,7 @@ def change_table(
         for row in rows_of(table[table["scenario"].eq(scenario)])
     )  # fmt: skip
     note = (
-        "Verdicts are adjusted for all rows (Holm), intervals are not: an interval that excludes 0 % can stand beside `no evidence`. "
+        "Verdicts are adjusted for all rows (Holm), intervals are not: an interval that excludes 0 % can stand beside `undecided`. "
         "More runs would decide."
     )
     return Table(title, ("", *header, "change [interval]", "runs", "verdict"), rows, RULE, (note,))
@@ -158,7 +158,7 @@ def repeats_page(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -
         incomplete=False,
         chart=charts[0] if charts else None,
         table=repeats_answer.console_table(summaries[0]) if len(shown) > 1 and len(summaries) == 1 else None,
-        trust=(*common_trust([run.stats for run in runs]), INTERVALS),
+        trust=common_trust([run.stats for run in runs], own=[Said(INTERVALS)]),
         short=short_tables(runs, tables, scenarios, shown),
     )
 

@@ -18,6 +18,7 @@ from locust_kvcache.analysis.report.command_line import add_language, add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.report.retention_tables import BLURRED, VERDICTS, gap_table, hit_text, limit_table, limit_text
+from locust_kvcache.analysis.report.trust import Said, common_trust
 from locust_kvcache.analysis.stats.intervals import share_interval
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.language import use_language
@@ -93,9 +94,12 @@ def lead(limits: Limits, found: str) -> str:
     return f"{told[0].upper()}{told[1:]}. {VERDICTS[found]}."
 
 
-def trust(runs: Sequence[GapRun], limits: Limits) -> tuple[str, ...]:
-    """What stands against the answer."""
-    texts = [f"Returns per gap: {min(len(run.returned) for run in runs)} at least. Each gap and pressure was measured once."]
+def own_trust(runs: Sequence[GapRun], limits: Limits) -> list[Said]:
+    """What weakens the answer of this study."""
+    least = min(len(run.returned) for run in runs)
+    texts = [
+        f"One run of each gap and pressure, with {least} returns or more: intervals (95 %) cover these returns, not other runs."
+    ]
     wrong, count = sum(row[1].against for row in limits if row[1]), sum(row[1].count for row in limits if row[1])
     if wrong > BLUR * count:
         texts.append(BLURRED.format(wrong=wrong, count=count) + ".")
@@ -103,7 +107,7 @@ def trust(runs: Sequence[GapRun], limits: Limits) -> tuple[str, ...]:
         texts.append("The server reports no cached tokens: only its counters tell what was hit.")
     if left_out := sum(run.left_out for run in runs):
         texts.append(f"{plural(left_out, 'return')} left out: failed, or sent before the first answer had ended.")
-    return tuple(texts)
+    return [Said(text, True) for text in texts]
 
 
 def retention_page(folders: Sequence[Path]) -> Page:
@@ -121,9 +125,9 @@ def retention_page(folders: Sequence[Path]) -> Page:
         answer=(),
         problems=(),
         sections=(section("By gap and pressure", [*drawn[1:], ends, gaps], is_open=True),),
-        incomplete=not all(run.info.complete for run in runs),
+        incomplete=not all(run.evidence["complete"] for run in runs),
         chart=drawn[0] if drawn else None,
-        trust=trust(runs, limits),
+        trust=common_trust([run.evidence for run in runs], own=own_trust(runs, limits), caches=False, control=False),
         short=(ends, gaps),
     )
 

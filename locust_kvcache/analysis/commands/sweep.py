@@ -22,7 +22,7 @@ from locust_kvcache.analysis.report.caveats import merged
 from locust_kvcache.analysis.report.command_line import add_language, add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import publish
-from locust_kvcache.analysis.report.trust import common_trust
+from locust_kvcache.analysis.report.trust import Said, common_trust
 from locust_kvcache.analysis.tables.sentences import deployment_text
 from locust_kvcache.analysis.tables.table import Stats, Table, find, run_of, scenarios
 from locust_kvcache.contract.command import command_parser, run_command
@@ -34,7 +34,7 @@ RULE = (
     "by round: cold is round 1, hits are the later rounds; figures are means; each number of users is a run with its own prompts"
 )
 SIDES = ("cold", "hit")
-NO_INTERVAL, NO_EVIDENCE, EXCLUDES = "no interval", "no evidence", "excludes no change"
+NO_INTERVAL, UNDECIDED, EXCLUDES = "no interval", "undecided", "excludes no change"
 
 
 def users_of(stats: Stats) -> int:
@@ -160,7 +160,7 @@ def _in_short(row: dict[str, Any]) -> str:
     """1,090 to 83.2 (−92.4 %); with what its interval leaves open."""
     if is_missing(row.get("ratio")):
         return "not compared"
-    known = {NO_INTERVAL: ", no interval", NO_EVIDENCE: ", no evidence"}.get(interval_kind(row), "")
+    known = {NO_INTERVAL: ", no interval", UNDECIDED: ", undecided"}.get(interval_kind(row), "")
     return f"{number(row['baseline'])} to {number(row['contender'])} ({ratio_change(row['ratio'])}{known})"
 
 
@@ -168,7 +168,7 @@ def interval_kind(row: dict[str, Any]) -> str:
     """Whether there is an interval, and whether it excludes no change."""
     if is_missing(row.get("ratio_low")):
         return NO_INTERVAL
-    return NO_EVIDENCE if row["ratio_low"] <= 1 <= row["ratio_high"] else EXCLUDES
+    return UNDECIDED if row["ratio_low"] <= 1 <= row["ratio_high"] else EXCLUDES
 
 
 def share_chart(levels: dict[int, Stats], names: list[str]) -> Chart | None:
@@ -198,12 +198,15 @@ def trust(levels: dict[int, Stats], names: list[str]) -> tuple[str, ...]:
     """What every page says; how many of the comparisons exclude no change; that each level is one run."""
     rows = [effect(stats, name, "ttft_ms", "mean") for name in names for stats in levels.values()]
     kinds = [interval_kind(row) for row in rows if row]
-    sure, unsure, none = (kinds.count(kind) for kind in (EXCLUDES, NO_EVIDENCE, NO_INTERVAL))
-    return (
-        *common_trust(list(levels.values())),
-        f"Of {plural(len(kinds), 'comparison')} of the TTFT the intervals (95 %) of {sure} exclude no change, those of {unsure} include "
-        f"it (no evidence), and {none} have too few requests for an interval.",
-        "Each number of users is one run with its own prompts; other runs may differ more.",
+    sure, unsure, none = (kinds.count(kind) for kind in (EXCLUDES, UNDECIDED, NO_INTERVAL))
+    counts = [(sure, "exclude no change"), (unsure, "include it (undecided)"), (none, "have no interval (too few requests)")]
+    told = ", ".join(f"{count} {what}" for count, what in counts if count)
+    return common_trust(
+        list(levels.values()),
+        own=[
+            Said("One run for each number of users, with prompts of its own; other runs may differ more.", True),
+            Said(f"Intervals (95 %) of {plural(len(kinds), 'comparison')} of the TTFT: {told}.", bool(unsure or none)),
+        ],
     )
 
 

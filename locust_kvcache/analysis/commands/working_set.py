@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from locust_kvcache.analysis.across_runs.run_evidence import run_evidence
 from locust_kvcache.analysis.basics.number_text import DASH, number, percent, plural, whole
 from locust_kvcache.analysis.cache.server_evidence import server_tables
 from locust_kvcache.analysis.charts import study_drawing
@@ -21,6 +22,7 @@ from locust_kvcache.analysis.reading.runs import load_run
 from locust_kvcache.analysis.report.command_line import add_language, add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
+from locust_kvcache.analysis.report.trust import Said, common_trust
 from locust_kvcache.analysis.stats.knee import Knee, find_knee
 from locust_kvcache.analysis.stats.summary import round_table
 from locust_kvcache.analysis.tables.table import Table
@@ -53,7 +55,7 @@ def size_row(folder: Path) -> dict[str, Any]:
     ttft = run.records.groupby("round")["ttft_ms"].median()
     return {
         "scenario": str(run.records["scenario"].iloc[0]), "tokens": study["working_set_tokens"], **rates, "reported": reported,
-        "cold_ms": ttft.get(1), "hit_ms": ttft.get(2), "capacities": study.get("capacities_tokens") or {}, "info": run.info,
+        "cold_ms": ttft.get(1), "hit_ms": ttft.get(2), "capacities": study.get("capacities_tokens") or {}, "run": run,
     }  # fmt: skip
 
 
@@ -126,12 +128,20 @@ def sweep_chart(scenario: str, rows: list[dict[str, Any]]) -> Chart:
     )
 
 
-def trust_text(rows: list[dict[str, Any]]) -> str:
+def own_trust(rows: list[dict[str, Any]]) -> list[Said]:
     """What tells the hits, and how finely the sizes were tried."""
     steps = sorted({row["tokens"] for row in rows})
-    told = "the servers' counters" if tiers_to_show(rows) != ["reported"] else "the cached tokens reported with the answers"
     ratio = max((after / before for before, after in itertools.pairwise(steps)), default=1.0)
-    return f"Hits are those of {told}. Each size was measured once; sizes are at most a factor of {number(ratio)} apart."
+    reported = tiers_to_show(rows) == ["reported"]
+    return [
+        Said(
+            f"One run of each size: no interval. Sizes are up to a factor of {number(ratio)} apart, and no tier's end is known better.",
+            True,
+        ),
+        Said("Hits are those reported with the answers: they do not tell the GPU cache from the tiers below it.", True)
+        if reported
+        else Said("Hits are those of the servers' counters."),
+    ]
 
 
 def sweep_page(folders: list[Path]) -> Page:
@@ -144,7 +154,7 @@ def sweep_page(folders: list[Path]) -> Page:
         blocks = [charts[-1] if len(charts) > 1 else None, tables[-1], size_table(scenario, rows)]
         sections.append(section(f"Scenario {scenario}", blocks, is_open=True))
         said.append(f"{scenario}: " + "; ".join(knee_text(tier, knee) for tier, knee in knees(rows).items()))
-    info = every[0]["info"]
+    info = every[0]["run"].info
     return Page(
         title=f"Working set: what each cache tier holds, {info.model} on {info.deployment.name}",
         subtitle=f"{plural(len(every), 'size')} of the working set, two rounds each",
@@ -153,9 +163,9 @@ def sweep_page(folders: list[Path]) -> Page:
         answer=(),
         problems=(),
         sections=tuple(sections),
-        incomplete=not all(row["info"].complete for row in every),
+        incomplete=not all(row["run"].complete for row in every),
         chart=charts[0],
-        trust=(trust_text(every),),
+        trust=common_trust([run_evidence(row["run"]) for row in every], own=own_trust(every), caches=False, control=False),
         short=tuple(tables),
     )
 

@@ -18,7 +18,7 @@ from locust_kvcache.analysis.report.comparison_tables import (
     targets_table,
 )
 from locust_kvcache.analysis.report.page import Block, Page, section
-from locust_kvcache.analysis.report.trust import common_trust
+from locust_kvcache.analysis.report.trust import Said, common_trust
 from locust_kvcache.analysis.tables import sentences
 from locust_kvcache.analysis.tables.claim_words import claim_of
 from locust_kvcache.analysis.tables.store_cost import cost_table
@@ -96,7 +96,7 @@ def _sentence(found: RunComparison, scenario: str) -> str:
 
 def trust(found: RunComparison) -> tuple[str, ...]:
     """What every page says, of both runs; that one run of each says nothing of others."""
-    return (ONE_RUN, HOW_MANY, *common_trust([run.stats for run in found.runs]))
+    return common_trust([run.stats for run in found.runs], own=[Said(ONE_RUN, True), Said(HOW_MANY, True)])
 
 
 def comparison_outcome(found: RunComparison, cause: Cause) -> Outcome:

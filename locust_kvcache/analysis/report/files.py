@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
@@ -99,9 +100,12 @@ def _mood(cell: str) -> str:
     return "bad" if cell.startswith(("FAIL", "worse", "client-limited", "differs: not")) else ""
 
 
+UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|s|x|GB/s|tokens/s|requests/s|sessions/s)(?![\w/]))")
+
+
 def _unbroken(value: Any) -> Any:
-    """A number and its per cent sign stay on one line."""
-    return value.replace(" %", "\u00a0%") if isinstance(value, str) and not isinstance(value, Markup) else value
+    """A number and its unit stay on one line."""
+    return UNIT.sub("\u00a0", value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _template(name: str) -> Template:

@@ -19,6 +19,7 @@ from locust_kvcache.analysis.model.stage_costs import Mix
 from locust_kvcache.analysis.model.stage_points import Point
 from locust_kvcache.analysis.model.tandem import LEAST_LOADED, ROUND_ROBIN, Load
 from locust_kvcache.analysis.report.page import Page, section
+from locust_kvcache.analysis.report.trust import Said, common_trust
 from locust_kvcache.analysis.tables.ratio_tables import (
     NAMES,
     check_table,
@@ -27,6 +28,7 @@ from locust_kvcache.analysis.tables.ratio_tables import (
     prediction_table,
     stage_table,
 )
+from locust_kvcache.analysis.tables.table import Stats
 
 ROUTING_WORDS = {
     ROUND_ROBIN: "Requests go to prefillers and decoders in turn.",
@@ -49,6 +51,7 @@ class Answer:
     points: tuple[tuple[str, Point], ...]
     limits: tuple[str, ...]
     checks: tuple[Check, ...] = ()
+    runs: tuple[Stats, ...] = ()  # evidence of all runs, those that it rests on and those that it is checked by
 
     @property
     def what(self) -> str:
@@ -99,12 +102,18 @@ def chart_of(answer: Answer, figure: str) -> Chart | None:
 
 
 def trust_of(answer: Answer) -> tuple[str, ...]:
-    told = (
+    """What every page says of the runs, whether the prediction was checked, and what its intervals cover."""
+    inside = [one.inside for one in answer.checks if one.inside is not None]
+    if not answer.checks:
+        checked = Said("A prediction alone: no split was measured (--verify, --measured).", True)
+    else:
+        text = f"{sum(inside)} of {plural(len(answer.checks), 'measured figure')} lie within the predicted intervals."
+        checked = Said(text, sum(inside) < len(answer.checks))
+    figures = Said(
         f"Each figure is the mean of simulated runs of {answer.load.requests:,} requests, its interval that of {RESAMPLES} runs with "
-        "resampled points: it covers the spread of the measured requests and of arrivals, not what the model leaves out (docs/ratio.md).",
-        ROUTING_WORDS[answer.routing],
+        "resampled points: it covers the spread of the measured requests and of arrivals, not what the model leaves out (docs/ratio.md)."
     )
-    return told
+    return common_trust(answer.runs, [checked, figures, Said(ROUTING_WORDS[answer.routing])], caches=False, control=False)
 
 
 def behind(one: Prediction, load: Load) -> str | None:

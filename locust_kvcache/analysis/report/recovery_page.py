@@ -16,7 +16,8 @@ from locust_kvcache.analysis.basics.number_text import DASH, listed, number, per
 from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.report.page import Page, section
-from locust_kvcache.analysis.tables.table import Table
+from locust_kvcache.analysis.report.trust import Said, common_trust
+from locust_kvcache.analysis.tables.table import Stats, Table
 
 Runs = Sequence[Sequence[Outcome]]  # per event, one outcome per run
 RULE = (
@@ -227,9 +228,23 @@ def worst_share(one: Outcome, figure: str) -> float | None:
     return None if not base or worst is None else share_of_level(worst, base, figure)
 
 
-def recovery_page(events: Runs, about: str, incomplete: Sequence[str]) -> Page:
+def own_trust(events: Runs) -> list[Said]:
+    """Runs, intervals, and how finely times are known."""
+    runs, before, width_s = len(events[0]), sum(len(one.before) for one in events[0]), number(events[0][0].width_s)
+    known = "One run: no interval. Another run may recover differently."
+    return [
+        Said(known, True) if runs == 1 else Said(f"Intervals (95 %) cover the variation over {plural(runs, 'run')}."),
+        Said(
+            f"Windows of {width_s} s, so a time is known to {width_s} s. "
+            f"The level before is the mean of {plural(before, 'window')} in {plural(runs, 'run')}."
+        ),
+        Said("Lost requests may have been sent before the event: they were open when it came."),
+    ]
+
+
+def recovery_page(events: Runs, about: str, incomplete: Sequence[str], runs: Sequence[Stats]) -> Page:
+    """`runs`: the evidence of each run (run_evidence)."""
     table = recovery_table(events)
-    before, width_s = sum(len(one.before) for one in events[0]), events[0][0].width_s
     return Page(
         title=f"Recovery: what {listed(event[0].event.name for event in events)} cost",
         subtitle=about,
@@ -240,10 +255,6 @@ def recovery_page(events: Runs, about: str, incomplete: Sequence[str]) -> Page:
         sections=(section("Each event", [table], is_open=True),),
         incomplete=bool(incomplete),
         chart=curve_chart(events),
-        trust=(
-            f"Windows of {number(width_s)} s, so a time is known to {number(width_s)} s. "
-            f"The level before is the mean of {plural(before, 'window')} in {plural(len(events[0]), 'run')}.",
-            "Lost requests may have been sent before the event: they were open when it came.",
-        ),
+        trust=common_trust(runs, own=own_trust(events), caches=False, control=False),
         short=(short_table(events),),
     )

@@ -1,11 +1,13 @@
 """How far figures can be trusted, in a few sentences for the first screen, the same list on every kind of page.
 
-Requests and failures, whether cold and hits are confirmed, the load generator, the control round; then what the page itself adds.
+Incomplete runs, server versions, the emulator, the load generator, requests and failures, whether cold and hits are confirmed, the
+control round, and what the page itself adds. What weakens the result comes first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from locust_kvcache.analysis.basics.number_text import listed, percent, plural
@@ -16,24 +18,75 @@ from locust_kvcache.analysis.tables.table import Stats, find, run_of, scenarios
 COLD_UNKNOWN = "Cold: not known, the servers do not tell what they cached; the prompts start with a fresh nonce."
 HITS_UNKNOWN = "Hits: not known, nothing tells what the caches served."
 CLIENT_UNKNOWN = "Load generator: not known whether it was on time."
+EMULATED = "Measured on the emulator: times are those of its profile, not of a GPU."
 MIXED_CONTROL = "A control round (--control) was run in some of the runs only."
 
 
+@dataclass(frozen=True)
+class Said:
+    """One sentence of the list, and whether it weakens the result."""
+
+    text: str
+    weakens: bool = False
+
+
 def run_trust(stats: Stats) -> tuple[str, ...]:
-    return tuple(text for text in (*common_trust([stats]), _intervals(stats)) if text)
+    return common_trust([stats], own=[_intervals(stats)])
 
 
-def common_trust(runs: Sequence[Stats]) -> tuple[str, ...]:
-    """What every page says, of all its runs together."""
-    found = (_records(runs), _cold(runs), _hits(runs), _client(runs), _control(runs))
-    return tuple(text for text in found if text)
+def common_trust(runs: Sequence[Stats], own: Iterable[Said] = (), caches: bool = True, control: bool = True) -> tuple[str, ...]:
+    """What every page says, of all its runs together, and its `own`. `caches`: rounds are cold or hit; `control`: they are compared."""
+    found = [_incomplete(runs), _versions(runs), _emulator(runs), _client(runs), _records(runs)]
+    found += [_cold(runs), _hits(runs)] if caches else []
+    found += [_control(runs)] if control else []
+    return weakest_first([*found, *own])
+
+
+def weakest_first(found: Iterable[Said]) -> tuple[str, ...]:
+    """The texts; what weakens the result stands before the rest."""
+    said = [one for one in found if one.text]
+    return tuple(one.text for one in sorted(said, key=lambda one: not one.weakens))
 
 
 def _rounds(runs: Iterable[Stats]) -> list[dict[str, Any]]:
     return [row for stats in runs for row in stats["rounds"]]
 
 
-def _records(runs: Sequence[Stats]) -> str:
+def _incomplete(runs: Sequence[Stats]) -> Said:
+    part = [stats for stats in runs if not stats["complete"]]
+    if not part:
+        return Said("")
+    if len(runs) == 1:
+        return Said("The run is incomplete.", True)
+    return Said(f"Incomplete: {len(part)} of {plural(len(runs), 'run')}.", True)
+
+
+def _version(stats: Stats) -> str | None:
+    return (stats["run"].get("server") or {}).get("version")
+
+
+def _versions(runs: Sequence[Stats]) -> Said:
+    """A deployment whose server version changed from one of its runs to another."""
+    found: dict[str, list[str]] = {}
+    for stats in runs:
+        known = found.setdefault(str(run_of(stats).deployment.name), [])
+        version = _version(stats)
+        if version and version not in known:
+            known.append(version)
+    changed = [f"{name} {listed(versions)}" for name, versions in found.items() if len(versions) > 1]
+    return Said(f"The server version changed between runs: {'; '.join(changed)}." if changed else "", True)
+
+
+def _emulator(runs: Sequence[Stats]) -> Said:
+    emulated = sum((_version(stats) or "").startswith("emulator") for stats in runs)
+    if not emulated:
+        return Said("")
+    if emulated == len(runs):
+        return Said(EMULATED, True)
+    return Said(f"Measured on the emulator, with the times of its profile: {emulated} of {plural(len(runs), 'run')}.", True)
+
+
+def _records(runs: Sequence[Stats]) -> Said:
     rounds = _rounds(runs)
     planned = sum(row["planned_requests"] or 0 for row in rounds)
     records = sum(row["requests"] for row in rounds)
@@ -45,7 +98,7 @@ def _records(runs: Sequence[Stats]) -> str:
     else:
         measured = "1 request was measured" if records == 1 else f"{records:,} requests were measured"
     share = f" ({percent(failed / records)})" if failed and records else ""
-    return f"{measured}; {failed or 'none'} failed{share}."
+    return Said(f"{measured}; {failed or 'none'} failed{share}.", bool(failed) or planned != records)
 
 
 def _verdicts(runs: Iterable[Stats], wanted: str) -> list[dict[str, Any]]:
@@ -57,51 +110,51 @@ def _verdicts(runs: Iterable[Stats], wanted: str) -> list[dict[str, Any]]:
     return found
 
 
-def _cold(runs: Sequence[Stats]) -> str:
+def _cold(runs: Sequence[Stats]) -> Said:
     """Whether the rounds with new prompts found nothing in a cache, and by what evidence."""
     cold = _verdicts(runs, "cold")
     if not cold:
-        return ""
+        return Said("")
     proven = [row for row in cold if row["verdict"] == COLD]
     if len(proven) == len(cold):
-        return f"Cold was cold: {_evidence(proven)} confirm it for {_all(len(cold), 'cold round')}."
+        return Said(f"Cold was cold: {_evidence(proven)} confirm it for {_all(len(cold), 'cold round')}.")
     if all(row["verdict"] in (COLD, BY_NONCE) for row in cold):
-        return COLD_UNKNOWN
-    return f"Cold is confirmed for {len(proven)} of {plural(len(cold), 'cold round')} only."
+        return Said(COLD_UNKNOWN, True)
+    return Said(f"Cold is confirmed for {len(proven)} of {plural(len(cold), 'cold round')} only.", True)
 
 
-def _hits(runs: Sequence[Stats]) -> str:
+def _hits(runs: Sequence[Stats]) -> Said:
     """Whether the rounds that repeat prompts were served from a cache as planned, and by what evidence."""
     later = _verdicts(runs, "hit")
     if not later:
-        return ""
+        return Said("")
     told = [row for row in later if row["verdict"] != UNKNOWN]
     if not told:
-        return HITS_UNKNOWN
+        return Said(HITS_UNKNOWN, True)
     full = [row for row in told if row["verdict"] != NO_HIT and not row["verdict"].startswith("partial ")]
     if len(full) == len(later):
-        return f"Hits were hits: {_evidence(full)} confirm it for {_all(len(later), 'later round')}."
+        return Said(f"Hits were hits: {_evidence(full)} confirm it for {_all(len(later), 'later round')}.")
     parts = [
         (sum(row["verdict"].startswith("partial ") for row in told), "hit less than planned"),
         (sum(row["verdict"] == NO_HIT for row in told), "hit nothing"),
         (len(later) - len(told), "not known"),
     ]
     others = ", ".join(f"{count} {word}" for count, word in parts if count)
-    return f"Hits are confirmed for {len(full)} of {plural(len(later), 'later round')}; {others}."
+    return Said(f"Hits are confirmed for {len(full)} of {plural(len(later), 'later round')}; {others}.", True)
 
 
 def _evidence(rows: list[dict[str, Any]]) -> str:
     return "the servers' counters" if all("counters" in row["evidence"] for row in rows) else "the reported cached tokens"
 
 
-def _client(runs: Sequence[Stats]) -> str:
+def _client(runs: Sequence[Stats]) -> Said:
     told = [row["client_limited"] for row in _rounds(runs)]
     late = sum(1 for limited in told if limited)
     if late:
-        return f"The load generator was late in {late} of {plural(len(told), 'round')}."
+        return Said(f"The load generator was late in {late} of {plural(len(told), 'round')}: their times are too long.", True)
     if None in told:
-        return CLIENT_UNKNOWN
-    return f"The load generator was on time in {_all(len(told), 'round')}."
+        return Said(CLIENT_UNKNOWN, True)
+    return Said(f"The load generator was on time in {_all(len(told), 'round')}.")
 
 
 def _all(count: int, noun: str) -> str:
@@ -110,19 +163,19 @@ def _all(count: int, noun: str) -> str:
     return f"all {plural(count, noun)}"
 
 
-def _control(runs: Sequence[Stats]) -> str:
+def _control(runs: Sequence[Stats]) -> Said:
     if all(row["round"] == 1 for row in _rounds(runs)):
-        return ""
+        return Said("")
     controls = {stats["run"].get("run_id"): [claim_of(stats, name)["control"] for name in scenarios(stats)] for stats in runs}
     numbers = sorted({number for found in controls.values() for number in found if number})
     if not numbers:
-        return NO_CONTROL
+        return Said(NO_CONTROL, True)
     if not all(any(found) for found in controls.values()):
-        return MIXED_CONTROL
-    return f"Control: round {listed(numbers)} sent fresh prompts, and hits are compared with that round."
+        return Said(MIXED_CONTROL, True)
+    return Said(f"Control: round {listed(numbers)} sent fresh prompts, and hits are compared with that round.")
 
 
-def _intervals(stats: Stats) -> str:
+def _intervals(stats: Stats) -> Said:
     """How many independent groups of requests carry the intervals; none: what was measured is one sample."""
     arms = bool(run_of(stats).arms)
     rows = [
@@ -132,17 +185,17 @@ def _intervals(stats: Stats) -> str:
         if row["metric"] == "ttft_ms" and row["statistic"] == "mean" and row["ratio"] is not None
     ]
     if not rows:
-        return ""
+        return Said("")
     carried = [row for row in rows if row["ratio_low"] is not None]
     if not carried:
         least = min((int(row["pairs"]) for row in rows if row["pairs"]), default=0)
         why = f"{plural(least, 'request')} per round, too few for an interval" if least else "too few requests for an interval"
-        return f"{why[0].upper()}{why[1:]}: the changes are those of this sample."
+        return Said(f"{why[0].upper()}{why[1:]}: the changes are those of this sample.", True)
     known = [int(row["clusters"]) for row in carried if row["clusters"]]
     if not known:
-        return "Intervals (95 %) hold for this run; other runs may differ more."
+        return Said("One run: intervals (95 %) hold for this run; other runs may differ more.", True)
     least = min(known)
     least_text = f"{'at least ' if len(carried) > 1 else ''}{least} independent groups of requests"
     groups = f"{least_text} (those that share a prefix, or overlap in time)"
     some = "" if len(carried) == len(rows) else f" in {len(carried)} of {len(rows)} comparisons; the others have too few requests"
-    return f"Intervals (95 %) rest on {groups}{some}. They hold for this run; other runs may differ more."
+    return Said(f"One run: intervals (95 %) rest on {groups}{some}. They hold for this run; other runs may differ more.", True)

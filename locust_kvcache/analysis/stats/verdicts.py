@@ -1,4 +1,4 @@
-"""Gives effects their verdicts (better, worse, no evidence), adjusted for all effects of a report (Holm).
+"""Gives effects their verdicts (better, worse, undecided), adjusted for all effects of a report (Holm).
 
 Metrics that are functions of one another are one hypothesis and take one place: the prefill estimate is the TTFT less one step, and in a
 closed loop the rates are the inverse of the E2E latency.
@@ -12,7 +12,7 @@ import pandas as pd
 from locust_kvcache.analysis.stats import intervals
 from locust_kvcache.analysis.stats.intervals import ALPHA, Spread
 
-BETTER, WORSE, NO_EVIDENCE = "better", "worse", "no evidence"
+BETTER, WORSE, UNDECIDED = "better", "worse", "undecided"
 # metric -> the one whose place it shares
 HEADS = {
     "prefill_estimate_ms": "ttft_ms",
@@ -42,7 +42,7 @@ def add_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     higher_is_better = table["metric"].str.contains("_per_s")
     improved = (table["ratio"].astype("float64") > 1) == higher_is_better
     verdict = pd.Series(np.where(improved, BETTER, WORSE), index=table.index, dtype=object)
-    verdict = verdict.mask(adjusted.ge(ALPHA) | adjusted.isna(), NO_EVIDENCE).where(judged)
+    verdict = verdict.mask(adjusted.ge(ALPHA) | adjusted.isna(), UNDECIDED).where(judged)
     return table.assign(p_adjusted=adjusted, smallest_effect=_smallest(table, tested, len(heads)), verdict=verdict)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from locust_kvcache.analysis.basics.number_text import LARGEST_IN_PERCENT, change, number, percent, plural, slower
 from locust_kvcache.analysis.cache.claimed import AGAINST_CONTROL, CONTROL, EVIDENCE, ROUND, UNSERVED
 from locust_kvcache.analysis.cache.claims import HIT, LESS, UNKNOWN
-from locust_kvcache.analysis.stats.verdicts import HEADS, NO_EVIDENCE
+from locust_kvcache.analysis.stats.verdicts import HEADS, UNDECIDED
 from locust_kvcache.analysis.tables.table import Stats, find
 
 NO_CONTROL = "No control round was run (--control), so effects of order and warm-up are not separated from the cache's."
@@ -161,7 +161,7 @@ def _size(row: dict[str, Any]) -> str:
 
 def lost_by_adjustment(row: dict[str, Any]) -> bool:
     """The interval, which counts this metric alone, leaves out no change; the verdict, which counts all metrics, is open."""
-    if row["verdict"] != NO_EVIDENCE or row["ratio_low"] is None or row.get("p_adjusted") is None:
+    if row["verdict"] != UNDECIDED or row["ratio_low"] is None or row.get("p_adjusted") is None:
         return False
     return not row["ratio_low"] <= 1 <= row["ratio_high"]
 

@@ -15,7 +15,7 @@ from locust_kvcache.analysis.tables.table import Stats, Table, find, no_interval
 
 ADJUSTED = (
     "Verdicts are adjusted for all metrics of this report (Holm), intervals are not: an interval that excludes 0 % can stand beside "
-    "`no evidence`."
+    "`undecided`."
 )
 
 

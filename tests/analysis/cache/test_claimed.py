@@ -40,16 +40,16 @@ def verdicts(table: pd.DataFrame, found: Claim) -> list[Any]:
     return with_claims(table, {"s": found})["verdict"].tolist()[::2]
 
 
-TABLE = effects((ROUND, None, "better"), (EVIDENCE, None, "better"), (CONTROL, None, "worse"), (ROUND, None, "no evidence"))
+TABLE = effects((ROUND, None, "better"), (EVIDENCE, None, "better"), (CONTROL, None, "worse"), (ROUND, None, "undecided"))
 
 
 @pytest.mark.parametrize(
     ("found", "wanted"),
     [
-        (claim(990.0), ["better", "better", "slower", "no evidence"]),
-        (claim(0.0), ["nothing hit", "better", "slower", "no evidence"]),
-        (claim(400.0), ["hit less than planned", "better", "slower", "no evidence"]),
-        (claim(None), ["no sign of a hit", "better", "slower", "no evidence"]),
+        (claim(990.0), ["better", "better", "slower", "undecided"]),
+        (claim(0.0), ["nothing hit", "better", "slower", "undecided"]),
+        (claim(400.0), ["hit less than planned", "better", "slower", "undecided"]),
+        (claim(None), ["no sign of a hit", "better", "slower", "undecided"]),
         (claim(990.0, late="lag"), ["not valid"] * 4),
         (claim(0.0, late="lag"), ["not valid"] * 4),
         (claim(990.0, failed=8), ["not valid: failures"] * 4),

@@ -49,7 +49,7 @@ def test_one_run_gives_a_ratio_without_an_interval_or_a_verdict() -> None:
     (row,) = run_spread.between(values(a=[100.0, 110.0], b=[200.0]), "a").to_dict("records")
     assert row["ratio"] == pytest.approx(200 / math.sqrt(11_000))
     assert pd.isna(row["ratio_low"])
-    assert row["verdict"] == "no evidence"
+    assert row["verdict"] == "undecided"
 
 
 def test_later_rounds_are_paired_with_round_1_of_the_same_run() -> None:

@@ -205,7 +205,7 @@ def test_comparison_of_pd_and_single(command, tmp_path: Path) -> None:
         assert words in done.stdout
     assert (tmp_path / "comparison.html").read_text().count("<svg") == 2
     told = [done.stdout, (tmp_path / "comparison.html").read_text().split("against single")[-1]]
-    assert not [word for text in told for word in ("better", "worse", "no evidence") if word in text]
+    assert not [word for text in told for word in ("better", "worse", "undecided") if word in text]
     third = synthetic_run(tmp_path / "third", TRUTH.but(run_id="t"), deployment={**SINGLE, "name": "third"})
     three = command("analysis.compare_results", single, pd_run, third, "--output", tmp_path / "three.md")
     assert three.returncode == 0

@@ -163,7 +163,7 @@ def test_open_loop_rates_have_no_interval(tmp_path: Path) -> None:
     info = {"arrival": {"kind": "poisson", "request_rate_per_s": 1.0}}
     analysis = analyse_folder(synthetic_run(tmp_path, TRUTH.but(noise=0.1), **info))
     row = find(analysis, "effects", metric="requests_per_s")
-    assert (row["ratio_low"], row["verdict"]) == (None, "no evidence")
+    assert (row["ratio_low"], row["verdict"]) == (None, "undecided")
 
 
 def test_the_interval_holds_the_truth_under_noise(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from locust_kvcache.analysis.tables.claim_words import answer, lost_by_adjustmen
 
 ROW: dict[str, Any] = {
     "scenario": "cold_start", "split": "round", "metric": "ttft_ms", "statistic": "mean", "baseline": 12054.0, "contender": 3477.0,
-    "ratio": 0.288, "ratio_low": 0.114, "ratio_high": 0.729, "p_adjusted": 0.142, "verdict": "no evidence", "no_interval": "",
+    "ratio": 0.288, "ratio_low": 0.114, "ratio_high": 0.729, "p_adjusted": 0.142, "verdict": "undecided", "no_interval": "",
 }  # fmt: skip
 
 
