@@ -23,7 +23,7 @@ import pytest
 import requests
 from hypothesis import HealthCheck, settings
 
-from tests.warm.jobs import WarmProcess
+from tests.warm.jobs import UNANALYSED, WarmProcess
 from tests.warm.start import Warm
 
 Module = Callable[..., subprocess.CompletedProcess[str]]
@@ -196,8 +196,9 @@ class RunFiles:
 class LocustProcesses:
     """Starts Locust processes for one test, and ends what is left of them."""
 
-    def __init__(self, output_dir: Path, warm: Warm | None = None) -> None:
+    def __init__(self, output_dir: Path, warm: Warm | None = None, analysed: bool = True) -> None:
         self.output_dir, self._warm = output_dir, warm
+        self._env = {} if analysed else {UNANALYSED: "1"}
         self.processes: list[Process] = []
         self.quiet = False  # as users see it: no log lines
 
@@ -218,7 +219,7 @@ class LocustProcesses:
                 start_new_session=True, preexec_fn=hear_sigint,
             )  # fmt: skip
         else:
-            process = self._warm.locust(command, {**os.environ, **env})
+            process = self._warm.locust(command, {**os.environ, **self._env, **env})
         self.processes.append(process)
         return process
 
@@ -270,8 +271,9 @@ def module(warm: Warm | None) -> Module:
 
 
 @pytest.fixture
-def locust(tmp_path: Path, warm: Warm | None) -> Iterator[LocustProcesses]:
-    processes = LocustProcesses(tmp_path / "results", warm)
+def locust(request: pytest.FixtureRequest, tmp_path: Path, warm: Warm | None) -> Iterator[LocustProcesses]:
+    """Runs are analysed at their end where the test is marked `analysed` (or KV_FRESH_PROCESSES is set)."""
+    processes = LocustProcesses(tmp_path / "results", warm, request.node.get_closest_marker("analysed") is not None)
     yield processes
     processes.end()
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 POLL_S = 0.02
+UNANALYSED = "KV_TEST_UNANALYSED"  # in a process's environment: the runs of its load are not analysed
 
 
 class WarmProcess:
@@ -80,11 +81,23 @@ def starts_locust(module: str, args: list[str]) -> bool:
     return module == "locust" or (module == "locust_kvcache" and args[:1] in (["run"], ["preflight"], ["dry-run"]))
 
 
-def forward(locust: str, analysis: str, folder: str, fresh: str) -> int:
-    """`python -m MODULE ARGS` by a warm interpreter: what stands in the place of sys.executable in the processes under test."""
+def without_analysis(ready: str, end_of_part: str) -> int:
+    """In place of the process that analyses a load's run, for tests that do not look at its figures: two parts with nothing to say."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    print(ready, end="", flush=True)
+    if sys.stdin.readline():
+        print(f"{end_of_part}0\n{end_of_part}0", flush=True)
+    return 0
+
+
+def forward(locust: str, analysis: str, folder: str, fresh: str, after_run: tuple[str, str, str]) -> int:
+    """`python -m MODULE ARGS` by a warm interpreter: what stands in the place of sys.executable in the processes under test.
+    `after_run`: the module that analyses a load's run, and what it prints (contract/analysis_job.py)."""
     if sys.argv[1:2] != ["-m"]:
         os.execv(fresh, [fresh, *sys.argv[1:]])
     module, args = sys.argv[2], sys.argv[3:]
+    if module == after_run[0] and UNANALYSED in os.environ:
+        return without_analysis(*after_run[1:])
     mine = Path(folder) / f"forwarded-{os.getpid()}-{time.monotonic_ns()}"
     fifo = locust if starts_locust(module, args) else analysis
     process = WarmProcess(fifo, mine, module, args, os.getcwd(), dict(os.environ), sys.argv[0], streams_of=os.getpid())

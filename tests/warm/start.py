@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
+from locust_kvcache.contract.analysis_job import END_OF_PART, MODULE, READY
 from tests.warm.jobs import WarmProcess
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -37,7 +38,8 @@ class Warm:
             if not self.python.exists():
                 self.python.write_text(
                     f"#!{sys.executable} -IS\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom tests.warm.jobs import forward\n"
-                    f"sys.exit(forward({self._locust!r}, {self._analysis!r}, {str(folder)!r}, {sys.executable!r}))\n"
+                    f"sys.exit(forward({self._locust!r}, {self._analysis!r}, {str(folder)!r}, {sys.executable!r}, "
+                    f"{(MODULE, READY, END_OF_PART)!r}))\n"
                 )
                 self.python.chmod(0o755)
 
