@@ -7,7 +7,7 @@ TEST_WORKERS ?= 6
 QUICK_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick lint options texts wheel setup lock audit clean
+.PHONY: help demo test test-long test-quick lint options texts wheel setup lock audit clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -25,11 +25,14 @@ setup: $(VENV)/installed  ## Make the virtual environment, with this checkout in
 demo: $(VENV)/installed  ## Both deployments on the emulator, cold and hit, compared in a report
 	@$(BIN)/python -m benchmarks.demo
 
-test: $(VENV)/installed  ## The whole test suite that needs no real engine
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
+test: $(VENV)/installed  ## The test suite, in under eight minutes on two cores: something of everything
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder -m "not long"
 
-test-quick: $(VENV)/installed  ## The tests of a minute: no Locust is started, no whole run analysed but in a few
-	$(BIN)/python -m pytest -n $(QUICK_WORKERS) --dist loadgroup --no-loadscope-reorder -m "not slow"
+test-long: $(VENV)/installed  ## The tests that are long by nature (tests/long.py): with `make test` that is everything
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder -m long
+
+test-quick: $(VENV)/installed  ## The tests of a minute: those that start no process, analyse no run and try no random examples
+	$(BIN)/python -m pytest -n $(QUICK_WORKERS) --dist loadgroup --no-loadscope-reorder -m "not slow and not long"
 
 lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ import locust as _locust  # noqa: F401  isort: skip  (importing requests before 
 
 import collections
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -23,8 +24,11 @@ import pytest
 import requests
 from hypothesis import HealthCheck, settings
 
+from locust_kvcache.analysis import pipeline
+from tests.long import mark_long
 from tests.warm.jobs import UNANALYSED, WarmProcess
 from tests.warm.start import Warm
+from tests.work import works
 
 Module = Callable[..., subprocess.CompletedProcess[str]]
 Process = subprocess.Popen[str] | WarmProcess
@@ -38,6 +42,7 @@ os.environ["LC_ALL"] = "C.UTF-8"  # tests read English, on any machine
 # no property test judges a busy machine, and all try the same examples everywhere; HYPOTHESIS_PROFILE=default tries others each time
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
+COLLECTED = pytest.StashKey[list[str]]()
 TIMED = "timed"  # the group of tests that compare times with known ones: never two of them at once
 
 
@@ -48,15 +53,29 @@ def pytest_configure(config: pytest.Config) -> None:
         gevent.get_hub().loop.timer(3600, 3600).start(lambda: None)
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A text that is long has its argument's name in the test's id, as workers of pytest-xdist send ids to and fro."""
+    return argname if isinstance(val, str | bytes) and len(val) > 200 else None
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: no collection of garbage looks at it again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(tryfirst=True)  # before xdist's own hook, which reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests that start Locust are slow, and each goes to the worker of pytest-xdist that is free; of all others a file stays with one
     worker, which then makes the file's emulator or table once. What waits (Locust) and what computes (files) take turns."""
+    config.stash[COLLECTED] = [item.nodeid for item in items]
+    mark_long(items)
     groups: dict[str, list[pytest.Item]] = {}
     for item in items:
         starts_locust = bool(LOCUST_FIXTURES & set(getattr(item, "fixturenames", ())))
-        if starts_locust:
+        if works(item):
             item.add_marker(pytest.mark.slow)
+        if starts_locust:
             item.add_marker(pytest.mark.flaky(reruns=1))  # real processes on a machine that others use; a summary names each
         if (group := item.get_closest_marker("xdist_group")) is None and not starts_locust:
             group = pytest.mark.xdist_group(item.nodeid.split("::")[0]).mark
@@ -84,17 +103,15 @@ def in_turns(groups: dict[str, list[pytest.Item]]) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _locust_is_slow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`make test-quick` starts no Locust: a test that does, and is not marked slow, fails."""
+def _only_slow_tests_work(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that starts a process or analyses a run, where tests/work.py has not seen that it does, fails."""
     if request.node.get_closest_marker("slow") is None:
-        begin = subprocess.Popen.__init__
 
-        def checked(self: Any, args: Any, *rest: Any, **more: Any) -> None:
-            words = args.split() if isinstance(args, str) else [str(word) for word in args]
-            assert "locust" not in words, f"this test starts Locust and is not marked slow: {words}"
-            begin(self, args, *rest, **more)
+        def refused(*args: Any, **more: Any) -> None:
+            raise AssertionError("this test starts a process or analyses a run: mark it slow, make test-quick is to leave it out")
 
-        monkeypatch.setattr(subprocess.Popen, "__init__", checked)
+        monkeypatch.setattr(subprocess.Popen, "__init__", refused)
+        monkeypatch.setattr(pipeline, "_analyse", refused)
 
 
 def free_port() -> int:
@@ -272,8 +289,9 @@ def module(warm: Warm | None) -> Module:
 
 @pytest.fixture
 def locust(request: pytest.FixtureRequest, tmp_path: Path, warm: Warm | None) -> Iterator[LocustProcesses]:
-    """Runs are analysed at their end where the test is marked `analysed` (or KV_FRESH_PROCESSES is set)."""
-    processes = LocustProcesses(tmp_path / "results", warm, request.node.get_closest_marker("analysed") is not None)
+    """Runs are analysed at their end where the test is marked `analysed` or `long`, or KV_FRESH_PROCESSES is set."""
+    analysed = any(request.node.get_closest_marker(name) for name in ("analysed", "long"))
+    processes = LocustProcesses(tmp_path / "results", warm, analysed)
     yield processes
     processes.end()
 

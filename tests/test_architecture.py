@@ -10,6 +10,8 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.test_imports import BELOW, FLOORS, LIBRARIES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,6 +106,7 @@ def test_every_module_says_what_it_is_for() -> None:
     assert [name for name in modules() if not first_sentence(name)] == []
 
 
+@pytest.mark.slow
 def test_a_docstring_says_what_its_module_does_before_what_comes_in() -> None:
     riddles = re.compile(r"\bcomes? in\b.*\bgo(es)? out\b")
     sources = [path for folder in ("analysis", "benchmarks", "locust_kvcache", "tests") for path in (ROOT / folder).rglob("*.py")]

@@ -40,6 +40,7 @@ def one_line(error: BadInput | None) -> None:
     assert error is None or "\n" not in str(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_scenarios(name: str) -> None:
     values = yaml.safe_load((ROOT / "scenarios" / name).read_text())
@@ -52,6 +53,7 @@ def test_scenarios(name: str) -> None:
         one_line(refused)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*DEPLOYMENTS, "models", "campaign"])
 def test_files_of_settings(name: str, tmp_path: Path) -> None:
     load: Any = {"models": load_models, "campaign": load_campaign}.get(name, load_deployment)

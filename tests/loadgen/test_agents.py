@@ -100,6 +100,7 @@ order: grouped
 """
 
 
+@pytest.mark.analysed
 @pytest.mark.parametrize("fault", [(), ("--fault", "reasoning_content=40")])
 def test_reasoning_is_no_part_of_the_next_prompt(
     locust: LocustProcesses, emulator: Start, tmp_path: Path, fault: tuple[str, ...]

@@ -14,6 +14,7 @@ LOAD = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "-r", "10", 
 SOME_503 = ("--fault", "status=503@0.3")
 
 
+@pytest.mark.analysed
 def test_failed_requests_end_it_with_4_unless_they_are_allowed(locust: LocustProcesses, module: Module, tmp_path: Path) -> None:
     with emulator(tmp_path, {}, *SOME_503) as url:
         code, output = locust.run(*LOAD, "--host", url, "--run-name", "none")

@@ -25,6 +25,7 @@ def truth(address: str, count: int) -> list[dict[str, Any]]:
     return sorted(found, key=lambda line: line["arrived_ns"])[-count:]
 
 
+@pytest.mark.analysed
 @pytest.mark.parametrize("routing", ["round_robin", "prefix"])
 def test_the_waterfall_is_the_fleets_truth(locust: LocustProcesses, tmp_path: Path, routing: str) -> None:
     ports = [free_port() for _ in range(ENGINES)]

@@ -130,6 +130,7 @@ def test_workers_that_all_stall_and_come_back_end_the_run(cluster: Cluster) -> N
     assert {worker.wait(60) for worker in workers} == {0}
 
 
+@pytest.mark.analysed
 def test_the_last_worker_dies(cluster: Cluster) -> None:
     """Headless, without -t: the run ends, and what there is is kept and told."""
     worker = cluster.worker()

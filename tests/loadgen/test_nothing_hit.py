@@ -12,6 +12,7 @@ RUN = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "-r", "10", "
        "--output-tokens", "4")  # fmt: skip
 
 
+@pytest.mark.analysed
 def test_faster_rounds_of_a_server_that_caches_nothing_fail_the_gate(
     locust: LocustProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

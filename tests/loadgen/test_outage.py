@@ -54,6 +54,7 @@ def noticed(locust: LocustProcesses) -> bool:
     return any(record["status"] in ("refused", "connect") for record in locust.runs()[0].records)
 
 
+@pytest.mark.analysed
 def test_the_round_waits_and_goes_on(locust: LocustProcesses, mortal: Stub) -> None:
     process = locust.start(*LOAD, "--host", mortal.url, "--max-failures", "8")
     wait_for(lambda: records_of_round(locust, 1) >= 4, what="records")

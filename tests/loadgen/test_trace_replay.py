@@ -20,6 +20,7 @@ CUT = "tests/fixtures/conversation_trace_120.jsonl"
 REPLAY = ("-f", "locustfiles/trace_replay.py", "--headless", "-u", "40", "-r", "40")
 
 
+@pytest.mark.analysed
 def test_each_row_once_with_exactly_its_blocks(locust: LocustProcesses, emulator: Start) -> None:
     code, output = locust.run(
         *REPLAY, "--processes", "2", "--host", emulator(), "--trace", str(ROOT / CUT), "--trace-window", "0:30", "--trace-speed", "10",
@@ -128,6 +129,7 @@ def test_a_dry_run_says_that_the_traces_times_decide(locust: LocustProcesses) ->
     assert "trace_replay" not in output
 
 
+@pytest.mark.analysed
 def test_a_table_without_prefixes_is_replayed_and_all_say_that_no_reuse_is_known(
     locust: LocustProcesses, emulator: Start, tmp_path: Path
 ) -> None:

@@ -36,6 +36,7 @@ def measured(run: RunFiles, stub: Stub) -> Counter[str]:
     return Counter(nonces.get(first, "other") for first in firsts)
 
 
+@pytest.mark.analysed
 def test_a_warm_up_and_a_control_on_two_workers(locust: LocustProcesses, stub: Stub) -> None:
     code, output = locust.run(
         *LOAD, "--host", stub.url, "--processes", "2", "--warm-up", "auto", "--control", "--locust-tables", timeout_s=120

@@ -122,6 +122,7 @@ def test_a_warm_up_takes_the_sessions_that_sorting_all_would_take(key: tuple[str
     assert found == sorted(session.session_id for session in at)
 
 
+@pytest.mark.slow
 def test_many_requests_take_little_memory_and_let_the_loop_go_on() -> None:
     scenario, pauses = dataclasses.replace(load_scenario("cold_start"), requests=100_000), []
     tracemalloc.start()

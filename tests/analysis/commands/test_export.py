@@ -65,6 +65,7 @@ def test_files_for_ci(command, tmp_path: Path) -> None:
     assert command("analysis", folder, folder, "--no-report", "--json", files[1]).returncode == 3
 
 
+@pytest.mark.slow
 def test_the_code_in_the_documentation_runs(tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "analysis.md").read_text(), flags=re.S)
     assert len(blocks) == 2

@@ -44,6 +44,7 @@ def measured(mix: Mix, users: int) -> Measured:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mix", "users"), [(Mix(8192, 64), 12), (Mix(2048, 200), 12)], ids=["long prompts", "long answers"])
 def test_predicted_is_what_the_emulator_does(mix: Mix, users: int) -> None:
     """Throughput and latency within 2 %, the mean TTFT within 6 %, for every split of four GPUs."""
@@ -60,6 +61,7 @@ def test_predicted_is_what_the_emulator_does(mix: Mix, users: int) -> None:
             assert one.figures[figure].value == pytest.approx(truth[figure], rel=within), (one.name, figure)
 
 
+@pytest.mark.slow
 def test_hits_go_between_the_measured_lengths() -> None:
     """Three quarters of each prompt are cached by all engines: between points of 16 and of 8,192 computed tokens."""
     mix, users, shared = Mix(8192, 64, hit_rate=0.75), 12, 6144

@@ -17,6 +17,7 @@ LOADS = ROOT / "docs" / "results" / "h200-two-gpus-vllm-0.26"
 MIX = Mix(4080, 40)
 
 
+@pytest.mark.slow
 def test_one_prefiller_and_one_decoder_under_eight_users() -> None:
     """24 cold requests; three runs were measured, and none of them gives a point."""
     single, loaded = read_points(PAIR / "single"), read_points(PAIR / "single_load_c8")

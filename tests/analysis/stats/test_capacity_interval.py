@@ -71,6 +71,7 @@ def test_steps_that_do_not_vary_give_the_bracket() -> None:
     assert 3.8 <= found.value <= 4.0
 
 
+@pytest.mark.slow
 def test_searches_on_a_queue_hold_what_theory_says() -> None:
     """M/D/1, p90 of wait and service under 8 services: P(wait > 7) = 0.1 at a load of 0.851. Of 12 intervals at 95 % two miss at most."""
     truth = 0.851 / SERVICE_S

@@ -47,6 +47,7 @@ def headless(stub: Stub, *more: str, locustfile: str = "locustfiles/long_context
     return ("-f", locustfile, "--headless", "-u", "5", "-r", "10", "--host", stub.url, *SMALL, *more)
 
 
+@pytest.mark.analysed
 def test_one_process(locust: LocustProcesses, stub: Stub) -> None:
     code, output = locust.run(*headless(stub))
     (run,) = locust.runs()
@@ -66,6 +67,7 @@ def test_processes_and_all_scenarios(locust: LocustProcesses, stub: Stub) -> Non
     assert len({record["worker"] for record in run.records}) == 2
 
 
+@pytest.mark.analysed
 def test_master_and_two_workers_share_unequal_users(locust: LocustProcesses, stub: Stub) -> None:
     port = str(free_port())
     workers = [locust.start("-f", "locustfiles/multi_turn_conversation.py", "--worker", "--master-port", port) for _ in range(2)]

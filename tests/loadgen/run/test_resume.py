@@ -50,6 +50,7 @@ def cut(locust: LocustProcesses, stub: Stub, records: int, how: signal.Signals) 
     return locust.runs()[0]
 
 
+@pytest.mark.analysed
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "killed"])
 def test_it_goes_on_after_the_last_complete_round(locust: LocustProcesses, stub: Stub, how: signal.Signals) -> None:
     run = cut(locust, stub, 10, how)  # in round 2

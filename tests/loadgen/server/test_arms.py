@@ -91,6 +91,7 @@ def bytes_from_store(run: Any, number: int) -> float:
     return found
 
 
+@pytest.mark.analysed
 def test_each_arm_is_answered_by_its_tier(locust: LocustProcesses, emulator: Start, tmp_path: Path) -> None:
     file = deployment(tmp_path, emulator(), GPU, CPU)
     code, output = locust.run(*PLAIN, "--deployment", file, "--arms", "cold", "gpu_hit", "cpu_hit", "store_hit")

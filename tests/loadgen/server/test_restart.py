@@ -64,6 +64,7 @@ def two_processes(folder: Path) -> Iterator[tuple[str, str]]:
         first.wait(30)
 
 
+@pytest.mark.analysed
 def test_what_the_store_holds_outlives_the_engine(locust: LocustProcesses, tmp_path: Path) -> None:
     with two_processes(tmp_path) as (url, again):
         file = tmp_path / "restarted.yaml"
@@ -90,6 +91,7 @@ def test_what_the_store_holds_outlives_the_engine(locust: LocustProcesses, tmp_p
     assert f"Of {hit['cached_tokens']:,.0f} cached tokens {after['cached_tokens']:,.0f} were still" in " ".join(output.split())
 
 
+@pytest.mark.analysed
 def test_a_disk_answers_when_the_tiers_above_it_are_empty(locust: LocustProcesses, tmp_path: Path) -> None:
     below = {"chunk_tokens": 256, "capacity_bytes": 1e12, "read_bytes_per_s": 4e8, "write_bytes_per_s": 1e12}
     with emulator(tmp_path, {"cpu": {**below, "load": "sync"}, "disk": below}, "--time-scale", "0.1") as url:
