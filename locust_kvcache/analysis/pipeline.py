@@ -29,6 +29,7 @@ from locust_kvcache.analysis.cache import (
 from locust_kvcache.analysis.cache.round_facts import kind_of, round_kinds
 from locust_kvcache.analysis.labelling import label_run
 from locust_kvcache.analysis.model import model_statistics, ttft_model
+from locust_kvcache.analysis.reading import timed
 from locust_kvcache.analysis.reading.run_info import RunInfo, parse_run_info
 from locust_kvcache.analysis.reading.runs import RecordedRun, load_run
 from locust_kvcache.analysis.reading.stats_file import KIND, STATS_FORMAT, read_stats
@@ -85,22 +86,25 @@ def analyse_folder(
 
 def _analyse(run: RecordedRun, slo: Mapping[str, float] | None, max_failures: FailureLimit | None) -> Analysis:
     limit = max_failures or parse_failure_limit(run.info.max_failures)
-    records, evidence_problems = label_run(run)
+    all_records, evidence_problems = label_run(run)
+    records = timed.measured(all_records)  # of timed rounds; times and rates are theirs, what the caches did is told of all
     client = client_limits.with_certificates(client_limits.lag_by_round(records), run.info.beyond_certificate)
-    rounds = round_rows(run, records, client)
+    rounds = timed.with_times(round_rows(run, records, client), all_records, run.info)
+    all_rounds = rounds if records is all_records else _rounds(run.info, all_records, run.counts, client)
     block = run.info.block_size_tokens or windows.BLOCK_SIZE_TOKENS
     steady, distributions = steadiness.steady_state(records), _distributions(records)
-    servers, server_problems = server_evidence.server_tables(run, rounds)
-    states, state_problems = server_evidence.cache_states(run.info, records, rounds, servers, distributions, block)
+    servers, server_problems = server_evidence.server_tables(run, all_rounds)
+    states, state_problems = server_evidence.cache_states(run.info, all_records, all_rounds, servers, distributions, block)
     problems = [
         *run.problems,
         *evidence_problems,
         *_figure_problems(run.info, records, rounds, client, server_problems, steady),
+        *(timed.open_at_end(records) if run.info.timed_rounds else []),
         *state_problems,
     ]
     stats = {
         **_outcome(run, limit, rounds, block),
-        **_judged(run, limit, records, rounds, servers, states, block),
+        **_judged(run, limit, records, rounds, all_records, all_rounds, servers, states, block),
         **_described(run, records, block),
         **states,
         **servers,
@@ -156,14 +160,16 @@ def _judged(
     limit: FailureLimit,
     records: pd.DataFrame,
     rounds: pd.DataFrame,
+    all_records: pd.DataFrame,
+    all_rounds: pd.DataFrame,
     servers: dict[str, pd.DataFrame],
     states: dict[str, pd.DataFrame],
     block: int,
 ) -> dict[str, Any]:
     """What may be claimed of each scenario, and the effects and targets under that claim."""
-    account = lost_tokens.account(records, block)
+    account = lost_tokens.account(all_records, block)
     claims = run_claims.claims_of_run(
-        run.info, run.complete, limit, rounds, states["verdicts"], account, servers["counted_prompts"], block
+        run.info, run.complete, limit, all_rounds, states["verdicts"], account, servers["counted_prompts"], block
     )
     closed = run.info.arrival.closed
     effects = hit_effects.judged_effects(run.info, records, rounds, claims)
@@ -212,9 +218,14 @@ def _goodput(info: RunInfo, records: pd.DataFrame, rounds: pd.DataFrame, slo: Ma
 
 
 def round_rows(run: RecordedRun, records: pd.DataFrame, client: pd.DataFrame) -> pd.DataFrame:
+    """The table of rounds; of timed ones, what is measured: `records` without those of their warm-up share."""
+    return _rounds(run.info, records, timed.measured_counts(run.counts, run.records, run.info), client)
+
+
+def _rounds(info: RunInfo, records: pd.DataFrame, counts: pd.DataFrame, client: pd.DataFrame) -> pd.DataFrame:
     """The table of rounds: what each was played for, whether the client was in time, and the rate while all users were busy."""
-    keys, kinds = ["scenario", "round"], round_kinds(run.info.rounds)
-    rounds = summary.round_table(records, run.counts)
+    keys, kinds = ["scenario", "round"], round_kinds(info.rounds)
+    rounds = summary.round_table(records, counts)
     rounds["kind"] = [kinds.get(key, kind_of(key[1])) for key in zip(rounds["scenario"], rounds["round"], strict=True)]
     return rounds.merge(client, on=keys, how="left").merge(busy_time.busy_table(records), on=keys, how="left")
 
@@ -259,7 +270,7 @@ def _open_stats(file: Path) -> Analysis:
     stats = read_stats(file)
     if (file.parent / "records.jsonl").is_file() and (file.parent / "run.json").is_file():
         requests, _ = label_run(load_run(file.parent))
-        return Analysis(file.parent, stats, requests)
+        return Analysis(file.parent, stats, timed.measured(requests))
     return Analysis(file.parent, stats, sample.requests_of(stats["samples"]), sampled=True)
 
 

@@ -21,6 +21,7 @@ OK = "ok"
 LOST = "lost"
 STOPPED = "stopped"
 INTERNAL_ERROR = "internal_error"
+PHASE_WARM_UP, PHASE_OPEN_AT_END = "warm_up", "open_at_end"
 STATUSES = {
     OK: "the stream was whole: output, a finish_reason, ended by its own framing",
     "refused": "the connection was refused",
@@ -122,6 +123,7 @@ class Record:
     priority: int | None = None  # as sent
     sent_headers: str | None = None  # those made for the session: "name: value; ..."; echoed values as a hash
     planned_wait_ms: float | None = None  # after what it waited for; None: the first of its session
+    phase: str | None = None  # of a timed round: warm_up (sent in its first part), open_at_end (ended after its time); else None
     format: int = RECORD_FORMAT
 
     def to_json(self) -> str:

@@ -40,23 +40,38 @@ class Progress:
     failed: int
     elapsed_s: float
     ttft_ms: float | None = None
+    round_s: float | None = None  # of a timed round: it ends then, however many requests it had
 
     @property
     def left_s(self) -> float | None:
         """At the pace so far; None before the first answer."""
+        if self.round_s is not None:
+            return max(0.0, self.round_s - self.elapsed_s)
         return self.elapsed_s / self.done * (self.planned - self.done) if self.done else None
 
     def line(self) -> str:
         """round 1 of 2 [#####---------------] 17/60, 0 failed, TTFT 23.2 ms, 12 s left."""
-        filled = BAR * self.done // max(self.planned, 1)
-        parts = [f"{self.done:,}/{self.planned:,}", told(f"{self.failed:,} failed")]
+        share = self.done / max(self.planned, 1) if self.round_s is None else self.elapsed_s / self.round_s
+        filled = int(BAR * min(share, 1.0))
+        parts = [self._count, told(f"{self.failed:,} failed")]
         if self.ttft_ms is not None:
             parts.append(f"TTFT {self.ttft_ms:,.3g} ms" if self.ttft_ms < 1000 else f"TTFT {self.ttft_ms:,.0f} ms")
-        parts.append(told("time left unknown" if self.left_s is None else f"{duration_text(max(self.left_s, 1.0))} left"))
+        parts.append(told(self._left_text()))
         rest = f" [{'#' * filled}{'-' * (BAR - filled)}] {', '.join(parts)}"
         return told(self.title)[: WIDTH - len(rest)] + rest
 
+    @property
+    def _count(self) -> str:
+        return f"{self.done:,}/{self.planned:,}" if self.round_s is None else told(f"{self.done:,} requests")
+
+    def _left_text(self) -> str:
+        if self.round_s is not None and self.elapsed_s >= self.round_s:
+            return "open requests end"
+        return "time left unknown" if self.left_s is None else f"{duration_text(max(self.left_s, 1.0))} left"
+
     def last_line(self) -> str:
+        if self.round_s is not None:
+            return told(f"{self.title}: {duration_text(self.round_s)} round, {self.done:,} requests, {self.failed:,} failed")
         return told(f"{self.title}: {self.done:,}/{self.planned:,}, {self.failed:,} failed, {duration_text(self.elapsed_s)}")
 
 

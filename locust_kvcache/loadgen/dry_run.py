@@ -237,6 +237,15 @@ def length_notes(options: Options, scenarios: list[Scenario]) -> list[str]:
     ]
 
 
+def timed_notes(options: Options, scenarios: list[Scenario]) -> list[str]:
+    """How long rounds last that end by the clock."""
+    rounds = sum(len(planned_kinds(options.rounds or s.rounds, options.arms, options.control)) for s in scenarios)
+    round_s = options.length.round_s(rounds)
+    if round_s is None:
+        return []
+    return [f"Timed rounds of {duration_text(round_s)}: the table has one pass of the plan, which is sent again and again"]
+
+
 def dry_run_text(
     options: Options, scenarios: list[Scenario], deployment: Deployment | None, model: ModelInfo | None, users: int
 ) -> str:
@@ -247,6 +256,7 @@ def dry_run_text(
     levels = options.concurrency or (users,)
     lines: list[str] = [
         "Dry run: nothing is sent.",
+        *timed_notes(options, scenarios),
         *length_notes(options, scenarios),
         *notes,
         *corpus_notes(plans),
@@ -256,13 +266,15 @@ def dry_run_text(
     times: list[float | None] = []
     for level in levels:
         budgets = _level(options, plans, level)
-        times.append(total_s(budgets, options.round_pause_s))
+        round_s = options.length.round_s(len(budgets))
+        timed = [dataclasses.replace(budget, duration_s=round_s) for budget in budgets] if round_s is not None else budgets
+        times.append(total_s(timed, options.round_pause_s))
         lines += _level_table(options, level, budgets, times[-1])
     known = [time for time in times if time is not None]
     whole_s = sum(known) if len(known) == len(times) else None
     sources = {expectation(options, plan.scenario.name).source for plan in plans} - {""}
     lines += ["", f"Duration: {duration_text(whole_s)}" + (f", by the times of {', '.join(sorted(sources))}" if sources else "")]
-    lines += missing_text(options, plans)
+    lines += [] if options.length.is_timed else missing_text(options, plans)
     lines += ["", warm_up_line(options, plans, max(levels))]
     lines += [f"Repeats: {options.repeat} such runs; the times above are those of one"] if options.repeat > 1 else []
     lines += ["", f"KV cache (blocks of {DEFAULT_BLOCK_TOKENS} tokens assumed)"]

@@ -20,6 +20,7 @@ from locust_kvcache.loadgen.master.dispatcher import ScenarioDispatcher
 from locust_kvcache.loadgen.master.missing_workers import end_with_own_code
 from locust_kvcache.loadgen.master.user_classes import scenarios_of
 from locust_kvcache.loadgen.options.resolve import plan_job
+from locust_kvcache.loadgen.options.round_length import keep_run_time
 from locust_kvcache.loadgen.options.run_options import read_options
 from locust_kvcache.loadgen.quiet import show_tables_if_asked
 from locust_kvcache.loadgen.typed_locust import listen, new_hook
@@ -59,6 +60,7 @@ def _on_init(environment: Environment, runner: Any, **_: Any) -> None:
     if isinstance(runner, WorkerRunner | LocalRunner):
         _attach_agent(environment)
     if isinstance(runner, MasterRunner | LocalRunner):
+        keep_run_time(environment.parsed_options)
         if environment.parsed_options is not None and environment.parsed_options.dry_run:
             _refused(_dry_run, environment)
         _attach_coordinator(environment)

@@ -55,6 +55,11 @@ class KVCacheUser(User):
         self._sender = Sender()
         self._link = Link()
         self._free_links: list[Link] = []  # of branches that have ended
+        self._is_idle = False  # waits for a session
+
+    def stop(self, force: bool = False) -> bool:
+        """A user that waits for a session has nothing to end: with -s Locust would wait for it all that time."""
+        return bool(super().stop(force or self._is_idle))
 
     def on_stop(self) -> None:
         for link in (self._link, *self._free_links):
@@ -63,13 +68,19 @@ class KVCacheUser(User):
     def run_next_session(self) -> None:
         """Run one session of the plan, turn by turn; blocks while no round is under way."""
         agent: Agent = self.environment.kv_agent
-        work = agent.next_session()
+        self._is_idle = True
+        try:
+            work = agent.next_session()
+        finally:
+            self._is_idle = False
         if work is None:
             return
         run = SessionRun(work.session, work.begun)
         try:
+            if work.share.timed is not None:
+                work.share.begun[work.session.session_id] = run.begun
             if work.due_s is not None:
-                gevent.sleep(max(0.0, work.due_s - time.monotonic()))
+                work.share.sleep(max(0.0, work.due_s - time.monotonic()))
             branches = [gevent.spawn(self._run_branch, agent, work, run, lane) for lane in run.lanes if lane]
             try:
                 self._run_lane(agent, work, run, 0, self._link)
@@ -94,10 +105,10 @@ class KVCacheUser(User):
             for turn in run.lanes[lane]:
                 run.wait_for(turn)
                 if turn.number > 1 and not agent.halted:
-                    gevent.sleep(0.0 if work.share.kind == WARM_UP else turn.wait_s)
+                    work.share.sleep(0.0 if work.share.kind == WARM_UP else turn.wait_s)
                 run.wait_for_branch(turn)
                 agent.outage.wait()
-                if agent.halted or (lane and self._sender.order is not None):
+                if agent.halted or not work.share.may_begin() or (lane and self._sender.order is not None):
                     return
                 if lane == 0:
                     self._sender.obey()

@@ -15,6 +15,7 @@ from locust_kvcache.workload.agent_sessions import agent_sessions
 from locust_kvcache.workload.chunk_sessions import Chunks, chunk_sessions
 from locust_kvcache.workload.conversation_plan import conversation_sessions
 from locust_kvcache.workload.corpus import Corpus, load_corpus
+from locust_kvcache.workload.endless import EndlessSessions
 from locust_kvcache.workload.estimate import estimated_tokens
 from locust_kvcache.workload.lazy_sessions import LazySessions, LazyTurns
 from locust_kvcache.workload.mixed_sessions import MixedSessions
@@ -64,7 +65,10 @@ class Plan:
         return replace(self, nonce=nonce, tenants=tuple(part.with_nonce(nonce) for part in self.tenants))
 
     def part(self, session_id: int) -> tuple[Plan, int]:
-        """The plan that a session is of, and its number there: the tenant's own, else this one."""
+        """The plan that a session is of, and its number there: the tenant's own, that of a pass of an endless plan, else this one."""
+        if isinstance(self.sessions, EndlessSessions):
+            one_pass, inner = self.sessions.of(session_id)
+            return one_pass.part(inner)
         if not isinstance(self.sessions, MixedSessions):
             return self, session_id
         tenant, inner = self.sessions.part_of(session_id)

@@ -68,6 +68,7 @@ FIELDS = {
     "priority": "`priority` of the request, as sent",
     "sent_headers": "headers made for this session, as `name: value; ...`; of an echoed header the first 12 digits of its sha256",
     "planned_wait_ms": "planned wait before it, after the end of the requests that it waits for; null for the first of its session",
+    "phase": "of a timed round: `warm_up`, `open_at_end`, or null ([more](timed-rounds.md#what-counts))",
     "format": "version of the format, 1",
 }
 

@@ -12,6 +12,7 @@ from locust_kvcache.analysis.cache import server_evidence, tier_verdicts, window
 from locust_kvcache.analysis.labelling import label_run
 from locust_kvcache.analysis.pipeline import round_rows
 from locust_kvcache.analysis.reading.runs import RecordedRun
+from locust_kvcache.analysis.reading.timed import measured
 from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.analysis.stats import client_limits
 
@@ -23,7 +24,8 @@ def run_evidence(run: RecordedRun) -> dict[str, Any]:
 
 
 def _evidence(run: RecordedRun) -> dict[str, Any]:
-    records, _ = label_run(run)
+    labelled, _ = label_run(run)
+    records = measured(labelled)
     client = client_limits.with_certificates(client_limits.lag_by_round(records), run.info.beyond_certificate)
     rounds = round_rows(run, records, client)
     servers, _ = server_evidence.server_tables(run, rounds)

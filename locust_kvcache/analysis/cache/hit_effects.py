@@ -9,7 +9,7 @@ import pandas as pd
 from locust_kvcache.analysis.cache import arm_effects, claimed
 from locust_kvcache.analysis.cache.claims import Claim
 from locust_kvcache.analysis.reading.run_info import RunInfo
-from locust_kvcache.analysis.stats import answer_checks, comparison, dependence, verdicts
+from locust_kvcache.analysis.stats import answer_checks, comparison, dependence, timed_comparison, verdicts
 from locust_kvcache.contract.round_kinds import COLD, CONTROL, HIT
 
 
@@ -23,22 +23,33 @@ def hit_effects(info: RunInfo, records: pd.DataFrame, rounds: pd.DataFrame, clos
     """Effects of a hit by both rules, and of the control and against it where there is one; throughput has none by evidence, as
     windows by evidence overlap in time."""
     tables = [arm_effects.arm_effects(info, records, rounds, closed)]
-    control = rounds["kind"].eq(CONTROL).any()
+    control, timed = rounds["kind"].eq(CONTROL).any(), bool(info.timed_rounds)
     if control:
-        tables.append(_between(records, rounds, COLD, CONTROL, closed).assign(split=claimed.CONTROL))
+        tables.append(_between(records, rounds, COLD, CONTROL, closed, timed).assign(split=claimed.CONTROL))
     if not arm_effects.arms_of(info):  # arms are answered by different tiers: pooled they are the effect of none
-        tables.append(_between(records, rounds, COLD, HIT, closed).assign(split=claimed.ROUND))
+        tables.append(_between(records, rounds, COLD, HIT, closed, timed).assign(split=claimed.ROUND))
         if control:
-            tables.append(_between(records, rounds, CONTROL, HIT, closed).assign(split=claimed.AGAINST_CONTROL))
-        without_control = records[records["round_window"].ne(CONTROL)]
-        by_evidence = comparison.effects(comparison.pair_windows(without_control))
+            tables.append(_between(records, rounds, CONTROL, HIT, closed, timed).assign(split=claimed.AGAINST_CONTROL))
+        by_evidence = _by_evidence(records[records["round_window"].ne(CONTROL)], timed)
         tables.append(by_evidence.assign(split=claimed.EVIDENCE))
     return verdicts.add_verdicts(_stack(*tables))
 
 
-def _between(records: pd.DataFrame, rounds: pd.DataFrame, baseline: str, contender: str, closed: bool) -> pd.DataFrame:
-    """Effects from the rounds of one kind to those of another, on the same planned requests."""
-    latencies = comparison.effects(comparison.pair_rounds(records, baseline, contender))
+def _by_evidence(records: pd.DataFrame, timed: bool) -> pd.DataFrame:
+    if not timed:
+        return comparison.effects(comparison.pair_windows(records))
+    return timed_comparison.effects(records[records["window"].eq("cold")], records[records["window"].eq("hit")])
+
+
+def _between(
+    records: pd.DataFrame, rounds: pd.DataFrame, baseline: str, contender: str, closed: bool, timed: bool
+) -> pd.DataFrame:
+    """Effects from the rounds of one kind to those of another: on the same planned requests, or of timed rounds on all of each."""
+    if timed:
+        first, later = (records[records["round_window"].eq(kind)] for kind in (baseline, contender))
+        latencies = timed_comparison.effects(first, later)
+    else:
+        latencies = comparison.effects(comparison.pair_rounds(records, baseline, contender))
     before, after = (rounds[rounds["kind"].eq(kind)] for kind in (baseline, contender))
     return _stack(latencies, comparison.rate_effects(before, after, latencies, closed, dependence.paused(records)))
 

@@ -35,6 +35,7 @@ TEXTS = (
     "tenant",
     "cache_salt",
     "sent_headers",
+    "phase",
 )
 CONSTANT = ("deployment", "model")  # run.json has them; a million copies would fill the memory
 KEYS = ("round", "request_index", "session_id", "turn")

@@ -77,11 +77,24 @@ class RoundInfo:
     arm: str | None
     canary: Mapping[str, Any]
     capacity: Mapping[str, Any]
+    timed: TimedInfo | None = None
 
     def beyond_text(self) -> str:
         if self.chunks_per_s_max is None or self.certified_chunks_per_s is None:
             return "a worker received more chunks per second than its certificate stands for"
         return f"a worker received {self.chunks_per_s_max:,.0f} chunks/s, its certificate stands for {self.certified_chunks_per_s:,.0f}"
+
+
+@dataclass(frozen=True)
+class TimedInfo:
+    """A round that ended by the clock: requests were sent for `round_s`, and those of the first `warm_up_s` are in no statistics."""
+
+    round_s: float
+    warm_up_s: float
+
+    @property
+    def measured_s(self) -> float:
+        return self.round_s - self.warm_up_s
 
 
 @dataclass(frozen=True)
@@ -109,6 +122,7 @@ class RunInfo:
     study: Mapping[str, Any]
     command: tuple[str, ...]
     warnings: tuple[str, ...]
+    shape: str | None = None  # the LoadTestShape that changes the users
     max_failures: str | int | None = None  # as given: a number, or a share such as 1%
     problems: tuple[Finding, ...] = field(default=(), repr=False)
     raw: Json = field(default_factory=dict, repr=False)
@@ -117,6 +131,11 @@ class RunInfo:
     def beyond_certificate(self) -> dict[tuple[str, int], str]:
         """Rounds in which a worker received more chunks per second than its certificate stands for, and how many."""
         return {(entry.scenario, entry.number): entry.beyond_text() for entry in self.rounds if entry.client_limited}
+
+    @property
+    def timed_rounds(self) -> dict[tuple[str, int], TimedInfo]:
+        """The rounds that ended by the clock."""
+        return {(entry.scenario, entry.number): entry.timed for entry in self.rounds if entry.timed is not None}
 
     def planned_rounds(self, scenario: str) -> int | None:
         """Rounds that the run wanted of a scenario: one number for all, or one per scenario."""
@@ -152,6 +171,7 @@ def parse_run_info(raw: Json) -> RunInfo:
         study=top.mapping("study"),
         command=command,
         warnings=top.texts("warnings"),
+        shape=top.text("shape"),
         max_failures=_max_failures(top),
         problems=tuple(notes),
         raw=raw,
@@ -240,7 +260,14 @@ def _round(entry: Any, place: int, notes: list[Finding]) -> RoundInfo:
         arm=found.text("arm"),
         canary=found.mapping("canary"),
         capacity=_capacity(found),
+        timed=_timed(found),
     )
+
+
+def _timed(found: Taken) -> TimedInfo | None:
+    inside = found.inside("timed")
+    round_s, warm_up_s = inside.number("round_s"), inside.number("warm_up_s")
+    return TimedInfo(round_s, warm_up_s or 0.0) if round_s is not None and round_s > (warm_up_s or 0.0) else None
 
 
 def _nonce_given(raw: Json, command: tuple[str, ...]) -> bool:

@@ -116,13 +116,19 @@ def _sides(sides: list[pd.DataFrame], units: pd.DataFrame, metric: str) -> tuple
 
 def compare_sides(baseline: Side, contender: Side, depends: Dependence, why_not: str = "") -> list[dict[str, Any]]:
     """All statistics of one metric. Percentiles are those of all values of a side, and are given only where enough clusters carry them."""
+    rows = compare_values(baseline, contender, depends, why_not)
+    rows.append(_pair_ratio(baseline, contender, depends, int(baseline.unit.max()) + 1, why_not))
+    return rows
+
+
+def compare_values(baseline: Side, contender: Side, depends: Dependence, why_not: str = "") -> list[dict[str, Any]]:
+    """The statistics that need no pairs."""
     count = int(baseline.unit.max()) + 1
     carried = depends.freedom + 1.5 if not why_not else 0.0  # rounded: clusters of nearly equal size
     rows = []
     for name in STATISTICS:
         if name in ("mean", "median") or intervals.is_carried(name, carried):
             rows.append(_effect(name, baseline, contender, depends, count, why_not))
-    rows.append(_pair_ratio(baseline, contender, depends, count, why_not))
     return rows
 
 

@@ -7,6 +7,7 @@ blocks still have in common is estimated and added. Batch means: Schmeiser (1982
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,6 +130,23 @@ def _blocks(records: pd.DataFrame, busy: float) -> tuple[Ints, float]:
     count = len(first)
     blocks = min(count, MOST_BLOCKS, max(MIN_CLUSTERS, int(count // max(BLOCK_IN_FLIGHT * busy, 1.0))))
     return (place * blocks // count)[np.searchsorted(np.unique(index), index)], count / blocks
+
+
+def in_time(sides: Sequence[pd.DataFrame]) -> Dependence:
+    """Of requests that stand for themselves, those of one side after those of the other: blocks of each side, by the order of sending."""
+    codes, inflation, counts = list[Ints](), 1.0, list[int]()
+    for side in sides:
+        busy = max((in_flight(group) for _, group in side.groupby("scenario", observed=True)), default=0.0)
+        blocks = min(len(side), MOST_BLOCKS, max(1, int(len(side) // max(BLOCK_IN_FLIGHT * busy, 1.0))))
+        place = np.empty(len(side), dtype=np.int64)
+        place[np.argsort(side["started_at_s"].to_numpy(dtype="float64"), kind="stable")] = np.arange(len(side))
+        codes.append(place * blocks // max(len(side), 1) + sum(counts))
+        counts.append(blocks)
+        if busy > 0:
+            inflation = max(inflation, _short_blocks(busy, len(side) / blocks))
+    fewest = min(counts)
+    why = f"{fewest} blocks in time, an interval takes {MIN_CLUSTERS}" if fewest < MIN_CLUSTERS else ""
+    return Dependence((Grouping(np.concatenate(codes), inflation, in_time=True),), fewest, fewest - 1, why)
 
 
 def of_requests(table: pd.DataFrame) -> Dependence:

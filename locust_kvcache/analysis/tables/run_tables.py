@@ -61,6 +61,7 @@ def round_table(stats: Stats, scenario: str) -> Table:
     rounds = find(stats["rounds"], scenario=scenario)
     header = ("", *(round_label(stats, row) for row in rounds))
     lines: list[tuple[str, list[str]]] = [
+        *_times(rounds),
         ("requests planned", [whole(row["planned_requests"]) for row in rounds]),
         ("succeeded", [whole(row["succeeded"]) for row in rounds]),
         ("failed", [failures(row) for row in rounds]),
@@ -75,6 +76,18 @@ def round_table(stats: Stats, scenario: str) -> Table:
     ]
     rows = tuple((name, *cells) for name, cells in lines)
     return Table(f"{scenario}: rounds", header, rows, stats["split_rules"]["round"])
+
+
+def _times(rounds: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Of timed rounds."""
+    if not any(row.get("round_s") for row in rounds):
+        return []
+    return [
+        ("time of the round, s", [number(row["round_s"]) for row in rounds]),
+        ("its warm-up share, s (left out)", [number(row["warm_up_s"]) for row in rounds]),
+        ("requests of the warm-up share", [whole(row["warm_up_requests"]) for row in rounds]),
+        ("requests that were open at its end", [whole(row["open_at_end"]) for row in rounds]),
+    ]
 
 
 def _lower(label: str) -> str:

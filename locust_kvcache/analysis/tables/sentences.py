@@ -30,6 +30,8 @@ def deployment_text(run: RunInfo) -> str:
 
 def load_text(run: RunInfo) -> str:
     """24 users; or the arrivals."""
+    if run.arrival.closed and run.shape and run.timed_rounds:
+        return f"users by the shape {run.shape}"
     if run.arrival.closed:
         return "an unknown number of users" if run.users is None else plural(run.users, "user")
     rate = run.arrival.request_rate_per_s
@@ -44,13 +46,25 @@ def subtitle(stats: Stats) -> str:
     return f"{run.run_id}: {deployment_text(run)}, {run.model or 'unknown model'}, {load_text(run)}, load generator: {processes}"
 
 
+def time_text(seconds: float) -> str:
+    """90 s, 5 min, 1.5 h."""
+    for unit, name in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * unit or seconds == unit:
+            return f"{seconds / unit:.3g} {name}"
+    return f"{seconds:.3g} s"
+
+
 def run_line(stats: Stats) -> str:
     """What was run, and whether it was measured as a whole: for pages and the console, which have no other list of that."""
     records = sum(row["requests"] for row in stats["rounds"])
     planned = sum(row["planned_requests"] or 0 for row in stats["rounds"])
     failed = sum(row["failed"] for row in stats["rounds"])
     state = "complete" if stats.get("records_complete", stats["complete"]) else "INCOMPLETE"
-    line = f"{subtitle(stats)}; {state}, {records:,} of {planned:,.0f} records"
+    counted = f"{records:,} of {planned:,.0f} records"
+    lengths = sorted({timed.round_s for timed in run_of(stats).timed_rounds.values()})
+    if lengths:
+        counted = f"{' and '.join(map(time_text, lengths))} rounds, {records:,} requests without their warm-up share"
+    line = f"{subtitle(stats)}; {state}, {counted}"
     return f"{line}, {plural(failed, 'request')} failed" if failed else line
 
 

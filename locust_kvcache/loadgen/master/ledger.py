@@ -48,6 +48,8 @@ class Ledger:
         self._plan = plan
         self._waiting = {worker: SessionLine(sessions) for worker, sessions in shares.items()}
         self._released = {worker: array("i") for worker in shares}
+        self._begun: dict[int, list[int]] = {}  # of sessions that the end of a timed round cut: requests that were begun
+        self._unsent: set[int] = set()  # of a timed round: the first session of each worker that it did not begin
 
     @property
     def workers(self) -> set[str]:
@@ -79,6 +81,35 @@ class Ledger:
         self._released[worker] = array("i", (session for session in released if session not in gone))
         return back
 
+    def waiting(self, worker: str) -> int:
+        """Sessions that a worker has and that were not released."""
+        return len(self._waiting.get(worker, ()))
+
+    def time_is_up(self, worker: str, received: int, cut: Iterable[tuple[int, Iterable[int]]]) -> None:
+        """What a worker began of a timed round: of its `received` first sessions all, but of those that are `cut` the turns named."""
+        released = self._released.get(worker, array("i"))
+        unsent = set(released[received:]) | set(self.withdraw(worker))
+        for session, numbers in cut:
+            begun = set(numbers)
+            if begun:
+                turns = self._plan.sessions[session].turns
+                self._begun[session] = [turn.request_index for turn in turns if turn.number in begun]
+            else:
+                unsent.add(session)
+        self._released[worker] = array("i", (session for session in released[:received] if session not in unsent))
+        self._unsent |= {min(unsent)} if unsent else set()
+
+    def planned(self) -> int:
+        """Of a timed round that is over: the requests that were begun, or may have been."""
+        return sum(len(self._requests(s)) for released in self._released.values() for s in in_pieces(released, pause))
+
+    def first_unsent(self) -> int | None:
+        """The first session of which no worker began anything; None where there is none."""
+        return min(self._unsent, default=None)
+
+    def _requests(self, session: int) -> Sequence[int]:
+        return self._begun[session] if session in self._begun else self._plan.requests_of(session)
+
     def released_count(self, worker: str) -> int:
         """Sessions that were released to a worker."""
         return len(self._released.get(worker, ()))
@@ -88,7 +119,7 @@ class Ledger:
         released = self._released.get(worker, ())
         found = {}
         for session in in_pieces(released, pause):
-            if requests := [request for request in self._plan.requests_of(session) if request not in seen]:
+            if requests := [request for request in self._requests(session) if request not in seen]:
                 found[session] = requests
         return found
 

@@ -32,6 +32,7 @@ from locust_kvcache.loadgen.protocol.messages import (
     Want,
 )
 from locust_kvcache.loadgen.protocol.run_config import RunConfig, pause
+from locust_kvcache.loadgen.protocol.timed import TimedRound
 from locust_kvcache.loadgen.run.state import LimitReached, RunIncomplete
 from locust_kvcache.workload.plan import Plan, Turn
 from locust_kvcache.workload.steps import in_pieces
@@ -66,6 +67,8 @@ class Played(Protocol):
     def requests(self) -> int: ...
     @property
     def arrival(self) -> Arrival | None: ...
+    @property
+    def timed(self) -> TimedRound | None: ...
     def begin(self, users: int, planned_users: int) -> None: ...
     def seen(self) -> Set[int]: ...
     def progress(self, elapsed_s: float) -> Progress: ...
@@ -159,14 +162,18 @@ class RoundDriver:
         console().begin()
         for worker, (_, want) in list(self._ready.items()):
             self._release(Go, worker, 0, want)
-        self._wait(self._all_recorded)
+        self._wait_for_the_end()
         answers = self._collect_answers()
         worked = [answer for worker, answer in answers.items() if self._ledger.released_count(worker)]
         foreign = sum((Counter(answer.foreign_requests) for answer in answers.values()), Counter())
         self._played.end(worked, sum(self._users().values()), foreign)
 
+    def _wait_for_the_end(self) -> None:
+        self._wait(self._all_recorded)
+
     def _deal(self, sessions: Sequence[int], users: dict[str, int]) -> None:
         """Give sessions to workers in proportion to their users; in mid-round, to those that are in the round."""
+        played = self._played
         able = {worker: count for worker, count in users.items() if worker not in self._gone}
         if self._started:
             able = {worker: count for worker, count in able.items() if worker in self._ledger.workers}
@@ -181,7 +188,8 @@ class RoundDriver:
             self._last_deal[worker] = self._deals
             self._workers.send(worker, BeginRun(self._config, self._workers.clock_offset_s(worker)))
             self._workers.send(
-                worker, Deal(*self._about, ids, self._deals, self._played.arrival, self._played.kind, self._played.nonce)
+                worker,
+                Deal(*self._about, ids, self._deals, played.arrival, played.kind, played.nonce, played.timed),
             )
 
     def _all_ready(self) -> bool:
@@ -254,7 +262,7 @@ class RoundDriver:
         return self._played.seen()
 
     def _replace(self, worker: str) -> None:
-        sessions = self._ledger.withdraw(worker)
+        sessions = self._withdrawn(worker)
         self._last_deal.pop(worker, None)
         self._played.worker_lost()
         open_turns = len(self._ledger.open_turns(worker, self._seen()))
@@ -264,6 +272,10 @@ class RoundDriver:
         )
         if sessions:
             self._deal(sessions, self._users())
+
+    def _withdrawn(self, worker: str) -> list[int]:
+        """What a lost worker cannot have sent, for others to send."""
+        return self._ledger.withdraw(worker)
 
     def _give_up(self, worker: str) -> None:
         self._gone.add(worker)

@@ -17,12 +17,15 @@ from locust_kvcache.contract.round_kinds import CONTROL, HIT
 from locust_kvcache.loadgen.interrupt import was_interrupted
 from locust_kvcache.loadgen.master.fault_player import FaultPlayer
 from locust_kvcache.loadgen.master.round_driver import LOST_BEFORE_S, Played, RoundDriver, WorkerLost
+from locust_kvcache.loadgen.master.shape import RoundShape
 from locust_kvcache.loadgen.master.spawning import Spawning
+from locust_kvcache.loadgen.master.timed_round_driver import TimedRoundDriver
 from locust_kvcache.loadgen.master.warm_up_driver import WarmUpDriver
 from locust_kvcache.loadgen.master.workers import Workers
 from locust_kvcache.loadgen.options.resolve import Job
 from locust_kvcache.loadgen.protocol.arrivals import Arrival
 from locust_kvcache.loadgen.protocol.messages import AboutRun, Flushed, Halt, Late, Records, RunClosed, WarmedUp
+from locust_kvcache.loadgen.protocol.timed import TimedRound
 from locust_kvcache.loadgen.run.live_statistics import Live
 from locust_kvcache.loadgen.run.measured_round import MeasuredRound
 from locust_kvcache.loadgen.run.open_run import make_arms
@@ -80,6 +83,8 @@ class RunDriver:
         self._faults = FaultPlayer(events, run.folder, run.note_events, run.warn)
         if run.deployment.events:
             run.note_events([])
+        self._shape = RoundShape(environment)
+        run.note_shape(self._shape.name)
         self._compare_clocks()
 
     # -- rounds
@@ -147,7 +152,25 @@ class RunDriver:
     def _play(self, scenario: Scenario, number: int, arrival: Arrival | None) -> None:
         kind = self.run.kind(scenario.name, number)
         nonce = secrets.token_hex(4) if kind == CONTROL else None
-        self._drive(MeasuredRound(self.run, scenario, number, kind, nonce, arrival, self._ttft_so_far, self._faults.round_begun))
+        timed = self._timed(scenario, kind)
+        begun = self._faults.round_begun if timed is None else self._timed_round_begun
+        if timed is not None:
+            self._shape.first_step()
+            self._spawning.wait()
+        self._drive(MeasuredRound(self.run, scenario, number, kind, nonce, arrival, self._ttft_so_far, begun, timed))
+
+    def _timed_round_begun(self, number: int) -> None:
+        self._shape.begin()
+        self._faults.round_begun(number)
+
+    def _timed(self, scenario: Scenario, kind: str) -> TimedRound | None:
+        """None: the round ends with its last planned request."""
+        options = self._job.options
+        round_s = options.length.round_s(sum(map(self.run.rounds_planned, self.run.config.scenarios)))
+        if round_s is None:
+            return None
+        first_pass, sessions = self.run.passes(scenario.name) if kind == HIT else (0, 0)
+        return TimedRound(round_s, round_s * options.length.warm_up_share, first_pass, sessions, fresh=kind != HIT)
 
     def _ttft_so_far(self, scenario: str, number: int) -> float | None:
         """The mean that Locust's statistics hold: on a master they lag by the workers' reports, every 3 s."""
@@ -162,7 +185,10 @@ class RunDriver:
             if missing := self._spawning.fill_up():
                 self._warn_of_missing(missing)
             self.run.note_load(self._spawning.by_worker(), self._spawning.foreign())
-            self.round = RoundDriver(self.run.config, played, self._workers, self._spawning, timeout_s)
+            if isinstance(played, MeasuredRound) and played.timed is not None:
+                self.round = TimedRoundDriver(self.run.config, played, self._workers, self._spawning, timeout_s)
+            else:
+                self.round = RoundDriver(self.run.config, played, self._workers, self._spawning, timeout_s)
             try:
                 self.round.run()
                 return
@@ -209,7 +235,9 @@ class RunDriver:
 
     def users_changed(self, users: int) -> None:
         """Locust has spawned or stopped users; in mid-round that is said in the run."""
-        if self.round is not None and self.run.users != users:
+        if self.round is not None and self._shape.name and self._job.options.length.is_timed:
+            self.run.note_users(users)
+        elif self.round is not None and self.run.users != users:
             self.run.warn(f"users were changed from {self.run.users} to {users} in mid-round; that round has no one load")
 
     # -- the end

@@ -70,6 +70,12 @@ ROUNDS_AND_CACHES = (
     Option("empty-caches", ROUNDS, "Empty every tier in the deployment's `caches` before each scenario's first round, and "
            "check it with a canary", False, flag=True, in_form=True),
     Option("round-pause", ROUNDS, "Seconds without load between rounds", 0.0, "0", "S", float, 0, in_form=True),
+    Option("round-time", ROUNDS, "Length of each round, such as 300, 90s, 5m or 1h: requests begin for that time, and those that are open "
+           "then end. The plan is sent again and again with fresh prompts; --requests is one pass of it (docs/timed-rounds.md). "
+           "Locust's -t without --requests is the time of all rounds together",
+           shown_default="rounds end with their last planned request", metavar="TIME", in_form=True),
+    Option("round-warm-up", ROUNDS, "Share of a timed round, at its beginning, whose requests are recorded and in no statistics",
+           0.1, "0.1", "SHARE", float, 0),
     Option("round-timeout", ROUNDS, "Seconds after which an unfinished round ends the run; the message names the workers that "
            "still have requests", None, metavar="S", kind=float, low=0.001, in_form=True),
     Option("resume", ROUNDS, "Resume an interrupted run, after its last complete round. Give its folder, and the other "

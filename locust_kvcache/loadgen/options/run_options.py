@@ -23,6 +23,7 @@ from locust_kvcache.contract.language import LANGUAGES, default_language
 from locust_kvcache.loadgen.options.declared import ARRIVALS, OPTIONS
 from locust_kvcache.loadgen.options.option import GROUPS, number, words
 from locust_kvcache.loadgen.options.processes import follow_ports
+from locust_kvcache.loadgen.options.round_length import RoundLength, read_round_length
 from locust_kvcache.loadgen.options.round_options import read_control, read_repeat, read_warm_up
 from locust_kvcache.loadgen.options.study_options import StudyOptions, read_study
 from locust_kvcache.loadgen.options.trace_options import read_trace_options
@@ -64,6 +65,7 @@ class Options:
     resume: Path | None
     round_timeout_s: float | None
     round_pause_s: float
+    length: RoundLength
     allow_loss: bool
     arms: tuple[str, ...]
     control: bool  # a round of fresh prompts beside the cold one
@@ -198,6 +200,7 @@ def read_options(parsed: argparse.Namespace) -> Options:
         resume=Path(parsed.resume) if parsed.resume else None,
         round_timeout_s=number("round-timeout", parsed.round_timeout, float, 0.001),
         round_pause_s=number("round-pause", parsed.round_pause, float, 0) or 0.0,
+        length=read_round_length(parsed),
         allow_loss=bool(parsed.allow_loss),
         arms=arms,
         control=read_control(parsed.control, arms),

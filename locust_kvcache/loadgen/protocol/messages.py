@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 from locust_kvcache.loadgen.protocol.arrivals import Arrival
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
 from locust_kvcache.loadgen.protocol.session_ids import pack, unpack
+from locust_kvcache.loadgen.protocol.timed import TimedRound
 
 
 @dataclass(frozen=True)
@@ -85,15 +86,17 @@ class Deal(AboutRound):
     arrival: Arrival | None  # None: the run's own
     round_kind: str  # contract/round_kinds.py
     nonce: str | None  # of the round's prompts; None: the run's own
+    timed: TimedRound | None = None  # None: the round ends with its last session
 
     def to_wire(self) -> dict[str, Any]:
-        arrival = asdict(self.arrival) if self.arrival else None
-        return {**super().to_wire(), "sessions": pack(self.sessions), "arrival": arrival}
+        arrival, timed = (asdict(value) if value else None for value in (self.arrival, self.timed))
+        return {**super().to_wire(), "sessions": pack(self.sessions), "arrival": arrival, "timed": timed}
 
     @classmethod
     def from_wire(cls, data: dict[str, Any]) -> Self:
         arrival = Arrival(**data["arrival"]) if data["arrival"] else None
-        return cls(**{**data, "sessions": unpack(data["sessions"]), "arrival": arrival})
+        timed = TimedRound(**data["timed"]) if data["timed"] else None
+        return cls(**{**data, "sessions": unpack(data["sessions"]), "arrival": arrival, "timed": timed})
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,20 @@ class Want(AboutRound):
 
 
 @dataclass(frozen=True)
+class TimeUp(AboutRound):
+    """The time of the round is over here, and nothing more is begun. `cut`: sessions with turns that were not begun, and the numbers of
+    those that were; of the `received` first released sessions all others were begun as a whole."""
+
+    kind = "kv_time_up"
+    received: int
+    cut: list[tuple[int, list[int]]]
+
+    @classmethod
+    def from_wire(cls, data: dict[str, Any]) -> Self:
+        return cls(**{**data, "cut": [(session, list(begun)) for session, begun in data["cut"]]})
+
+
+@dataclass(frozen=True)
 class Done(AboutRound):
     """How the round went on this worker."""
 
@@ -232,4 +249,17 @@ class Flushed(AboutRun):
     unsent: list[int]  # released sessions that were never begun
 
 
-FROM_WORKERS: tuple[type[Message], ...] = (Files, Time, Ready, Refused, ServerGone, Want, Done, Late, Records, WarmedUp, Flushed)
+FROM_WORKERS: tuple[type[Message], ...] = (
+    Files,
+    Time,
+    Ready,
+    Refused,
+    ServerGone,
+    Want,
+    TimeUp,
+    Done,
+    Late,
+    Records,
+    WarmedUp,
+    Flushed,
+)

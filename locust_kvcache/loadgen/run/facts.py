@@ -60,6 +60,10 @@ class RunFacts:
         self._facts["events"] = entries
         self._write()
 
+    def note_shape(self, name: str | None) -> None:
+        """The LoadTestShape that changes the users, by its class."""
+        self._facts["shape"] = name
+
     def note_study(self, facts: dict[str, Any]) -> None:
         """What a study wants to be known of this run."""
         self._facts["study"] = facts

@@ -5,20 +5,25 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from locust_kvcache.contract.record import LOST, OK, Record
 from locust_kvcache.loadgen.protocol.messages import Done
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
+from locust_kvcache.loadgen.protocol.timed import TimedRound
 from locust_kvcache.workload.plan import Turn
 
 
-def begun(scenario: str, number: int, kind: str, planned_requests: int, users: int, planned_users: int) -> dict[str, Any]:
+def begun(
+    scenario: str, number: int, kind: str, planned_requests: int, users: int, planned_users: int, timed: TimedRound | None = None
+) -> dict[str, Any]:
+    """`timed`: the requests of such a round are known when its time is up."""
     return {
         "scenario": scenario,
         "round": number,
         "kind": kind,
-        "planned_requests": planned_requests,
+        "planned_requests": planned_requests if timed is None else None,
         "records": 0,
         "wall_s": None,
         "started_at_s": time.time(),
@@ -27,6 +32,7 @@ def begun(scenario: str, number: int, kind: str, planned_requests: int, users: i
         "users_at_start": users,
         "users_at_end": None,
         "workers_lost": 0,
+        **({} if timed is None else {"timed": {**asdict(timed), "next_session": None}}),
     }
 
 

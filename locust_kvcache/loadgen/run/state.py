@@ -14,9 +14,11 @@ from locust.env import Environment
 from locust_kvcache.contract.deployment import Deployment, ModelInfo
 from locust_kvcache.contract.failure_limit import FailureLimit
 from locust_kvcache.contract.record import LOST, OK, STOPPED
+from locust_kvcache.loadgen.durations import duration_text
 from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.loadgen.protocol.messages import Done
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
+from locust_kvcache.loadgen.protocol.timed import TimedRound
 from locust_kvcache.loadgen.run.beyond_certificate import limits_of_round
 from locust_kvcache.loadgen.run.facts import RunFacts
 from locust_kvcache.loadgen.run.folder import now_iso
@@ -130,10 +132,13 @@ class Run(RunFacts):
         """What is to stand in the entry of the round that comes."""
         self._round_facts = {**self._round_facts, **facts}
 
-    def begin_round(self, scenario: str, number: int, kind: str, nonce: str | None, users: int, planned_users: int) -> None:
+    def begin_round(
+        self, scenario: str, number: int, kind: str, nonce: str | None, users: int, planned_users: int,
+        timed: TimedRound | None = None,
+    ) -> None:  # fmt: skip
         self._round_started_s = time.monotonic()
         self._current = {
-            **begun(scenario, number, kind, self.config.scenario(scenario).requests, users, planned_users),
+            **begun(scenario, number, kind, self.config.scenario(scenario).requests, users, planned_users, timed),
             **self._round_facts,
         }
         if nonce is not None:
@@ -142,6 +147,29 @@ class Run(RunFacts):
         self._rounds.append(self._current)
         self._write()  # should the master die now, it is known that these prompts are no longer cold
         self.metrics.start_sampling()
+
+    @property
+    def begun_requests(self) -> int:
+        """Of the timed round under way, when its time is up."""
+        return int(self._current["planned_requests"] or 0) if self._current is not None else 0
+
+    def note_time_is_up(self, requests: int, next_session: int) -> None:
+        """What was begun within a timed round is what its plan was."""
+        assert self._current is not None
+        self._current["planned_requests"] = requests
+        self._current["timed"]["next_session"] = next_session
+
+    def note_users(self, users: int) -> None:
+        """A shape has changed the users in the timed round under way."""
+        if self._current is not None and self._current.get("timed"):
+            steps = self._current["timed"].setdefault("users", [])
+            steps.append([round(time.monotonic() - self._round_started_s, 1), users])
+
+    def passes(self, scenario: str) -> tuple[int, int]:
+        """What a timed hit round repeats of round 1: (the last whole pass of the plan, all its sessions), or what was sent of the first."""
+        first = next(entry for entry in self._rounds if entry["scenario"] == scenario and entry["round"] == 1)
+        whole, rest = divmod(int(first["timed"]["next_session"]), self.sessions(scenario))
+        return (whole - 1, 0) if whole else (0, max(1, rest))
 
     def end_round(self, scenario: str, number: int, answers: list[Done], users: int, foreign: Mapping[str, int]) -> None:
         """Close a round when every worker is done: the count must match, else the run ends here. `foreign`: requests by other classes."""
@@ -162,7 +190,8 @@ class Run(RunFacts):
             raise RunIncomplete(
                 f"round {number} of {scenario} has {len(seen)} of {planned} records, {self.collector.duplicates} twice"
             )
-        if late := self.lateness.text(scenario, number, self.sessions(scenario)):
+        sessions = (self._current.get("timed") or {}).get("next_session") or self.sessions(scenario)
+        if late := self.lateness.text(scenario, number, sessions):
             self.warn(late)
         self._current = None
         self._write()
@@ -189,7 +218,10 @@ class Run(RunFacts):
     def progress_text(self, scenario: str, number: int) -> str:
         statuses = self.collector.statuses(scenario, number)
         failed = statuses.total() - statuses[OK]
-        done = f"{statuses.total()}/{self.config.scenario(scenario).requests}"
+        planned = f"/{self.config.scenario(scenario).requests}"
+        if self._current is not None and self._current.get("timed"):
+            planned = f" requests of a round of {duration_text(self._current['timed']['round_s'])}"
+        done = f"{statuses.total()}{planned}"
         return f"{done} ({failed} failed)" if failed else done
 
     def round_text(self, scenario: str, number: int) -> str:
@@ -225,7 +257,7 @@ class Run(RunFacts):
 
     def outcome(self, limit: FailureLimit, allow_loss: bool) -> Outcome:
         """Of a run whose rounds were all played."""
-        planned = sum(entry["planned_requests"] for entry in self._rounds)
+        planned = sum(entry["planned_requests"] or 0 for entry in self._rounds)
         return outcome_of(self._rounds, self.statuses(), planned, limit, allow_loss, self.collector.causes())
 
     def finish(self, outcome: Outcome) -> None:
@@ -240,6 +272,8 @@ class Run(RunFacts):
         if self._current is not None:
             seen = self.collector.seen(self._current["scenario"], self._current["round"])
             self._current |= {"records": len(seen), "wall_s": time.monotonic() - self._round_started_s}
+            if self._current["planned_requests"] is None:  # a timed round, cut before its end
+                self._current["planned_requests"] = len(seen)
         statuses = self.statuses()
         self._facts |= {
             "complete": outcome.reason is None,

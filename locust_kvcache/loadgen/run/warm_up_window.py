@@ -11,6 +11,7 @@ from locust_kvcache.contract.round_kinds import WARM_UP
 from locust_kvcache.loadgen.console import Progress
 from locust_kvcache.loadgen.protocol.arrivals import Arrival
 from locust_kvcache.loadgen.protocol.messages import Done
+from locust_kvcache.loadgen.protocol.timed import TimedRound
 from locust_kvcache.loadgen.run.state import Run
 from locust_kvcache.workload.plan import Plan, Turn
 from locust_kvcache.workload.warm_up import Window
@@ -28,6 +29,7 @@ class WarmUpWindow:
     sessions: list[int]
     arrival: Arrival | None
     kind: str = WARM_UP
+    timed: TimedRound | None = None
     _ttft_ms: dict[int, float | None] = field(default_factory=dict)  # by request_index
     _begun_s: float = 0.0
 

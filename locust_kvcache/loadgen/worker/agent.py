@@ -40,6 +40,7 @@ from locust_kvcache.loadgen.protocol.messages import (
     RunClosed,
     ServerGone,
     Time,
+    TimeUp,
     Want,
 )
 from locust_kvcache.loadgen.worker import garbage_collection
@@ -128,15 +129,16 @@ class Agent:
         if run is None or message.run_id != run.config.run_id:
             return
         try:
-            prepared = run.prepared_for(message.scenario, message.round_kind, message.nonce)
+            prepared = run.prepared_for(message.scenario, message.round_kind, message.nonce, message.timed)
         except BadInput as error:
             self._send(Refused(*about, str(error)))
             return
         if text := too_few_files(self._runner.user_count):
             self._send(Refused(*about, text))
             return
-        prepare(prepared, message.sessions, self._runner.user_count)
         share = self._mine(message)
+        if share is None or prepared.few is None:
+            prepare(prepared, message.sessions, self._runner.user_count)
         if share is None:
             share = self._share = new_share(run.config, message, prepared, self._runner.user_count)
             garbage_collection.pause()
@@ -151,7 +153,19 @@ class Agent:
         share.started_s = share.last_end_s = time.monotonic()
         share.started_at_s = time.time() - self.clock_offset_s
         self._foreign.begin(share.config.endpoint)
+        if share.timed is not None:
+            gevent.spawn_later(share.timed.round_s, self._time_is_up, share)
         self._on_release(message)
+
+    def _time_is_up(self, share: Share) -> None:
+        """Of a timed round: what is open ends, nothing more begins, and the master is told what was begun."""
+        if share is not self._share or self._halted:
+            return
+        share.time_is_up.set()
+        self._sessions.clear()
+        cut = share.cut_sessions()
+        share.open_requests -= sum(len(share.prepared.session(session).turns) - len(begun) for session, begun in cut)
+        self._send(TimeUp(share.config.run_id, share.scenario, share.number, share.received, cut))
 
     def _on_release(self, message: Release) -> None:
         share = self._mine(message)
@@ -166,7 +180,7 @@ class Agent:
             self._low.wait(ASK_INTERVAL_S)
             self._low.clear()
             share, now_s = self._share, time.monotonic()
-            if share is None or not share.started_s or self._halted:
+            if share is None or not share.started_s or self._halted or share.time_is_up.is_set():
                 continue
             if share.asked_s is not None and now_s - share.asked_s < ASK_AGAIN_S:
                 continue
@@ -215,7 +229,9 @@ class Agent:
     def session_ended(self, work: Assignment, begun: Set[int]) -> None:
         """A user is through with a session. One that Locust stopped half-way hands the turns it did not begin to another user."""
         self._sessions.ended()
-        if not self._halted and len(begun) < len(work.session.turns):
+        if len(begun) == len(work.session.turns):
+            work.share.begun.pop(work.session.session_id, None)
+        elif not self._halted and work.share.may_begin():
             self._sessions.put(Assignment(work.share, work.session, begun=frozenset(begun)))
 
     def finish(self, share: Share, record: Record, ended_s: float) -> None:

@@ -109,7 +109,7 @@ class Finisher:
         prepared, reader = work.share.prepared, outcome.reader
         try:
             finish_outcome(outcome)
-            record = make_record(work, turn, agent.worker, outcome, ended.started_at_s, ended.loop_lag_ms)
+            record = make_record(work, turn, agent.worker, outcome, ended.started_at_s, ended.loop_lag_ms, ended.ended_s)
             if outcome.status == OK:
                 carries = prepared.carries_answers(turn.session_id)
                 reply, all_visible = (outcome.reply, all(chunk.visible for chunk in outcome.chunks)) if carries else ("", True)
@@ -119,6 +119,8 @@ class Finisher:
             told = agent.errors.tell(error, "recording a request")
             record = internal_error_record(work, turn, agent.worker, told)
             agent.finish(work.share, record, ended.ended_s)
+        if work.share.timed is not None and turn is work.session.turns[-1]:
+            prepared.forget(work.session)
         if reader.unknown_field:
             agent.note_unknown_field(reader.unknown_field)
         try:

@@ -188,6 +188,12 @@ class PreparedRequests:
         elif turn.estimated and prompt_tokens is not None and (output_tokens is not None or not carries_reply):
             self._sent_tokens[turn.request_index] = prompt_tokens + (max(0, (output_tokens or 0) - 1) if carries_reply else 0)
 
+    def forget(self, session: Session) -> None:
+        """A session of a timed round is through, and does not come again: answers that were kept for its later turns go."""
+        for turn in session.turns:
+            for kept in (self.replies, self._answered_in, self._sent_tokens):
+                kept.pop(turn.request_index, None)
+
     def planned_cached(
         self, session: Session, turn: Turn, round_number: int, repeats: bool, prompt_tokens: int | None, block: int
     ) -> int | None:

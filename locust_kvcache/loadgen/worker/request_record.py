@@ -73,9 +73,15 @@ def internal_error_record(work: Assignment, turn: Turn, worker: str, error: str)
 
 
 def make_record(
-    work: Assignment, turn: Turn, worker: str, outcome: StreamOutcome, started_at_s: float, loop_lag_ms: float | None
+    work: Assignment,
+    turn: Turn,
+    worker: str,
+    outcome: StreamOutcome,
+    started_at_s: float,
+    loop_lag_ms: float | None,
+    ended_s: float,
 ) -> Record:
-    """The record of a request that came to some end. `started_at_s`: when it was sent, by the master's wall clock."""
+    """The record of a request that came to some end. `started_at_s`: when it was sent, by the master's wall clock. `ended_s`: monotonic."""
     config, response, reader = work.share.config, outcome.response, outcome.reader
     lag_ms = None if work.due_s is None or turn.number > 1 else (response.sent_at_s - work.due_s) * 1000
     sent = bool(response.sent_at_s)
@@ -122,6 +128,7 @@ def make_record(
         client_limited=True if timing.clump_gap_ms is not None and not buffered else limited,
         ttft_uncertain_ms=uncertain_ms,
         buffered=buffered if timing.ttft_ms is not None else None,
+        phase=work.share.phase(response.sent_at_s or ended_s, ended_s),
     )
 
 

@@ -10,6 +10,7 @@ from locust_kvcache.contract.round_kinds import WARM_UP
 from locust_kvcache.loadgen.client.target import Target
 from locust_kvcache.loadgen.protocol.messages import BeginRun, Late, Message, WarmedUp
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
+from locust_kvcache.loadgen.protocol.timed import TimedRound
 from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
 from locust_kvcache.loadgen.worker.record_shipping import Shipper, Spool
 from locust_kvcache.loadgen.worker.share import Share
@@ -25,25 +26,27 @@ class RunHere:
         self._spool = Spool(begun.config.run_id) if spooled else None
         self._shipper = Shipper(begun.config.run_id, send, self._spool)
         self._plans: dict[str, Plan] = {}
-        self._prepared: dict[tuple[str, str | None], PreparedRequests] = {}  # by scenario and nonce
+        self._prepared: dict[tuple[str, str | None, TimedRound | None], PreparedRequests] = {}  # by scenario, nonce and time
         self._warmed_up: list[list[Any]] = []
 
-    def prepared_for(self, scenario: str, kind: str, nonce: str | None) -> PreparedRequests:
-        """The requests of a round; those of the run's own nonce (None) are kept for later rounds, others until the next nonce comes.
+    def prepared_for(self, scenario: str, kind: str, nonce: str | None, timed: TimedRound | None = None) -> PreparedRequests:
+        """The requests of a round; those of the run's own nonce (None) are kept for later rounds, others until the next nonce comes. Of a
+        timed round nothing is kept.
 
         BadInput if the plan cannot be made here: a trace that is not on this host, or another one than the master's.
         """
-        if (scenario, nonce) not in self._prepared:
-            self._prepared = {key: known for key, known in self._prepared.items() if key[1] is None}
-            self._prepared[scenario, nonce] = self._prepare(scenario, kind, nonce)
-        return self._prepared[scenario, nonce]
+        if (scenario, nonce, timed) not in self._prepared:
+            self._prepared = {key: known for key, known in self._prepared.items() if key[1:] == (None, None)}
+            self._prepared[scenario, nonce, timed] = self._prepare(scenario, kind, nonce, timed)
+        return self._prepared[scenario, nonce, timed]
 
-    def _prepare(self, scenario: str, kind: str, nonce: str | None) -> PreparedRequests:
+    def _prepare(self, scenario: str, kind: str, nonce: str | None, timed: TimedRound | None) -> PreparedRequests:
         config = self.config
         if scenario not in self._plans:
             self._plans[scenario] = config.plan(scenario)
         plan = self._plans[scenario]
         mine = plan if nonce is None else plan.with_nonce(nonce)
+        mine = mine if timed is None else timed.plan(mine)
         target = Target.from_url(config.endpoint, config.transport)
         parts = plan.scenario.parts
         carries_answers = any(part.reply == "server" and part.turns > 1 for part in parts)  # short ones would shorten the prompts

@@ -38,6 +38,11 @@ class SessionQueue:
         """The calling user is through with its session."""
         self._open.discard(gevent.getcurrent())
 
+    def clear(self) -> None:
+        """What nobody took is not to be sent."""
+        while len(self):
+            self._queue.get()
+
     def close(self, timeout_s: float) -> list[Assignment]:
         """Users that wait go on with nothing, those with a session get so long to end it, and are stopped then. What nobody took."""
         left = []

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 
+import gevent
+from gevent.event import Event
+
+from locust_kvcache.contract.record import PHASE_OPEN_AT_END, PHASE_WARM_UP
 from locust_kvcache.contract.round_kinds import WARM_UP, sends_new_prompts
 from locust_kvcache.loadgen.protocol.arrivals import plan_due_s, window_due_s
 from locust_kvcache.loadgen.protocol.messages import Deal
 from locust_kvcache.loadgen.protocol.run_config import RunConfig, pause
 from locust_kvcache.loadgen.protocol.session_ids import SessionLine
+from locust_kvcache.loadgen.protocol.timed import TimedRound, timed_due_s
 from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
 from locust_kvcache.loadgen.worker.texts_ahead import TextsAhead
-from locust_kvcache.workload.plan import Session
+from locust_kvcache.workload.endless import EndlessSessions
+from locust_kvcache.workload.plan import Plan, Session
 
 LATE_MS = 20.0  # a session taken later than this was waiting for a user; less is the loop's own jitter
 AHEAD_S = 2.0  # open loop: sessions due within this are asked for
 LARGEST_WINDOW = 4096  # sessions
+
+
+class DueByPlace:
+    """Due times of an endless plan's sessions, by session_id."""
+
+    def __init__(self, times_s: Sequence[float], plan: Plan) -> None:
+        assert isinstance(plan.sessions, EndlessSessions)
+        self._times_s, self._sessions = times_s, plan.sessions
+
+    def __getitem__(self, session: int) -> float:
+        return self._times_s[self._sessions.place(session)]
 
 
 @dataclass
@@ -29,7 +46,7 @@ class Share:
     number: int
     kind: str  # contract/round_kinds.py
     prepared: PreparedRequests
-    due_s: Sequence[float] | None  # by session_id, after the round's start
+    due_s: Sequence[float] | DueByPlace | None  # by session_id, after the round's start
     window: int  # sessions to have released ahead of the users
     unreleased: SessionLine = field(default_factory=SessionLine)  # sessions that are still to be released to us, in order
     ahead: TextsAhead | None = None  # makes their texts, where not all were made before the round
@@ -45,6 +62,9 @@ class Share:
     worst_late_ms: float = 0.0
     starved_since_s: float | None = None
     starved_s: float = 0.0  # users were free, and the master's release was on its way
+    timed: TimedRound | None = None
+    time_is_up: Event = field(default_factory=Event)
+    begun: dict[int, Set[int]] = field(default_factory=dict)  # timed: the turns that were begun, of sessions that are not through
 
     @property
     def repeats(self) -> bool:
@@ -56,6 +76,32 @@ class Share:
         if self.prepared.few is not None:
             self.ahead = self.ahead or TextsAhead(self.prepared, self.unreleased)
             self.ahead.changed(2 * self.window)
+
+    def may_begin(self) -> bool:
+        """Whether a request may still be sent: a timed round is over by this process's clock, however late its timer fires."""
+        if self.timed is None:
+            return True
+        return not self.time_is_up.is_set() and time.monotonic() < self.started_s + self.timed.round_s
+
+    def sleep(self, seconds: float) -> None:
+        """A pause of a session, which the end of a timed round cuts short."""
+        if self.timed is None:
+            gevent.sleep(seconds)
+        else:
+            self.time_is_up.wait(max(0.0, seconds))
+
+    def phase(self, sent_s: float, ended_s: float) -> str | None:
+        """What a timed round's record says of when its request was open; monotonic times."""
+        if self.timed is None:
+            return None
+        if sent_s < self.started_s + self.timed.warm_up_s:
+            return PHASE_WARM_UP
+        return PHASE_OPEN_AT_END if ended_s > self.started_s + self.timed.round_s else None
+
+    def cut_sessions(self) -> list[tuple[int, list[int]]]:
+        """When the time is up: the sessions with turns that were not begun, and the numbers of those that were."""
+        whole = self.prepared.session
+        return [(session, sorted(begun)) for session, begun in self.begun.items() if len(begun) < len(whole(session).turns)]
 
     def note_taken(self, due_s: float) -> None:
         """A user took a session; past its due time, all users were busy: the load is less open than it was asked to be."""
@@ -90,8 +136,8 @@ class Share:
 
     def take_release(self, start: int, sessions: list[int], rest: int, users_waiting: int) -> list[Session]:
         """Sessions that may be sent now. Users that had to wait for them double the window: the next release comes earlier."""
-        if start != self.received:
-            return []  # an answer to a question that was asked twice
+        if start != self.received or self.time_is_up.is_set():
+            return []  # an answer to a question that was asked twice, or one that came too late
         self.asked_s = None
         self.received += len(sessions)
         at_the_front = self.unreleased.drop(sessions)
@@ -106,6 +152,8 @@ class Share:
             self.ahead.go_on(len(sessions) if at_the_front else self.window, 2 * self.window)
         found = [self.prepared.session(index) for index in sessions]
         self.open_requests += sum(len(session.turns) for session in found)
+        if self.timed is not None:
+            self.begun |= {session.session_id: frozenset() for session in found}
         return found
 
 
@@ -127,9 +175,13 @@ def new_share(config: RunConfig, message: Deal, prepared: PreparedRequests, user
     """The share that a round's first deal to this process begins, with the due times of its arrivals."""
     arrival, plan = message.arrival or config.arrival, prepared.plan
     seed_key = f"{config.seed}/{message.scenario}/arrivals"
-    due_s: Sequence[float] | None
-    if message.round_kind == WARM_UP:
+    due_s: Sequence[float] | DueByPlace | None
+    if message.timed is not None:
+        times = timed_due_s(arrival, message.timed.round_s, seed_key, pause)
+        due_s = None if times is None else DueByPlace(times, plan)
+    elif message.round_kind == WARM_UP:
         due_s = window_due_s(arrival, plan, seed_key)
     else:
         due_s = (plan.due_s if arrival.kind == "trace" else None) or plan_due_s(arrival, plan, seed_key, pause)
-    return Share(config, message.scenario, message.round, message.round_kind, prepared, due_s, window=max(4, 2 * users))
+    window = max(4, 2 * users)
+    return Share(config, message.scenario, message.round, message.round_kind, prepared, due_s, window, timed=message.timed)

@@ -15,6 +15,7 @@ import gevent
 from locust_kvcache.loadgen.client.slices import slices
 from locust_kvcache.loadgen.protocol.session_ids import SessionLine
 from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
+from locust_kvcache.workload.endless import EndlessSessions
 from locust_kvcache.workload.plan import Plan
 
 MOST_TOKENS = 5_000_000  # all texts are made before the round up to here: about 5 s of work and 30 MB
@@ -43,7 +44,7 @@ def tokens_per_session(plan: Plan, sessions: Sequence[int]) -> float:
 def prepare(prepared: PreparedRequests, sessions: Sequence[int], users: int) -> None:
     """Make the texts that must be there before these sessions are released."""
     each = tokens_per_session(prepared.plan, sessions)
-    if each * len(sessions) > MOST_TOKENS:
+    if each * len(sessions) > MOST_TOKENS or isinstance(prepared.plan.sessions, EndlessSessions):
         prepared.keep_few(max(2 * users, int(MOST_TOKENS / each)))
     first = sessions if prepared.few is None else sessions[: max(2 * users, FIRST_SESSIONS)]
     in_slices(step for index in first for step in prepared.making(prepared.plan.sessions[index]))

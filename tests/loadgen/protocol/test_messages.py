@@ -23,9 +23,11 @@ from locust_kvcache.loadgen.protocol.messages import (
     Records,
     Release,
     ServerGone,
+    TimeUp,
     WarmedUp,
 )
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
+from locust_kvcache.loadgen.protocol.timed import TimedRound
 from locust_kvcache.workload.plan import Calibration
 from locust_kvcache.workload.scenario_file import load_scenario
 
@@ -48,6 +50,8 @@ def over_the_wire(message: Message) -> Any:
         BeginRun(CONFIG, 0.25),
         Deal("r", "cold_start", 1, array("i", [3, 4]), 2, Arrival("poisson", 2.0, 1.0, draw=3), "control", "5eed"),
         Deal("r", "cold_start", 1, array("i"), 1, None, "cold", None),
+        Deal("r", "cold_start", 1, array("i", [1]), 1, None, "hit", None, TimedRound(60.0, 6.0, 3, 0, fresh=False)),
+        TimeUp("r", "cold_start", 1, 7, [(4, []), (6, [1, 3])]),
         WarmedUp("r", "cold_start", -2, [[3, 12.5], [4, None]]),
         Go("r", "cold_start", 1, 0, [0], 5),
         Done("r", "cold_start", 2, 1.5, 100.0, 20.0, None, 0.0, {"Browser": 3}),
@@ -64,6 +68,6 @@ def test_no_two_messages_share_a_name() -> None:
         return [*([of.kind] if "kind" in vars(of) else []), *(kind for sub in of.__subclasses__() for kind in kinds(sub))]
 
     found = kinds(messages.Message)
-    assert len(found) == len(set(found)) == 20
+    assert len(found) == len(set(found)) == 21
     assert Release.kind != Go.kind
     assert all(of.kind in found for of in FROM_WORKERS)
