@@ -10,10 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from locust_kvcache.analysis.basics.number_text import number
+from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.charts.drawing import LOOKS, legend_below, seconds_or_ms
 from locust_kvcache.analysis.charts.figures import COLOURS
 
-MOST_SHARE = 250.0  # % of cold: intervals that reach beyond are cut at the chart's edge
+CUT_INTERVAL = "interval reaches beyond the axis"
+MOST_SHARE = 250.0  # % of cold: intervals that reach beyond are cut at the chart's edge, with an arrow
 
 
 def draw_lines(axes: Axes, points: pd.DataFrame, x_name: str, y_name: str, x_log: bool = False) -> None:
@@ -44,8 +46,21 @@ def draw_shares(axes: Axes, points: pd.DataFrame) -> None:
     axes.axhline(100, color=COLOURS["ink"], linestyle="-", linewidth=0.8, label="no change")
     axes.set_xlim(left=0)
     highest = max([100.0, *points["y"], *points["high"].dropna()])
-    axes.set_ylim(0, 1.05 * min(highest, max(MOST_SHARE, float(points["y"].max()))))
+    top = 1.05 * min(highest, max(MOST_SHARE, float(points["y"].max())))
+    axes.set_ylim(0, top)
+    _arrows_at(axes, points, top)
     legend_below(axes)
+
+
+def _arrows_at(axes: Axes, points: pd.DataFrame, top: float) -> None:
+    """An arrow on the upper edge for each interval that reaches beyond it."""
+    labels = list(dict.fromkeys(points["label"]))
+    for row in rows_of(points[points["high"].gt(top)]):
+        at = labels.index(row["label"])
+        axes.scatter([row["x"] + 0.06 * (at - 1)], [top], marker="^", s=60, color=axes.get_lines()[at].get_color(), clip_on=False,
+                     zorder=5)  # fmt: skip
+    if points["high"].gt(top).any():
+        axes.scatter([], [], marker="^", s=60, color=COLOURS["faint"], label=CUT_INTERVAL)
 
 
 def draw_dose(axes: Axes, points: pd.DataFrame) -> None:
@@ -58,12 +73,23 @@ def draw_working_set(axes: Axes, points: pd.DataFrame, limits: list[tuple[str, f
     """Columns label (tier), x (working set, tokens), y (hit rate, %); `limits` are what each tier is known to hold."""
     draw_lines(axes, points, "working set (tokens)", "hit when sent again (%)", x_log=True)
     for place, (name, tokens) in enumerate(limits):
-        axes.axvline(tokens, color=COLOURS["ink"], linestyle=("--", ":", "-.")[place % 3], linewidth=1, label=f"{name}: capacity")
+        axes.axvline(
+            tokens,
+            color=COLOURS["ink"],
+            linestyle=("--", ":", "-.")[place % 3],
+            linewidth=1,
+            label=f"{tier_name(name)}: capacity",
+        )
     axes.set_ylim(0, 105)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     legend_below(axes)
+
+
+def tier_name(tier: str) -> str:
+    """GPU, CPU, store."""
+    return tier.upper() if tier in ("gpu", "cpu") else tier
 
 
 def draw_retention(axes: Axes, points: pd.DataFrame, x_name: str, lines: list[tuple[str, float]]) -> None:

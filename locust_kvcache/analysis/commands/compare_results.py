@@ -28,6 +28,7 @@ from locust_kvcache.analysis.report.files import render_html, render_markdown
 from locust_kvcache.analysis.report.page import Page
 from locust_kvcache.analysis.report.publish import page_text
 from locust_kvcache.analysis.tables.console_lines import where
+from locust_kvcache.analysis.tables.run_tables import ONE_RUN_MARKS
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.language import use_language
@@ -103,7 +104,7 @@ def described(runs: list[Analysis], accepted: frozenset[str], gated: bool) -> tu
         {**row, "scenario": row["run"] if len(scenarios_of(found)) == 1 else f"{row['run']}, {row['scenario']}"}
         for row in found.targets
     ]
-    return page_text(page, targets), page, comparison_outcome(found, cause)
+    return page_text(page, targets, ONE_RUN_MARKS), page, comparison_outcome(found, cause)
 
 
 def repeated(runs: list[Analysis], accepted: frozenset[str], gated: bool) -> tuple[str, Page, Outcome]:

@@ -146,6 +146,7 @@ def repeats_page(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -
             spread_table(tables["spread"], scenario),
         ]
         sections.append(section(f"Scenario {scenario}", [charts[place] if place else None, *blocks], is_open=True))
+    found = [*repeats_answer.standing_out(runs, scenarios, shown), *problems]
     summaries = [repeats_answer.summary_table(runs, tables, scenario, shown) for scenario in scenarios]
     return Page(
         title=f"Repeated runs: {', '.join(names)}",
@@ -153,7 +154,7 @@ def repeats_page(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -
         lead=repeats_answer.lead(runs, tables, scenarios, shown),
         details=(),
         answer=section("", [*summaries, targets_of(_renamed(judged_targets(runs), shown))]).blocks,
-        problems=(*(plain(vars(problem)) for problem in sorted_problems(problems)), *_of_runs(runs, shown)),
+        problems=(*(plain(vars(problem)) for problem in sorted_problems(found)), *_of_runs(runs, shown)),
         sections=tuple(sections),
         incomplete=False,
         chart=charts[0] if charts else None,

@@ -78,7 +78,7 @@ def charts(runs: Sequence[GapRun], limits: Limits) -> list[Chart]:
         said = "; ".join(f"{whole(run.returns.tokens_per_s)} tokens/s, {number(run.returned['gap_s'].median())} s: {hit_text(run)}"
                          for run in runs if len(run.returned))  # fmt: skip
         lines = [
-            (f"{name}: capacity" if value == "tokens" else f"{name}: {number(at)} s", float(at))
+            (f"{study_drawing.tier_name(name)}: capacity" if value == "tokens" else f"{name}: {number(at)} s", float(at))
             for name, at in marks[value].items()
         ]
         drawing = functools.partial(study_drawing.draw_retention, points=points, x_name=names[value], lines=lines)

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.basics.metrics import ROUND, SWEPT
-from locust_kvcache.analysis.basics.number_text import DASH, change, is_missing, listed, number, percent, plural, ratio_change
+from locust_kvcache.analysis.basics.number_text import DASH, change, is_missing, listed, number, plural, ratio_change
 from locust_kvcache.analysis.charts import drawing, study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.charts.run_charts import slug
@@ -34,6 +34,8 @@ RULE = (
     "by round: cold is round 1, hits are the later rounds; figures are means; each number of users is a run with its own prompts"
 )
 SIDES = ("cold", "hit")
+MOST_LEVELS = 3  # in a sentence
+MOST_ROWS = 6  # of the table on the first screen
 NO_INTERVAL, UNDECIDED, EXCLUDES = "no interval", "undecided", "excludes no change"
 
 
@@ -100,20 +102,24 @@ def sweep_page(levels: dict[int, Stats]) -> Page:
         made = (("ttft_ms", "mean", "mean TTFT"), ("requests_per_s", None, "requests/s"))
         found = [level_chart(levels, scenario, *what) for what in made]
         sections.append(section(f"Scenario {scenario}", found[1:] if len(names) == 1 else found))
+    shown = short_table(levels, names)
+    on_top = len(shown.rows) <= MOST_ROWS
     details = {name: f"{sentence(levels, name)}." for name in names} if len(names) > 1 else {}
     runs = Table("Runs", ("run", "users"), tuple((str(run_of(s).run_id), str(u)) for u, s in levels.items()))
+    tables = [block for name in names for block in (details.get(name), level_table(levels, name))]
     return Page(
         title=f"KV cache by concurrency: {first.model} on {first.deployment.name}",
         subtitle=f"{deployment_text(first)}; {listed(levels)} users, one run each",
         lead=lead(levels, names),
         details=(),
-        answer=section("", [block for name in names for block in (details.get(name), level_table(levels, name))]).blocks,
+        answer=section("", [None if on_top else shown, *tables]).blocks,
         problems=merged((plural(users, "user"), stats["problems"]) for users, stats in levels.items()),
         sections=tuple(part for part in (*sections, section("Runs", [runs])) if part.blocks),
         incomplete=not all(stats["complete"] for stats in levels.values()),
         chart=level_chart(levels, names[0], "ttft_ms", "mean", "mean TTFT") if len(names) == 1 else share_chart(levels, names),
+        table=shown if on_top else None,
         trust=trust(levels, names),
-        short=(short_table(levels, names),),
+        short=(shown,),
     )
 
 
@@ -131,9 +137,10 @@ def short_table(levels: dict[int, Stats], names: list[str]) -> Table:
 
 
 def sentence(levels: dict[int, Stats], scenario: str) -> str:
-    """What a hit changes at each level, in words."""
+    """What a hit changes at each level, in words; of more than three levels at the fewest and the most users."""
+    shown = levels if len(levels) <= MOST_LEVELS else {users: levels[users] for users in (min(levels), max(levels))}
     parts = []
-    for users, stats in levels.items():
+    for users, stats in shown.items():
         row = effect(stats, scenario, "ttft_ms", "mean")
         parts.append(f"{_with_times(row)} at {plural(users, 'user')}")
     return f"{scenario}: a hit changes the mean TTFT by {', '.join(parts)}"
@@ -145,23 +152,30 @@ def _with_times(row: dict[str, Any]) -> str:
 
 
 def lead(levels: dict[int, Stats], names: list[str]) -> str:
-    """The sentence of the only scenario; of several, what a hit changes at the fewest and at the most users."""
+    """The sentence of the only scenario; of several, in how many a hit cuts the TTFT, at the fewest and at the most users."""
     if len(names) == 1:
         return f"{sentence(levels, names[0])}."
     ends = sorted({min(levels), max(levels)})
-    parts = []
-    for name in names:
-        rows = [effect(levels[users], name, "ttft_ms", "mean") for users in ends]
-        parts.append(f"{name} {' and '.join(map(_in_short, rows))}")
-    return f"Mean TTFT in ms, cold to hit, at {listed(ends)} users: {'; '.join(parts)}."
+    return " ".join(_counted(users, [effect(levels[users], name, "ttft_ms", "mean") for name in names]) for users in ends)
 
 
-def _in_short(row: dict[str, Any]) -> str:
-    """1,090 to 83.2 (−92.4 %); with what its interval leaves open."""
-    if is_missing(row.get("ratio")):
-        return "not compared"
-    known = {NO_INTERVAL: ", no interval", UNDECIDED: ", undecided"}.get(interval_kind(row), "")
-    return f"{number(row['baseline'])} to {number(row['contender'])} ({ratio_change(row['ratio'])}{known})"
+def _counted(users: int, rows: list[dict[str, Any]]) -> str:
+    """At 1 user a hit cuts the mean TTFT in 2 of 4 scenarios (−56.7 to −86.7 %); 2 are undecided."""
+    kinds = [interval_kind(row) for row in rows]
+    sure = [row["ratio"] for row, kind in zip(rows, kinds, strict=True) if kind == EXCLUDES]
+    cut, raised = [ratio for ratio in sure if ratio < 1], [ratio for ratio in sure if ratio > 1]
+    some = f" ({_from_to(cut)})" if cut else ""
+    parts = [f"At {plural(users, 'user')} a hit cuts the mean TTFT in {len(cut)} of {plural(len(rows), 'scenario')}{some}"]
+    parts += [f"it raises the mean TTFT in {len(raised)} ({_from_to(raised)})"] if raised else []
+    parts += [f"undecided in {count}" for count in [kinds.count(UNDECIDED)] if count]
+    parts += [f"no interval in {count} (too few requests)" for count in [kinds.count(NO_INTERVAL)] if count]
+    return f"{'; '.join(parts)}."
+
+
+def _from_to(ratios: list[float]) -> str:
+    """−56.7 % to −86.7 %."""
+    texts = list(dict.fromkeys(ratio_change(ratio) for ratio in sorted(ratios, reverse=True)))
+    return texts[0] if len(texts) == 1 else f"{texts[0]} to {texts[-1]}"
 
 
 def interval_kind(row: dict[str, Any]) -> str:
@@ -181,7 +195,7 @@ def share_chart(levels: dict[int, Stats], names: list[str]) -> Chart | None:
     )
     if points["x"].nunique() < 2:
         return None
-    said = "; ".join(f"{name}, {plural(users, 'user')}: {percent(row['ratio'])}" for name, users, row in known)
+    said = "; ".join(f"{name}, {plural(users, 'user')}: {change(row)}" for name, users, row in known)
     return draw(
         "sweep-ttft-share",
         "TTFT of a hit against cold, by concurrency, with 95 % intervals",

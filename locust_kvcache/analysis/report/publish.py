@@ -24,12 +24,13 @@ def publish(page: Page, folder: Path, png: bool) -> None:
     print(where(files), flush=True)
 
 
-def page_text(page: Page, targets: Iterable[Mapping[str, Any]] = ()) -> str:
-    """The console's view of a page: the answer, one table, the targets, the caveats."""
+def page_text(page: Page, targets: Iterable[Mapping[str, Any]] = (), words: Mapping[str, str] | None = None) -> str:
+    """The console's view of a page: the answer, one table, the targets in their `words`, the caveats."""
     tables = page.short or tuple(block for block in page.blocks if isinstance(block, Table))[:1]
     lead = f"INCOMPLETE: {page.lead}" if page.incomplete else page.lead
     notes = tuple({"severity": "note", "text": text} for text in page.trust)
-    return summary(lead, page.subtitle, tables, target_lines({}, [dict(row) for row in targets]), (*page.problems, *notes))
+    lines = target_lines({}, [dict(row) for row in targets], words)
+    return summary(lead, page.subtitle, tables, lines, (*page.problems, *notes))
 
 
 def folder_beside(run: Path, name: str) -> Path:

@@ -174,8 +174,10 @@ def _curve_text(event: Sequence[Outcome]) -> str:
     least, most = ([one.crossing(figure, share) for one in event] for share in SHARES)
     if all(one is None or one.fell_s is None for one in (*least, *most)):
         return f"the {SHORT[figure]} was {before} before and {worst} in the worst window after"
-    back = [f"back at {at(share)} of the level: {back_text(event, figure, share)}" for share in SHARES]
-    return f"the {SHORT[figure]} was {before} before and {worst} in the worst window after ({', '.join(back)})"
+    times = list(dict.fromkeys(back_text(event, figure, share) for share in SHARES))
+    levels = [listed(at(share) for share in SHARES)] if len(times) == 1 else [at(share) for share in SHARES]
+    back = ", ".join(f"back at {level} of the level: {time}" for level, time in zip(levels, times, strict=True))
+    return f"the {SHORT[figure]} was {before} before and {worst} in the worst window after ({back})"
 
 
 def short_table(events: Runs) -> Table:
@@ -199,9 +201,9 @@ def weak_points(events: Runs, incomplete: Sequence[str]) -> list[str]:
     """What weakens the verdict, for its first words."""
     first = events[0]
     found = [f"incomplete: {listed(incomplete)}"] if incomplete else []
-    found += ["there is only 1 run, so no interval"] if len(first) == 1 else []
+    found += ["one run, so no interval"] if len(first) == 1 else []
     if few := [one for one in first if len(one.before) < WINDOWS_BEFORE]:
-        found.append(f"the level before is that of {plural(min(len(one.before) for one in few), 'window')}")
+        found.append(f"the level before rests on {plural(min(len(one.before) for one in few), 'window')}")
     if any(window.sent < WINDOW_REQUESTS for one in first for window in one.before):
         found.append(f"windows before it hold fewer than {WINDOW_REQUESTS} requests")
     if all(one.levels["hit_rate"] is None for one in first):
@@ -210,16 +212,20 @@ def weak_points(events: Runs, incomplete: Sequence[str]) -> list[str]:
 
 
 def lead_text(events: Runs, incomplete: Sequence[str]) -> str:
-    """One sentence, what weakens it first."""
+    """What weakens it, then a sentence for each event."""
     weak = weak_points(events, incomplete)
-    opening = f"Weakened, as {' and '.join(weak)}: " if weak else ""
+    opening = f"Read with care: {'; '.join(weak)}. " if weak else ""
     said = []
     for event in events:
-        lost = f"requests lost: {failed_text(event)}"
+        lost = (
+            f"{failed_text(event)} requests lost"
+            if not any(one.failed for one in event)
+            else f"requests lost: {failed_text(event)}"
+        )
         unused = list(dict.fromkeys(engine.engine for one in event for engine in one.engines if engine.what == UNUSED))
         idle = f", and {listed(unused)} answered but took no request" if unused else ""
         said.append(f"{event[0].event.name}: {_curve_text(event)}; {lost}{idle}")
-    return f"{opening}{'; '.join(said)}."
+    return f"{opening}{'. '.join(said)}."
 
 
 def worst_share(one: Outcome, figure: str) -> float | None:

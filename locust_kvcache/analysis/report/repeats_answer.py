@@ -14,6 +14,7 @@ from locust_kvcache.analysis.across_runs.run_comparison import gpus
 from locust_kvcache.analysis.across_runs.run_spread import deployment_of
 from locust_kvcache.analysis.basics.number_text import DASH, change, is_missing, listed, number, percent, plural, whole
 from locust_kvcache.analysis.basics.plain_values import rows_of
+from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.report.comparison_tables import common_start
 from locust_kvcache.analysis.tables.claim_words import claim_of
@@ -106,28 +107,26 @@ def hit_rate(runs: Sequence[Analysis], scenario: str, round_: int, name: str = "
 
 
 def lead(runs: Sequence[Analysis], tables: dict[str, pd.DataFrame], scenarios: Sequence[str], shown: Mapping[str, str]) -> str:
-    """Per scenario: which deployment is the fastest and which serves most per GPU; what stands out. Of one deployment, its change."""
-    said = []
+    """Two sentences: which deployment is the fastest, and which serves most per GPU. Of one deployment, what later rounds change."""
+    if len(shown) > 1:
+        return _best(runs, tables["spread"], scenarios)
+    return _changes(tables["against_round_1"], scenarios)
+
+
+def _best(runs: Sequence[Analysis], spread: pd.DataFrame, scenarios: Sequence[str]) -> str:
+    """cold_start: shortest mean TTFT with tp2 (1,280 ms) when cold, single (199 ms) in round 2. Most requests/s per GPU with ..."""
+    rows = rows_of(spread)
+    metric, unit = (PER_GPU, "requests/s per GPU") if find(rows, metric=PER_GPU) else (RATE, "requests/s")
+    fastest, busiest = [], []
     for scenario in scenarios:
-        parts = _best(runs, tables["spread"], scenario) if len(shown) > 1 else _changes(tables["against_round_1"], scenario)
-        parts += [text for own, name in shown.items() if (text := _stands_out(runs, own, name, scenario))]
-        if parts:
-            said.append(f"{scenario}, {'. '.join(parts)}.")
-    return " ".join(said)
-
-
-def _best(runs: Sequence[Analysis], spread: pd.DataFrame, scenario: str) -> list[str]:
-    """cold: shortest TTFT with tp2 (1,280 ms), most requests/s per GPU with single (1.64). The same of the last round."""
-    mine = rows_of(spread[spread["scenario"].eq(scenario)])
-    later = max((row["round"] for row in mine), default=1)
-    metric, unit = (PER_GPU, "requests/s per GPU") if find(mine, metric=PER_GPU) else (RATE, "requests/s")
-    word = later_word(runs, scenario, later)
-    said = []
-    for round_, name in [(1, "cold"), *([(later, word[0].upper() + word[1:])] if later > 1 else [])]:
-        shortest = front(find(mine, round=round_, metric=TTFT), " ms", smallest=True)
-        most = front(find(mine, round=round_, metric=metric), "", smallest=False)
-        said.append(f"{name}: shortest mean TTFT with {shortest}; most {unit} with {most}")
-    return said
+        mine = find(rows, scenario=scenario)
+        later = max((row["round"] for row in mine), default=1)
+        word = later_word(runs, scenario, later)
+        name = f"{scenario}, " if len(scenarios) > 1 else ""
+        for round_, when in [(1, "cold"), *([(later, word)] if later > 1 else [])]:
+            fastest.append(f"{name}{when}: {front(find(mine, round=round_, metric=TTFT), ' ms', smallest=True)}")
+            busiest.append(f"{name}{when}: {front(find(mine, round=round_, metric=metric), '', smallest=False)}")
+    return f"Shortest mean TTFT, {'; '.join(fastest)}. Most {unit}, {'; '.join(busiest)}."
 
 
 def front(rows: Rows, unit: str, smallest: bool) -> str:
@@ -152,19 +151,27 @@ def _overlap(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return bool(one["low"] <= other["high"] and other["low"] <= one["high"])
 
 
-def _changes(within: pd.DataFrame, scenario: str) -> list[str]:
-    """Of one deployment: what each later round changes."""
-    rows = rows_of(within[within["scenario"].eq(scenario)])
+def _changes(within: pd.DataFrame, scenarios: Sequence[str]) -> str:
+    """Of one deployment: what its last round changes in each scenario; the rounds between stand in the table."""
     said = []
-    for row in find(rows, metric=TTFT):
-        rate = find(rows, metric=RATE, round=row["round"])
-        text = f"mean TTFT of round {row['round']} against cold {change(row)}, {number(row['baseline'])} to {number(row['contender'])} ms"
-        said.append(text + (f"; throughput {change(rate[0])}" if rate else ""))
-    return said
+    for scenario in scenarios:
+        rows = rows_of(within[within["scenario"].eq(scenario)])
+        for row in find(rows, metric=TTFT)[-1:]:
+            rate = find(rows, metric=RATE, round=row["round"])
+            times = f"{number(row['baseline'])} to {number(row['contender'])} ms"
+            text = f"mean TTFT of round {row['round']} against cold {change(row)}, {times}"
+            said.append(f"{scenario}, {text}" + (f"; throughput {change(rate[0])}" if rate else ""))
+    return f"{'. '.join(said)}." if said else ""
+
+
+def standing_out(runs: Sequence[Analysis], scenarios: Sequence[str], shown: Mapping[str, str]) -> list[Problem]:
+    """A warning for each deployment whose later rounds hit less than planned, or whose figures are not valid."""
+    texts = [text for scenario in scenarios for own, name in shown.items() if (text := _stands_out(runs, own, name, scenario))]
+    return [Problem("warning", "stands_out", f"{text}.") for text in texts]
 
 
 def _stands_out(runs: Sequence[Analysis], own: str, name: str, scenario: str) -> str:
-    """What stands against a deployment's runs: later rounds that hit less than planned, figures that are not valid."""
+    """What weakens a deployment's figures, in a clause."""
     mine = [run for run in runs if deployment_of(run) == own]
     claims = [claim_of(run.stats, scenario) for run in mine]
     weak = [claim for claim in claims if claim["lead"]]
@@ -175,5 +182,6 @@ def _stands_out(runs: Sequence[Analysis], own: str, name: str, scenario: str) ->
     if all(claim["cause"] == "nothing hit" for claim in weak) and rounds:
         hit, ideal = (hit_rate(mine, scenario, rounds[-1], key) for key in ("hit_rate", "planned_hit_rate"))
         if hit is not None and ideal is not None:
-            return f"Round {rounds[-1]} of {name} hits little{some}: {percent(hit)} of the prompt tokens, an ideal cache {percent(ideal)}"
-    return f"{name}{some}: {weak[0]['lead'].partition(' (')[0]}"
+            shares = f"{percent(hit)} of the prompt tokens, an ideal cache {percent(ideal)}"
+            return f"{scenario}: round {rounds[-1]} of {name} hits little{some}: {shares}"
+    return f"{name}{some}, {scenario}: {weak[0]['lead'].partition(' (')[0]}"

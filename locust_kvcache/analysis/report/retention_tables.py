@@ -31,15 +31,14 @@ BLURRED = "{wrong} of {count} returns lie on the wrong side of the limit in toke
 def limit_text(limit: Limit | None, unit: str) -> str:
     """12.3 s [11.8, 12.9]."""
     if limit is None:
-        return "unknown"
-    show = whole if unit == "tokens" else number
+        return "not known"
     if limit.value is None:
         if (limit.low is None) == (limit.high is None):
             return "no limit to be seen"
-        return f"more than {show(limit.low)} {unit}" if limit.low is not None else f"less than {show(limit.high)} {unit}"
-    low = "0" if limit.low is None else show(limit.low)
-    high = f"{show(limit.high)}]" if limit.high is not None else "no upper end]"
-    return f"{show(limit.value)} {unit} [{low}, {high}"
+        return f"more than {number(limit.low)} {unit}" if limit.low is not None else f"less than {number(limit.high)} {unit}"
+    low = "0" if limit.low is None else number(limit.low)
+    high = f"{number(limit.high)}]" if limit.high is not None else "no upper end]"
+    return f"{number(limit.value)} {unit} [{low}, {high}"
 
 
 def gap_text(run: GapRun) -> str:

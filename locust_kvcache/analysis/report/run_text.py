@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent, target_value
@@ -22,6 +23,14 @@ METRICS = (
     ("requests_per_s", "throughput, requests/s"),
 )
 MOST_TARGETS = 4
+
+
+NAMES = {
+    "hit_ttft_reduction_min": "TTFT on a hit",
+    "hit_throughput_gain_min": "throughput on a hit",
+    "hit_busy_throughput_gain_min": "busy throughput on a hit",
+}
+WORDS = {FAIL: "FAIL", NOT_JUDGED: "not judged", PASS: "PASS"}
 
 
 def run_text(stats: Stats) -> str:
@@ -105,28 +114,21 @@ def hit_rates(stats: Stats, scenario: str) -> tuple[str, str]:
     return tuple(known_rate(found[-1], "hit_rate") if found else DASH for found in (first, later))  # type: ignore[return-value]
 
 
-def target_lines(stats: Stats, rows: list[dict[str, Any]] | None = None) -> list[str]:
+def target_lines(stats: Stats, rows: list[dict[str, Any]] | None = None, words: Mapping[str, str] | None = None) -> list[str]:
     """A line for each target that one run can meet, those that are missed first; beyond some, how the others were judged."""
+    words = words or WORDS
     order = {FAIL: 0, NOT_JUDGED: 1, PASS: 2}
     given = [row for row in stats["targets"] if row["target"] in RUN_TARGETS] if rows is None else rows
     shown = sorted(given, key=lambda row: order[row["verdict"]])
-    lines = [target_line(row) for row in shown[:MOST_TARGETS]]
+    lines = [target_line(row, words) for row in shown[:MOST_TARGETS]]
     rest = [row["verdict"] for row in shown[MOST_TARGETS:]]
     if not rest:
         return lines
-    counted = ", ".join(f"{rest.count(verdict)} {word}" for verdict, word in WORDS.items() if verdict in rest)
+    counted = ", ".join(f"{rest.count(verdict)} {word}" for verdict, word in words.items() if verdict in rest)
     return [*lines, told(f"targets beside these, in the report: {counted}")]
 
 
-NAMES = {
-    "hit_ttft_reduction_min": "TTFT on a hit",
-    "hit_throughput_gain_min": "throughput on a hit",
-    "hit_busy_throughput_gain_min": "busy throughput on a hit",
-}
-WORDS = {FAIL: "FAIL", NOT_JUDGED: "not judged", PASS: "PASS"}
-
-
-def target_line(row: dict[str, Any]) -> str:
+def target_line(row: dict[str, Any], words: Mapping[str, str] = WORDS) -> str:
     """PASS: TTFT on a hit: 66.5 % [61.2 %, 70.1 %], wanted at least 60.0 %."""
     threshold = target_value(row["threshold"], row["kind"])
     found = target_value(row["value"], row["kind"])
@@ -137,7 +139,7 @@ def target_line(row: dict[str, Any]) -> str:
     if row["verdict"] == NOT_JUDGED:
         why = f" ({row['why']})" if row["why"] else ""
         return shortened(told(f"not judged: {name}, {wanted}{why}"), WIDTH)
-    judged = WORDS[row["verdict"]]
+    judged = words[row["verdict"]]
     line = told(f"{judged}{', not statistically certain' if row['why'] else ''}: {name}: {found}, {wanted}")
     if width(line) <= WIDTH:
         return line

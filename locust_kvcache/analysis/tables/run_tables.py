@@ -150,7 +150,7 @@ def window_table(stats: Stats, scenario: str) -> Table:
 
 
 MARKS = {PASS: "PASS", FAIL: "FAIL", NOT_JUDGED: "not judged"}
-ONE_RUN_MARKS = {PASS: "met in this run (one run)", FAIL: "missed in this run (one run)", NOT_JUDGED: "not judged"}
+ONE_RUN_MARKS = {PASS: "met in this run", FAIL: "missed in this run", NOT_JUDGED: "not judged"}
 
 
 def _target_share(value: Any, kind: str) -> str:

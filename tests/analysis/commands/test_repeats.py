@@ -86,7 +86,7 @@ def test_a_known_difference_is_found_and_its_page_written(module: Module, runs: 
     page = (tmp_path / "page" / "report.md").read_text()
     (line,) = [line for line in page.splitlines() if line.startswith("| b, round 1: TTFT") and "%" in line]
     assert "worse" in line
-    assert "shortest mean TTFT with a (" in page
+    assert "Shortest mean TTFT, cold: a (" in page
 
 
 @pytest.mark.slow
