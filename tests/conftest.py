@@ -34,6 +34,7 @@ Module = Callable[..., subprocess.CompletedProcess[str]]
 Process = subprocess.Popen[str] | WarmProcess
 ROOT = Path(__file__).resolve().parent.parent
 LOCUST = [sys.executable, "-m", "locust"]
+gc.disable()  # until all is collected: nearly all that is made until then stays
 LOCUST_FIXTURES = {"locust", "fresh_locust", "python"}
 # hundreds of processes import the package: without bytecode each compiles it anew
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -60,8 +61,8 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 def pytest_collection_finish() -> None:
     """What was imported and collected stays to the end: no collection of garbage looks at it again."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist's own hook, which reads the groups
@@ -112,6 +113,13 @@ def _only_slow_tests_work(request: pytest.FixtureRequest, monkeypatch: pytest.Mo
 
         monkeypatch.setattr(subprocess.Popen, "__init__", refused)
         monkeypatch.setattr(pipeline, "_analyse", refused)
+
+
+@pytest.fixture(autouse=True)
+def _analysed_where_marked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the warm interpreters run is analysed at its end where the test is marked `analysed` or `long`."""
+    if not any(request.node.get_closest_marker(name) for name in ("analysed", "long")):
+        monkeypatch.setenv(UNANALYSED, "1")
 
 
 def free_port() -> int:
@@ -213,9 +221,8 @@ class RunFiles:
 class LocustProcesses:
     """Starts Locust processes for one test, and ends what is left of them."""
 
-    def __init__(self, output_dir: Path, warm: Warm | None = None, analysed: bool = True) -> None:
+    def __init__(self, output_dir: Path, warm: Warm | None = None) -> None:
         self.output_dir, self._warm = output_dir, warm
-        self._env = {} if analysed else {UNANALYSED: "1"}
         self.processes: list[Process] = []
         self.quiet = False  # as users see it: no log lines
 
@@ -236,7 +243,7 @@ class LocustProcesses:
                 start_new_session=True, preexec_fn=hear_sigint,
             )  # fmt: skip
         else:
-            process = self._warm.locust(command, {**os.environ, **self._env, **env})
+            process = self._warm.locust(command, {**os.environ, **env})
         self.processes.append(process)
         return process
 
@@ -288,10 +295,8 @@ def module(warm: Warm | None) -> Module:
 
 
 @pytest.fixture
-def locust(request: pytest.FixtureRequest, tmp_path: Path, warm: Warm | None) -> Iterator[LocustProcesses]:
-    """Runs are analysed at their end where the test is marked `analysed` or `long`, or KV_FRESH_PROCESSES is set."""
-    analysed = any(request.node.get_closest_marker(name) for name in ("analysed", "long"))
-    processes = LocustProcesses(tmp_path / "results", warm, analysed)
+def locust(tmp_path: Path, warm: Warm | None) -> Iterator[LocustProcesses]:
+    processes = LocustProcesses(tmp_path / "results", warm)
     yield processes
     processes.end()
 

@@ -20,7 +20,7 @@ from tests.conftest import ROOT, free_port
 OUTSIDE = ("Install", "Audit every package for known vulnerabilities")  # they ask the package index
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.analysed,
     pytest.mark.skipif(shutil.which("curl") is None, reason="the example waits with curl, which is not installed"),
 ]
 

@@ -9,6 +9,8 @@ holds the FIFO open for writing.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import gc
 import importlib
 import json
@@ -16,6 +18,7 @@ import os
 import runpy
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +71,16 @@ def become(job: dict[str, Any]) -> None:
         sys.modules["gevent"].get_hub().loop.update_now()
 
 
+def end(code: int) -> None:
+    """As the interpreter ends, but for taking down its modules and objects, which takes a tenth of a second."""
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads; only the interpreter calls it otherwise
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
     for module in sys.argv[2].split(","):
         importlib.import_module(module)
@@ -75,4 +88,10 @@ if __name__ == "__main__":
     if found := serve(sys.argv[1]):
         task = json.loads((found / "job.json").read_text())
         become(task)
-        runpy.run_module(task["module"], run_name="__main__", alter_sys=True)
+        try:
+            runpy.run_module(task["module"], run_name="__main__", alter_sys=True)
+        except SystemExit as ended:
+            if not isinstance(ended.code, int | None):
+                raise  # a text, which the interpreter prints
+            end((ended.code or 0) & 0xFF)
+        end(0)
