@@ -23,6 +23,7 @@ class Exit(IntEnum):
     NOTHING_HIT = 5
     CLIENT_LATE = 6
     ABORTED = 7
+    ALERT = 8
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,24 @@ ABORTED = Cause(
     "a limit ended the run: --round-timeout, --outage-limit, or workers that did not come in time",
     LOAD,
 )
+ALERT = Cause("alert", Exit.ALERT, "a rule of --abort-if ended the run; run.json says which", LOAD)
 CAUSES = (
-    OK, TARGET_MISSED, PREFLIGHT, INCOMPLETE, NOT_COMPARABLE, NOTHING_JUDGED, BAD_INPUT, FAILURES, NOTHING_HIT, CLIENT_LATE, ABORTED,
+    OK, TARGET_MISSED, PREFLIGHT, INCOMPLETE, NOT_COMPARABLE, NOTHING_JUDGED, BAD_INPUT, FAILURES, NOTHING_HIT, CLIENT_LATE, ABORTED, ALERT,
 )  # fmt: skip
 # Of several causes the first of these decides: what makes figures worthless before what they say.
-SEVERITY = (BAD_INPUT, ABORTED, CLIENT_LATE, INCOMPLETE, FAILURES, NOT_COMPARABLE, NOTHING_HIT, NOTHING_JUDGED, TARGET_MISSED, OK)
+SEVERITY = (
+    BAD_INPUT,
+    ALERT,
+    ABORTED,
+    CLIENT_LATE,
+    INCOMPLETE,
+    FAILURES,
+    NOT_COMPARABLE,
+    NOTHING_HIT,
+    NOTHING_JUDGED,
+    TARGET_MISSED,
+    OK,
+)
 
 
 def worst(causes: Iterable[Cause]) -> Cause:

@@ -86,6 +86,33 @@ def test_promtool_accepts_configuration_and_queries(tmp_path: Path) -> None:
     assert f"{len(rules)} rules found" in said.stdout
 
 
+RULES = ROOT / "configs" / "prometheus-rules.yml"
+
+
+@needs_prometheus
+def test_rules_fire_where_hits_fall_and_stop_when_they_are_back(tmp_path: Path) -> None:
+    """By promtool, on an hour and a half of made series."""
+    for file in (RULES, ROOT / "tests" / "monitoring" / "rules_test.yml"):
+        shutil.copy(file, tmp_path)
+    for command in (("check", "rules", RULES.name), ("test", "rules", "rules_test.yml")):
+        said = subprocess.run(["promtool", *command], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert said.returncode == 0, said.stdout + said.stderr
+
+
+def test_rules_read_what_the_pages_have() -> None:
+    """Names of ours are served or recorded, those of vLLM stand on a recorded page; the file stands where Prometheus looks for it."""
+    rules = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+    served = (ROOT / "locust_kvcache" / "loadgen" / "web" / "prometheus.py").read_text()
+    recorded = {rule["record"] for rule in rules if "record" in rule}
+    pages = "\n".join((FIXTURES / f"{name}.prom").read_text() for name in REAL_PAGES)
+    for name in {name for rule in rules for name in re.findall(r"\b(?:kvcache|vllm)[\w:]+", rule["expr"])}:
+        short = re.sub("^kvcache_|_total$|_seconds_bucket$", "", name)
+        assert name in recorded or f'"{short}"' in served or f'"{name}"' in served or f"\n{name}{{" in pages, name
+    assert yaml.safe_load((ROOT / "configs" / "prometheus.yml").read_text())["rule_files"] == [RULES.name]
+    mounted = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["prometheus"]["volumes"]
+    assert f"./configs/{RULES.name}:/etc/prometheus/{RULES.name}:ro" in mounted
+
+
 @needs_prometheus
 def test_no_panel_is_empty_while_a_load_runs(tmp_path: Path) -> None:
     """Client, vLLM by role and Mooncake's master: a load on a PD deployment of emulators. The rest: recorded pages."""

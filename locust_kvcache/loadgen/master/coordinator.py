@@ -17,7 +17,7 @@ from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner
 
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.exit_codes import ABORTED, INCOMPLETE, Exit
+from locust_kvcache.contract.exit_codes import INCOMPLETE, Exit
 from locust_kvcache.loadgen.master.load_test import LoadTest
 from locust_kvcache.loadgen.master.run_driver import RecordListener, RunDriver
 from locust_kvcache.loadgen.master.spawning import Spawning
@@ -30,7 +30,7 @@ from locust_kvcache.loadgen.protocol.messages import FROM_WORKERS, AboutRun, Fil
 from locust_kvcache.loadgen.run.folder import check_writable
 from locust_kvcache.loadgen.run.outcome import Outcome
 from locust_kvcache.loadgen.run.resume import check_not_running
-from locust_kvcache.loadgen.run.state import LimitReached, RunIncomplete
+from locust_kvcache.loadgen.run.state import RunIncomplete
 
 log = logging.getLogger("kvcache")
 
@@ -180,7 +180,7 @@ class Coordinator:
         except RunIncomplete as error:
             if (running := test.running) is not None:
                 running.halt_workers()
-                running.finish(Outcome(ABORTED if isinstance(error, LimitReached) else INCOMPLETE, str(error)))
+                running.finish(Outcome(error.cause, str(error)))
         except gevent.GreenletExit:
             raise
         except Exception as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import gevent
+import orjson
 from locust.env import Environment
 
 from locust_kvcache.contract.exit_codes import FAILURES, INCOMPLETE, OK, Cause
@@ -306,3 +307,8 @@ class RunDriver:
             records = self.live.add(message.lines)
             if self._listener is not None:
                 self._listener.add(records)
+        elif self.run.alerts:
+            records = [orjson.loads(line) for line in message.lines]
+        else:
+            return
+        self.run.watch(records)

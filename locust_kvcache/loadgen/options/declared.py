@@ -78,6 +78,9 @@ ROUNDS_AND_CACHES = (
            0.1, "0.1", "SHARE", float, 0),
     Option("round-timeout", ROUNDS, "Seconds after which an unfinished round ends the run; the message names the workers that "
            "still have requests", None, metavar="S", kind=float, low=0.001, in_form=True),
+    Option("abort-if", ROUNDS, "Rule that ends the run with exit code 8 when it is true, such as error_rate>5%/60s, "
+           "ttft_p90_ms>8000/60s or hit_rate<20%/2m; repeat the option for more (docs/monitoring.md#end-a-run-by-an-alert)",
+           None, shown_default="none", metavar="RULE", repeats=True),
     Option("resume", ROUNDS, "Resume an interrupted run, after its last complete round. Give its folder, and the other "
            "options as before", metavar="RUN"),
     Option("allow-loss", ROUNDS, "Exit with 0 although a worker was lost and some requests are marked lost", False, flag=True),

@@ -20,6 +20,7 @@ from locust_kvcache.contract.exit_codes import Exit
 from locust_kvcache.contract.failure_limit import FailureLimit, parse_failure_limit
 from locust_kvcache.contract.gateway import Headers, body_option, header_option
 from locust_kvcache.contract.language import LANGUAGES, default_language
+from locust_kvcache.loadgen.options.alert_rules import AlertRule, parse_rules
 from locust_kvcache.loadgen.options.declared import ARRIVALS, OPTIONS
 from locust_kvcache.loadgen.options.option import GROUPS, number, words
 from locust_kvcache.loadgen.options.processes import follow_ports
@@ -66,6 +67,7 @@ class Options:
     round_timeout_s: float | None
     round_pause_s: float
     length: RoundLength
+    abort_if: tuple[AlertRule, ...]
     allow_loss: bool
     arms: tuple[str, ...]
     control: bool  # a round of fresh prompts beside the cold one
@@ -201,6 +203,7 @@ def read_options(parsed: argparse.Namespace) -> Options:
         round_timeout_s=number("round-timeout", parsed.round_timeout, float, 0.001),
         round_pause_s=number("round-pause", parsed.round_pause, float, 0) or 0.0,
         length=read_round_length(parsed),
+        abort_if=parse_rules(parsed.abort_if or ()),
         allow_loss=bool(parsed.allow_loss),
         arms=arms,
         control=read_control(parsed.control, arms),

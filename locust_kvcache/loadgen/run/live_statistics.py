@@ -32,6 +32,11 @@ class Histogram:
         self._buckets[math.floor(math.log(max(value, 1e-3)) / math.log(BUCKET_RATIO))] += 1
         self.count += 1
 
+    def take(self, other: Histogram) -> None:
+        """The other's values too."""
+        self._buckets.update(other._buckets)
+        self.count += other.count
+
     def _at(self, position: int) -> float:
         """The middle of the bucket that holds the order statistic at a 0-based position."""
         left = position

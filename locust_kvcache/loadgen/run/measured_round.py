@@ -117,6 +117,7 @@ class MeasuredRound:
     def check(self) -> None:
         """RunIncomplete where nothing can be kept any more."""
         self.run.check_collector()
+        self.run.check_alerts()
 
     def warn(self, text: str) -> None:
         self.run.warn(text)

@@ -84,6 +84,7 @@ def first_facts(
         "deployment_file": str(find_config(options.deployment).resolve()) if options.deployment else None,
         "models_file": str(find_config(MODELS).resolve()),
         "warm_up": [],
+        "alert": None,
         "max_failures": str(options.max_failures),
         "request_timeout_s": config.request_timeout_s,
         "idle_timeout_s": config.idle_timeout_s,

@@ -5,20 +5,23 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from locust.env import Environment
 
 from locust_kvcache.contract.deployment import Deployment, ModelInfo
+from locust_kvcache.contract.exit_codes import ABORTED, ALERT, INCOMPLETE
 from locust_kvcache.contract.failure_limit import FailureLimit
 from locust_kvcache.contract.record import LOST, OK, STOPPED
+from locust_kvcache.contract.round_kinds import sends_new_prompts
 from locust_kvcache.loadgen.durations import duration_text
 from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.loadgen.protocol.messages import Done
 from locust_kvcache.loadgen.protocol.run_config import RunConfig
 from locust_kvcache.loadgen.protocol.timed import TimedRound
+from locust_kvcache.loadgen.run.alerts import Alerts
 from locust_kvcache.loadgen.run.beyond_certificate import limits_of_round
 from locust_kvcache.loadgen.run.facts import RunFacts
 from locust_kvcache.loadgen.run.folder import now_iso
@@ -41,9 +44,19 @@ log = logging.getLogger("kvcache")
 class RunIncomplete(Exception):
     """The run cannot go on, but what it measured stays; the message is its incomplete_reason."""
 
+    cause = INCOMPLETE
+
 
 class LimitReached(RunIncomplete):
     """A limit that the user set ended the run: --round-timeout, --outage-limit."""
+
+    cause = ABORTED
+
+
+class AlertFired(RunIncomplete):
+    """A rule of --abort-if."""
+
+    cause = ALERT
 
 
 class Run(RunFacts):
@@ -71,6 +84,7 @@ class Run(RunFacts):
             folder / "server_metrics.jsonl", deployment.metrics, deployment.access, options.metrics_interval_s
         )
         self.lateness = Lateness()
+        self.alerts = Alerts(options.abort_if)
         self.warming_up: str | None = None  # the scenario whose warm-up is under way
         self._plans = {scenario.name: config.plan(scenario.name) for scenario in config.scenarios}
         self._resumed = resumed
@@ -147,6 +161,7 @@ class Run(RunFacts):
         self._rounds.append(self._current)
         self._write()  # should the master die now, it is known that these prompts are no longer cold
         self.metrics.start_sampling()
+        self.alerts.begin(repeats=not sends_new_prompts(kind))
 
     @property
     def begun_requests(self) -> int:
@@ -174,6 +189,7 @@ class Run(RunFacts):
     def end_round(self, scenario: str, number: int, answers: list[Done], users: int, foreign: Mapping[str, int]) -> None:
         """Close a round when every worker is done: the count must match, else the run ends here. `foreign`: requests by other classes."""
         assert self._current is not None
+        self.alerts.end()
         self.metrics.end_sampling(scenario, number)
         planned, seen = self._current["planned_requests"], self.collector.seen(scenario, number)
         statuses, waited_s = self.collector.statuses(scenario, number), time.monotonic() - self._round_started_s
@@ -206,6 +222,19 @@ class Run(RunFacts):
         """In the round under way."""
         if self._current is not None:
             self._current["workers_lost"] += 1
+
+    def watch(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Records that have come, for --abort-if."""
+        self.alerts.add(time.monotonic() - self._round_started_s, records)
+
+    def check_alerts(self) -> None:
+        """AlertFired where a rule of --abort-if is broken; said in run.json."""
+        seconds = time.monotonic() - self._round_started_s
+        if self._current is None or (alert := self.alerts.broken(seconds)) is None:
+            return
+        where = {"scenario": self._current["scenario"], "round": self._current["round"], "after_s": round(seconds, 1)}
+        self._facts["alert"] = {**alert.to_dict(), **where}
+        raise AlertFired(f"{alert.text()} (round {where['round']} of {where['scenario']}, after {seconds:.0f} s)")
 
     def check_collector(self) -> None:
         if self.collector.error is not None:
