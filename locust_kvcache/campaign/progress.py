@@ -19,7 +19,7 @@ PLANNED, DONE, FAILED = "planned", "done", "failed"
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of one deployment; `state` says what came of it, `why` of one that failed."""
+    """One run of one deployment; `state` says how it ended, `why` of one that failed."""
 
     deployment: str
     repeat: int  # 1-based

@@ -103,7 +103,7 @@ class Claim:
 def decide(
     scenario: str, rounds: Sequence[RoundFacts], complete: bool = True, limit: FailureLimit = NO_FAILURE, closed: bool = True
 ) -> Claim:
-    """The gravest of what stands against a scenario decides; the rest stands in `also`."""
+    """The gravest of what weakens a scenario decides; the rest is in `also`."""
     later = [facts for facts in rounds if facts.kind == LATER]
     control = next((facts.number for facts in rounds if facts.kind == CONTROL), None)
     served = tuple((facts.number, facts.served, facts.served_text()) for facts in later)

@@ -53,7 +53,7 @@ def cache_states(
     distributions: pd.DataFrame,
     block: int,
 ) -> tuple[dict[str, pd.DataFrame], list[Problem]]:
-    """Which tier answered each round, at what rate it loaded, what that gained, and where the TTFT went; and what stands against it."""
+    """Which tier answered each round, at what rate it loaded, what that gained, and where the TTFT went; and what weakens it."""
     tiers, moved = servers["tiers"], servers["transfers"]
     kv_bytes, link = info.model_facts.kv_bytes_per_token, link_gb_per_s(info)
     verdicts = tier_verdicts.judge(rounds, info, tiers, moved, block)

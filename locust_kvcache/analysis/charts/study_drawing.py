@@ -13,6 +13,7 @@ from locust_kvcache.analysis.basics.number_text import number
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.charts.drawing import LOOKS, legend_below, seconds_or_ms
 from locust_kvcache.analysis.charts.figures import COLOURS
+from locust_kvcache.analysis.tables.claim_words import arm_words
 
 CUT_INTERVAL = "interval reaches beyond the axis"
 MOST_SHARE = 250.0  # % of cold: intervals that reach beyond are cut at the chart's edge, with an arrow
@@ -78,18 +79,13 @@ def draw_working_set(axes: Axes, points: pd.DataFrame, limits: list[tuple[str, f
             color=COLOURS["ink"],
             linestyle=("--", ":", "-.")[place % 3],
             linewidth=1,
-            label=f"{tier_name(name)}: capacity",
+            label=f"{arm_words(name)}: capacity",
         )
     axes.set_ylim(0, 105)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     legend_below(axes)
-
-
-def tier_name(tier: str) -> str:
-    """GPU, CPU, store."""
-    return tier.upper() if tier in ("gpu", "cpu") else tier
 
 
 def draw_retention(axes: Axes, points: pd.DataFrame, x_name: str, lines: list[tuple[str, float]]) -> None:

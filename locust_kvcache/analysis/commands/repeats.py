@@ -43,7 +43,7 @@ NAMES = {"requests_per_s_per_gpu": "Request throughput per GPU, requests/s"}
 
 
 def check(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -> list[Problem]:
-    """What stands against the runs as repetitions of one another; BadInput where they are not of one plan and load, or incomplete."""
+    """What weakens the runs as repetitions of one another; BadInput where they are not of one plan and load, or incomplete."""
     names = [run.run_id for run in runs]
     twice = {name for name in names if names.count(name) > 1}
     if twice:

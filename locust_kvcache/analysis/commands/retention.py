@@ -20,6 +20,7 @@ from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.report.retention_tables import BLURRED, VERDICTS, gap_table, hit_text, limit_table, limit_text
 from locust_kvcache.analysis.report.trust import Said, common_trust
 from locust_kvcache.analysis.stats.intervals import share_interval
+from locust_kvcache.analysis.tables.claim_words import arm_words
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.language import use_language
 
@@ -78,7 +79,7 @@ def charts(runs: Sequence[GapRun], limits: Limits) -> list[Chart]:
         said = "; ".join(f"{whole(run.returns.tokens_per_s)} tokens/s, {number(run.returned['gap_s'].median())} s: {hit_text(run)}"
                          for run in runs if len(run.returned))  # fmt: skip
         lines = [
-            (f"{study_drawing.tier_name(name)}: capacity" if value == "tokens" else f"{name}: {number(at)} s", float(at))
+            (f"{arm_words(name)}: capacity" if value == "tokens" else f"{name}: {number(at)} s", float(at))
             for name, at in marks[value].items()
         ]
         drawing = functools.partial(study_drawing.draw_retention, points=points, x_name=names[value], lines=lines)

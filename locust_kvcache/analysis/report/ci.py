@@ -101,7 +101,7 @@ def as_json(outcome: Outcome) -> str:
 
 
 def summary(outcome: Outcome) -> str:
-    """The answer, the tables, what stands against them; short enough for a comment."""
+    """The answer, the tables, what weakens them; short enough for a comment."""
     escape = text_tables.escape_markdown
     lines = [f"### {escape(outcome.title)}: {outcome.cause.name}", "", escape(outcome.lead), ""]
     for table in outcome.tables:

@@ -28,7 +28,7 @@ from locust_kvcache.analysis.tables.table import Table, find, scenarios
 
 
 def run_page(analysis: Analysis, charts: bool) -> Page:
-    """The report of one run: the answer, what stands against it, each scenario, conditions and how to repeat."""
+    """The report of one run: the answer, what weakens it, each scenario, conditions and how to repeat."""
     stats = analysis.stats
     names = scenarios(stats)
     has_arms = bool(analysis.info.arms)

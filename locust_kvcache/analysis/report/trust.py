@@ -117,6 +117,9 @@ def _cold(runs: Sequence[Stats]) -> Said:
         return Said("")
     proven = [row for row in cold if row["verdict"] == COLD]
     if len(proven) == len(cold):
+        rounds = _rounds(runs)
+        if all(row["round"] == 1 for row in rounds) and any(row.get("planned_hit_rate") for row in rounds):
+            return Said(f"Caches were empty at first: {_evidence(proven)} confirm it. All hits are on prompts of this run.")
         return Said(f"Cold was cold: {_evidence(proven)} confirm it for {_all(len(cold), 'cold round')}.")
     if all(row["verdict"] in (COLD, BY_NONCE) for row in cold):
         return Said(COLD_UNKNOWN, True)

@@ -69,7 +69,7 @@ def answer_splits(stats: Stats, scenario: str) -> tuple[str, ...]:
 
 
 def answer(stats: Stats, scenario: str) -> str:
-    """The answer for one scenario; what stands against it comes first, and no number follows figures that are not valid."""
+    """The answer for one scenario; what weakens it comes first, and no number follows figures that are not valid."""
     claim = claim_of(stats, scenario)
     also = f" Also: {'; '.join(claim['also'])}." if claim["also"] else ""
     if not claim["valid"]:
@@ -116,7 +116,7 @@ def _moved(row: dict[str, Any]) -> str:
     if row["ratio_low"] is None:
         return "faster in this run (no interval)" if row["ratio"] < 1 else "not faster in this run (no interval)"
     if row["ratio_low"] <= 1 <= row["ratio_high"]:
-        return "neither faster nor slower with certainty"
+        return "neither faster nor slower (undecided)"
     return "faster" if row["ratio"] < 1 else "slower"
 
 
@@ -124,7 +124,7 @@ def _credited(stats: Stats, scenario: str, effects: list[dict[str, Any]], row: d
     text = f"repeating the requests {_size(row)}, {number(row['baseline'])} to {number(row['contender'])} ms"
     if lost_by_adjustment(row):
         text += (
-            f"; not statistically certain: adjusted for {plural(hypotheses(stats), 'comparison')} of this report (Holm), p is "
+            f"; undecided: adjusted for {plural(hypotheses(stats), 'comparison')} of this report (Holm), p is "
             f"{row['p_adjusted']:.2g}; the interval counts this metric alone"
         )
     if rate := find(effects, metric="requests_per_s"):
@@ -156,7 +156,7 @@ def _size(row: dict[str, Any]) -> str:
     open_ = row.get("no_interval") or lost_by_adjustment(row)
     if open_:
         return f"changes the mean TTFT ({change(row)})"
-    return f"changes the mean TTFT in this run, not with statistical certainty ({change(row)})"
+    return f"changes the mean TTFT in this run, undecided beyond it ({change(row)})"
 
 
 def lost_by_adjustment(row: dict[str, Any]) -> bool:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from locust_kvcache.analysis.basics.number_text import percent, whole
 from locust_kvcache.analysis.cache.ideal_caches import ENDLESS
+from locust_kvcache.analysis.tables.claim_words import arm_words
 from locust_kvcache.analysis.tables.table import Stats, Table, find
 
 RULE = "by round; tokens of successful requests whose cached tokens were reported and believed"
@@ -15,7 +16,9 @@ NOTE = (
 
 
 def cache_name(cache: str, capacity_tokens: float | None) -> str:
-    return "a cache without limit" if cache == ENDLESS else f"LRU of the {cache} tier's {whole(capacity_tokens)} tokens"
+    return (
+        "a cache without limit" if cache == ENDLESS else f"LRU of the {arm_words(cache)} tier's {whole(capacity_tokens)} tokens"
+    )
 
 
 def ideal_table(stats: Stats, scenario: str) -> Table | None:

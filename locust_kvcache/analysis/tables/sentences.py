@@ -69,7 +69,7 @@ def run_line(stats: Stats) -> str:
 
 
 def headline(stats: Stats) -> str:
-    """The answer in one sentence: what stands against it, what repeating the requests changes, and whether it is more than noise."""
+    """The answer in one sentence: what weakens it, what repeating the requests changes, and whether it is more than noise."""
     names = scenarios(stats)
     if not names:
         return "No round has a record, so nothing was measured."
@@ -94,7 +94,7 @@ def details(stats: Stats) -> list[str]:
 
 
 def _overall(stats: Stats, names: list[str]) -> str:
-    """What stands against some of the scenarios first; then what repeating the requests changes in those of which it may be said."""
+    """What weakens some of the scenarios first; then what repeating the requests changes in those of which it may be said."""
     claims = {name: claim_of(stats, name) for name in names}
     against = [f"{name}: {claim['lead']}." for name, claim in claims.items() if claim["lead"]]
     good = [
@@ -110,9 +110,9 @@ def _overall(stats: Stats, names: list[str]) -> str:
     parts = [said for verdict, verb in VERBS.items() if (said := _several(rows, verdict, verb, len(good)))]
     open_ = len(good) - sum(1 for row in rows if row["verdict"] in VERBS)
     if not parts:
-        said = "No scenario shows a change of the mean TTFT that is statistically certain."
+        said = "The change of the mean TTFT is undecided in every scenario."
     else:
-        more = f"; in {plural(open_, 'other scenario')} the change is not statistically certain" if open_ else ""
+        more = f"; in {plural(open_, 'other scenario')} the change is undecided" if open_ else ""
         said = f"Repeating the requests {' and '.join(parts)}{more}."
     return " ".join([*against, *([said] if good else [])])
 

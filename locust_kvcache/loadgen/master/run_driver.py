@@ -65,7 +65,7 @@ class RunDriver:
         analyse: Callable[[Path, Outcome], None],
     ) -> None:
         """`live` where somebody may look at the run while it goes on. `warmed_up`: by scenario, the run of this test that warmed up;
-        `ended` is told what came of the run, `analyse` its folder when the files are closed."""
+        `ended` is told the result of the run, `analyse` its folder when the files are closed."""
         self._environment = environment
         self._job = job
         self.run = run
@@ -220,7 +220,7 @@ class RunDriver:
 
     def _warn_of_missing(self, users: int) -> None:
         if users:
-            self.run.warn(f"{users} of {self._spawning.ours} users are not there, or not where they should be")
+            self.run.warn(f"{users} of {self._spawning.ours} users did not start, or are not on the worker that should have them")
 
     def _between_rounds(self, scenario: Scenario, number: int, pause_s: float) -> None:
         """No request is open: listeners may act on the caches, the server may rest, and users move to workers that have come."""
@@ -239,7 +239,7 @@ class RunDriver:
         if self.round is not None and self._shape.name and self._job.options.length.is_timed:
             self.run.note_users(users)
         elif self.round is not None and self.run.users != users:
-            self.run.warn(f"users were changed from {self.run.users} to {users} in mid-round; that round has no one load")
+            self.run.warn(f"users were changed from {self.run.users} to {users} in mid-round: its load was not constant")
 
     # -- the end
 
@@ -268,7 +268,7 @@ class RunDriver:
         return self.run.folder
 
     def finish(self, outcome: Outcome, analysed: bool = True) -> None:
-        """Close the files, say what came of the run, and let the analysis begin; once per run."""
+        """Close the files, say how the run ended, and let the analysis begin; once per run."""
         run = self.run
         self._faults.close()
         run.finish(outcome)

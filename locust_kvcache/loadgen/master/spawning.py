@@ -79,7 +79,7 @@ class Spawning:
     def switch_to(self, scenario: Scenario) -> int:
         """Spawned users of this scenario's class: at the start Locust spawns them, later they replace the last scenario's.
 
-        The number of users that are not there, or not where they should be.
+        The number of users that did not start, or are on another worker than planned.
         """
         self.done.wait()
         before = self.wanted_classes()

@@ -99,7 +99,7 @@ class Run(RunFacts):
         self._write()
 
     def _take_over(self, resumed: Resumed) -> None:
-        """Go on in a cut run's folder: its complete rounds stay, the rest is set aside."""
+        """Resume an interrupted run in its folder: its complete rounds stay, the rest is set aside."""
         resumed.check_same(self._facts)
         moved = resumed.set_aside()
         self._facts["started_at"] = resumed.facts["started_at"]

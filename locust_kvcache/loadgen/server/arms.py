@@ -91,7 +91,7 @@ class Arms:
         return facts
 
     def reach(self, arm: str) -> list[dict[str, Any]]:
-        """Empty what lies above the tier of an arm, in a warm-up; what came of each action, nothing where the arm needs none."""
+        """Empty what lies above the tier of an arm, in a warm-up; the result of each action, nothing where the arm needs none."""
         actions = actions_before(arm, self._deployment.caches)
         if not actions:
             return []

@@ -47,7 +47,7 @@ sys.exit(0 if removed >= 0 else f"remove_all answered {removed}")
 
 @dataclass(frozen=True)
 class ActionResult:
-    """What came of one action; `detail` says it in words, `ok` only that nothing contradicts it."""
+    """The result of one action; `detail` says it in words, `ok` only that nothing contradicts it."""
 
     tier: str
     kind: str

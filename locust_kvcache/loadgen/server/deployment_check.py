@@ -79,7 +79,7 @@ def _has_store(roles: list[str], tier: str) -> bool:
 
 
 def _try(actions: list[CacheAction], access: Access, findings: list[Finding]) -> int:
-    """Carry actions out and note what came of each: the number that failed."""
+    """Carry actions out and note the result of each: the number that failed."""
     results = carry_out(actions, access)
     for result in results:
         what = f"{result.tier} cache, {result.kind} at {result.target}: {result.detail}"

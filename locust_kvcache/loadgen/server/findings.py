@@ -120,7 +120,7 @@ def _gpu_finding(what: str, fits: bool, has_store: bool, store_arm: bool) -> Fin
 
 
 def limit_findings(canary: dict[str, Any], kv_bytes_per_token: int | None, link_gb_per_s: float | None) -> list[Finding]:
-    """What a hit can gain at best: loading pays above B = kv bytes per token x prefill rate; 1 - B / link is the ceiling.
+    """The most that a hit gains: loading pays above B = kv bytes per token x prefill rate; 1 - B / link is the ceiling.
 
     The prefill rate is that of one small canary, so it is an estimate, and a low one (a fixed share of its TTFT is no prefill).
     """

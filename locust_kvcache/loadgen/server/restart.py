@@ -19,7 +19,7 @@ POLL_S = 0.2
 
 
 def restart_engine(asked: Restart, access: Access) -> dict[str, Any]:
-    """What came of it, for the round's entry in run.json: command, ok, detail, seconds."""
+    """Its result, for the round's entry in run.json: command, ok, detail, seconds."""
     begun_s = time.monotonic()
     try:
         ok, detail = run_command(["/bin/sh", "-c", asked.command], asked.timeout_s)

@@ -69,8 +69,8 @@ def test_over_time_and_its_table() -> None:
     assert view is not None
     assert view.rows[0] == ("hit rate achieved", "12.2 %", "48.8 %")  # 10 of 82 tokens, 20 of 41
     assert view.rows[-2:] == (
-        ("achieved / LRU of the gpu tier's 60 tokens", "50.0 %", "50.0 %"),
-        ("tokens dropped by LRU of the gpu tier's 60 tokens", "0", "0"),
+        ("achieved / LRU of the GPU tier's 60 tokens", "50.0 %", "50.0 %"),
+        ("tokens dropped by LRU of the GPU tier's 60 tokens", "0", "0"),
     )
     points = rate_points(stats, "s")
     assert points[points["label"].eq("achieved")]["y"].round(1).tolist() == [0.0, 24.4, 48.8]
