@@ -130,17 +130,15 @@ def weak_points(ways: Sequence[Way], rows: Sequence[Split]) -> list[str]:
 def lead_text(ways: Sequence[Way], rows: Sequence[Split]) -> str:
     """One sentence on the heaviest way of loading and its last state, what weakens it first."""
     weak = weak_points(ways, rows)
-    opening = f"Weakened, as {' and '.join(weak)}. " if weak else ""
+    opening = f"Read with care: {'; '.join(weak)}. " if weak else ""
     row = next((row for row in reversed(rows) if row.way == rows[0].way and row.state != CONTROL), rows[0])
     total, own = load_effect.saved(rows, row.way, row.state)
     before, after = number(rows[0].ttft_ms), number(row.ttft_ms)
-    said = (
-        f"With {row.way}, {arm_words(row.state)} changes the mean TTFT by {change(row.ttft_change or {})}, {before} to {after} ms"
-    )
+    said = f"With {row.way}, a {arm_words(row.state)} changes the mean TTFT by {change(row.ttft_change or {})}, {before} to {after} ms"
     if own is None or total <= 0 or len(ways) == 1:
         return f"{opening}{said}."
     return (
-        f"{opening}{said}; of the {number(total)} ms saved, one user alone saves {number(own)} ({percent(own / total)}), and the other "
+        f"{opening}{said}; of the {number(total)} ms saved, one user alone saves {number(own)} ms ({percent(own / total)}), and the other "
         f"{percent(1 - own / total)} is time spent waiting for other requests, which depends on the load."
     )
 

@@ -74,8 +74,10 @@ def lead_of(answer: Answer) -> str:
     if alike := [one.name for one in apart if _overlap(one, best)]:
         said += f"; {listed(alike)} may be as good (the intervals of the latency overlap)"
     if answer.checks:
-        worst = max((one for one in answer.checks if one.figure == "requests_per_s"), key=lambda one: abs(one.off), default=None)
-        said += f". Measured throughput is within {percent(abs(worst.off))} of the prediction" if worst else ""
+        rates = [one for one in answer.checks if one.figure == "requests_per_s"]
+        off = max((abs(one.off) for one in rates), default=0.0)
+        which = listed(one.name for one in rates)
+        said += f". Measured throughput of {which} is within {percent(off)} of the prediction" if rates else ""
     return said + "."
 
 

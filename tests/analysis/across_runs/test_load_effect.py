@@ -63,8 +63,8 @@ def test_own_prefill_queue_and_load_by_hand() -> None:
     assert (hit.own_ms, hit.queue_ms, hit.sharing_ms) == pytest.approx((20.0, 0.0, 60.0))
     assert load_effect.saved([cold, hit], "all 10 at once", "gpu_hit") == pytest.approx((920.0, 80.0))
     lead = study_page(runs)[0].lead
-    assert lead.startswith("Weakened, as there are few runs of all 10 at once (2 runs), one user (2 runs). ")
-    assert "1,000 to 80.0 ms; of the 920 ms saved, one user alone saves 80.0 (8.7 %)" in lead
+    assert lead.startswith("Read with care: there are few runs of all 10 at once (2 runs), one user (2 runs). ")
+    assert "1,000 to 80.0 ms; of the 920 ms saved, one user alone saves 80.0 ms (8.7 %)" in lead
 
 
 def test_the_interval_is_over_runs() -> None:
