@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.conftest import LocustProcesses, Stub
 
 
+@pytest.mark.analysed
 def test_an_alert_ends_the_run(locust: LocustProcesses, stub: Stub) -> None:
     load = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "4", "-r", "100", "--warm-up", "off", "--processes", "2")
     rules = ("--abort-if", "error_rate>5%/2s", "--abort-if", "ttft_mean_ms>0.5/2s")
@@ -18,4 +21,4 @@ def test_an_alert_ends_the_run(locust: LocustProcesses, stub: Stub) -> None:
     assert run.facts["alert"]["round"] == 1
     assert len(run.records) >= 10
     assert {r["status"] for r in run.records} == {"ok"}  # open requests had their time
-    assert (run.folder / "stats.json").is_file()
+    assert (run.folder / "stats.json").is_file(), output

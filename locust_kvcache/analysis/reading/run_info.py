@@ -92,10 +92,6 @@ class TimedInfo:
     round_s: float
     warm_up_s: float
 
-    @property
-    def measured_s(self) -> float:
-        return self.round_s - self.warm_up_s
-
 
 @dataclass(frozen=True)
 class RunInfo:

@@ -29,7 +29,15 @@ def measured_counts(counts: pd.DataFrame, records: pd.DataFrame, info: RunInfo) 
     labelled = records[records["phase"].eq(PHASE_WARM_UP)]
     warm_up = with_scenario_text(labelled).groupby(["scenario", "round"], observed=True).size().to_dict()
     keys = list(zip(counts["scenario"], counts["round"], strict=True))
-    wall_s = [timed[key].measured_s if key in timed else wall for key, wall in zip(keys, counts["wall_s"], strict=True)]
+    whole = {(entry.scenario, entry.number): entry.complete for entry in info.rounds}
+
+    def measured_s(key: tuple[str, int], wall_s: float) -> float:
+        if key not in timed:
+            return wall_s
+        lasted_s = timed[key].round_s if whole[key] else min(wall_s, timed[key].round_s)  # one that was cut
+        return lasted_s - timed[key].warm_up_s if lasted_s > timed[key].warm_up_s else float("nan")
+
+    wall_s = [measured_s(key, wall) for key, wall in zip(keys, counts["wall_s"], strict=True)]
     return counts.assign(planned_requests=counts["planned_requests"] - [warm_up.get(key, 0) for key in keys], wall_s=wall_s)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from locust_kvcache.contract.deployment import Access, Transport
+from locust_kvcache.loadgen.run.alerts import Alerts
 from locust_kvcache.loadgen.run.records_file import Collector
 from locust_kvcache.loadgen.run.round_entry import begun
 from locust_kvcache.loadgen.run.server_metrics import MetricsFile
@@ -25,6 +26,7 @@ class TwoRounds(Run):
         self.config: Any = SimpleNamespace(scenarios=(SimpleNamespace(name="s"),))
         self.collector = Collector(folder / "records.jsonl")
         self.metrics: Any = SimpleNamespace(end_sampling=lambda *_: None, error=None)
+        self.alerts = Alerts(())
         self.lateness: Any = SimpleNamespace(text=lambda *_: "")
         self.sessions = lambda _: 2  # type: ignore[method-assign]
         self._round_started_s = 0.0
