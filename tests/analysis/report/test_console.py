@@ -16,6 +16,7 @@ import pytest
 
 from locust_kvcache.contract.record import Record
 from tests.analysis.synthetic import Truth, make_records, synthetic_run, write_run
+from tests.conftest import Module
 
 pytestmark = pytest.mark.slow  # each test analyses a whole run
 
@@ -46,21 +47,17 @@ class Elements(HTMLParser):
         self.links.extend(value or "" for name, value in attrs if name in fetched and not (value or "").startswith("#"))
 
 
-@pytest.mark.slow
-def test_as_a_process_of_its_own(tmp_path: Path) -> None:
+def test_as_a_process_of_its_own(module: Module, tmp_path: Path) -> None:
     folder = synthetic_run(tmp_path / "run", TRUTH)
     done = subprocess.run(
         [sys.executable, "-m", "analysis", str(folder), "--no-report"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "complete, 60 of 60 records" in done.stdout
-    done = subprocess.run(
-        [sys.executable, "-m", "analysis", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = module("analysis", tmp_path)
     assert (done.returncode, done.stdout) == (3, "")
 
 
-@pytest.mark.slow
 def test_analysis_of_a_run(command, tmp_path: Path) -> None:
     folder = synthetic_run(tmp_path / "run", TRUTH)
     done = command("analysis", folder)
@@ -165,7 +162,6 @@ def test_records_that_contradict_run_json_are_never_passed_over(command, tmp_pat
     assert "Incomplete." in (tmp_path / "report" / "report.html").read_text()
 
 
-@pytest.mark.slow
 def test_a_report_from_stats_json_alone_and_with_its_records(command, tmp_path: Path) -> None:
     folder = synthetic_run(tmp_path / "run", TRUTH)
     command("analysis", folder, "--no-report")
@@ -182,7 +178,6 @@ def test_a_report_from_stats_json_alone_and_with_its_records(command, tmp_path: 
     assert [path.name for path in (tmp_path / "md").iterdir()] == ["report.md"]
 
 
-@pytest.mark.slow
 def test_comparison_of_pd_and_single(command, tmp_path: Path) -> None:
     single = synthetic_run(tmp_path / "single", TRUTH.but(run_id="s"), deployment=SINGLE)
     pd_run = synthetic_run(tmp_path / "pd", TRUTH.but(run_id="p", fixed_ms=60, seed=2), deployment=PD, targets=TARGETS)
@@ -212,7 +207,6 @@ def test_comparison_of_pd_and_single(command, tmp_path: Path) -> None:
     assert (tmp_path / "three.md").read_text().startswith("# KV cache comparison")
 
 
-@pytest.mark.slow
 def test_runs_under_other_conditions_are_not_compared(command, tmp_path: Path) -> None:
     first = synthetic_run(tmp_path / "a", TRUTH.but(run_id="a"))
     second = synthetic_run(tmp_path / "b", TRUTH.but(run_id="b"), users=10)
@@ -258,7 +252,6 @@ def test_bad_input(command, tmp_path: Path, module: str, arguments: list[str], w
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
 def test_what_servers_say_is_escaped_and_nothing_is_fetched(command, tmp_path: Path) -> None:
     records = [
         dataclasses.replace(record, status="http_error", error=EVIL) if record.request_index == 3 else record

@@ -16,6 +16,8 @@ from locust_kvcache.loadgen.run.analysis_process import Analyses, AnalysisProces
 from tests.analysis.synthetic import Truth, synthetic_run
 from tests.warm.start import Warm
 
+pytestmark = pytest.mark.analysed
+
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, warm: Warm | None) -> None:
@@ -27,7 +29,6 @@ def job(folder: Path, report: bool = True, gate: bool = False) -> AnalysisJob:
     return AnalysisJob(str(folder), report, png=False, gate=gate)
 
 
-@pytest.mark.slow
 def test_the_answer_comes_before_the_report(tmp_path: Path) -> None:
     folder = synthetic_run(tmp_path / "run", Truth())
     process = AnalysisProcess()
