@@ -12,12 +12,12 @@ import pytest
 ALL: tuple[str, ...] = ()
 LONG: dict[str, tuple[str, ...]] = {
     "tests/analysis/commands/test_ratio.py": ("test_the_best_and_its_neighbours_are_played",),
-    "tests/analysis/report/test_first_screen.py": (
-        "test_in_a_browser[arms]",
-        "test_in_a_browser[comparison]",
-        "test_in_a_browser[repeats]",
-        "test_in_a_browser[sweep]",
+    "tests/analysis/model/test_ttft_model.py": (
+        "test_known_rates_are_found_within_their_intervals[truth2]",
+        "test_known_rates_are_found_within_their_intervals[truth3]",
+        "test_known_rates_are_found_within_their_intervals[truth4]",
     ),
+    "tests/analysis/report/test_short_answer.py": ("test_studies_fit",),
     "tests/analysis/servers/test_engines.py": ("test_four_h200s_behind_three_policies",),
     "tests/analysis/test_coverage.py": (
         "test_a_printed_interval_holds_the_truth[half busy]",

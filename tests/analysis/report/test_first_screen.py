@@ -60,6 +60,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Page]:
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures" / "h200"
 
 
+@pytest.fixture(scope="module")
+def htmls(pages: dict[str, Page]) -> dict[str, str]:
+    """Each page drawn once."""
+    return {kind: render_html(page) for kind, page in pages.items()}
+
+
 def visible(page: str) -> str:
     """The words of a page, without style, script and drawings."""
     without = re.sub(r"<(style|script|svg).*?</\1>", " ", page, flags=re.DOTALL)
@@ -67,8 +73,8 @@ def visible(page: str) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_page_shows_what_only_programs_read(pages: dict[str, Page], kind: str) -> None:
-    for text in (visible(render_html(pages[kind])), render_markdown(pages[kind])):
+def test_no_page_shows_what_only_programs_read(pages: dict[str, Page], htmls: dict[str, str], kind: str) -> None:
+    for text in (visible(htmls[kind]), render_markdown(pages[kind])):
         for pattern in (r"\bNone\b", r"\bnan\b", r"\{['\"]", r"\b1 (users|rounds|runs|scenarios|requests|pairs) ", r"\d\.\d{5,}"):
             assert not re.findall(f".{{0,60}}{pattern}.{{0,30}}", text), pattern
         assert not re.findall(r"[+−]\d{1,3},\d{3}", text), "a change of more than 1,000 % is a factor"
@@ -88,9 +94,8 @@ def test_in_chinese_no_english_sentence_is_left(pages: dict[str, Page], kind: st
     assert max(map(text_width.width, text.splitlines())) <= WIDTH
 
 
-def test_verdict_chart_caveats_and_contents_come_in_this_order(pages: dict[str, Page]) -> None:
-    for kind, page in pages.items():
-        html = render_html(page)
+def test_verdict_chart_caveats_and_contents_come_in_this_order(htmls: dict[str, str]) -> None:
+    for kind, html in htmls.items():
         places = [
             html.index(mark)
             for mark in ('class="lead', "<svg", 'class="caveats"', '<nav aria-label="Contents"', 'id="the-answer-in-figures"')
@@ -141,28 +146,28 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
         yield tab
 
 
-def opened(tab: Tab, folder: Path, page: Page, width: int) -> None:
+def opened(tab: Tab, folder: Path, html: str, width: int) -> None:
     path = folder / "page.html"
-    path.write_text(render_html(page))
+    path.write_text(html)
     tab.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
     tab.open(f"file://{path}")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_in_a_browser(browser: Tab, pages: dict[str, Page], kind: str, tmp_path: Path) -> None:
-    opened(browser, tmp_path, pages[kind], 1400)
+def test_in_a_browser(browser: Tab, htmls: dict[str, str], kind: str, tmp_path: Path) -> None:
+    opened(browser, tmp_path, htmls[kind], 1400)
     for part in (".lead", ".first svg", ".caveats"):
         bottom = browser.js(f"document.querySelector('{part}').getBoundingClientRect().bottom")
         assert bottom <= 900, (part, bottom)
     for width in (1400, 800, 390):
-        opened(browser, tmp_path, pages[kind], width)
+        opened(browser, tmp_path, htmls[kind], width)
         browser.js("document.querySelectorAll('details').forEach(part => { part.open = true; })")
         assert browser.js("document.documentElement.scrollWidth") <= width
         wide = "[...document.querySelectorAll('.scroll')].filter(e => e.getBoundingClientRect().right > innerWidth + 1).length"
         assert browser.js(wide) == 0
 
 
-def test_a_link_of_the_contents_opens_its_part(browser: Tab, pages: dict[str, Page], tmp_path: Path) -> None:
-    opened(browser, tmp_path, pages["run"], 1400)
+def test_a_link_of_the_contents_opens_its_part(browser: Tab, htmls: dict[str, str], tmp_path: Path) -> None:
+    opened(browser, tmp_path, htmls["run"], 1400)
     browser.js("document.querySelector('nav li:last-child a').click()")
     assert browser.js("document.querySelector('details.section:last-of-type').open")
