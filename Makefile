@@ -4,6 +4,7 @@ VENV := .venv
 TOOLS := .tools
 BIN := $(VENV)/bin
 TEST_WORKERS ?= 6
+LONG_WORKERS ?= 4
 QUICK_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
@@ -29,7 +30,7 @@ test: $(VENV)/installed  ## The test suite, in under eight minutes on two cores:
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder -m "not long"
 
 test-long: $(VENV)/installed  ## The tests that are long by nature (tests/long.py): with `make test` that is everything
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder -m long
+	$(BIN)/python -m pytest -n $(LONG_WORKERS) --dist loadgroup --no-loadscope-reorder -m long
 
 test-quick: $(VENV)/installed  ## The tests of a minute: those that start no process, analyse no run and try no random examples
 	$(BIN)/python -m pytest -n $(QUICK_WORKERS) --dist loadgroup --no-loadscope-reorder -m "not slow and not long"

@@ -107,8 +107,8 @@ def judge(
     """One target on one scenario. The point estimate decides; `certain` says whether the whole interval lies on its side."""
     text, metric, statistic, kind, minimum = rule
     rows = effects[(effects["metric"] == metric) & (effects["statistic"] == statistic)]
-    if not isinstance(threshold, int | float) or isinstance(threshold, bool):
-        return _not_judged(name, None, scenario, f"the threshold {threshold!r} is not a number")
+    if not _is_number(threshold):
+        return _not_judged(name, threshold, scenario, "")
     if rows.empty or pd.isna(rows.iloc[0]["ratio"]):
         return _not_judged(name, threshold, scenario, NO_FIGURE.get(metric, "cold or hit has no value of this metric"))
     row = rows.iloc[0]
@@ -137,7 +137,13 @@ def judge(
     }
 
 
+def _is_number(threshold: Any) -> bool:
+    return isinstance(threshold, int | float) and not isinstance(threshold, bool)
+
+
 def _not_judged(name: str, threshold: Any, scenario: str | None, why: str, which: str = "") -> dict[str, Any]:
+    if not _is_number(threshold):  # run.json may hold anything
+        threshold, why = None, f"the threshold {threshold!r} is not a number"
     text, _, _, kind, minimum = RUN_TARGETS.get(name) or PAIR_TARGETS[name]
     return {
         "target": name, "text": text + which, "scenario": scenario, "split": None, "kind": kind, "minimum": minimum,
