@@ -36,10 +36,13 @@ def hash_of(label: str) -> int:
     return sum(map(ord, label))
 
 
+SECONDS_FROM_MS = 10_000  # an axis that reaches so far is in seconds
+
+
 def seconds_or_ms(axes: Axes, axis: str, name: str, largest_ms: float, more: str = "") -> None:
     """Label an axis of milliseconds in the unit that reads best; `more` follows the unit."""
     which = axes.xaxis if axis == "x" else axes.yaxis
-    if largest_ms >= 10_000:
+    if largest_ms >= SECONDS_FROM_MS:
         which.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}"))
         which.set_label_text(f"{name} (s{more})")
     else:

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from locust_kvcache.analysis.basics.number_text import number
 from locust_kvcache.analysis.basics.plain_values import rows_of
-from locust_kvcache.analysis.charts.drawing import LOOKS, legend_below, seconds_or_ms
+from locust_kvcache.analysis.charts.drawing import LOOKS, SECONDS_FROM_MS, legend_below, seconds_or_ms
 from locust_kvcache.analysis.charts.figures import COLOURS
 from locust_kvcache.analysis.tables.claim_words import arm_words
 
@@ -141,8 +141,10 @@ def draw_hit_rates(axes: Axes, points: pd.DataFrame) -> None:
 
 def draw_repeats(axes: Axes, points: pd.DataFrame, names: list[str], label: str = "mean TTFT of a run") -> None:
     """Columns place (of the deployment in `names`), round, value (ms): a point per run, rounds side by side and of different marks;
-    beside each group its geometric mean over runs, in figures."""
+    beside each group its geometric mean over runs, in figures and in the unit of the axis."""
     rounds = sorted(points["round"].unique())
+    highest = float(points["value"].max())
+    unit = 1000 if highest >= SECONDS_FROM_MS else 1  # figures in the unit of the axis
     for step, (number_, style) in enumerate(zip(rounds, [*LOOKS.values()] * len(rounds), strict=False)):
         rows = points[points["round"].eq(number_)]
         aside = (step - (len(rounds) - 1) / 2) * 0.5 / max(1, len(rounds))
@@ -152,14 +154,19 @@ def draw_repeats(axes: Axes, points: pd.DataFrame, names: list[str], label: str 
         for place, values in places:
             mean = math.exp(float(values.map(math.log).mean()))
             axes.annotate(
-                number(mean), (float(place) + aside, mean), xytext=(7, 0), textcoords="offset points", va="center", fontsize=9
+                number(mean / unit),
+                (float(place) + aside, mean),
+                xytext=(7, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=9,
             )
     axes.set_xticks(range(len(names)), names)
     axes.set_xlim(-0.6, len(names) - 0.4)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    seconds_or_ms(axes, "y", label, float(points["value"].max()), ", log scale")
+    seconds_or_ms(axes, "y", label, highest, ", log scale")
     legend_below(axes)
 
 
