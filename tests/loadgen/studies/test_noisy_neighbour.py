@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import LocustProcesses, RunFiles, Stub
+from tests.conftest import TIMED, LocustProcesses, RunFiles, Stub
 from tests.emulated import emulator
 
 BLOCK = 16
@@ -36,6 +36,7 @@ def hit(run: RunFiles, number: int) -> tuple[int, int]:
     return sum(record["reported_cached_tokens"] for record in mine), sum(record["planned_cached_tokens"] for record in mine)
 
 
+@pytest.mark.xdist_group(TIMED)  # how much of the cache is turned over depends on the rate
 def test_what_the_loud_tenant_costs_comes_out(locust: LocustProcesses, tmp_path: Path) -> None:
     scenario = tmp_path / "crowded.yaml"
     scenario.write_text(yaml.safe_dump(SCENARIO))

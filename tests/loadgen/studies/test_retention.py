@@ -50,7 +50,7 @@ def test_under_lru_hits_end_after_what_the_gpu_cache_holds(locust: LocustProcess
     assert verdict([row[1] for row in limits], [row[2] for row in limits]) == LRU
     assert "hits end after" in output
     page = (locust.output_dir / "kept_retention" / "report.html").read_text()
-    assert "gpu: capacity" in page
+    assert "GPU: capacity" in page
     assert "ttl: 0.350 s" in page
 
 
