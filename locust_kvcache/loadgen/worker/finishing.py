@@ -1,7 +1,7 @@
 """Turns ended requests into records, and tells Locust of them, when the loop has time: the next request does not wait for it.
 
 A request whose answer a later turn carries is finished at once. All others wait in order, and take turns of the event loop that
-sockets and sends have left over (client/slices.py).
+sockets and sends have left over (client/slices.py). Where a worker is so busy that nothing is left over, users finish what waits.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from locust_kvcache.loadgen.worker.agent import Agent
 
 DRAIN_S = 30.0
+MOST_WAITING = 500  # ended requests; a worker with more of them is overloaded, and its memory must not grow for hours
 log = logging.getLogger("kvcache")
 
 
@@ -77,6 +78,8 @@ class Finisher:
         self._arrived.set()
         if self._greenlet is None:
             self._greenlet = gevent.spawn(self._finish_for_ever)
+        while len(self._waiting) > MOST_WAITING:
+            self._finish_first()
 
     def drain(self) -> None:
         """Blocks until all that has ended is finished, for DRAIN_S at most."""
@@ -96,12 +99,16 @@ class Finisher:
             self._arrived.clear()
             while self._waiting:
                 slices().turn(later=True)
-                try:
-                    self.now(self._waiting.popleft())
-                except Exception as error:  # the greenlet must live: all requests that end after it wait for it
-                    self._agent.errors.tell(error, "finishing a request")
-                finally:
-                    self._open -= 1
+                if self._waiting:  # users may have finished them meanwhile
+                    self._finish_first()
+
+    def _finish_first(self) -> None:
+        try:
+            self.now(self._waiting.popleft())
+        except Exception as error:  # whoever finishes must live: all requests that end after it wait for it
+            self._agent.errors.tell(error, "finishing a request")
+        finally:
+            self._open -= 1
 
     def now(self, ended: EndedRequest) -> None:
         """Read the answer, hand over the record, and keep the answer for later turns; if one fails, that is what the record says."""
