@@ -38,6 +38,7 @@ from locust_kvcache.analysis.stats import (
     answer_checks,
     busy_time,
     client_limits,
+    drift,
     figure_checks,
     file_checks,
     goodput,
@@ -102,6 +103,8 @@ def _analyse(run: RecordedRun, slo: Mapping[str, float] | None, max_failures: Fa
         *(timed.open_at_end(records) if run.info.timed_rounds else []),
         *state_problems,
     ]
+    drifts, changed = drift.over_time(records, run.info.timed_rounds)
+    problems += drift.change_problems(changed)
     stats = {
         **_outcome(run, limit, rounds, block),
         **_judged(run, limit, records, rounds, all_records, all_rounds, servers, states, block),
@@ -112,6 +115,8 @@ def _analyse(run: RecordedRun, slo: Mapping[str, float] | None, max_failures: Fa
         "rounds": rounds,
         "distributions": distributions,
         "steady_state": steady,
+        "drift": drifts,
+        "change_points": changed,
         **_goodput(run.info, records, rounds, slo),
     }
     return Analysis(run.folder, plain(stats), tier_verdicts.answered_by(records, states["verdicts"]))

@@ -16,6 +16,7 @@ from locust_kvcache.analysis.report.trust import run_trust
 from locust_kvcache.analysis.tables import (
     arm_tables,
     detail_tables,
+    drift_tables,
     fleet_tables,
     ideal_cache_tables,
     run_tables,
@@ -177,7 +178,8 @@ def validity_blocks(analysis: Analysis) -> list[Block | None]:
     title = "Requests by evidence, and the load generator"
     table = Table(title, header, tuple(rows), stats["split_rules"]["evidence"], texts=(2, 6))
     warnings = Table("Warnings of the load run", ("warning",), tuple((text,) for text in analysis.info.warnings))
-    return [table, detail_tables.steady_table(stats), detail_tables.outlier_table(stats), warnings]
+    over_time = (drift_tables.drift_table(stats), drift_tables.change_table(stats))
+    return [table, detail_tables.steady_table(stats), *over_time, detail_tables.outlier_table(stats), warnings]
 
 
 CONDITIONS = (

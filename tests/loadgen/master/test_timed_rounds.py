@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,26 @@ def test_stopped_in_a_timed_round(locust: LocustProcesses, stub: Stub) -> None:
     (run,) = locust.runs()
     assert "stopped in round 1 of cold_start" in run.facts["incomplete_reason"]
     assert run.facts["rounds"][0]["planned_requests"] == len(run.records)
+
+
+def test_a_worker_that_stands_still_past_the_end_of_a_timed_round(cluster: Cluster) -> None:  # noqa: F811
+    """It is waited for, begins nothing when it goes on, and the report says that its times are suspect."""
+    workers = [cluster.worker() for _ in range(2)]
+    master = cluster.master(2, "--round-time", "6s", "--warm-up", "off")
+    run = cluster.run(records=4)
+    begun_s = run.facts["rounds"][0]["started_at_s"]
+    os.kill(workers[0].pid, signal.SIGSTOP)
+    wait_for(lambda: time.time() > begun_s + 8, what="the end of the round")
+    os.kill(workers[0].pid, signal.SIGCONT)
+    output, _ = master.communicate(timeout=240)
+    assert master.returncode in (0, 4), output  # 4: an open stream may break
+    (run,) = cluster.locust.runs()
+    assert not any(r["status"] == "lost" for r in run.records)
+    keys = collections.Counter((r["round"], r["request_index"]) for r in run.records)
+    assert set(keys.values()) == {1}
+    for entry in run.facts["rounds"]:
+        assert entry["records"] == entry["planned_requests"]
+    first = [r for r in run.records if r["round"] == 1]
+    assert max(r["started_at_s"] for r in first) < begun_s + 7
+    assert any("is back in round 1" in text for text in run.facts["warnings"])
+    assert len({r["worker"] for r in run.records if r["round"] == 2}) == 2
