@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 SHARED_BYTES = 64_000_000
+ENTRY_BYTES = 250  # of a text beside its own bytes: short ones cost more than they hold
 
 
 class SharedTexts:
@@ -22,8 +23,10 @@ class SharedTexts:
         return found
 
     def keep(self, key: int, text: bytes) -> bytes:
-        self._bytes += len(text) - len(self._texts.pop(key, b""))
+        if (before := self._texts.pop(key, None)) is not None:
+            self._bytes -= len(before) + ENTRY_BYTES
+        self._bytes += len(text) + ENTRY_BYTES
         self._texts[key] = text
         while self.most_bytes is not None and self._bytes > self.most_bytes and len(self._texts) > 1:
-            self._bytes -= len(self._texts.popitem(last=False)[1])
+            self._bytes -= len(self._texts.popitem(last=False)[1]) + ENTRY_BYTES
         return text

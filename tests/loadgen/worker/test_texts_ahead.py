@@ -15,7 +15,7 @@ from locust_kvcache.loadgen.protocol.session_ids import SessionLine
 from locust_kvcache.loadgen.worker import texts_ahead
 from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
 from locust_kvcache.loadgen.worker.share import Share
-from locust_kvcache.loadgen.worker.shared_texts import SharedTexts
+from locust_kvcache.loadgen.worker.shared_texts import ENTRY_BYTES, SharedTexts
 from locust_kvcache.workload.plan import Plan, make_plan
 from locust_kvcache.workload.scenario_file import load_scenario
 from tests.workload.test_plan import ONE_EACH
@@ -118,7 +118,7 @@ def test_the_line_is_looked_at_from_its_front() -> None:
 
 
 def test_shared_texts_forget_what_was_not_used_for_longest() -> None:
-    texts = SharedTexts(most_bytes=10)
+    texts = SharedTexts(most_bytes=10 + 2 * ENTRY_BYTES)
     for key in (1, 2):
         texts.keep(key, b"12345")
     assert texts.get(1) == b"12345"
