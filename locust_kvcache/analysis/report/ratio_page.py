@@ -70,9 +70,11 @@ def lead_of(answer: Answer) -> str:
         f"{best.name} is predicted to be best for {answer.what}: {estimate_text(best.figures['requests_per_s'])} requests/s, "
         f"mean TTFT {estimate_text(best.figures['ttft_ms'])} ms"
     )
+    if silent := [one.name for one in answer.predictions if not one.figures]:
+        said += f". {listed(silent)} could not be predicted and may be better"
     apart = [one for one in answer.predictions if one.figures and one is not best]
     if alike := [one.name for one in apart if _overlap(one, best)]:
-        said += f"; {listed(alike)} may be as good (the intervals of the latency overlap)"
+        said += f". {listed(alike)} may be as good (the intervals of the latency overlap)"
     if answer.checks:
         rates = [one for one in answer.checks if one.figure == "requests_per_s"]
         off = max((abs(one.off) for one in rates), default=0.0)

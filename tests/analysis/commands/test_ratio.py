@@ -100,6 +100,18 @@ def test_from_points_to_page_and_json(
     assert "measured: " in (tmp_path / "report.md").read_text()
 
 
+def test_the_answer_names_the_splits_that_could_not_be_predicted(
+    points: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One decoder of 2P1D would hold more requests than the decode runs had: it is not beaten, it is unknown."""
+    few = ["--decode", points["--decode"][0], points["--decode"][1]]
+    mix = [*MIX[: MIX.index("--users") + 1], "9", *MIX[MIX.index("--users") + 2 :]]
+    assert ask(monkeypatch, *words(points, "--prefill", "--pd"), *few, *mix, "--output-dir", str(tmp_path)) == 0
+    page = " ".join((tmp_path / "report.md").read_text().split())
+    assert "1P2D is predicted to be best" in page
+    assert "2P1D could not be predicted and may be better" in page
+
+
 def test_what_the_load_generator_timed_late_is_named(
     points: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

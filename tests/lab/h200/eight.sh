@@ -127,9 +127,9 @@ r1_store() { # R1 whole with LMCache below the GPUs: one to twenty users by tier
   export MODEL=model-dsr1-61l MODE=${R1_MODE:-graph} KV=lmcache LMCACHE_MAX_LOCAL_CPU_SIZE=20 TP=8 LEN=131072; local k
   serve 8000 || return; say "r1 with LMCache up"
   for k in $(seq "$RUNS"); do
-    load 150 --scenarios cold_start --deployment $EIGHT/r1.yaml --requests 20 --output-tokens 20 --concurrency 1 5 10 20 --arms cold gpu_hit cpu_hit --control $([ "$k" = 1 ] && echo on || echo off) --run-name "r1_store_$k"; say "r1_store_$k"; pack r1_store
+    load 150 --scenarios cold_start --deployment $EIGHT/r1.yaml --requests 20 --output-tokens 20 --concurrency 1 5 10 20 --arms cold gpu_hit cpu_hit $([ "$k" = 1 ] && echo --control on || echo --control off --warm-up 4) --run-name "r1_store_$k"; say "r1_store_$k"; pack r1_store
   done
-  load 100 --scenarios $EIGHT/prompt_4096.yaml $EIGHT/prompt_16384.yaml $EIGHT/prompt_30000.yaml $EIGHT/prompt_100000.yaml --deployment $EIGHT/r1.yaml -u 1 --arms cold gpu_hit cpu_hit --control off --run-name r1_store_lengths; say "r1 lengths"; pack r1_store
+  load 100 --scenarios $EIGHT/prompt_4096.yaml $EIGHT/prompt_16384.yaml $EIGHT/prompt_30000.yaml $EIGHT/prompt_100000.yaml --deployment $EIGHT/r1.yaml -u 1 --arms cold gpu_hit cpu_hit --control off --warm-up 4 --run-name r1_store_lengths; say "r1 lengths"; pack r1_store
 }
 pair72() { stop_ports 8000 # 72B: two TP4 engines as prefiller and decoder, and as replicas; then one TP8
   export MODE=graph MODEL=model-qwen2.5-72b-bf16 LEN=32768 UTIL=0.90 VLLM_NIXL_SIDE_CHANNEL_HOST=127.0.0.1; local i k
