@@ -67,8 +67,14 @@ def commands(page: Path) -> Iterator[Command]:
     """Every start of Locust or of this product, in blocks and in running text."""
     text = page.read_text(encoding="utf-8")
     for line in [*shell_lines(text), *code_spans(text)]:
-        for program, words in PROGRAM.findall(re.sub(r"\"[^\"]*\"|'[^']*'", "WORDS", line)):
+        for program, words in PROGRAM.findall(re.sub(r"\"[^\"]*\"|'[^']*'", _unquoted, line)):
             yield Command(name(page), program, tuple(words.split()))
+
+
+def _unquoted(quoted: re.Match[str]) -> str:
+    """One word stands as it is; several, or what ends a command in a shell, become a word that stands for them."""
+    said = quoted.group()[1:-1]
+    return said if re.fullmatch(r"[^\s;&|()]+", said) else "WORDS"
 
 
 def table_commands(text: str) -> list[str]:
