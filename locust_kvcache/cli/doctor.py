@@ -1,0 +1,37 @@
+"""Says whether this machine can run a load test (`locust-kvcache doctor`): cores, limits, clock, kernel stamps, ports, certificate."""
+
+from __future__ import annotations
+
+from locust_kvcache.cli.machine_checks import machine_findings, worst
+from locust_kvcache.contract.command import command_parser
+from locust_kvcache.contract.exit_codes import Exit
+from locust_kvcache.contract.finding import ERROR, NOTE, OK, WARNING
+
+MARKS = {ERROR: "error", WARNING: "warning", NOTE: "note", OK: "ok"}
+ENDS = {
+    OK: "Nothing stands against a load test from this machine.",
+    NOTE: "A load test can run; read the notes.",
+    WARNING: "A load test can run; its times may be wrong. See the warnings.",
+    ERROR: "A load test cannot run. See the errors.",
+}
+
+
+def main() -> int:
+    about = "Checks this machine before it generates load. It sends nothing; to check the servers: locust-kvcache preflight."
+    parser = command_parser("doctor", about, ["", "--gate", "--web-port 8090"])
+    parser.add_argument("--web-port", type=int, default=8089, help="port of Locust's page (default: 8089)")
+    parser.add_argument("--master-port", type=int, default=5557, help="port that workers connect to (default: 5557)")
+    parser.add_argument("--gate", action="store_true", help="exit with 1 if there is a warning")
+    options = parser.parse_args()
+    for name in ("web_port", "master_port"):
+        if not 0 < (port := getattr(options, name)) < 65_536:
+            parser.error(f"--{name.replace('_', '-')} must be 1 to 65535, got {port}")
+    findings = list(machine_findings(options.web_port, options.master_port))
+    for finding in findings:
+        print(f"{MARKS[finding.severity] + ':':<9}{finding.text}")
+        if finding.severity != OK:
+            for line in filter(None, (finding.why, finding.what_to_do)):
+                print(f"{'':<9}{line}")
+    state = worst(findings)
+    print(f"\n{ENDS[state]}")
+    return Exit.TARGET_MISSED if options.gate and state in (WARNING, ERROR) else Exit.OK
