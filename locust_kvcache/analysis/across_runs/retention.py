@@ -39,6 +39,7 @@ class GapRun:
     left_out: int
     gpu_share: float | None  # of the returning tokens, by the servers' counters
     all_share: float | None
+    reported_share: float | None  # of the returning tokens, as the answers say
     capacities_tokens: Mapping[str, float]
     leases_s: Mapping[str, float]
     info: RunInfo
@@ -84,11 +85,18 @@ def gap_run(folder: Path) -> GapRun:
         left_out,
         gpu,
         everything,
+        reported_share(run.records, asked),
         study.get("capacities_tokens") or {},
         study.get("leases_s") or {},
         run.info,
         run_evidence(run),
     )
+
+
+def reported_share(records: pd.DataFrame, asked_tokens: int) -> float | None:
+    """Cached tokens that the answers reported / returning tokens; None where an answer tells nothing."""
+    told = records[records["ok"]].drop_duplicates("request_index")["reported_cached_tokens"]
+    return float(told.sum()) / asked_tokens if len(told) and told.notna().all() else None
 
 
 def returned_prompts(records: pd.DataFrame, returns: Returns) -> tuple[pd.DataFrame, int]:

@@ -11,13 +11,22 @@ from pathlib import Path
 import pandas as pd
 
 from locust_kvcache.analysis.across_runs.retention import HIT_SHARE, GapRun, Limit, find_limit, gap_run, verdict
-from locust_kvcache.analysis.basics.number_text import number, plural, whole
+from locust_kvcache.analysis.basics.number_text import number, percent, plural, whole
 from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.report.command_line import add_language, add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
-from locust_kvcache.analysis.report.retention_tables import BLURRED, VERDICTS, gap_table, hit_text, limit_table, limit_text
+from locust_kvcache.analysis.report.retention_tables import (
+    BLURRED,
+    FOREIGN,
+    VERDICTS,
+    gap_table,
+    gap_text,
+    hit_text,
+    limit_table,
+    limit_text,
+)
 from locust_kvcache.analysis.report.trust import Said, common_trust
 from locust_kvcache.analysis.stats.intervals import share_interval
 from locust_kvcache.analysis.tables.claim_words import arm_words
@@ -25,6 +34,7 @@ from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.language import use_language
 
 BLUR = 0.05  # share of returns on the wrong side that is said
+FOREIGN_SHARE = 0.05  # of the returning tokens, counted beyond what was reported, that is said
 Limits = list[tuple[float, Limit | None, Limit | None]]  # new tokens/s, limit in tokens, limit in seconds
 
 
@@ -95,6 +105,16 @@ def lead(limits: Limits, found: str) -> str:
     return f"{told[0].upper()}{told[1:]}. {VERDICTS[found]}."
 
 
+def counts_of_others(run: GapRun) -> bool:
+    """Whether the servers counted more cached tokens than the answers of this run reported."""
+    return run.all_share is not None and run.reported_share is not None and run.all_share > run.reported_share + FOREIGN_SHARE
+
+
+def foreign_text(run: GapRun) -> str:
+    counted, reported = percent(run.all_share), percent(run.reported_share)
+    return FOREIGN.format(gap=gap_text(run), rate=whole(run.returns.tokens_per_s), counted=counted, reported=reported)
+
+
 def own_trust(runs: Sequence[GapRun], limits: Limits) -> list[Said]:
     """What weakens the answer of this study."""
     least = min(len(run.returned) for run in runs)
@@ -106,6 +126,7 @@ def own_trust(runs: Sequence[GapRun], limits: Limits) -> list[Said]:
         texts.append(BLURRED.format(wrong=wrong, count=count) + ".")
     if not count:
         texts.append("The server reports no cached tokens: only its counters tell what was hit.")
+    texts += [foreign_text(run) for run in runs if counts_of_others(run)]
     if left_out := sum(run.left_out for run in runs):
         texts.append(f"{plural(left_out, 'return')} left out: failed, or sent before the first answer had ended.")
     return [Said(text, True) for text in texts]

@@ -25,6 +25,10 @@ VERDICTS = {
     NEITHER: "Neither the limits in tokens nor those in time agree between the pressures: eviction is neither plain LRU nor a TTL alone",
     ONE: "One pressure with a limit does not tell LRU eviction from a TTL: give --background several numbers",
 }
+FOREIGN = (
+    "In the run with gaps of {gap} beside {rate} new tokens/s the servers counted {counted} of the returning tokens as cached, and the "
+    "answers reported {reported}: other requests were on the servers, so that more tokens passed than the page knows of."
+)
 BLURRED = "{wrong} of {count} returns lie on the wrong side of the limit in tokens: plain LRU would put none there"
 
 
@@ -84,7 +88,7 @@ def limit_table(limits: Sequence[tuple[float, Limit | None, Limit | None]], runs
 
 
 def gpu_bracket(runs: Sequence[GapRun]) -> str:
-    """Between which two gaps the GPU cache loses half, in tokens since."""
+    """Between which two gaps the GPU cache loses half, in tokens since; `undecided` where a longer gap was hit and a shorter one lost."""
     known = sorted(
         (float(run.returned["tokens"].median()), run.gpu_share) for run in runs if run.gpu_share is not None and len(run.returned)
     )
@@ -94,4 +98,6 @@ def gpu_bracket(runs: Sequence[GapRun]) -> str:
         return DASH
     if not lost:
         return f"more than {whole(held[-1])} tokens"
+    if held and held[-1] > lost[0]:
+        return "undecided"
     return f"{whole(held[-1])} to {whole(lost[0])} tokens" if held else f"less than {whole(lost[0])} tokens"

@@ -26,10 +26,10 @@ def _without(values: dict[str, Any], *keys: str) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in keys}
 
 
-def parameter_variants() -> list[dict[str, Any]]:
-    """Request parameters to try, the fullest first."""
+def parameter_variants(api: str) -> list[dict[str, Any]]:
+    """Request parameters to try, the fullest first. Completions have no max_completion_tokens: vLLM ignores it there, and takes 16."""
     newer = {**_without(PARAMETERS, "ignore_eos", "max_tokens"), "max_completion_tokens": 2}
-    return [
+    variants = [
         PARAMETERS,
         _without(PARAMETERS, "ignore_eos"),
         _without(PARAMETERS, "stream_options"),
@@ -39,6 +39,7 @@ def parameter_variants() -> list[dict[str, Any]]:
         _without(PARAMETERS, "ignore_eos", "stream_options", "temperature"),
         _without(newer, "stream_options", "temperature"),
     ]
+    return [values for values in variants if api == "chat" or "max_completion_tokens" not in values]
 
 
 def _refused(outcome: StreamOutcome) -> bool:
@@ -51,21 +52,21 @@ def _named(outcome: StreamOutcome, values: dict[str, Any]) -> list[str]:
     return [key for key in OPTIONAL if key in values and key in (outcome.error or "")]
 
 
-def _to_try(first: StreamOutcome) -> Iterator[dict[str, Any]]:
+def _to_try(first: StreamOutcome, api: str) -> Iterator[dict[str, Any]]:
     """After the first refusal: without what it names, then every variant."""
     named = _named(first, PARAMETERS)
     if named:
         yield _without(PARAMETERS, *named)
-    yield from parameter_variants()[1:]
+    yield from parameter_variants(api)[1:]
 
 
-def try_parameters(ask: Ask) -> tuple[dict[str, Any], StreamOutcome]:
+def try_parameters(ask: Ask, api: str) -> tuple[dict[str, Any], StreamOutcome]:
     """(parameters, outcome) of the first set that is not refused; where all are, the first set and what the server said of it."""
     first = ask(PARAMETERS)
     if not _refused(first):
         return PARAMETERS, first
     tried = [PARAMETERS]
-    for values in _to_try(first):
+    for values in _to_try(first, api):
         if values in tried:
             continue
         tried.append(values)

@@ -40,10 +40,11 @@ def server_findings(deployment: Deployment, server: Server) -> list[Finding]:
 
 
 def passive_findings(
-    deployment: Deployment, rows: Rows, tokens: int, kv_bytes_per_token: int | None, store_arm: bool
+    deployment: Deployment, rows: Rows, tokens: int | None, kv_bytes_per_token: int | None, store_arm: bool
 ) -> list[Finding]:
-    """What costs nothing but a look at the metrics pages; before every run."""
-    fits = working_set_findings(tokens, rows, kv_bytes_per_token, store_arm, deployment.capacity)
+    """What costs nothing but a look at the metrics pages; before every run. `tokens`: the working set, None where it need not fit."""
+    given = deployment.capacity
+    fits = [] if tokens is None else working_set_findings(tokens, rows, kv_bytes_per_token, store_arm, given)
     return [*metrics_findings(rows), *store_findings(rows), *fits]
 
 

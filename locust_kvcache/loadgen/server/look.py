@@ -71,7 +71,7 @@ def working_set(scenarios: tuple[Scenario, ...], server: Server, seed: int) -> i
 def passive_warnings(job: Job, look: Look, scenarios: tuple[Scenario, ...]) -> list[str]:
     """What the metrics pages say against a run of these scenarios."""
     # a retention study overflows the caches on purpose
-    tokens = 0 if job.options.study.returns else working_set(scenarios, look.server, job.options.seed)
+    tokens = None if job.options.study.returns else working_set(scenarios, look.server, job.options.seed)
     store_arm = "store_hit" in job.options.arms
     pages = scrape(job.deployment.metrics, job.deployment.access)
     found = passive_findings(job.deployment, pages, tokens, look.kv_bytes_per_token, store_arm)

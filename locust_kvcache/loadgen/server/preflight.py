@@ -146,7 +146,7 @@ class Preflight:
             self.probe.parameters = {**values, **self.probe.extra_body}
             return patiently(self._never_seen)
 
-        values, outcome = try_parameters(ask)
+        values, outcome = try_parameters(ask, self.api)
         self.probe.parameters = {**values, **self.probe.extra_body}
         return outcome
 

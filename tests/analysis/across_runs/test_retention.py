@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import pytest
@@ -13,12 +13,16 @@ from locust_kvcache.analysis.across_runs.retention import (
     NEITHER,
     ONE,
     TTL,
+    GapRun,
     Limit,
     find_limit,
+    reported_share,
     returned_prompts,
     verdict,
 )
-from locust_kvcache.analysis.report.retention_tables import limit_text
+from locust_kvcache.analysis.commands.retention import counts_of_others, foreign_text
+from locust_kvcache.analysis.reading.run_info import RunInfo
+from locust_kvcache.analysis.report.retention_tables import gpu_bracket, limit_text
 from locust_kvcache.analysis.stats.intervals import share_interval
 from locust_kvcache.workload.returns import Returns
 
@@ -127,3 +131,26 @@ def test_clopper_pearson() -> None:
     assert share_interval(12, 12) == (pytest.approx(0.025 ** (1 / 12)), 1.0)
     assert share_interval(0, 12) == (0.0, pytest.approx(1 - 0.025 ** (1 / 12)))
     assert share_interval(4, 10) == pytest.approx((0.1216, 0.7376), abs=1e-4)
+
+
+def run(tokens: float, counted: float, reported: float) -> GapRun:
+    returned = pd.DataFrame({"tokens_per_s": [1024.0], "gap_s": [4.0], "tokens": [tokens], "share": [reported]})
+    return GapRun(RETURNS, returned, 0, counted, counted, reported, {}, {}, cast(RunInfo, None), {})
+
+
+def test_the_gpu_caches_own_limit_is_undecided_where_a_longer_gap_was_hit_and_a_shorter_one_lost() -> None:
+    assert gpu_bracket([run(3328, 0.75, 0.75), run(5760, 0.25, 0.25)]) == "3,328 to 5,760 tokens"
+    assert gpu_bracket([run(3328, 0.75, 0.75), run(5760, 0.25, 0.25), run(9728, 1.0, 0.0)]) == "undecided"
+
+
+def test_cached_tokens_that_no_answer_reported_are_other_requests_hits() -> None:
+    """As seen on a real vLLM while a second client was on it: counted as all of the returning tokens, reported none."""
+    assert not counts_of_others(run(3328, 0.75, 0.75))
+    assert counts_of_others(run(9728, 1.0, 0.0))
+    assert "counted 100 % of the returning tokens as cached, and the answers reported 0.0 %" in foreign_text(run(9728, 1.0, 0.0))
+
+
+def test_the_reported_share_is_unknown_where_an_answer_tells_nothing() -> None:
+    told = [request(0, 10.0, 512), request(1, 11.0, 768, 0, 256)]
+    assert reported_share(pd.DataFrame(told), 512) == 0.5
+    assert reported_share(pd.DataFrame([*told, request(2, 12.0, 768, 0, float("nan"))]), 512) is None

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from locust_kvcache.contract.deployment import host_deployment
+from locust_kvcache.loadgen.server.deployment_check import passive_findings
 from locust_kvcache.loadgen.server.findings import after_reset, looks_below, no_hit
 
 QUERIES = 'vllm:external_prefix_cache_queries_total{engine="0"}'
@@ -56,3 +58,16 @@ def test_a_prompt_that_hit_nothing_the_second_time(engines: int, caching: str, w
     rows = [{"role": "server", "samples": {info.format(caching, engine): 1.0 for engine in range(engines)}},
             {"role": "decoder", "samples": {info.format("True", 7): 1.0}}]  # fmt: skip
     assert why in no_hit(rows)
+
+
+def test_a_study_that_overflows_the_caches_is_not_warned_of_its_working_set() -> None:
+    """It has none; "0 tokens" would fit every GPU, and the warning be that the store is never asked."""
+    gpu = {'vllm:cache_config_info{block_size="32",num_gpu_blocks="64"}': 1.0}
+    store = {"master_key_count": 0.0, "master_total_capacity_bytes": 32 << 20}
+    pages = (("server", gpu), ("mooncake_master", store))
+    rows = [{"role": role, "url": "http://h", "ok": True, "samples": samples} for role, samples in pages]
+    names = [
+        [found.code for found in passive_findings(host_deployment("http://h"), rows, tokens, 4096, False)] for tokens in (0, None)
+    ]
+    assert len(names[0]) > len(names[1])
+    assert not any("gpu" in name for name in names[1])
