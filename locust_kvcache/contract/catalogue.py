@@ -19,6 +19,7 @@ HAS_WORD = re.compile(r"[A-Za-z]{2}")
 NUMBER = r"[−+-]?\d[\d.,]*(?: [%x](?![\w]))?(?: \[[^\]]*\])?"
 LEADING_NUMBER = re.compile(rf"({NUMBER}) (.+)", re.S)
 TRAILING_NUMBER = re.compile(rf"(.+?) ({NUMBER}(?: ms| s)?(?: to {NUMBER})?)", re.S)
+FIGURE = re.compile(rf"{NUMBER}(?:, {NUMBER})*(?: (?:ms|s|tokens/s))?")  # needs no translation: 175, 199 ms
 OUTSIDE_OF_BRACKETS = r"(?![^\[]*\])"
 SEPARATORS = tuple(
     (re.compile(pattern + OUTSIDE_OF_BRACKETS), joint)
@@ -33,8 +34,9 @@ NAME = r"single|[\w./-]*[A-Z0-9_./-][\w./-]*"  # of a run or a deployment: PD, l
 NEIGHBOURS = re.compile(r"(?<=[A-Za-z0-9%\])])(?=[\u4e00-\u9fff])|(?<=[\u4e00-\u9fff])(?=[A-Za-z0-9−+\[(])")
 ONE_PART = r"(?:(?![;.,:] ).)*"  # what a text of few letters may hold
 SHORT = 10  # letters beside the placeholders
-NUMERIC = frozenset({"n", "n2"})  # placeholders of these names hold numbers: {n} requests
+NUMERIC = frozenset({"n", "n2", "number", "round"})  # placeholders of these names hold numbers: {n} requests
 JOINTS = re.compile(r"[;:.,](?= |$)| \(")
+JOINTS_OR_AND = re.compile(JOINTS.pattern + "| and ")
 
 
 def core(text: str) -> str:
@@ -129,10 +131,10 @@ class Catalogue:
             for pattern in template.patterns if template.longest in text else ():
                 if match := pattern.fullmatch(text):
                     values = dict(zip(template.names, map(self.told, match.groups()), strict=True))
-                    yield _Way(template.filled(values), sum(len(JOINTS.findall(value)) for value in match.groups()))
+                    yield _Way(template.filled(values), sum(len(JOINTS_OR_AND.findall(value)) for value in match.groups()))
         for parts, joint in _in_parts(text):
             said = [self.told(part) for part in parts]
-            if said != parts:
+            if said != parts or all(map(FIGURE.fullmatch, parts)):
                 yield _Way(joint.join(said).replace(" （", "（"))
         yield _Way(text)
 

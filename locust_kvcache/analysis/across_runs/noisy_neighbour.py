@@ -1,6 +1,8 @@
 """Compares a tenant alone with the same tenant beside the others, in pairs of runs that send its requests at the same times.
 
-A pair is one observation. Intervals are Student's over pairs: of the difference of hit rates, of the logarithm of the ratio of times.
+A pair is one observation. Hit rates: arithmetic means, and the mean of their differences. Times: geometric means, whose ratio is the
+geometric mean of the ratios. Intervals are Student's over pairs, of the differences and of the logarithms of the ratios. A difference of
+two hit rates lies between -1 and 1, so its interval ends there.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean, geometric_mean
 from typing import Any
 
 import pandas as pd
@@ -47,22 +50,34 @@ def differences(values: pd.DataFrame) -> list[dict[str, Any]]:
     rows = []
     for key, group in values.groupby(["scenario", "round"], sort=False):
         for metric in METRICS:
-            wide = group.astype({metric: float}).pivot(index="pair", columns="side", values=metric)
-            if not set(SIDES) <= set(wide.columns):
-                continue
-            wide = wide.dropna(subset=list(SIDES))
+            wide = _whole_pairs(group, metric)
             if len(wide):
                 row = {"scenario": key[0], "round": int(key[1]), "metric": metric, "pairs": len(wide)}
                 rows.append({**row, **_compared(wide[ALONE].tolist(), wide[BESIDE].tolist(), metric in TIMES)})
     return rows
 
 
+def _whole_pairs(group: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Per pair that has both of its sides the metric, a column per side."""
+    return group.astype({metric: float}).pivot(index="pair", columns="side", values=metric).reindex(columns=SIDES).dropna()
+
+
+def points(values: pd.DataFrame, scenario: str, metric: str) -> pd.DataFrame:
+    """What `differences` compares, one row per run: columns round, pair, side, value."""
+    rows = []
+    for number, group in values[values["scenario"].eq(scenario)].groupby("round"):
+        wide = _whole_pairs(group, metric)
+        rows.append(wide.melt(value_name="value", ignore_index=False).reset_index().assign(round=number))
+    return pd.concat(rows, ignore_index=True)
+
+
 def _compared(alone: list[float], beside: list[float], ratio: bool) -> dict[str, Any]:
-    means = {ALONE: sum(alone) / len(alone), BESIDE: sum(beside) / len(beside)}
     if not ratio:
+        means = {ALONE: fmean(alone), BESIDE: fmean(beside)}
         mean, half = _mean(list(map(float.__sub__, beside, alone)))
-        bounds = (None, None) if half is None else (mean - half, mean + half)
+        bounds = (None, None) if half is None else (max(-1.0, mean - half), min(1.0, mean + half))
         return {**means, "difference": mean, "low": bounds[0], "high": bounds[1]}
+    means = {ALONE: geometric_mean(alone), BESIDE: geometric_mean(beside)}
     mean, half = _mean([math.log(after / before) for before, after in zip(alone, beside, strict=True)])
     ends = (None, None) if half is None else (math.exp(mean - half), math.exp(mean + half))
     return {**means, "ratio": math.exp(mean), "ratio_low": ends[0], "ratio_high": ends[1]}

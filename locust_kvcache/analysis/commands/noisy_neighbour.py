@@ -6,9 +6,10 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
-from locust_kvcache.analysis.across_runs.noisy_neighbour import ALONE, BESIDE, SIDES, Side, differences, side_values
+from locust_kvcache.analysis.across_runs.noisy_neighbour import ALONE, BESIDE, SIDES, Side, differences, points, side_values
 from locust_kvcache.analysis.basics.number_text import DASH, change, is_missing, number, percent, plural
 from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
@@ -27,7 +28,10 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.language import use_language
 
 NAMES = {"hit_rate": "hit rate", "ttft_p50_ms": "TTFT P50, ms", "ttft_p90_ms": "TTFT P90, ms"}
-RULE = "means over the pairs of runs, which send this tenant's requests at the same times; Student's 95 % intervals over pairs"
+RULE = (
+    "over the pairs of runs: mean of the hit rate, geometric mean of the TTFT; Student's 95 % intervals over pairs, "
+    "that of a hit rate's change within ±100 points"
+)
 
 
 def side_of(run: Analysis) -> Side:
@@ -95,21 +99,19 @@ def _problems(sides: Sequence[Side], runs: Sequence[Analysis]) -> list[Problem]:
 
 
 def _chart(sides: Sequence[Side], scenario: str, tenant: str) -> Chart | None:
-    """Every run's median TTFT as a point."""
-    values = side_values(sides)
-    points = values[values["scenario"].eq(scenario) & values["ttft_p50_ms"].notna()]
-    if points.empty:
+    """The median TTFT of each run of a whole pair as a point; in figures their geometric means, as in the table."""
+    shown = points(side_values(sides), scenario, "ttft_p50_ms")
+    if shown.empty:
         return None
-    names = [name for name in SIDES if points["side"].eq(name).any()]
-    points = points.assign(place=points["side"].map(names.index), value=points["ttft_p50_ms"].astype(float))
-    means = {(side, number): rows["value"].mean() for (side, number), rows in points.groupby(["side", "round"])}
+    shown = shown.assign(place=shown["side"].map(SIDES.index))
+    means = {key: geometric_mean(rows["value"]) for key, rows in shown.groupby(["side", "round"])}
     said = "; ".join(f"{side}, round {round_}: {number(value)} ms" for (side, round_), value in means.items())
-    title = f"{scenario}: median TTFT of {tenant} in each run, alone and beside the others"
+    title = f"{scenario}: median TTFT of {tenant} in each run, figures are geometric means"
     return draw(
         f"noisy-neighbour-{scenario}",
         title,
         said,
-        lambda axes: study_drawing.draw_repeats(axes, points, names, "median TTFT of a run"),
+        lambda axes: study_drawing.draw_repeats(axes, shown, list(SIDES), "median TTFT of a run"),
     )
 
 

@@ -84,12 +84,13 @@ def summary_table(runs: Sequence[Analysis], tables: dict[str, pd.DataFrame], sce
 
 def console_table(table: Table) -> Table:
     """The same without intervals beside the means, in fewer columns."""
-    header = ("", "GPUs", "cold TTFT", table.header[4].replace(", ms", ""), "change [interval]", "requests/s/GPU", "later round")
+    word = table.header[4].removesuffix(" TTFT, ms")
+    header = ("", "GPUs", "cold: TTFT", f"{word}: TTFT", "change [interval]", "cold: req/s", f"{word}: req/s")
     rows = tuple(
         (row[0], row[1], *(cell.partition(" [")[0] for cell in row[3:5]), row[5], *(cell.partition(" [")[0] for cell in row[7:]))
         for row in table.rows
     )
-    return Table(table.title, header, rows, "by round; times in ms; geometric means over runs")
+    return Table(table.title, header, rows, "TTFT in ms; req/s: requests/s per GPU; geometric means over runs")
 
 
 def _with_interval(found: Rows) -> str:

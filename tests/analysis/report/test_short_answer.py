@@ -160,4 +160,4 @@ def test_several_deployments_have_a_row_each(tmp_path: Path) -> None:
     (table,) = [block for block in page.answer if isinstance(block, Table) and "each deployment" in block.title]
     assert [row[:3] for row in table.rows] == [("tp2", "8", "2"), ("dp2", "8", "2"), ("dp4", "8", "2")]
     assert "intervals overlap" in page.lead
-    assert "requests/s/GPU" in fits(page_text(page))
+    assert "cold: req/s" in fits(page_text(page))
