@@ -48,7 +48,7 @@ def _source(row: Facts, tiers: pd.DataFrame) -> Facts | None:
     for role in LOOKUP_ROLES:
         found = mine[mine["role"].eq(role)]
         if len(found):
-            return {key: float(found[key].sum()) for key in ("gpu", "external", "computed", "disk") if key in found} | {
+            return {key: float(found[key].sum()) for key in ("gpu", "external", "computed", "host", "disk") if key in found} | {
                 "role": role
             }
     return None
@@ -125,12 +125,13 @@ def _cold(cached: Any, allowed: Any, slack: float, source: Facts | None, nonce_g
 
 
 def _tier(cached: Any, slack: float, source: Facts | None, from_store: bool) -> str | None:
-    """gpu, disk, store, below (LMCache or a store, not told apart), mixed; None where nothing hit or nothing tells."""
+    """gpu, cpu, disk, store, below (LMCache or a store, not told apart), mixed; None where nothing hit or nothing tells."""
     if source is None or not _known(cached) or cached <= slack:
         return None
     below = "store" if from_store and source["external"] > 0 else "below"
-    if source.get("disk", 0.0) >= DOMINANT * max(source["external"], 1.0):
-        below = "disk"
+    for name, tier in (("host", "cpu"), ("disk", "disk")):
+        if source.get(name, 0.0) >= DOMINANT * max(source["external"], 1.0):
+            below = tier
     if source["gpu"] >= DOMINANT * cached:
         return "gpu"
     return below if source["external"] >= DOMINANT * cached else "mixed"
@@ -148,6 +149,7 @@ def _hit(tier: str | None, cached: Any, prompt: Any, source: Facts | None, slack
         return NO_HIT, parts
     names = {
         "gpu": "GPU hit",
+        "cpu": "CPU hit",
         "disk": "disk hit",
         "store": "store hit",
         "below": "hit below the GPU",

@@ -23,8 +23,9 @@ GAUGES = (
 COUNTERS = re.compile(
     r"prefix_cache_(?:hits|queries)_total|preemptions_total|evict|:prompt_tokens_(?:total|by_source_total)|generation_tokens_total"
     r"|:request_(?:queue|prefill|decode)_time_seconds_(?:sum|count)|:time_to_first_token_seconds_(?:sum|count)|mooncake_|nixl_"
-    r"|lmcache_mp_(?:lookup|l1_(?:read|write))|master_put_start_(?:requests|failures)|lmcache:num_(?:hit|requested|stored)_tokens"
+    r"|lmcache_mp_(?:lookup|l1_(?:read|write)|l2_(?:load|store)_completed)|master_put_start_(?:requests|failures)|lmcache:num_(?:hit|requested|stored)_tokens"
 )
+DISK_ADAPTERS = ("fs", "fs_native", "raw_block")  # l2_name of an lmcache server's second tier that is a local disk
 KEYS = ["scenario", "round", "role", "url"]
 
 
@@ -82,11 +83,13 @@ def counters(table: pd.DataFrame) -> pd.DataFrame:
 def tiers(table: pd.DataFrame) -> pd.DataFrame:
     """Prompt tokens by where they came from, per scenario, round and role: gpu (prefix cache), external (LMCache, Mooncake), computed.
 
+    `host` and `disk`: what of external certainly came from host memory and from a disk, where vLLM or an lmcache server tells.
     `engines`: how many share the role's requests, by pages and vLLM's `engine` label (data-parallel replicas).
     vLLM's prompt_tokens_by_source where it is there; else hits of the two prefix caches, and the rest of the prompt tokens.
     """
     key: Any
     rows = []
+    lmcache = _lmcache_hits(table)
     for key, group in table.groupby(["scenario", "round", "role"], sort=False):
         tokens = prompt_sources(group)
         if sum(tokens.values()) > 0:
@@ -97,17 +100,38 @@ def tiers(table: pd.DataFrame) -> pd.DataFrame:
                     **dict(zip(["scenario", "round", "role"], key, strict=True)),
                     **tokens,
                     "engines": max(1, engines),
-                    "disk": _disk(group),
+                    **_below(group, tokens.get("external", 0.0), *lmcache.get((key[0], key[1]), (0.0, 0.0, False))),
                 }
             )
-    columns = ["scenario", "round", "role", "gpu", "external", "computed", "engines", "disk"]
-    return pd.DataFrame(rows, columns=columns).fillna({"gpu": 0.0, "external": 0.0, "computed": 0.0, "disk": 0.0})
+    columns = ["scenario", "round", "role", "gpu", "external", "computed", "engines", "host", "disk"]
+    return pd.DataFrame(rows, columns=columns).fillna(dict.fromkeys(("gpu", "external", "computed", "host", "disk"), 0.0))
 
 
-def _disk(group: pd.DataFrame) -> float:
-    """What of the external tokens vLLM says that a disk had; 0 where it does not tell its tiers apart."""
+def _below(group: pd.DataFrame, external: float, first: float, second: float, on_disk: bool) -> dict[str, float]:
+    """What of the external tokens host memory and a disk certainly had; 0 where nothing tells the tiers apart.
+
+    vLLM's own counter, else an lmcache server's hits in its first and second tier. Those include tokens that the GPU had as well, so what
+    one tier had for certain is what the other cannot have had.
+    """
     mine = group[group["metric"].eq("vllm:prompt_tokens_cached_by_source_total")]
-    return float(mine["delta"][mine["labels"].map(lambda text: label(text, "source")).eq("disk")].sum())
+    told = mine.groupby(mine["labels"].map(lambda text: label(text, "source")))["delta"].sum()
+    host, disk = float(told.get("host", 0.0)), float(told.get("disk", 0.0))
+    if host + disk > 0:
+        return {"host": host, "disk": disk}
+    least = min(second, max(0.0, external - first))
+    return {"host": min(first, max(0.0, external - second)), "disk": least if on_disk else 0.0}
+
+
+def _lmcache_hits(table: pd.DataFrame) -> dict[tuple[str, int], tuple[float, float, bool]]:
+    """Per scenario and round: tokens that lmcache servers found in host memory and in their second tier, and whether that is a disk."""
+    key: Any
+    found = {}
+    for key, group in table[table["metric"].str.startswith("lmcache_mp_")].groupby(["scenario", "round"], sort=False):
+        first, second = (delta_sum(group, f"lmcache_mp_lookup_hit_{tier}_tokens_total") for tier in ("l1", "l2"))
+        loads = group[group["metric"].str.startswith("lmcache_mp_l2_load_completed") & group["delta"].gt(0)]
+        names = set(loads["labels"].map(lambda text: label(text, "l2_name")))
+        found[key] = (first, second, bool(names) and names <= set(DISK_ADAPTERS))
+    return found
 
 
 def delta_sum(group: pd.DataFrame, metric: str) -> float:

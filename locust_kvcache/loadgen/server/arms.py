@@ -22,15 +22,16 @@ from locust_kvcache.loadgen.server.restart import restart_engine
 
 log = logging.getLogger("kvcache")
 SETTLE_S = 2.0  # a store whose keys do not change for so long has taken all puts
+STORED = ("master_key_count", "master_allocated_bytes", "lmcache_mp_l1_write", "lmcache_mp_l2_store")  # what grows with a put
 SETTLE_TIMEOUT_S = 60.0
 
 
 def settle(deployment: Deployment) -> float | None:
-    """Wait until the store has what was put into it: seconds waited. A reset before that is refused, and a read finds a part.
+    """Wait until a store or disk has what was put into it: seconds waited. A reset before that is refused, and a read finds a part.
 
-    None where its master's page cannot be read: nothing tells whether the puts were done.
+    None where the page of its master or lmcache server cannot be read: nothing tells whether the puts were done.
     """
-    pages = [target for target in deployment.metrics if "mooncake" in target[0]]
+    pages = [target for target in deployment.metrics if "mooncake" in target[0] or "lmcache" in target[0]]
     begun_s = changed_s = time.monotonic()
     last: Any = None
     read = True
@@ -47,9 +48,7 @@ def settle(deployment: Deployment) -> float | None:
 
 
 def _store_state(samples: dict[str, float]) -> list[tuple[str, float]]:
-    return sorted(
-        (name, value) for name, value in samples.items() if name.startswith(("master_key_count", "master_allocated_bytes"))
-    )
+    return sorted((name, value) for name, value in samples.items() if name.startswith(STORED))
 
 
 class Arms:
@@ -137,8 +136,8 @@ def warnings_of(facts: dict[str, Any]) -> list[str]:
         )
     if "settled_s" in facts and facts["settled_s"] is None:
         texts.append(
-            "the store's master could not be read: whether its puts were done before this round is not known. Check the mooncake "
-            "entries under `metrics` in the deployment file"
+            "the store's page could not be read: whether its puts were done before this round is not known. Check the mooncake and "
+            "lmcache entries under `metrics` in the deployment file"
         )
     emptied = {result["tier"] for result in facts.get("cache_actions", ())}
     canary = facts.get("canary")

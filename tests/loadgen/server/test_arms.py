@@ -228,3 +228,20 @@ def test_a_master_that_cannot_be_read_is_not_settled(monkeypatch: pytest.MonkeyP
     assert arms.settle(under_test) is None
     assert "could not be read" in arms.warnings_of({"cache_actions": [], "settled_s": None})[0]
     assert arms.settle(Deployment("d", "non_disagg", "http://127.0.0.1:1")) == 0.0
+
+
+def test_an_lmcache_server_that_still_writes_to_its_disk_is_not_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three pages whose counter of stored objects still grows, then the same page: settled only after the last growth."""
+    monkeypatch.setattr(arms, "SETTLE_S", 0.5)
+    written = [1.0, 2.0, 3.0]
+    asked: list[float] = []
+
+    def page(*_: object) -> list[dict[str, Any]]:
+        asked.append(written[min(len(asked), 2)])
+        return [{"ok": True, "samples": {"lmcache_mp_l2_store_completed_chunks_total": asked[-1]}}]
+
+    monkeypatch.setattr(arms, "scrape", page)
+    under_test = Deployment("d", "non_disagg", "http://127.0.0.1:1", metrics=(("lmcache", "http://127.0.0.1:1/metrics"),))
+    assert arms.settle(under_test)
+    assert asked[:3] == written
+    assert len(asked) > 3
