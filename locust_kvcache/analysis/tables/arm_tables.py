@@ -146,7 +146,7 @@ def _arm_name(row: dict[str, Any]) -> str:
 
 
 def _article(arm: str) -> str:
-    return f"A {arm}" if arm.split()[0] in ("GPU", "CPU", "store", "hit", "partial") else f"{arm[0].upper()}{arm[1:]}"
+    return f"A {arm}" if arm.split()[0] in ("GPU", "CPU", "disk", "store", "hit", "partial") else f"{arm[0].upper()}{arm[1:]}"
 
 
 def _prompt_length(stats: Stats, scenario: str) -> str:

@@ -111,6 +111,7 @@ def test_a_disk_answers_when_the_tiers_above_it_are_empty(locust: LocustProcesse
     assert [row["verdict"].removeprefix("partial ") for row in verdicts] == ["cold proven", "hit below the GPU", "disk hit"]
     assert verdicts[2]["below_tokens"] == verdicts[1]["below_tokens"] > 0
     assert "disk hit" in output
+    assert "Disk hit" not in output  # a sentence on it begins with "A disk hit" or "A partial disk hit"
 
 
 def test_an_engine_that_does_not_come_back_is_said() -> None:
