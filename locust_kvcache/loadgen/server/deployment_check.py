@@ -69,7 +69,11 @@ def active_findings(deployment: Deployment, canary: Canary, kv_bytes_per_token: 
         has_lower = any(action not in above for action in deployment.caches) or _has_store(roles, tier)
         answer = canary.ask()
         findings += after_reset(
-            answer, tier, has_lower, tier != "store" and looks_below(scrape(deployment.metrics, deployment.access))
+            answer,
+            tier,
+            has_lower,
+            tier != "store" and looks_below(scrape(deployment.metrics, deployment.access)),
+            answered_below=any(finding.code == "tier_below" for finding in findings),
         )
     return findings
 

@@ -182,8 +182,13 @@ def _dead_cache(canary: dict[str, Any], tier: str, named: bool) -> Finding:
     )
 
 
-def after_reset(canary: dict[str, Any], tier: str, has_lower_tier: bool, looks_lower: bool = False) -> list[Finding]:
-    """A canary was stored, this tier and those above it were emptied, and it was asked again."""
+def after_reset(
+    canary: dict[str, Any], tier: str, has_lower_tier: bool, looks_lower: bool = False, answered_below: bool = False
+) -> list[Finding]:
+    """A canary was stored, this tier and those above it were emptied, and it was asked again.
+
+    `answered_below`: a tier below one of those above has answered before, so the connector of the engine is alive.
+    """
     gpu, below, counted = canary_source(canary)
     prompt, by = canary["prompt_tokens"] or 0, "by the servers' counters" if counted else "by cached_tokens alone"
     if gpu > 0 and counted:
@@ -214,7 +219,7 @@ def after_reset(canary: dict[str, Any], tier: str, has_lower_tier: bool, looks_l
                 "These actions do not make a warm prompt cold; a fresh nonce still does.",
             )
         ]
-    if (has_lower_tier or looks_lower) and counted:
+    if (has_lower_tier or (looks_lower and not answered_below)) and counted:
         return [_dead_cache(canary, tier, has_lower_tier)]
     return [
         Finding(OK, "can_be_emptied", f"the {tier} cache can be emptied: a stored canary was computed anew afterwards ({by})")

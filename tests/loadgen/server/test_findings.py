@@ -33,6 +33,8 @@ def test_a_dead_cache_that_the_deployment_file_does_not_name() -> None:
     assert "over 3 s, as in LMCache's degraded mode" in finding.text
     (finding,) = after_reset(canary(0, 0), "gpu", has_lower_tier=True)
     assert finding.severity == "error"
+    (finding,) = after_reset(canary(0, 0), "disk", has_lower_tier=False, looks_lower=True, answered_below=True)
+    assert finding.code == "can_be_emptied"  # the engine asks its connector, which is alive, and the lowest tier is empty
     (finding,) = after_reset(canary(0, 0), "gpu", has_lower_tier=False)
     assert finding.severity == "ok"
 
