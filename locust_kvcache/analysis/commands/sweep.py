@@ -164,8 +164,11 @@ def _counted(users: int, rows: list[dict[str, Any]]) -> str:
     kinds = [interval_kind(row) for row in rows]
     sure = [row["ratio"] for row, kind in zip(rows, kinds, strict=True) if kind == EXCLUDES]
     cut, raised = [ratio for ratio in sure if ratio < 1], [ratio for ratio in sure if ratio > 1]
-    some = f" ({_from_to(cut)})" if cut else ""
-    parts = [f"At {plural(users, 'user')} a hit cuts the mean TTFT in {len(cut)} of {plural(len(rows), 'scenario')}{some}"]
+    if sure:
+        some = f" ({_from_to(cut)})" if cut else ""
+        parts = [f"At {plural(users, 'user')} a hit cuts the mean TTFT in {len(cut)} of {plural(len(rows), 'scenario')}{some}"]
+    else:
+        parts = [f"At {plural(users, 'user')} the change of the mean TTFT is certain in no scenario"]
     parts += [f"it raises the mean TTFT in {len(raised)} ({_from_to(raised)})"] if raised else []
     parts += [f"undecided in {count}" for count in [kinds.count(UNDECIDED)] if count]
     parts += [f"no interval in {count} (too few requests)" for count in [kinds.count(NO_INTERVAL)] if count]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from locust_kvcache.analysis.basics.text_width import width, wrap
 from locust_kvcache.analysis.charts.figures import COLOURS, Chart
@@ -101,6 +101,7 @@ def _mood(cell: str) -> str:
 
 
 UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|s|x|GB/s|tokens/s|requests/s|sessions/s)(?![\w/]))")
+CODE = re.compile(r"`([^`]+)`")
 
 
 def _unbroken(value: Any) -> Any:
@@ -108,10 +109,16 @@ def _unbroken(value: Any) -> Any:
     return UNIT.sub("\u00a0", value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
+def _coded(text: str) -> Markup:
+    """What stands between backquotes as code; the rest escaped."""
+    return Markup(CODE.sub(r"<code>\1</code>", str(escape(_unbroken(text)))))
+
+
 def _template(name: str) -> Template:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_unbroken
     )
+    environment.filters["coded"] = _coded
     return environment.from_string((files("locust_kvcache.analysis.report") / "templates" / name).read_text(encoding="utf-8"))
 
 

@@ -140,12 +140,20 @@ def problems_of(answer: Answer) -> tuple[dict[str, Any], ...]:
     return tuple(plain(vars(problem)) for problem in found)
 
 
+def subtitle_of(answer: Answer) -> str:
+    """qwen2.5-32b-fp8; splits predicted: 2 of 3; measured points: 6."""
+    splits = [one for one in answer.predictions if one.split is not None]
+    models = listed(dict.fromkeys(str(one["run"].get("model") or "an unknown model") for one in answer.runs))
+    known = sum(bool(one.figures) for one in splits)
+    return f"{models}; splits predicted: {known} of {len(splits)}; measured points: {len(answer.points)}"
+
+
 def ratio_page(answer: Answer) -> Page:
     checked = (check_table(answer.checks),) if answer.checks else ()
     answer_table = prediction_table(answer.predictions, answer.best)
     return Page(
         title=f"Prefillers and decoders: {answer.what}",
-        subtitle=f"Splits predicted: {sum(one.split is not None for one in answer.predictions)}; measured points: {len(answer.points)}",
+        subtitle=subtitle_of(answer),
         lead=lead_of(answer),
         details=(),
         answer=section("", [answer_table, *checked, chart_of(answer, "ttft_ms")]).blocks,

@@ -120,10 +120,18 @@ def _cold(runs: Sequence[Stats]) -> Said:
         rounds = _rounds(runs)
         if all(row["round"] == 1 for row in rounds) and any(row.get("planned_hit_rate") for row in rounds):
             return Said(f"Caches were empty at first: {_evidence(proven)} confirm it. All hits are on prompts of this run.")
-        return Said(f"Cold was cold: {_evidence(proven)} confirm it for {_all(len(cold), 'cold round')}.")
+        said = f"Cold was cold: {_evidence(proven)} confirm it for {_all(len(cold), 'cold round')}."
+        return Said(" ".join(text for text in (said, _shared(runs)) if text))
     if all(row["verdict"] in (COLD, BY_NONCE) for row in cold):
         return Said(COLD_UNKNOWN, True)
     return Said(f"Cold is confirmed for {len(proven)} of {plural(len(cold), 'cold round')} only.", True)
+
+
+def _shared(runs: Sequence[Stats]) -> str:
+    """Cold means that nothing is left from before; a round whose prompts share prefixes hits what it computed itself."""
+    cold = [row for row in _rounds(runs) if kind_of(row) == "cold" and row.get("planned_hit_rate")]
+    share = max((row.get("hit_rate") or 0.0 for row in cold), default=0.0)
+    return f"Up to {percent(share)} of a cold round's tokens are hits on prefixes that its own prompts share." if share else ""
 
 
 def _hits(runs: Sequence[Stats]) -> Said:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from locust_kvcache.analysis.basics.number_text import listed, number, percent, plural
+from locust_kvcache.analysis.basics.number_text import is_missing, listed, number, percent, plural
 from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.analysis.stats.targets import NOT_JUDGED, PASS, RUN_TARGETS
 from locust_kvcache.analysis.tables.claim_words import VERBS, answer, answering_split, claim_of
@@ -110,7 +110,9 @@ def _overall(stats: Stats, names: list[str]) -> str:
     parts = [said for verdict, verb in VERBS.items() if (said := _several(rows, verdict, verb, len(good)))]
     open_ = len(good) - sum(1 for row in rows if row["verdict"] in VERBS)
     if not parts:
+        short = sum(row.get("ratio") is not None and is_missing(row.get("ratio_low")) for row in rows)
         said = "The change of the mean TTFT is undecided in every scenario."
+        said += f" {short} of {plural(len(rows), 'scenario')} have too few requests for an interval." if short else ""
     else:
         more = f"; in {plural(open_, 'other scenario')} the change is undecided" if open_ else ""
         said = f"Repeating the requests {' and '.join(parts)}{more}."

@@ -52,3 +52,12 @@ def test_the_emulator_is_named() -> None:
         == "Measured on the emulator, with the times of its profile: 1 of 2 runs."
     )
     assert EMULATED not in common_trust([facts()], control=False)
+
+
+def test_cold_says_what_its_own_prompts_share() -> None:
+    run = facts()
+    run["rounds"][0] |= {"planned_hit_rate": 0.78, "hit_rate": 0.779}
+    run["rounds"].append({**run["rounds"][0], "round": 2, "kind": "hit", "hit_rate": 0.99})
+    run["verdicts"] = [{"scenario": "s", "round": 1, "verdict": "cold (confirmed)", "evidence": "counters"}]
+    said = next(text for text in common_trust([run], control=False) if text.startswith("Cold was cold"))
+    assert said.endswith("Up to 77.9 % of a cold round's tokens are hits on prefixes that its own prompts share.")
