@@ -60,7 +60,7 @@ def test_refused_arguments_are_bad_input(python: str, word: str) -> None:
 def test_an_incomplete_run_is_2_by_the_command_too(python: str, tmp_path: Path) -> None:
     """2 is also what argparse says of arguments; a run that Locust's -t cuts is not one of these."""
     with emulator(tmp_path, {}, "--fault", "stall=30") as url:
-        command = [python, "-m", "locust_kvcache", "run", "cold_start", "--headless", "-u", "1", "--host", url, "-t", "8", "--requests", "4",
-                   "--output-dir", str(tmp_path), "--no-report", "--warm-up", "off"]  # fmt: skip
+        command = [python, "-m", "locust_kvcache", "run", "cold_start", "--headless", "-u", "1", "--host", url, "-t", "8",
+                   "--requests", "4", "--output-dir", str(tmp_path), "--no-report", "--warm-up", "off"]  # fmt: skip
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stdout + done.stderr
