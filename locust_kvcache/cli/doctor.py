@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from locust_kvcache.cli.machine_checks import machine_findings, worst
+from locust_kvcache.cli.machine_checks import machine_findings
 from locust_kvcache.contract.command import command_parser
 from locust_kvcache.contract.exit_codes import Exit
-from locust_kvcache.contract.finding import ERROR, NOTE, OK, WARNING
+from locust_kvcache.contract.finding import NOTE, OK, WARNING, gravest_first
 
-MARKS = {ERROR: "error", WARNING: "warning", NOTE: "note", OK: "ok"}
 ENDS = {
     OK: "Nothing stands against a load test from this machine.",
     NOTE: "A load test can run; read the notes.",
     WARNING: "A load test can run; its times may be wrong. See the warnings.",
-    ERROR: "A load test cannot run. See the errors.",
 }
 
 
@@ -28,10 +26,10 @@ def main() -> int:
             parser.error(f"--{name.replace('_', '-')} must be 1 to 65535, got {port}")
     findings = list(machine_findings(options.web_port, options.master_port))
     for finding in findings:
-        print(f"{MARKS[finding.severity] + ':':<9}{finding.text}")
+        print(f"{finding.severity + ':':<9}{finding.text}")
         if finding.severity != OK:
             for line in filter(None, (finding.why, finding.what_to_do)):
                 print(f"{'':<9}{line}")
-    state = worst(findings)
+    state = gravest_first(findings)[0].severity
     print(f"\n{ENDS[state]}")
-    return Exit.TARGET_MISSED if options.gate and state in (WARNING, ERROR) else Exit.OK
+    return Exit.TARGET_MISSED if options.gate and state == WARNING else Exit.OK

@@ -39,7 +39,7 @@ class EndlessSessions(LazySessions):
         return place // self._sent * self._all + place % self._sent
 
     def place(self, session: int) -> int:
-        """The other way round."""
+        """The place at which a session is sent: what number() gave its number to."""
         passed, inner = divmod(session, self._all)
         return passed * self._sent + inner
 

@@ -101,9 +101,8 @@ def long_run_sd(part: Floats, place: int) -> float:
     variance = float((rest**2).sum()) / max(1, len(rest) - 2)
     if variance <= 1e-24 * max(1.0, float(np.abs(part).max()) ** 2):
         return 0.0
-    alike = float((rest[1:] * rest[:-1]).sum()) / float((rest**2).sum()) + 3 / len(
-        rest
-    )  # less its bias: two means, and a split that was chosen
+    bias = 3 / len(rest)  # of two means, and of a split that was chosen
+    alike = float((rest[1:] * rest[:-1]).sum()) / float((rest**2).sum()) + bias
     alike = min(max(alike, 0.0), MOST_ALIKE)
     return math.sqrt(variance * (1 + alike) / (1 - alike))
 

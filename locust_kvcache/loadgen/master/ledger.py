@@ -103,9 +103,9 @@ class Ledger:
         """Of a timed round that is over: the requests that were begun, or may have been."""
         return sum(len(self._requests(s)) for released in self._released.values() for s in in_pieces(released, pause))
 
-    def first_unsent(self) -> int | None:
-        """The first session of which no worker began anything; None where there is none."""
-        return min(self._unsent, default=None)
+    def first_unsent(self, otherwise: int) -> int:
+        """The first session of which no worker began anything; `otherwise` where all that was dealt was begun."""
+        return min(self._unsent, default=otherwise)
 
     def _requests(self, session: int) -> Sequence[int]:
         return self._begun[session] if session in self._begun else self._plan.requests_of(session)

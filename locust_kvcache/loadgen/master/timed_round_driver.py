@@ -32,7 +32,7 @@ class TimedRoundDriver(RoundDriver):
         self._over = True
         for worker in self._ledger.workers:
             self._ledger.withdraw(worker)
-        self._timed_round.time_is_up(self._ledger.planned(), self._ledger.first_unsent() or self._dealt_next())
+        self._timed_round.time_is_up(self._ledger.planned(), self._ledger.first_unsent(otherwise=self._dealt_next()))
         self._wait(self._all_recorded)
 
     def _dealt_next(self) -> int:

@@ -24,7 +24,8 @@ QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 class Slot:
     ended: int = 0
     failed: int = 0
-    prompt_tokens: int = 0  # of the requests whose cached tokens are reported
+    reported: int = 0  # requests whose cached tokens are reported
+    prompt_tokens: int = 0  # of these
     cached_tokens: int = 0
     times: Histogram = field(default_factory=Histogram)
     total_ms: float = 0.0
@@ -66,6 +67,7 @@ class Window:
             slot.times.add(record[self._field])
             slot.total_ms += record[self._field]
         if record["reported_cached_tokens"] is not None and record["prompt_tokens"]:
+            slot.reported += 1
             slot.prompt_tokens += record["prompt_tokens"]
             slot.cached_tokens += record["reported_cached_tokens"]
 
@@ -92,8 +94,9 @@ class Window:
         if self.rule.figure == "error_rate":
             return sum(slot.failed for slot in slots) / sum(slot.ended for slot in slots)
         if self.rule.figure == "hit_rate":
-            prompt = sum(slot.prompt_tokens for slot in slots)
-            return sum(slot.cached_tokens for slot in slots) / prompt if prompt else None
+            if sum(slot.reported for slot in slots) < FEWEST:
+                return None
+            return sum(slot.cached_tokens for slot in slots) / sum(slot.prompt_tokens for slot in slots)
         times = Histogram()
         for slot in slots:
             times.take(slot.times)

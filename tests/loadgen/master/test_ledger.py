@@ -36,3 +36,16 @@ def test_what_was_released_may_have_been_sent_and_what_was_not_cannot() -> None:
     assert ledger.hand_back("b", [2, 3]) == [2]
     assert (ledger.released_count("b"), ledger.withdraw("b"), ledger.withdraw("b")) == (1, [3], [])
     assert ledger.release("nobody", 0, 1) == ([], 0)
+
+
+def test_the_next_pass_begins_with_the_first_session_that_nobody_began() -> None:
+    plan = dry_plan(dataclasses.replace(load_scenario("multi_turn_conversation"), requests=25, turns=5), 1)
+    nothing = Ledger(plan, {})
+    nothing.add("a", [0, 1])
+    nothing.time_is_up("a", received=0, cut=[])
+    assert (nothing.first_unsent(otherwise=5), nothing.planned()) == (0, 0)
+    all_of_it = Ledger(plan, {})
+    all_of_it.add("a", [0, 1])
+    all_of_it.release("a", 0, 2)
+    all_of_it.time_is_up("a", received=2, cut=[])
+    assert (all_of_it.first_unsent(otherwise=2), all_of_it.planned()) == (2, 10)

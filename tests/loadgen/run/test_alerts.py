@@ -107,3 +107,18 @@ def test_requests_that_were_stopped_are_no_failures() -> None:
     alerts = watched("error_rate>5%/10s")
     alerts.add(1, [record("stopped"), record("lost")] * 10 + [record()] * 10)
     assert alerts.broken(10.0) is None
+
+
+def test_a_hit_rate_needs_ten_requests_that_report_one() -> None:
+    alerts = watched("hit_rate<50%/10s")
+    silent = {**record(), "reported_cached_tokens": None}
+    alerts.add(1, [silent] * 20 + [record(cached=0)] * 9)
+    assert alerts.broken(10.0) is None
+    alerts.add(2, [record(cached=0)])
+    assert alerts.broken(10.0) is not None
+
+
+def test_a_percentile_needs_times_and_not_failures() -> None:
+    alerts = watched("ttft_p90_ms>1/10s")
+    alerts.add(1, [record("refused")] * 30 + [record()] * 5)
+    assert alerts.broken(10.0) is None
