@@ -1,6 +1,6 @@
-"""python -m benchmarks.soak [--minutes 10] [--users 32] [--processes 2] [--every 60]: memory of master and workers over a timed round.
+"""python -m benchmarks.soak [--minutes 10] [--users 32] [--rate 40] [--processes 2]: memory of master and workers over a timed round.
 
-A server that answers at once (benchmarks/null_server.py) gets short prompts as fast as the load sends them. Each minute a line says how
+A server that answers at once (benchmarks/null_server.py) gets short prompts, as fast as the users send them or at --rate. Each minute a line says how
 many requests have their record and what each process holds (RSS). At the end: growth per million requests, between half-time and the end.
 """
 
@@ -47,6 +47,8 @@ def play(arguments: argparse.Namespace, folder: Path, url: str) -> None:
         "--output-tokens", "2", "--processes", str(arguments.processes), "--run-name", "soak", "--no-report",
         "--output-dir", str(folder / "results"), "--master-bind-port", str(free_port()),
     ]  # fmt: skip
+    if arguments.rate:
+        command += ["--arrival", "poisson", "--request-rate", str(arguments.rate)]
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
     samples, next_s, until_s = [], time.monotonic() + arguments.every, time.monotonic() + 60 * arguments.minutes
@@ -80,14 +82,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=int, default=10)
     parser.add_argument("--users", type=int, default=32)
+    parser.add_argument("--rate", type=float, help="requests per second (default: as fast as the users send)")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--every", type=float, default=60.0, help="seconds between lines")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="write the run there and keep it (default: a temporary folder)")
+    arguments = parser.parse_args()
     port = free_port()
     with tempfile.TemporaryDirectory() as temporary:
         server = subprocess.Popen([sys.executable, "-m", "benchmarks.null_server", str(port)], cwd=ROOT)
         try:
             wait_for(lambda: bool(psutil.Process(server.pid).net_connections()), what="the server")
-            play(parser.parse_args(), Path(temporary), f"http://127.0.0.1:{port}")
+            folder = arguments.keep or Path(temporary)
+            folder.mkdir(parents=True, exist_ok=True)
+            play(arguments, folder.resolve(), f"http://127.0.0.1:{port}")
         finally:
             end(server)
 
