@@ -1,7 +1,8 @@
 """python -m benchmarks.soak [--minutes 10] [--users 32] [--rate 40] [--processes 2]: memory of master and workers over a timed round.
 
-A server that answers at once (benchmarks/null_server.py) gets short prompts, as fast as the users send them or at --rate. Each minute a line says how
-many requests have their record and what each process holds (RSS). At the end: growth per million requests, between half-time and the end.
+A server that answers at once (benchmarks/null_server.py) gets short prompts, as fast as the users send them or at --rate. Each minute a
+line says how many requests have their record and what each process holds (RSS). At the end: growth per million requests, between
+half-time and the end.
 """
 
 from __future__ import annotations
