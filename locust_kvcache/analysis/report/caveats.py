@@ -20,6 +20,7 @@ Row = dict[str, Any]
 class Caveats:
     shown: tuple[Row, ...]
     folded: tuple[Row, ...]
+    kinds: tuple[Row, ...]  # the first of each kind, notes too: what a page without folds shows
 
     @property
     def summary(self) -> str:
@@ -33,15 +34,15 @@ class Caveats:
 def caveats(problems: Iterable[Row]) -> Caveats:
     """Each text once, in the order given (gravest first); of several of one kind the first is shown, with how many `more` there are."""
     rows = list({(row["severity"], row["text"]): row for row in problems}.values())
-    grave = [row for row in rows if row["severity"] in ("error", "warning")]
     kinds: dict[tuple[str, str], list[Row]] = {}
-    for row in grave:
+    for row in rows:
         kinds.setdefault((row["severity"], row["code"]), []).append(row)
-    firsts = [{**same[0], "more": len(same) - 1} for same in kinds.values()]
-    errors = sum(row["severity"] == "error" for row in firsts)
-    shown = firsts[: max(SHOWN, errors)]
+    firsts = tuple({**same[0], "more": len(same) - 1} for same in kinds.values())
+    grave = [row for row in firsts if row["severity"] in ("error", "warning")]
+    errors = sum(row["severity"] == "error" for row in grave)
+    shown = grave[: max(SHOWN, errors)]
     said = [row["text"] for row in shown]
-    return Caveats(tuple(shown), tuple(row for row in rows if row["text"] not in said))
+    return Caveats(tuple(shown), tuple(row for row in rows if row["text"] not in said), firsts)
 
 
 def merged(by_name: Iterable[tuple[str, Iterable[Row]]]) -> tuple[Row, ...]:

@@ -130,14 +130,8 @@ def render_markdown(page: Page) -> str:
         lines += [f"**{told('This run is incomplete: its figures are those of a part.')}**", ""]
     lines += [*_prose(f"**{escape(told(page.lead))}**"), "", *(_markdown_block(page.chart) if page.chart else []),
               *(_markdown_block(page.table) if page.table else [])]  # fmt: skip
-    found = caveats(page.problems)
-    if found.shown or found.folded:
-        lines += [
-            f"## {told('Read before use')}",
-            "",
-            *(line for row in [*found.shown, *found.folded] for line in _problem(row)),
-            "",
-        ]
+    if kinds := caveats(page.problems).kinds:
+        lines += [f"## {told('Read before use')}", "", *(line for row in kinds for line in _problem(row)), ""]
     if page.trust:
         lines += [
             f"## {told('How far to trust it')}",
@@ -163,7 +157,8 @@ def _item(text: str) -> list[str]:
 
 
 def _problem(row: dict[str, Any]) -> list[str]:
-    said = f"{told(row['text'])} {told(row['what_to_do'])}".strip()
+    more = told(f"1 of {row['more'] + 1} of this kind.") if row["more"] else ""
+    said = " ".join(text for text in (told(row["text"]), told(row["what_to_do"]), more) if text)
     return _item(f"**{told(row['severity'])}**: {text_tables.escape_markdown(said)}")
 
 

@@ -12,7 +12,14 @@ from typing import Any
 
 from locust_kvcache.analysis.basics.number_text import listed, percent, plural
 from locust_kvcache.analysis.cache.tier_verdicts import BY_NONCE, COLD, NO_HIT, UNKNOWN
-from locust_kvcache.analysis.tables.claim_words import NO_CONTROL, answering_split, claim_of, kind_of
+from locust_kvcache.analysis.tables.claim_words import (
+    NO_CONTROL,
+    answering_split,
+    claim_of,
+    hypotheses,
+    kind_of,
+    lost_by_adjustment,
+)
 from locust_kvcache.analysis.tables.table import Stats, find, run_of, scenarios
 
 COLD_UNKNOWN = "Cold: not known, the servers do not tell what they cached; the prompts start with a fresh nonce."
@@ -31,7 +38,7 @@ class Said:
 
 
 def run_trust(stats: Stats) -> tuple[str, ...]:
-    return common_trust([stats], own=[_intervals(stats)])
+    return common_trust([stats], own=[_intervals(stats), _adjusted(stats)])
 
 
 def common_trust(runs: Sequence[Stats], own: Iterable[Said] = (), caches: bool = True, control: bool = True) -> tuple[str, ...]:
@@ -210,3 +217,20 @@ def _intervals(stats: Stats) -> Said:
     groups = f"{least_text} (those that share a prefix, or overlap in time)"
     some = "" if len(carried) == len(rows) else f" in {len(carried)} of {len(rows)} comparisons; the others have too few requests"
     return Said(f"One run: intervals (95 %) rest on {groups}{some}. They hold for this run; other runs may differ more.", True)
+
+
+def _adjusted(stats: Stats) -> Said:
+    """An interval that leaves out no change stands beside `undecided`: the verdict counts every comparison of the report."""
+    lost = [
+        row
+        for name in scenarios(stats)
+        for row in find(stats["effects"], split=answering_split(stats, name), scenario=name, metric="ttft_ms", statistic="mean")
+        if row["ratio"] is not None and lost_by_adjustment(row)
+    ]
+    if not lost:
+        return Said("")
+    count = plural(hypotheses(stats), "comparison")
+    return Said(
+        f"Verdicts are adjusted for {count} (Holm), intervals are not: an undecided change may have an interval without 0 %.",
+        True,
+    )

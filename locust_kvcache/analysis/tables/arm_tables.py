@@ -216,6 +216,6 @@ def details(stats: Stats) -> list[str]:
         against = ", against the control" if claim["control"] else ""
         length = _prompt_length(stats, scenario)
         where = scenario if length == scenario else f"{scenario} ({length})"
-        texts.append(f"{where}: {lead}{'. '.join(parts)}{against}{control_text(stats, scenario)}.")
+        texts.append(f"{where}: {lead}{'. '.join(parts)}{against}. {control_text(stats, scenario)}".rstrip())
         texts[-1] = " ".join([*restart_texts(stats, scenario), texts[-1]])
     return texts

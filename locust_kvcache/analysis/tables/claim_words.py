@@ -82,7 +82,7 @@ def answer(stats: Stats, scenario: str) -> str:
         lead = f"{claim['lead']}; " if claim["lead"] else ""
         return f"{scenario}: {lead}cold and hit cannot be compared (no request succeeded both in round 1 and in a later round).{also}"
     if not claim["credited"] and claim["cause"] in ("nothing hit", "nothing could be judged"):
-        return f"{scenario}: {_not_credited(claim, ttft[0])}{control_text(stats, scenario)}.{also}"
+        return f"{scenario}: {_not_credited(claim, ttft[0])}. {control_text(stats, scenario)}".rstrip() + also
     lead = f"{claim['lead']}. Apart from that: " if claim["lead"] else ""
     return f"{scenario}: {lead}{_credited(stats, scenario, effects, ttft[0])}{also}"
 
@@ -121,25 +121,37 @@ def _moved(row: dict[str, Any]) -> str:
 
 
 def _credited(stats: Stats, scenario: str, effects: list[dict[str, Any]], row: dict[str, Any]) -> str:
-    text = f"repeating the requests {_size(row)}, {number(row['baseline'])} to {number(row['contender'])} ms"
-    if lost_by_adjustment(row):
-        text += (
-            f"; undecided: adjusted for {plural(hypotheses(stats), 'comparison')} of this report (Holm), p is "
-            f"{row['p_adjusted']:.2g}; the interval counts this metric alone"
-        )
+    """Sentences: what repeating the requests changes, how sure that is, the throughput, what the cache served."""
+    said = [
+        f"repeating the requests {_size(row)}, {number(row['baseline'])} to {number(row['contender'])} ms.",
+        _why_open(stats, row),
+    ]
     if rate := find(effects, metric="requests_per_s"):
-        text += f"; throughput {change(rate[0])}"
+        said.append(f"Throughput {change(rate[0])}.")
     pure = find(stats["effects"], split=EVIDENCE, scenario=scenario, metric="ttft_ms", statistic="mean")
     if pure and pure[0]["ratio"] is not None and abs(pure[0]["ratio"] - row["ratio"]) > 0.02:
-        text += f"; by evidence, a hit against a cold request: {change(pure[0])}"
-    text += control_text(stats, scenario)
-    later = [
-        row for row in find(stats["rounds"], scenario=scenario) if kind_of(row) == "hit" and row["cache_efficiency"] is not None
-    ]
+        said.append(f"By evidence, a hit against a cold request: {change(pure[0])}.")
+    said += [control_text(stats, scenario), _efficiency(stats, scenario)]
+    return " ".join(sentence for sentence in said if sentence)
+
+
+def _why_open(stats: Stats, row: dict[str, Any]) -> str:
+    """Why a change is undecided; empty where it is decided, or has no interval, which is said beside the change."""
+    if row["verdict"] in VERBS or row["ratio_low"] is None:
+        return ""
+    if lost_by_adjustment(row):
+        return f"Undecided: adjusted for {plural(hypotheses(stats), 'comparison')}, p is {row['p_adjusted']:.2g}."
+    return "Undecided: the interval includes no change." if row["ratio_low"] <= 1 <= row["ratio_high"] else ""
+
+
+def _efficiency(stats: Stats, scenario: str) -> str:
+    """What the later round that was served least got of what an ideal cache would have had."""
+    rows = find(stats["rounds"], scenario=scenario)
+    later = [row for row in rows if kind_of(row) == "hit" and row["cache_efficiency"] is not None]
     if not later:
-        return text + "."
+        return ""
     least = min(later, key=lambda row: float(row["cache_efficiency"]))
-    return f"{text}; {percent(least['cache_efficiency'])} of what could be cached was served from the cache{known_of(least)}."
+    return f"{percent(least['cache_efficiency'])} of what could be cached was served from the cache{known_of(least)}."
 
 
 def known_of(row: dict[str, Any]) -> str:
@@ -153,10 +165,7 @@ def _size(row: dict[str, Any]) -> str:
         if row["ratio"] > LARGEST_IN_PERCENT:
             return f"makes the mean TTFT {slower(row['ratio'])} ({change(row)})"
         return f"{verb} the mean TTFT by {interval(row)}"
-    open_ = row.get("no_interval") or lost_by_adjustment(row)
-    if open_:
-        return f"changes the mean TTFT ({change(row)})"
-    return f"changes the mean TTFT in this run, undecided beyond it ({change(row)})"
+    return f"changed the mean TTFT of this run by {change(row)}"
 
 
 def lost_by_adjustment(row: dict[str, Any]) -> bool:
@@ -177,7 +186,10 @@ def control_text(stats: Stats, scenario: str) -> str:
     row = find(stats["effects"], split=CONTROL, scenario=scenario, metric="ttft_ms", statistic="mean")
     if not row or row[0]["ratio"] is None:
         return ""
-    return f"; this is against the control, fresh prompts after the first round, whose own change from that round is {change(row[0])}"
+    return (
+        "The change is against the control round, which sent fresh prompts after the first round; the control itself changed by "
+        f"{change(row[0])}."
+    )
 
 
 def interval(row: dict[str, Any]) -> str:
