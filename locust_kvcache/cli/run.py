@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from locust_kvcache.cli.run_help import DRY_RUN_HELP, PREFLIGHT_HELP, run_help
-from locust_kvcache.contract.command import PROGRAM, note_typed_command
+from locust_kvcache.contract.command import PROGRAM, note_config_file, note_typed_command
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.shipped import shipped
 from locust_kvcache.workload.scenario_file import available_scenarios
@@ -44,11 +44,17 @@ def locustfiles_for(scenarios: Sequence[str]) -> str:
 
 
 def locust_arguments(arguments: Sequence[str]) -> list[str]:
-    """Locust's own command line for `run`: scenarios that are named become -f and --scenarios; the rest stays as it is."""
+    """Locust's own command line for `run`: --config FILE.yaml becomes the options that the file sets, scenarios that are named become
+    -f and --scenarios, and the rest stays as it is."""
     import locust_kvcache.loadgen.user  # noqa: F401  declares our options on Locust's parser
 
     from locust.argument_parser import get_parser  # isort: skip
 
+    from locust_kvcache.loadgen.options.config_file import with_config_file, without_secrets
+
+    arguments, file = with_config_file(arguments)
+    if file:
+        note_config_file(str(file.path), without_secrets([word for words in file.words.values() for word in words]))
     known, unknown = get_parser().parse_known_args(list(arguments))
     if known.locustfile != NO_LOCUSTFILE:
         return list(arguments)

@@ -22,7 +22,7 @@ LOCUST_OPTIONS = (
     ("-f, --locustfile FILE", "a locustfile of your own, with a class on `from locust_kvcache import KVCacheUser`"),
     ("--processes N", "number of worker processes on this host; -1: one per core"),
     ("--master, --worker", "one of several hosts; --expect-workers N, --master-host HOST (docs/distributed.md)"),
-    ("--config FILE", "options from a file (locust.conf, ~/.locust.conf are read without it)"),
+    ("--config FILE", "options from a YAML file (docs/configuration.md), or from one of Locust's (.conf, .toml)"),
 )
 
 

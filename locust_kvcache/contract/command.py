@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import Exit, help_text
@@ -15,6 +15,7 @@ ARGPARSE_REFUSED = 2
 
 
 _typed: list[str] = []
+_config_file: dict[str, Any] = {}
 
 
 def note_typed_command(words: Sequence[str]) -> None:
@@ -25,6 +26,15 @@ def note_typed_command(words: Sequence[str]) -> None:
 def typed_command() -> list[str]:
     """Empty where Locust was started as such: sys.argv is what was typed then."""
     return list(_typed)
+
+
+def note_config_file(path: str, words: Sequence[str]) -> None:
+    """A run's files name what its YAML file set, as the file may change later."""
+    _config_file.update(path=path, words=list(words))
+
+
+def config_file() -> dict[str, Any] | None:
+    return dict(_config_file) or None
 
 
 class OneLineParser(argparse.ArgumentParser):

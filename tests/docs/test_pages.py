@@ -43,6 +43,8 @@ def parsers_of(command: str) -> tuple[argparse.ArgumentParser, ...]:
         modules = ["locust_kvcache.analysis.__main__", "locust_kvcache.analysis.commands.generate_report"]
     else:
         modules = [find_command(command).module]
+    if command == "config":  # it takes the arguments of `run` too
+        return (parser_of(modules[0]), get_parser())
     return tuple(parser_of(module) for module in modules)
 
 

@@ -16,14 +16,15 @@ INTRODUCTION = """# Options
 
 This page is made from `locust_kvcache/loadgen/options/declared.py` by `make options`; do not edit it.
 
-The same options work in four places. An earlier one wins over a later one:
+The same options work in five places. An earlier one wins over a later one:
 
 1. the command line: `locust-kvcache run cold_start --rounds 3 ...`, or
    `locust -f locustfiles/cold_start.py --rounds 3 ...`
 2. the environment: `KV_ROUNDS=3`; several words in brackets: `KV_SCENARIOS="[cold_start, code_generation]"`
-3. a configuration file of Locust (`--config FILE`, `./locust.conf`, `~/.locust.conf`): `rounds = 3`,
+3. a YAML file: `locust-kvcache run --config configs/run.yaml` ([configuration.md](configuration.md))
+4. a configuration file of Locust (`--config FILE`, `./locust.conf`, `~/.locust.conf`): `rounds = 3`,
    `scenarios = [cold_start, code_generation]`
-4. the default
+5. the default
 
 `locust-kvcache run --help` shows them too. `locust --help` and
 [Locust's documentation](https://docs.locust.io/en/stable/configuration.html) have Locust's own options (`--host`, `-u`,

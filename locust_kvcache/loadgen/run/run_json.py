@@ -6,6 +6,7 @@ from typing import Any
 
 from locust.env import Environment
 
+from locust_kvcache.contract.command import config_file
 from locust_kvcache.contract.deployment import MODELS, Deployment, ModelInfo
 from locust_kvcache.contract.round_kinds import planned_kinds, with_control
 from locust_kvcache.contract.shipped import find_config
@@ -92,5 +93,6 @@ def first_facts(
         "calibration": config.calibration.to_dict(),
         "versions": versions(),
         "command": command_line(),
+        "config_file": config_file(),
         "warnings": list(server.warnings),
     }
