@@ -86,7 +86,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, help="requests per second (default: as fast as the users send)")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--every", type=float, default=60.0, help="seconds between lines")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="write the run there and keep it (default: a temporary folder)")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="write the run there and keep it (default: a temporary folder)"
+    )
     arguments = parser.parse_args()
     port = free_port()
     with tempfile.TemporaryDirectory() as temporary:

@@ -10,7 +10,7 @@ import argparse
 import difflib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,12 +169,12 @@ def given(arguments: Sequence[str]) -> set[str]:
     for action in parser._actions:
         action.default = absent
     parser._defaults.clear()
-    known, _ = parser.parse_known_args(without_files(arguments)[0], env_vars={})
+    known, _ = parser.parse_known_args(_split(arguments, lambda file: True)[0], env_vars={})
     return set(vars(known))
 
 
-def without_files(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The arguments without --config FILE.yaml, and the files; --config of Locust's own files stays."""
+def _split(arguments: Sequence[str], ours: Callable[[str], bool]) -> tuple[list[str], list[str]]:
+    """The arguments without --config of such files, and the files."""
     rest: list[str] = []
     files: list[str] = []
     words = iter(arguments)
@@ -184,7 +184,7 @@ def without_files(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             rest.append(word)
             continue
         file = value if equals else next(words, "")
-        if file.endswith(SUFFIXES):
+        if ours(file):
             files.append(file)
         else:
             rest += [word] if equals else [word, *([file] if file else [])]
@@ -193,7 +193,7 @@ def without_files(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def with_config_file(arguments: Sequence[str]) -> tuple[list[str], ConfigFile | None]:
     """The command line with what --config FILE.yaml adds to it, and what of the file is in force."""
-    rest, files = without_files(arguments)
+    rest, files = _split(arguments, lambda file: file.endswith(SUFFIXES))
     if not files:
         return list(arguments), None
     if len(files) > 1:
