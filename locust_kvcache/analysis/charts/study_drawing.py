@@ -183,9 +183,9 @@ def draw_ratio(axes: Axes, points: pd.DataFrame, measured: pd.DataFrame, y_name:
                      edgecolors=COLOURS["hit"], linewidths=1.8, zorder=3, label="measured, one mark a run")  # fmt: skip
     axes.set_xticks(places, names)
     axes.set_xlim(-0.6, len(names) - 0.4)
-    axes.set_ylim(bottom=0)
+    highest = max([*points["value"], *points["high"].dropna(), *measured["value"]])
+    axes.set_ylim(0, 1.08 * highest)
     if y_name.endswith(" (ms)"):
-        highest = max([*points["value"], *points["high"].dropna(), *measured["value"]])
         seconds_or_ms(axes, "y", y_name.removesuffix(" (ms)"), float(highest))
     else:
         axes.set_ylabel(y_name)

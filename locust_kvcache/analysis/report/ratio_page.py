@@ -75,11 +75,11 @@ def lead_of(answer: Answer) -> str:
     apart = [one for one in answer.predictions if one.figures and one is not best]
     if alike := [one.name for one in apart if _overlap(one, best)]:
         said += f". {listed(alike)} may be as good (the intervals of the latency overlap)"
-    if answer.checks:
-        rates = [one for one in answer.checks if one.figure == "requests_per_s"]
-        off = max((abs(one.off) for one in rates), default=0.0)
-        which = listed(one.name for one in rates)
-        said += f". Measured throughput of {which} is within {percent(off)} of the prediction" if rates else ""
+    if rates := [one for one in answer.checks if one.figure == "requests_per_s"]:
+        times = [abs(one.off) for one in answer.checks if one.figure == "ttft_ms"]
+        off, which = max(abs(one.off) for one in rates), listed(one.name for one in rates)
+        said += f". Measured on {which}: the predicted throughput is off by at most {percent(off)}"
+        said += f", the predicted mean TTFT by at most {percent(max(times))}" if times else ""
     return said + "."
 
 

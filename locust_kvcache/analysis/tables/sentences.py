@@ -110,13 +110,23 @@ def _overall(stats: Stats, names: list[str]) -> str:
     parts = [said for verdict, verb in VERBS.items() if (said := _several(rows, verdict, verb, len(good)))]
     open_ = len(good) - sum(1 for row in rows if row["verdict"] in VERBS)
     if not parts:
-        short = sum(row.get("ratio") is not None and is_missing(row.get("ratio_low")) for row in rows)
-        said = "The change of the mean TTFT is undecided in every scenario."
-        said += f" {short} of {plural(len(rows), 'scenario')} have too few requests for an interval." if short else ""
+        said = _undecided(rows)
     else:
         more = f"; in {plural(open_, 'other scenario')} the change is undecided" if open_ else ""
         said = f"Repeating the requests {' and '.join(parts)}{more}."
     return " ".join([*against, *([said] if good else [])])
+
+
+def _undecided(rows: list[dict[str, Any]]) -> str:
+    """What the sample shows, that it is undecided beyond it, and in how many scenarios that is for want of requests."""
+    ratios = sorted(row["ratio"] for row in rows if not is_missing(row.get("ratio")))
+    short = sum(is_missing(row.get("ratio_low")) for row in rows if not is_missing(row.get("ratio")))
+    ends = list(dict.fromkeys(percent(ratio - 1, signed=True) for ratio in ratios))
+    seen = (
+        f"In this run repeating the requests changed the mean TTFT by {' to '.join(ends[:1] + ends[1:][-1:])}. " if ends else ""
+    )
+    why = f": {short} of {plural(len(rows), 'scenario')} have too few requests for an interval" if short else ""
+    return f"{seen}The change is undecided in every scenario{why}."
 
 
 def _several(rows: list[dict[str, Any]], verdict: str, verb: str, count: int) -> str:
