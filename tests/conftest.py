@@ -27,7 +27,7 @@ from hypothesis import HealthCheck, settings
 from locust_kvcache.analysis import pipeline
 from tests.long import mark_long
 from tests.warm.jobs import UNANALYSED, WarmProcess
-from tests.warm.start import Warm
+from tests.warm.start import Warm, fork_workers
 from tests.work import works
 
 Module = Callable[..., subprocess.CompletedProcess[str]]
@@ -52,6 +52,12 @@ def pytest_configure(config: pytest.Config) -> None:
     for would end."""
     if hasattr(config, "workerinput"):
         gevent.get_hub().loop.timer(3600, 3600).start(lambda: None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    if not os.environ.get("KV_FRESH_PROCESSES") and Path("/proc/self/fd").exists():
+        fork_workers(config, specs)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -54,12 +54,12 @@ class WarmProcess:
             self.returncode = int(ended.read_text())
         return self.returncode
 
-    def wait(self, timeout: float | None = None) -> int:
+    def wait(self, timeout: float | None = None, poll_s: float = POLL_S) -> int:
         deadline_s = None if timeout is None else time.monotonic() + timeout
         while (code := self.poll()) is None:
             if deadline_s is not None and time.monotonic() > deadline_s:
                 raise subprocess.TimeoutExpired(self.args, timeout or 0.0, self.output.read_bytes())
-            time.sleep(POLL_S)
+            time.sleep(poll_s)
         return code
 
     def communicate(self, timeout: float | None = None) -> tuple[str, None]:

@@ -1,7 +1,8 @@
 """An interpreter that has imported what takes seconds, and forks a process for each job that a test hands it.
 
-    python tests/warm/server.py FIFO MODULE[,MODULE ...]
+    python tests/warm/server.py FIFO MODULE[,MODULE ...] [TESTS ...]
 
+TESTS are collected once, for workers of pytest-xdist that would each take ten seconds to import them.
 A job is a folder, its path a line in the FIFO. Its job.json says what `python -m` would run, where and with which environment. The new
 process appends to the files named there; its `pid` appears in the folder, and at its end its `exit` code. The server ends when nobody
 holds the FIFO open for writing.
@@ -82,10 +83,15 @@ def end(code: int) -> None:
 
 
 if __name__ == "__main__":
+    parent = os.getppid()
+    sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
     for module in sys.argv[2].split(","):
         importlib.import_module(module)
+    if sys.argv[3:]:
+        collect = ["--collect-only", "-qq", "-p", "no:cacheprovider", "-p", "no:rerunfailures"]
+        importlib.import_module("pytest").main([*collect, *sys.argv[3:]])
     gc.freeze()
-    if found := serve(sys.argv[1]):
+    if os.getppid() == parent and (found := serve(sys.argv[1])):  # who would open the FIFO may have been killed meanwhile
         task = json.loads((found / "job.json").read_text())
         become(task)
         try:
