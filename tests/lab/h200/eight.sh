@@ -3,6 +3,7 @@
 #   LAB    folder with the parts, join.sh and start_vllm.sh, and with site.tar.xz (the load generator's packages) and vr.tar.xz (vllm-router's)
 #   OUT    where results go (default results)        SERVER=emulator: rehearse the load of each phase without a GPU
 # Phases: setup  r1  r1_compile  r1_store  quoted (GPUs 0-3)  fleet (GPUs 4-7)  pd, then points (GPUs 0-3)  tp (GPUs 4-7)  pair72  all_stop
+#           quoted_store  trace (GPUs 0-3, on a machine with four)  client (no GPU)
 #   quoted+fleet and pd+tp run the two phases beside each other, on halves of the machine.
 set -uo pipefail
 cd "$(dirname "$0")/../../.."
@@ -74,6 +75,37 @@ quoted() { # the quoted table's load in three ways, hits from the GPU and from h
     esac
     load 110 --scenarios mooncake_lmcache_72b --deployment $EIGHT/tp4.yaml $way --arms cold gpu_hit cpu_hit --control off --run-name "q_$item"; say "q_$item"; pack quoted
   done
+}
+quoted_store() { # the quoted load on a Mooncake store below the GPUs, by TCP; QUOTED as above
+  export MODEL=model-qwen2.5-72b-bf16 MODE=graph KV=mooncake TP=4 GPUS=0,1,2,3 LEN=32768 MOONCAKE_CONFIG_PATH=$V/mooncake-quoted.json; local item way control
+  echo '{"metadata_server":"http://127.0.0.1:8090/metadata","master_server_address":"127.0.0.1:50051","global_segment_size":"'"${STORE_GB:-85}"'GB","local_buffer_size":"4GB","protocol":"tcp","device_name":""}' >"$MOONCAKE_CONFIG_PATH"
+  [ -f "$V/vllm-8000.pid" ] || serve 8000 || { tail -30 "$V/mooncake_master.log" | cut -c1-200; return; }; say "72B TP4 with a Mooncake store up"
+  for item in ${QUOTED:-u50_1 u1_1 r1_1 u50_2 u1_2 r1_2 u50_3 u1_3}; do
+    [ $(($(date +%s) - T0)) -gt "${UNTIL:-500}" ] && { say "no time for $item"; continue; }
+    control=off
+    case $item in
+      u50_1) way="-u 50 --warm-up off"; control=on ;;
+      u50*) way="-u 50 --warm-up off" ;;
+      r1*) way="-u 50 --arrival poisson --request-rate 1 --requests ${RATE_REQUESTS:-16} --warm-up 2" ;;
+      u1*) way="-u 1 --requests ${ONE_REQUESTS:-8} --warm-up 2" ;;
+    esac
+    load 160 --scenarios mooncake_lmcache_72b --deployment $EIGHT/tp4_store.yaml $way --arms cold gpu_hit store_hit --control $control --run-name "s_$item"; say "s_$item"
+    tail -c 60000 "$V/mooncake_master.log" >$RES/mooncake_master.log 2>/dev/null; tail -c 100000 "$V/vllm-8000.log" >$RES/vllm-8000-end.log 2>/dev/null; pack quoted_store
+  done
+}
+trace() { # Mooncake's conversation trace through four replicas behind vllm-router: a rate that they sustain, and one that they do not
+  export MODE=graph KV=none MODEL=model-qwen2.5-32b-fp8 TP=1 LEN=32768 UTIL=0.88; local urls=() i k rate p speed window
+  for i in 1 2 3 4; do (GPUS=$((i - 1)) serve 810$i) & urls+=("http://127.0.0.1:810$i"); sleep 3; done; wait; say "fleet up"
+  for k in $(seq "$RUNS"); do for rate in "2 600:700" "8 600:1000"; do for p in round_robin cache_aware; do
+    [ $(($(date +%s) - T0)) -gt "${UNTIL:-500}" ] && { say "no time for $p at $rate"; continue; }
+    read -r speed window <<<"$rate"; router 9100 29100 "$p" "${urls[@]}"
+    load 100 --scenarios trace_replay --trace "$TRACE" --trace-speed "$speed" --trace-window "$window" --trace-block-tokens 120 --deployment $EIGHT/fleet.yaml \
+      -u 1000 --empty-caches --warm-up 4 --run-name "trace_${p}_x${speed}_$k"; say "trace $p x$speed $k"; pack trace
+  done; done; done
+}
+client() { # the load generator alone: punctual at many streams, and its memory over a million requests
+  PYTHONPATH=$SITE timeout 240 "$PY" -m benchmarks.client_certificate --streams ${STREAMS:-1000 2000 4000 10000} --processes "${PROCESSES:-16}" >$RES/certificate.txt 2>&1; tail -25 $RES/certificate.txt; say certificate
+  PYTHONPATH=$SITE timeout -s INT -k 20 "${SOAK_S:-280}" "$PY" -m benchmarks.soak --minutes "${SOAK_MINUTES:-4}" --users 128 --processes 16 --every 20 >$RES/soak.txt 2>&1; tail -25 $RES/soak.txt; say soak; pack client
 }
 fleet() { # four replicas behind vllm-router: three policies, working sets of one and of four engines
   export LOCUST_PORT=5577 MODE=graph KV=none MODEL=model-qwen2.5-32b-fp8 TP=1 LEN=32768 UTIL=0.88; local urls=() i
