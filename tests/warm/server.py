@@ -88,6 +88,7 @@ if __name__ == "__main__":
     for module in sys.argv[2].split(","):
         importlib.import_module(module)
     if sys.argv[3:]:
+        os.environ["PYTEST_XDIST_WORKER"] = "collecting"  # tests ask at their import whether they are spread over workers
         collect = ["--collect-only", "-qq", "-p", "no:cacheprovider", "-p", "no:rerunfailures"]
         importlib.import_module("pytest").main([*collect, *sys.argv[3:]])
     gc.freeze()
