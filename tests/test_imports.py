@@ -47,7 +47,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"labelling"},
         {"pipeline", "tables"},
         {"across_runs", "charts"},
-        {"report"},
+        {"report", "exports"},
         {"commands"},
         {"__main__"},
     ],
