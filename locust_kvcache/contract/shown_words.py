@@ -26,7 +26,7 @@ WORDS = (
 COMPOSED = (
     "{n} s left", "{n} min left", "{n} h left",
     "At {rate} new tokens/s hits end after {seconds}, {tokens}", "{value} tokens [{low}, {high}]",
-    "1 of {n} of this kind", "{run} is {ratio} slower than {names} when cold",
+    "And {n} more of this kind", "{run} is {ratio} slower than {names} when cold",
     "{run} is {ratio} slower than {names} on a hit", "{run} is {ratio} slower than {names} in later rounds",
     "{run} is {ratio} faster than {names} when cold", "{run} is {ratio} faster than {names} on a hit",
     "{run} is {ratio} faster than {names} in later rounds", "{run} is as fast as {names} when cold",
@@ -52,9 +52,9 @@ COMPOSED = (
     "{n} hit less than planned", "{n} hit nothing", "{n} not known",
     "{scenario}, warm-up",
     "not comparable", "{value} kind {kind}",
-    "{n} exclude no change", "{n} include it (undecided)", "{n} have no interval (too few requests)",
-    "{n} independent groups of requests (those that share a prefix, or overlap in time) in {some} of {all} comparisons; the others have "
-    "too few requests",
+    "{n} certain", "{n} undecided", "{n} without an interval (too few requests)",
+    "The intervals rest on {n} observations in {some} of {all} comparisons; the others have too few",
+    "The intervals rest on at least {n} observations in {some} of {all} comparisons; the others have too few",
 )  # fmt: skip
 COUNTED = (
     "{n} search", "{n} searches", "{n} measured figure", "{n} measured figures",
@@ -66,7 +66,8 @@ COUNTED = (
     "{n} more warnings", "{n} more line", "{n} more lines", "{n} note", "{n} notes", "{n} other scenario", "{n} other scenarios",
     "{n} window", "{n} windows",
     "{n} run", "{n} runs", "{n} step", "{n} steps", "{n} point", "{n} points", "{n} session", "{n} sessions", "{n} token",
-    "{n} tokens", "{n} independent groups of requests", "{n} GPU", "{n} GPUs", "{n} engine", "{n} engines", "{n} hypotheses",
+    "{n} tokens", "{n} observation", "{n} observations", "{n} change", "{n} changes", "{n} measured round", "{n} measured rounds",
+    "{n} GPU", "{n} GPUs", "{n} engine", "{n} engines", "{n} hypotheses",
     "{n} hit", "{n} hits", "{n} warning", "{n} warnings", "{n} row", "{n} rows", "{n} value", "{n} values", "{n} answer",
     "{n} answers", "{n} failed request", "{n} failed requests", "{n} repeat", "{n} repeats", "{n} chunk", "{n} chunks",
     "{n} block", "{n} blocks", "{n} prompt", "{n} prompts", "{n} prompt token", "{n} prompt tokens", "{n} cached token",

@@ -68,7 +68,7 @@ def change(row: dict[str, Any]) -> str:
         return f"{text} [no interval]"
     ends = [row["ratio_low"], row["ratio_high"]]
     if ends[0] <= 1 and ends[1] > LARGEST_IN_PERCENT:  # from a fall to a multiple: the sample does not tell
-        return f"{text} [undecided]"
+        return f"{text} [too wide]"
     if ends[1] > LARGEST_IN_PERCENT:
         return f"{factor(row['ratio'])} [{', '.join(map(number, ends))}]"
     return f"{text} [{', '.join(_points(100 * (end - 1), signed=True) for end in ends)}]"

@@ -107,7 +107,7 @@ def check_evidence(
     if impossible.mean() >= LYING_SHARE:
         text = (
             f"{int(impossible.sum())} of {len(fresh)} requests with a never-seen prefix were reported as (nearly) wholly cached. The "
-            "reported cached tokens are rejected, and no request is labelled cold or hit by them."
+            "reported cached tokens are rejected, so single requests have no label (cold or hit)."
         )
         way_out = (
             "Under PD read the prefiller's counters (`metrics` in the deployment file); or was the run's --nonce sent before?"
@@ -135,9 +135,9 @@ def _beyond_the_prefiller(records: pd.DataFrame, block: int, prefiller: pd.DataF
         return None
     row = beyond.iloc[0]
     text = (
-        f"In round 1 of {row['scenario']} the responses reported {row['sum']:,.0f} cached tokens, and the prefiller found "
+        f"In round 1 of {row['scenario']} the responses reported {row['sum']:,.0f} cached tokens, but the prefiller found "
         f"{row['cached_tokens']:,.0f}: the decoder counts transferred KV as cached. The reported cached tokens are rejected, "
-        "and no request is labelled cold or hit by them."
+        "so single requests have no label (cold or hit)."
     )
     return Problem(
         "warning",

@@ -212,17 +212,17 @@ def _hundredfold(share: float | None) -> float | None:
 
 
 def trust(levels: dict[int, Stats], names: list[str]) -> tuple[str, ...]:
-    """What every page says; how many of the comparisons exclude no change; that each level is one run."""
+    """What every page says; how many of the changes are certain; that each level is one run."""
     rows = [effect(stats, name, "ttft_ms", "mean") for name in names for stats in levels.values()]
     kinds = [interval_kind(row) for row in rows if row]
     sure, unsure, none = (kinds.count(kind) for kind in (EXCLUDES, UNDECIDED, NO_INTERVAL))
-    counts = [(sure, "exclude no change"), (unsure, "include it (undecided)"), (none, "have no interval (too few requests)")]
+    counts = [(sure, "certain"), (unsure, "undecided"), (none, "without an interval (too few requests)")]
     told = ", ".join(f"{count} {what}" for count, what in counts if count)
     return common_trust(
         list(levels.values()),
         own=[
-            Said("One run for each number of users, with prompts of its own; other runs may differ more.", True),
-            Said(f"Intervals (95 %) of {plural(len(kinds), 'comparison')} of the TTFT: {told}.", bool(unsure or none)),
+            Said("One run for each number of users, each with other prompts; other runs may differ more.", True),
+            Said(f"{plural(len(kinds), 'change')} of the mean TTFT, by their 95 % intervals: {told}.", bool(unsure or none)),
         ],
     )
 

@@ -24,11 +24,11 @@ class Caveats:
 
     @property
     def summary(self) -> str:
-        """The rest: 2 warnings, 1 note."""
+        """Also: 2 warnings, 1 note; without `Also` where nothing stands above."""
         warnings = sum(row["severity"] != "note" for row in self.folded)
         notes = len(self.folded) - warnings
         counted = [plural(count, noun) for count, noun in ((warnings, "warning"), (notes, "note")) if count]
-        return f"The rest: {', '.join(counted)}"
+        return f"Also: {', '.join(counted)}" if self.shown else ", ".join(counted)
 
 
 def caveats(problems: Iterable[Row]) -> Caveats:

@@ -157,7 +157,7 @@ def _item(text: str) -> list[str]:
 
 
 def _problem(row: dict[str, Any]) -> list[str]:
-    more = told(f"1 of {row['more'] + 1} of this kind.") if row["more"] else ""
+    more = told(f"And {row['more']} more of this kind.") if row["more"] else ""
     said = " ".join(text for text in (told(row["text"]), told(row["what_to_do"]), more) if text)
     return _item(f"**{told(row['severity'])}**: {text_tables.escape_markdown(said)}")
 

@@ -31,7 +31,7 @@ from locust_kvcache.analysis.tables.ratio_tables import (
 from locust_kvcache.analysis.tables.table import Stats
 
 ROUTING_WORDS = {
-    ROUND_ROBIN: "Requests go to prefillers and decoders in turn.",
+    ROUND_ROBIN: "Routing in the prediction: round robin.",
     LEAST_LOADED: "Requests go to the prefiller and the decoder with the least to do.",
 }
 KEEPS_UP = 0.95  # of the offered rate
@@ -114,8 +114,9 @@ def trust_of(answer: Answer) -> tuple[str, ...]:
         text = f"{sum(inside)} of {plural(len(answer.checks), 'measured figure')} lie within the predicted intervals."
         checked = Said(text, sum(inside) < len(answer.checks))
     figures = Said(
-        f"Each figure is the mean of simulated runs of {answer.load.requests:,} requests, its interval that of {RESAMPLES} runs with "
-        "resampled points: it covers the spread of the measured requests and of arrivals, not what the model leaves out (docs/ratio.md)."
+        f"Predicted figures are means of simulated runs of {answer.load.requests:,} requests. Their intervals come from {RESAMPLES} "
+        "simulations with resampled measurements: they cover the spread of requests and arrivals, not what the model leaves out "
+        "(docs/ratio.md)."
     )
     return common_trust(answer.runs, [checked, figures, Said(ROUTING_WORDS[answer.routing])], caches=False, control=False)
 
@@ -141,11 +142,11 @@ def problems_of(answer: Answer) -> tuple[dict[str, Any], ...]:
 
 
 def subtitle_of(answer: Answer) -> str:
-    """qwen2.5-32b-fp8; splits predicted: 2 of 3; measured points: 6."""
+    """qwen2.5-32b-fp8; splits predicted: 2 of 3; predicted from 6 measured rounds."""
     splits = [one for one in answer.predictions if one.split is not None]
     models = listed(dict.fromkeys(str(one["run"].get("model") or "an unknown model") for one in answer.runs))
     known = sum(bool(one.figures) for one in splits)
-    return f"{models}; splits predicted: {known} of {len(splits)}; measured points: {len(answer.points)}"
+    return f"{models}; splits predicted: {known} of {len(splits)}; predicted from {plural(len(answer.points), 'measured round')}"
 
 
 def ratio_page(answer: Answer) -> Page:

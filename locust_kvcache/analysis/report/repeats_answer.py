@@ -183,6 +183,6 @@ def _stands_out(runs: Sequence[Analysis], own: str, name: str, scenario: str) ->
     if all(claim["cause"] == "nothing hit" for claim in weak) and rounds:
         hit, ideal = (hit_rate(mine, scenario, rounds[-1], key) for key in ("hit_rate", "planned_hit_rate"))
         if hit is not None and ideal is not None:
-            shares = f"{percent(hit)} of the prompt tokens, an ideal cache {percent(ideal)}"
-            return f"{scenario}: round {rounds[-1]} of {name} hits little{some}: {shares}"
+            shares = f"{percent(hit)} of the prompt tokens; an ideal cache would have hit {percent(ideal)}"
+            return f"{scenario}: round {rounds[-1]} of {name}{some} hit {shares}"
     return f"{name}{some}, {scenario}: {weak[0]['lead'].partition(' (')[0]}"

@@ -213,10 +213,13 @@ def _intervals(stats: Stats) -> Said:
     if not known:
         return Said("One run: intervals (95 %) hold for this run; other runs may differ more.", True)
     least = min(known)
-    least_text = f"{'at least ' if len(carried) > 1 else ''}{least} independent groups of requests"
-    groups = f"{least_text} (those that share a prefix, or overlap in time)"
-    some = "" if len(carried) == len(rows) else f" in {len(carried)} of {len(rows)} comparisons; the others have too few requests"
-    return Said(f"One run: intervals (95 %) rest on {groups}{some}. They hold for this run; other runs may differ more.", True)
+    least_text = f"{'at least ' if len(carried) > 1 else ''}{plural(least, 'observation')}"
+    some = "" if len(carried) == len(rows) else f" in {len(carried)} of {len(rows)} comparisons; the others have too few"
+    return Said(
+        "One run: its intervals (95 %) hold for this run, and other runs may differ more. Requests that share a prefix or overlap in "
+        f"time count as one observation. The intervals rest on {least_text}{some}.",
+        True,
+    )
 
 
 def _adjusted(stats: Stats) -> Said:

@@ -130,7 +130,7 @@ def test_equal_warnings_are_said_once() -> None:
     found = caveats([*WARNINGS, WARNINGS[0], {**WARNINGS[0], "text": "Caveat 0 again."}])
     assert [row["text"] for row in found.shown] == [f"Caveat {i}." for i in range(4)]
     assert found.shown[0]["more"] == 1
-    assert found.summary == "The rest: 6 warnings"
+    assert found.summary == "Also: 6 warnings"
 
 
 def test_every_error_is_shown() -> None:
