@@ -6,11 +6,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from locust_kvcache.emulator.bodies import MESSAGES, RESPONSES
 from locust_kvcache.emulator.deployment import Job
 from locust_kvcache.emulator.realtime import RealTime
 from locust_kvcache.emulator.truth import Passage, TruthLog
 from locust_kvcache.emulator.wire import Connection, HttpRequest, head
 from locust_kvcache.emulator.wording import Shape, Wording
+from locust_kvcache.emulator.wording_typed import MessagesWording, ResponsesWording
+
+WORDINGS: dict[str, type[Wording]] = {RESPONSES: ResponsesWording, MESSAGES: MessagesWording}
 
 
 class Answer:
@@ -34,7 +38,8 @@ class Answer:
         self._pending: list[int] = []  # tokens not yet sent: several go into one chunk
         self._held: list[float] | None = None  # due times of tokens that a stall keeps back
         self.over = False
-        self.wording = Wording(shape, passage, job)
+        self.wording = WORDINGS.get(shape.api, Wording)(shape, passage, job)
+        self._opened = False
         self._eol = b"\r\n" if "crlf" in self.faults else b"\n"
         self._chunked = "no_chunked" not in self.faults
         self._keep_alive = request.keep_alive and self._chunked
@@ -79,14 +84,21 @@ class Answer:
 
     def _open_stream(self, faults: dict[str, Any]) -> None:
         self._headers()
-        if "early_role_chunk" in faults and self.shape.chat:
-            self._send(self.wording.role())
+        if "early_role_chunk" in faults or self.wording.opens_early:
+            self._send(self._opening())
         if faults.get("reset_connection") == 0 or faults.get("cut") == 0:
             self._abort()
         elif "empty_stream" in faults:
             self._end()
         elif "keep_alive_comments" in faults:
             self._comment(None)
+
+    def _opening(self) -> bytes:
+        """What comes before the first output, once."""
+        if self._opened or ("no_role_chunk" in self.faults and type(self.wording) is Wording):
+            return b""
+        self._opened = True
+        return self.wording.opening()
 
     def _comment(self, _: Any) -> None:
         if not self._tokens and not self.over and not self.connection.closed:
@@ -129,12 +141,7 @@ class Answer:
 
     def _chunk(self, due_s: float, last: bool) -> None:
         faults, first = self.faults, self._pending[0]
-        text = self.wording.text(self._pending)
-        finish = "length" if last and "no_finish_reason" not in faults else None
-        with_usage = last and self.shape.include_usage and "usage_on_finish_chunk" in faults
-        event = self.wording.event(self._tokens, self.wording.content(text, first), finish, with_usage)
-        if first == 0 and self.shape.chat and not {"no_role_chunk", "early_role_chunk"} & set(faults):
-            event = self.wording.role() + event
+        event = self._opening() + self.wording.chunk(self._pending, last)
         malformed = faults.get("malformed_json")
         if malformed is not None and first <= malformed < first + len(self._pending):
             event = self.wording.line(b'{"id": "broken, "choices": [')
@@ -176,18 +183,10 @@ class Answer:
             self.connection.reset()
 
     def _end(self) -> None:
-        """The usage chunk, the truth if it was asked for, [DONE], and the end of the body."""
+        """What comes after the last output, and the end of the body."""
         empty = "empty_stream" in self.faults
         wants_usage = self.shape.include_usage and not {"usage_on_finish_chunk", "no_usage"} & set(self.faults)
-        tail = b""
-        if not empty and (wants_usage or self.shape.truth):
-            if wants_usage:
-                self.wording.usage(self._tokens)
-            truth = {"truth": self.wording.truth()} if self.shape.truth else {}
-            tail += self.wording.event(self._tokens, None, None, wants_usage, **truth)
-        if not empty and "no_done" not in self.faults:
-            tail += self.wording.line(b"[DONE]")
-        if tail:
+        if not empty and (tail := self.wording.closing(self._tokens, wants_usage)):
             self._send(tail)
         self._close_body("empty_stream" if empty else "complete")
 

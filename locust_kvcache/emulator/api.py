@@ -10,10 +10,10 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from locust_kvcache.emulator import tokenizer
 from locust_kvcache.emulator.admin import Admin, Refused, json_body
 from locust_kvcache.emulator.answer import Answer
 from locust_kvcache.emulator.blocks import block_hashes
+from locust_kvcache.emulator.bodies import CHAT, PATHS, asked_tokens, error_body, prompt_ids
 from locust_kvcache.emulator.deployment import Deployment, Job
 from locust_kvcache.emulator.faults import Faults
 from locust_kvcache.emulator.realtime import RealTime
@@ -44,8 +44,7 @@ class Api:
         self.client_view = Recorder()
         self._tasks: set[asyncio.Task[None]] = set()
         self.routes = {
-            ("POST", "/v1/chat/completions"): lambda request, connection: self._complete(request, connection, True),
-            ("POST", "/v1/completions"): lambda request, connection: self._complete(request, connection, False),
+            **{("POST", path): self._complete for path in PATHS},
             **Admin(self).routes(),
         }
 
@@ -56,14 +55,15 @@ class Api:
         try:
             self._route(request, connection)
         except Refused as error:
-            connection.answer_json(request, self._error(error.status, error.kind, str(error)), error.status)
+            body = error_body(PATHS.get(request.path, CHAT), error.status, error.kind, str(error))
+            connection.answer_json(request, body, error.status)
         except Exception as error:  # a bug here must not look like a server that hangs
             traceback.print_exc()
-            connection.answer_json(request, self._error(500, "InternalServerError", repr(error)), 500)
+            connection.answer_json(request, error_body(CHAT, 500, "InternalServerError", repr(error)), 500)
 
     def _route(self, request: HttpRequest, connection: Connection) -> None:
         path = request.path
-        if self.api_key and path.startswith("/v1"):  # vLLM's --api-key guards only these
+        if self.api_key and path.startswith(("/v1", "/inference")):  # vLLM's --api-key guards only these
             sent = request.headers.get("authorization", "")
             if not secrets.compare_digest(sent.encode(), f"Bearer {self.api_key}".encode()):
                 connection.answer_json(request, {"error": "Unauthorized"}, 401)
@@ -75,43 +75,21 @@ class Api:
             raise Refused(405 if known else 404, "NotFoundError", "Method Not Allowed" if known else "Not Found")
         handler(request, connection)
 
-    @staticmethod
-    def _error(status: int, kind: str, message: str) -> dict[str, Any]:
-        return {"error": {"message": message, "type": kind, "param": None, "code": status}}
-
     # -- completions
 
-    def _prompt_ids(self, body: dict[str, Any], chat: bool) -> list[int]:
-        if chat:
-            messages = body.get("messages")
-            if (
-                not isinstance(messages, list)
-                or not messages
-                or not all(isinstance(one, dict) and "role" in one for one in messages)
-            ):
-                raise Refused(400, "BadRequestError", "'messages' must be a non-empty list of messages with a role")
-            return tokenizer.encode(tokenizer.chat_text(messages))
-        prompt = body.get("prompt")
-        ids = tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
-        if not isinstance(ids, list) or not ids or not all(isinstance(token, int) and 0 <= token < 2**32 for token in ids):
-            raise Refused(400, "BadRequestError", "'prompt' must be text or a non-empty list of token ids")
-        return ids
-
-    def _complete(self, request: HttpRequest, connection: Connection, chat: bool) -> None:
+    def _complete(self, request: HttpRequest, connection: Connection) -> None:
+        api = PATHS[request.path]
         try:
             faults = self.faults.strike(request.headers.get("x-fault"))
         except ValueError as error:
             raise Refused(400, "BadRequestError", str(error)) from error
         if status := int(faults.get("status") or 0):
-            answer = self._error(status, KNOWN_STATUS.get(status, "Error"), f"asked for by the fault status={status}")
+            answer = error_body(api, status, KNOWN_STATUS.get(status, "Error"), f"asked for by the fault status={status}")
             connection.answer_json(request, answer, status, **({"retry-after": "1"} if status in (429, 503) else {}))
             return
         body = json_body(request, self.model)
-        ids = self._prompt_ids(body, chat)
-        wanted = body.get("max_completion_tokens") or body.get("max_tokens") or 16
+        ids, wanted = prompt_ids(body, api), asked_tokens(body, api)
         limit = self.deployment.largest_request_tokens()
-        if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
-            raise Refused(400, "BadRequestError", f"max_tokens must be at least 1, got {wanted!r}")
         if len(ids) + wanted > limit:
             raise Refused(400, "BadRequestError", f"maximum context length is {limit} tokens, got {len(ids)} + {wanted}")
         priority = body.get("priority") or 0
@@ -122,21 +100,21 @@ class Api:
         salt = body.get("cache_salt")
         if salt is not None and (not isinstance(salt, str) or not salt):
             raise Refused(400, "BadRequestError", "Parameter 'cache_salt' must be a non-empty string if provided.")
-        shape = self._shape(body, chat, request.headers.get("x-truth") == "1")
+        shape = self._shape(body, api, request.headers.get("x-truth") == "1")
         job = Job(ids, wanted, lambda job, due_s: None, (salt or "").encode(), priority)
-        passage = Passage(request_id(chat, request.headers.get("x-request-id")), request.arrived_ns, job, faults, shape.stream)
+        passage = Passage(request_id(api, request.headers.get("x-request-id")), request.arrived_ns, job, faults, shape.stream)
         transfer = body.get("kv_transfer_params")
         if isinstance(transfer, dict):
             job.remote_tokens = int(transfer.get("remote_num_tokens") or 0)
             job.remote_cached_tokens = transfer.get("remote_prefill_cached_tokens")
         self._start(Answer(request, connection, shape, passage, job, self.log, self.clock, self.deployment.cancel))
 
-    def _shape(self, body: dict[str, Any], chat: bool, truth: bool) -> Shape:
+    def _shape(self, body: dict[str, Any], api: str, truth: bool) -> Shape:
         options = body.get("stream_options") or {}
         interval = body.get("stream_interval")
         return Shape(
             model=self.model,
-            chat=chat,
+            api=api,
             stream=bool(body.get("stream")),
             include_usage=bool(options.get("include_usage")),
             continuous_usage=bool(options.get("continuous_usage_stats")),

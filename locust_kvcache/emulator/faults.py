@@ -47,6 +47,7 @@ def _catalogue() -> dict[str, Fault]:
         ("null_content", "answer", None, "the role-only chunk has content: null"),
         ("reasoning", "answer", 2, "the first N tokens come as delta.reasoning"),
         ("reasoning_content", "answer", 2, "the first N tokens come as delta.reasoning_content, the old name"),
+        ("tool_call", "answer", 2, "the first N tokens come as the arguments of a tool call"),
         ("keep_alive_comments", "answer", 0.05, "a comment line every N real seconds until the first token"),
         ("tiny_segments", "answer", 7, "every write is cut into TCP segments of N bytes"),
         ("sse_as_json", "answer", None, "the stream says Content-Type: application/json, as some proxies do"),

@@ -12,6 +12,7 @@ from typing import Any
 
 from locust_kvcache.emulator.admin import METRICS_TYPE
 from locust_kvcache.emulator.api import Api
+from locust_kvcache.emulator.bodies import PATHS
 from locust_kvcache.emulator.deployment import Deployment
 from locust_kvcache.emulator.faults import Faults, make_rule
 from locust_kvcache.emulator.realtime import RealTime
@@ -22,7 +23,6 @@ from locust_kvcache.emulator.spec import Profile
 from locust_kvcache.emulator.tiers import Tier
 from locust_kvcache.emulator.wire import Connection, HttpRequest
 
-COMPLETIONS = ("/v1/chat/completions", "/v1/completions")
 EVERY_ENGINE = {("POST", "/reset_prefix_cache"), ("DELETE", "/cache/clear"), ("POST", "/faults"), ("DELETE", "/faults")}
 SESSION_HEADER, TOKEN_HEADER = "x-session-id", "x-session-token"
 
@@ -67,7 +67,7 @@ class Fleet:
 
     def handle(self, request: HttpRequest, connection: Connection) -> None:
         route = (request.method, request.path)
-        if request.method == "POST" and request.path in COMPLETIONS:
+        if request.method == "POST" and request.path in PATHS:
             self._forward(request, connection)
         elif route in EVERY_ENGINE:
             self._tell_all(request, connection)

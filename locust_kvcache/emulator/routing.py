@@ -160,10 +160,11 @@ def text_of(body: Any) -> str:
     """What a router sees of a prompt: the text, before any tokenizer."""
     if not isinstance(body, dict):
         return ""
-    messages = body.get("messages")
+    messages = body.get("messages") or body.get("input")
     if isinstance(messages, list):
-        return "\n".join(f"{one.get('role')}\n{one.get('content')}" for one in messages if isinstance(one, dict))
-    prompt = body.get("prompt")
+        first = [{"role": "system", "content": body["system"]}] if body.get("system") else []
+        return "\n".join(f"{one.get('role')}\n{one.get('content')}" for one in [*first, *messages] if isinstance(one, dict))
+    prompt = body.get("prompt") or messages or body.get("token_ids")
     return prompt if isinstance(prompt, str) else " ".join(map(str, prompt)) if isinstance(prompt, list) else ""
 
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from locust_kvcache.workload.agent_sessions import agent_sessions
+from locust_kvcache.workload.apis import CONVERSING
 from locust_kvcache.workload.chunk_sessions import Chunks, chunk_sessions
 from locust_kvcache.workload.conversation_plan import conversation_sessions
 from locust_kvcache.workload.corpus import Corpus, load_corpus
@@ -232,7 +233,7 @@ def _chunk_sessions(scenario: Scenario, chunks: Chunks, calibration: Calibration
 
 def _own_end_tokens(scenario: Scenario, calibration: Calibration) -> int:
     """The chat template ends a question and begins the answer: half of an exchange, which another question on a prefix does not share."""
-    return math.ceil(calibration.exchange_tokens / 2) if scenario.api == "chat" else 0
+    return math.ceil(calibration.exchange_tokens / 2) if scenario.api in CONVERSING else 0
 
 
 def _mixed_plan(scenario: Scenario, calibration: Calibration, nonce: str, seed: int, pause: Pause) -> Plan:

@@ -9,6 +9,7 @@ from typing import Any
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.schema import Section, load_yaml
 from locust_kvcache.contract.shipped import shipped
+from locust_kvcache.workload.apis import APIS, CHAT, CONVERSING, check_api
 from locust_kvcache.workload.chunk_sessions import parse_chunks
 from locust_kvcache.workload.corpus import load_corpus, parse_conversations, parse_documents
 from locust_kvcache.workload.dose_response import parse_doses
@@ -22,7 +23,6 @@ from locust_kvcache.workload.text import KINDS
 from locust_kvcache.workload.waits import Waits, parse_waits
 
 FOLDER = shipped("scenarios")
-APIS = ("chat", "completions")
 REPLIES = ("planned", "server")
 SMALLEST_PREFIX_TOKENS = 32
 ORDERS = ("interleaved", "grouped")
@@ -121,7 +121,7 @@ def _conversations(values: dict[str, Any], source: str) -> Scenario:
     scenario = Scenario(
         name=top.take("name", str),
         summary=top.take("summary", str),
-        api=top.take("api", str, "chat", choices=("chat",)),
+        api=top.take("api", str, CHAT, choices=CONVERSING),
         requests=requests,
         rounds=top.take("rounds", int, 2, low=1),
         prefix_text="document",
@@ -160,7 +160,7 @@ def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
     scenario = Scenario(
         name=top.take("name", str),
         summary=top.take("summary", str),
-        api=top.take("api", str, "chat", choices=APIS),
+        api=top.take("api", str, CHAT, choices=APIS),
         requests=doses.requests if doses else top.take("requests", int, low=1),
         rounds=top.take("rounds", int, 2, low=1),
         turns=2 if doses else shape.counts.high if shape and shape.counts else turns.take("count", int, 1, low=1),
@@ -188,8 +188,7 @@ def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
         _check_chunks(scenario, source)
     if shape is not None:
         scenario = _shaped(scenario, shape, source)
-    if scenario.api == "completions" and scenario.turns > 1:
-        raise BadInput(f"{source}: key 'api' is 'completions' with turns.count {scenario.turns}; conversations need 'chat'")
+    check_api(scenario, f"{source}: key 'api'")
     return scenario
 
 
@@ -215,8 +214,8 @@ def _shaped(scenario: Scenario, shape: Shape, source: str) -> Scenario:
     stray = (
         "doses" if scenario.doses else "prefix.files" if scenario.corpus else "prefix.popularity" if scenario.documents else ""
     )
-    if stray or scenario.api != "chat":
-        raise BadInput(f"{source}: {stray or 'api: completions'} stands beside {given[0]}; leave one of them out")
+    if stray or scenario.api not in CONVERSING:
+        raise BadInput(f"{source}: {stray or f'api: {scenario.api}'} stands beside {given[0]}; leave one of them out")
     if scenario.shape and shape.compaction and shape.compaction.at_tokens <= scenario.prefix_tokens + shape.schema_tokens:
         raise BadInput(
             f"{source}: key compaction.'at_tokens' is {shape.compaction.at_tokens}; expected more than the prefix and the schemas of "

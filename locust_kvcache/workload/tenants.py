@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.schema import Section
+from locust_kvcache.workload.apis import CHAT, TAKE_TEXT
 from locust_kvcache.workload.identity import NOBODY, checked_name, parse_identity, with_options
 from locust_kvcache.workload.waits import NO_WAITS, Gaps
 
@@ -35,7 +36,7 @@ def parse_tenants(
         "summary": top.take("summary", str),
         "requests": top.take("requests", int, low=len(named)),
         "rounds": top.take("rounds", int, 2, low=1),
-        "api": top.take("api", str, "chat", choices=("chat", "completions")),
+        "api": top.take("api", str, CHAT, choices=TAKE_TEXT),
     }
     top.done()
     where = f"{source}: key '{TENANTS}'"

@@ -25,6 +25,7 @@ class Expected:
     output_tokens: int | None
     cached_tokens: int | None
     chunk_tokens: tuple[int | None, ...] | None = None
+    finish_reason: str = "length"
 
 
 EXPECTED = {
@@ -35,6 +36,11 @@ EXPECTED = {
     "llamacpp_chat.sse": Expected("Bridges span", 2, 2, 40, 2, 32),
     "tgi_chat.sse": Expected("Bridges span", 2, 2, 40, 2, None),
     "openai_chat.sse": Expected("Bridges", 1, 1, 40, 1, 0),
+    "vllm_responses.http": Expected(" suspend nor iterable model", 4, 4, 861, 4, 768, finish_reason="max_output_tokens"),
+    "vllm_responses_tool.http": Expected("", 2, 0, 861, 30, 768, finish_reason="max_output_tokens"),
+    "vllm_messages.http": Expected(" suspend nor iterable model", 4, 4, 861, 4, 768, finish_reason="max_tokens"),
+    "vllm_messages_tool.http": Expected("", 2, 0, 861, 30, 768, finish_reason="max_tokens"),
+    "vllm_generate.http": Expected("", 4, 0, 300, 4, 256, (1, 1, 1, 1)),
 }
 
 
@@ -63,7 +69,7 @@ def test_a_whole_stream(name: str) -> None:
     assert (len(outcome.chunks), sum(chunk.visible for chunk in outcome.chunks)) == (expected.chunks, expected.visible)
     assert expected.prompt_tokens in (None, outcome.reader.prompt_tokens)
     assert (outcome.reader.output_tokens, outcome.reader.cached_tokens) == (expected.output_tokens, expected.cached_tokens)
-    assert outcome.reader.finish_reason == "length"
+    assert outcome.reader.finish_reason == expected.finish_reason
     if expected.chunk_tokens:
         assert tuple(chunk.tokens for chunk in outcome.chunks) == expected.chunk_tokens
 

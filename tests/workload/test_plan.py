@@ -159,7 +159,7 @@ GOOD = {
         ({"prefix": {"text": "document", "tokens": 100, "shared_by": 0}}, "key prefix.'shared_by' is 0"),
         ({"turns": {"text": "question", "tokens": [9, 3]}}, "key turns.'tokens' is [9, 3]"),
         ({"turns": []}, "key turns.'text' is missing"),
-        ({"api": "completions", "turns": {"count": 2, "text": "question", "tokens": 9}}, "conversations need 'chat'"),
+        ({"api": "completions", "turns": {"count": 2, "text": "question", "tokens": 9}}, "conversations need one of chat"),
         ({"output": "long"}, "output.: expected a mapping"),
     ],
     ids=str,

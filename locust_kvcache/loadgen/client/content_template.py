@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import orjson
 
 from locust_kvcache.loadgen.client.delta import output_of
+from locust_kvcache.loadgen.client.typed_events import typed_event
 
 Segment = tuple[float, bytes]  # (receive stamp in monotonic seconds, bytes)
 
@@ -72,7 +73,7 @@ def template_of(piece: bytes) -> ContentTemplate | None:
     lines = [
         line
         for line in (before + PROBE + after).split(b"\n")
-        if line.strip() and not line.startswith((b":", b"id:", b"event: message"))
+        if line.strip() and not line.startswith((b":", b"id:", b"event: message", b"event: content_block_delta"))
     ]
     if len(lines) != 1 or not lines[0].startswith(b"data:") or not after.endswith(b"\n"):
         return None
@@ -80,7 +81,10 @@ def template_of(piece: bytes) -> ContentTemplate | None:
         event = orjson.loads(lines[0][5:])
     except ValueError:
         return None
-    choices = event.get("choices") if isinstance(event, dict) else None
+    if not isinstance(event, dict):
+        return None
+    said = typed_event(event)
+    choices = said.choices if said else event.get("choices")
     if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
         return None
     if any(event.get(name) for name in ("usage", "error")) or "timings" in event or event.get("object") == "error":

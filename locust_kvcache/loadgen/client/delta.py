@@ -24,6 +24,7 @@ class Output(NamedTuple):
     carries: bool
     text: str = ""
     unknown_field: str | None = None
+    tokens: int | None = None  # so many, where the choice holds them as token ids
 
 
 NOTHING = Output(False)
@@ -56,7 +57,8 @@ def _calls_something(call: Any) -> bool:
 
 
 def output_of(choice: Any) -> Output:
-    """What a choice carries: chat servers put it into `delta`, completion servers into `text`; those that do not stream into `message`."""
+    """What a choice carries: chat servers put it into `delta`, completion servers into `text`; those that do not stream into `message`;
+    servers of tokens into `token_ids`."""
     if not isinstance(choice, dict):
         return NOTHING
     delta = choice.get("delta")
@@ -64,10 +66,16 @@ def output_of(choice: Any) -> Output:
         delta = choice.get("message")
     if delta is None:
         text = choice.get("text")
-        return Output(True, text) if isinstance(text, str) and text else NOTHING
+        return Output(True, text) if isinstance(text, str) and text else _output_of_ids(choice)
     if isinstance(delta, str):
         return Output(bool(delta), delta)
     return _output_of_delta(delta) if isinstance(delta, dict) else NOTHING
+
+
+def _output_of_ids(choice: dict[str, Any]) -> Output:
+    """Token ids in place of a text: vLLM's /inference/v1/generate."""
+    ids = choice.get("token_ids") if "text" not in choice else None
+    return Output(True, tokens=len(ids)) if isinstance(ids, list) and ids else NOTHING
 
 
 def _output_of_delta(delta: dict[str, Any]) -> Output:

@@ -15,6 +15,7 @@ from locust_kvcache.contract.usage import Counts, checked_counts, whole_count
 from locust_kvcache.loadgen.client.chunk_log import ChunkLog
 from locust_kvcache.loadgen.client.content_template import ContentTemplate, Segment, template_of
 from locust_kvcache.loadgen.client.delta import output_of
+from locust_kvcache.loadgen.client.typed_events import Said, typed_event
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 PAGE_BYTES = 4000  # of a page that is no stream: enough for its title
@@ -36,6 +37,14 @@ def reported_cached_tokens(event: dict[str, Any], usage: dict[str, Any]) -> Any:
         if found is not None:
             return found
     return None
+
+
+def _prompt(said: dict[str, Any]) -> Any:
+    """Prompt tokens as reported; Anthropic's are told in three parts. A part that is no number of tokens is rejected as it is."""
+    if "uncached" not in said:
+        return said.get("prompt")
+    parts = [said.get(name) or 0 for name in ("uncached", "cached", "written")]
+    return next((part for part in parts if whole_count(part) is None), None) or sum(map(int, parts))
 
 
 def _only_complains(event: dict[str, Any]) -> bool:
@@ -164,7 +173,7 @@ class EventReader:
         self._rest = []
         self._end_of_event(if_not_json)
         said = self._reported
-        self.counts = checked_counts(said.get("prompt"), said.get("output"), said.get("cached"), len(self.log))
+        self.counts = checked_counts(_prompt(said), said.get("output"), said.get("cached"), len(self.log))
 
     def _lines(self, stamp_s: float, data: bytes) -> list[bytes]:
         """The lines that this piece completes; what follows the last one waits for the next piece."""
@@ -229,6 +238,9 @@ class EventReader:
             self.failure = (status, error)
 
     def _event(self, stamp_s: float, event: dict[str, Any]) -> None:
+        if not self._is_error and (said := typed_event(event)) is not None:
+            self._typed(stamp_s, said)
+            return
         if event.get("error") or event.get("object") == "error" or self._is_error or _only_complains(event):
             error = event.get("error") or event
             words = [error.get(key) for key in ("message", "detail", "text")] if isinstance(error, dict) else []
@@ -236,14 +248,26 @@ class EventReader:
         usage = _dict(event.get("usage")) or _dict(_dict(event.get("x_groq")).get("usage"))
         found = event.get("choices")
         choices = [choice for choice in found if isinstance(choice, dict)] if isinstance(found, list) else []
-        if choices and self.first_choice_at_s is None:
-            self.first_choice_at_s = stamp_s
-            self.response_id = str(event.get("id") or "")[:200] or None
+        self._first_choice(stamp_s, choices, event.get("id") or event.get("request_id"))
         for choice in choices:
             usage = usage or _dict(choice.get("usage"))
             self._choice(stamp_s, choice, usage)
         if usage or "timings" in event:
             self._count(usage, reported_cached_tokens(event, usage))
+
+    def _typed(self, stamp_s: float, said: Said) -> None:
+        """An event of /v1/responses or /v1/messages."""
+        if said.error:
+            self._fail("stream_error", said.error)
+        self._first_choice(stamp_s, said.choices, said.response_id)
+        for choice in said.choices:
+            self._choice(stamp_s, choice, {})
+        self._reported |= {name: value for name, value in said.counts.items() if value is not None}
+
+    def _first_choice(self, stamp_s: float, choices: list[dict[str, Any]], response_id: Any) -> None:
+        if choices and self.first_choice_at_s is None:
+            self.first_choice_at_s = stamp_s
+            self.response_id = str(response_id or "")[:200] or None
 
     def _choice(self, stamp_s: float, choice: dict[str, Any], usage: dict[str, Any]) -> None:
         if reason := choice.get("finish_reason"):
@@ -253,7 +277,7 @@ class EventReader:
             self.finish_message = str(what.get("message", "") if isinstance(what, dict) else what)
         output = output_of(choice)
         if output.carries:
-            self.log.add(stamp_s, bool(output.text), self._chunk_tokens(usage))
+            self.log.add(stamp_s, bool(output.text), output.tokens or self._chunk_tokens(usage))
             if output.text:
                 self._texts.append(output.text)
             self.unknown_field = self.unknown_field or output.unknown_field

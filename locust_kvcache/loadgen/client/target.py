@@ -54,9 +54,10 @@ class Target:
         return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
 
     def path(self, path: str) -> str:
-        """The whole path of one of the API's, which are written with /v1 here."""
+        """The whole path of one of the API's, which are written with /v1 here; one that stands beside /v1 stays as it is."""
         query = f"?{self.query}" if self.query else ""
-        return f"{self.base_path}{self.api_path}{path.removeprefix('/v1')}{query}"
+        own = f"{self.api_path}{path.removeprefix('/v1')}" if path.startswith("/v1/") else path
+        return f"{self.base_path}{own}{query}"
 
     def own_headers(self, names: Mapping[str, str], more: Headers = ()) -> Headers:
         """The deployment's headers with `names` in place of {session}, {user}, {tenant}; those of `more` take the place of equal ones."""
@@ -64,9 +65,11 @@ class Target:
         kept = ((name, filled(value, names)) for name, value in self.headers if name.lower() not in others)
         return (*kept, *more)
 
-    def request_head(self, path: str, body_bytes: int, api_key: str | None, headers: Headers | None = None) -> bytes:
+    def request_head(
+        self, path: str, body_bytes: int, api_key: str | None, headers: Headers | None = None, of_api: Headers = ()
+    ) -> bytes:
         """The head of a POST of JSON; gzip is refused, since compressed events cannot be stamped one by one. `headers`: own_headers() of
-        the request; None: those of nobody."""
+        the request; None: those of nobody. `of_api`: what the API wants, unless the deployment says it."""
         headers = self.own_headers(NOBODY) if headers is None else headers
         origin = f"http://{self.host_header}" if self.proxy and not self.tls else ""  # a plain proxy wants the whole address
         lines = [
@@ -79,6 +82,7 @@ class Target:
             *(f"{name}: {value}" for name, value in headers),
         ]
         own = {name.lower() for name, _ in headers}
+        lines += [f"{name}: {value}" for name, value in of_api if name.lower() not in own]
         if "user-agent" not in own:
             lines.append("User-Agent: locust-kvcache")
         if api_key and "authorization" not in own:

@@ -6,6 +6,7 @@ from locust_kvcache.contract.language import BY_LOCALE, LANGUAGES
 from locust_kvcache.contract.language import HELP as LANGUAGE_HELP
 from locust_kvcache.contract.slo import OBJECTIVES_HELP
 from locust_kvcache.loadgen.options.option import DRY_RUN, LOAD, OUTPUT, ROUNDS, SENT, SERVERS, STUDIES, TRACE, Option
+from locust_kvcache.workload.apis import APIS
 
 ARRIVALS = ("closed", "constant", "poisson", "gamma")
 LEVELS = ("rate", "users")
@@ -14,6 +15,9 @@ CONTROLS = ("auto", "on", "off")
 WHAT_IS_SENT = (
     Option("scenarios", SENT, "Scenarios to run, one after another: names (./scenarios/NAME.yaml, else those that are "
            "installed), or YAML files", shown_default="those of the loaded locustfiles", metavar="NAME", many=True, in_form=True),
+    Option("api", SENT, "API to send to: chat (/v1/chat/completions), completions (/v1/completions), responses (/v1/responses), messages "
+           "(Anthropic's /v1/messages), generate (vLLM's /inference/v1/generate, for --trace and --gaps). "
+           "docs/servers.md#apis", shown_default="the scenario's `api`", choices=APIS),
     Option("requests", SENT, "Planned requests per round", None, "the scenario's", "N", int, 1, aliases=("num-prompts",), in_form=True),
     Option("prompt-tokens", SENT, "Tokens of a session's first prompt, for a quick run. Prefix and messages of each scenario "
            "are scaled to it; sharing stays as it is. Not for traces, files of your own, length "

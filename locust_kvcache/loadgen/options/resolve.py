@@ -14,6 +14,7 @@ from locust_kvcache.contract.cache_tiers import check_arms
 from locust_kvcache.contract.deployment import Deployment, ModelInfo, host_deployment, load_deployment, load_models
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.options.run_options import Options
+from locust_kvcache.workload.apis import with_api
 from locust_kvcache.workload.given_lengths import with_lengths
 from locust_kvcache.workload.retention import RETENTION, retention_scenario
 from locust_kvcache.workload.scenario_file import load_scenario
@@ -73,7 +74,7 @@ def load_scenarios(options: Options, loaded: Sequence[str]) -> list[Scenario]:
     """The scenarios to run, in order: those named, else those of the loaded locustfiles."""
     of_files = {*loaded} - {""}
     if options.study.returns:
-        return [retention_scenario(options.study.returns[0])]
+        return [with_api(retention_scenario(options.study.returns[0]), options.api)]
     of_files -= {RETENTION}
     names = options.scenarios or ((TRACE_REPLAY,) if options.trace else tuple(sorted(of_files - {TRACE_REPLAY})))
     if not names and TRACE_REPLAY not in of_files:
@@ -89,7 +90,7 @@ def load_scenarios(options: Options, loaded: Sequence[str]) -> list[Scenario]:
     ]
     scenarios = [with_lengths(scenario, options.prompt_tokens, options.output_tokens) for scenario in scenarios]
     scenarios = [with_identity(scenario, options.cache_salt, options.echo_headers) for scenario in scenarios]
-    scenarios = [with_gaps(scenario, options.gaps) for scenario in scenarios]
+    scenarios = [with_gaps(with_api(scenario, options.api), options.gaps) for scenario in scenarios]
     for scenario in scenarios if options.study.noisy_neighbour else ():
         named(scenario, options.study.noisy_neighbour)
     repeated = {scenario.name for scenario in scenarios if sum(s.name == scenario.name for s in scenarios) > 1}

@@ -29,6 +29,7 @@ from locust_kvcache.loadgen.options.round_options import read_control, read_repe
 from locust_kvcache.loadgen.options.study_options import StudyOptions, read_study
 from locust_kvcache.loadgen.options.trace_options import read_trace_options
 from locust_kvcache.loadgen.typed_locust import listen
+from locust_kvcache.workload.apis import APIS
 from locust_kvcache.workload.identity import checked_echo, checked_salt
 from locust_kvcache.workload.traces.source import TraceSource
 from locust_kvcache.workload.waits import Gaps
@@ -44,6 +45,7 @@ class Options:
     fold_system: bool
     model: str | None
     scenarios: tuple[str, ...]
+    api: str  # in place of the scenario's; empty: the scenario's
     rounds: int | None
     requests: int | None
     prompt_tokens: int | None  # in place of the scenario's lengths
@@ -121,6 +123,12 @@ def _language(given: str | None) -> str:
     return given or default_language(os.environ)
 
 
+def _api(given: str | None) -> str:
+    if given and given not in APIS:
+        raise BadInput(f"--api is {given!r}; allowed: {', '.join(APIS)}")
+    return given or ""
+
+
 def _levels(parsed: argparse.Namespace) -> tuple[int, ...]:
     levels = tuple(number("concurrency", word, int, 1) for word in words(parsed.concurrency))
     if len(set(levels)) < len(levels):
@@ -181,6 +189,7 @@ def read_options(parsed: argparse.Namespace) -> Options:
         fold_system=bool(parsed.fold_system),
         model=parsed.model or None,
         scenarios=tuple(name for name in words(parsed.scenarios) if name),
+        api=_api(parsed.api),
         rounds=number("rounds", parsed.rounds, int, 1),
         requests=number("requests", parsed.requests, int, 1),
         prompt_tokens=number("prompt-tokens", parsed.prompt_tokens, int, 1),

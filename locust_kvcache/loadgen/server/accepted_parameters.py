@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from locust_kvcache.loadgen.client.request_bodies import as_sent
 from locust_kvcache.loadgen.client.stream import StreamOutcome
+from locust_kvcache.workload.apis import CHAT
 
 PARAMETERS: dict[str, Any] = {
     "stream": True,
@@ -27,7 +29,7 @@ def _without(values: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def parameter_variants(api: str) -> list[dict[str, Any]]:
-    """Request parameters to try, the fullest first. Completions have no max_completion_tokens: vLLM ignores it there, and takes 16."""
+    """Request parameters to try, the fullest first. Only chat has max_completion_tokens: vLLM ignores it in completions, and takes 16."""
     newer = {**_without(PARAMETERS, "ignore_eos", "max_tokens"), "max_completion_tokens": 2}
     variants = [
         PARAMETERS,
@@ -39,7 +41,10 @@ def parameter_variants(api: str) -> list[dict[str, Any]]:
         _without(PARAMETERS, "ignore_eos", "stream_options", "temperature"),
         _without(newer, "stream_options", "temperature"),
     ]
-    return [values for values in variants if api == "chat" or "max_completion_tokens" not in values]
+    possible = [values for values in variants if api == CHAT or "max_completion_tokens" not in values]
+    return [
+        values for place, values in enumerate(possible) if as_sent(values, api) not in [as_sent(v, api) for v in possible[:place]]
+    ]
 
 
 def _refused(outcome: StreamOutcome) -> bool:
@@ -65,11 +70,11 @@ def try_parameters(ask: Ask, api: str) -> tuple[dict[str, Any], StreamOutcome]:
     first = ask(PARAMETERS)
     if not _refused(first):
         return PARAMETERS, first
-    tried = [PARAMETERS]
+    tried = [as_sent(PARAMETERS, api)]
     for values in _to_try(first, api):
-        if values in tried:
+        if as_sent(values, api) in tried:
             continue
-        tried.append(values)
+        tried.append(as_sent(values, api))
         outcome = ask(values)
         if not _refused(outcome):
             return values, outcome

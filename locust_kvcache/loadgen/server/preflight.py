@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from locust_kvcache.contract.deployment import Deployment
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.loadgen.client.request_bodies import PATHS
+from locust_kvcache.loadgen.client.request_bodies import PATHS, as_sent
 from locust_kvcache.loadgen.client.stream import StreamOutcome
 from locust_kvcache.loadgen.server.accepted_parameters import PARAMETERS, try_parameters
 from locust_kvcache.loadgen.server.calibration import CountsRefused, TextRefused, assumed, calibrate
@@ -22,14 +23,16 @@ from locust_kvcache.loadgen.server.metrics_pages import label_value, scrape
 from locust_kvcache.loadgen.server.model_list import ModelList, ask_models, choose_model
 from locust_kvcache.loadgen.server.patience import patiently
 from locust_kvcache.loadgen.server.probe import Probe
-from locust_kvcache.loadgen.server.refusals import advice, key_refused
+from locust_kvcache.loadgen.server.refusals import advice, key_refused, switched_off
 from locust_kvcache.loadgen.server.sized_canary import ask_largest, check_context, check_refused, sized_warnings
+from locust_kvcache.workload.apis import CHAT, COMPLETIONS, CONVERSING, GENERATE, MESSAGES, RESPONSES
 from locust_kvcache.workload.plan import Calibration, Message
 from locust_kvcache.workload.spec import Scenario
 
 DEFAULT_BLOCK_SIZE_TOKENS = 16
 MORE_TOKENS = (16, 64)  # some servers take no fewer than 16; gpt-oss's first three tokens are not shown, others think for longer
 FEW_PIECES = 120
+PROBED_FIRST = (CHAT, RESPONSES, MESSAGES, COMPLETIONS, GENERATE)  # of several: the one by which prompts are counted
 CANARY_TIMEOUT_S = 120.0  # some 800 tokens take a large model seconds: longer is broken
 
 
@@ -38,7 +41,7 @@ class Server:
     """What the preflight learnt about a server; `warnings` is for the run's record and the console."""
 
     model: str
-    api: str  # of the probes: chat | completions
+    api: str  # of the probes
     models: list[str] | None
     version: str | None
     block_size_tokens: int
@@ -57,7 +60,7 @@ class Server:
             "block_size_tokens": self.block_size_tokens,
             "block_size_known": self.block_size_known,
             "reports_cached_tokens": self.reports_cached_tokens,
-            "request_parameters": self.parameters,
+            "request_parameters": as_sent(self.parameters, self.api),
             "largest_request": self.largest_request,
         }
 
@@ -78,7 +81,9 @@ class Preflight:
             raise key_refused(self.deployment, self.probe.api_key, models.said)
         self.probe.model, doubt = choose_model(wanted_model, models, self._address("/v1/models"))
         self.warnings += [doubt] if doubt else []
-        first = self._accepted_request("chat" if any(s.api == "chat" for s in scenarios) else "completions", models)
+        apis = sorted({scenario.api for scenario in scenarios}, key=PROBED_FIRST.index)
+        first = self._accepted_request(apis[0], models)
+        self._check_others(apis[1:], models)
         reports, omits_zero = self._cached_tokens_reported(first)
         self.warnings += check_identity(self.probe, self.api, scenarios, self.canary_pieces)
         block_size = self._block_size()
@@ -108,7 +113,8 @@ class Preflight:
 
     def _address(self, path: str) -> str:
         """Of one of the API's pages, without the query, which may hold a key."""
-        return f"{self.deployment.endpoint}{self.deployment.transport.api_path}{path.removeprefix('/v1')}"
+        own = path if not path.startswith("/v1/") else f"{self.deployment.transport.api_path}{path.removeprefix('/v1')}"
+        return f"{self.deployment.endpoint}{own}"
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -127,17 +133,25 @@ class Preflight:
             self.probe.least_tokens, self.canary_pieces = 1, FEW_PIECES
             shorter = self._try_parameters()
             outcome = shorter if shorter.status == "ok" else outcome
-        if outcome.response.http_status in (401, 403):
-            raise key_refused(self.deployment, self.probe.api_key, outcome.error)
-        if outcome.status != "ok":
-            raise BadInput(
-                f"a small streamed request to {self._address(PATHS[api])} for model {self.probe.model!r} failed: "
-                f"{outcome.status}: {outcome.error}.{advice(outcome, models)}"
-            )
+        self._unless_answered(outcome, api, models)
         for key in PARAMETERS:
             if key not in self.probe.parameters:
                 self._warn(f"the server does not accept the request parameter {key!r}; it is left out")
         return outcome
+
+    def _unless_answered(self, outcome: StreamOutcome, api: str, models: ModelList) -> None:
+        if outcome.response.http_status in (401, 403) and not switched_off(outcome):
+            raise key_refused(self.deployment, self.probe.api_key, outcome.error)
+        if outcome.status != "ok":
+            raise BadInput(
+                f"a small streamed request to {self._address(PATHS[api])} for model {self.probe.model!r} failed: "
+                f"{outcome.status}: {outcome.error}.{advice(outcome, models, api)}"
+            )
+
+    def _check_others(self, apis: list[str], models: ModelList) -> None:
+        """Scenarios of one run may use several APIs: the others are asked once each."""
+        for api in apis:
+            self._unless_answered(patiently(partial(self.probe.stream, self.canary, api)), api, models)
 
     def _try_parameters(self) -> StreamOutcome:
         """The outcome with the first set of parameters that is not refused, else with the fullest."""
@@ -195,7 +209,7 @@ class Preflight:
         `canary_tokens`: the last canary's prompt tokens by usage. Counts that cannot be those of a text are refused by name.
         """
         probe = self.probe
-        told = probe.tokenize(messages=self.canary, add_generation_prompt=True) if self.api == "chat" else None
+        told = probe.tokenize(messages=self.canary, add_generation_prompt=True) if self.api in CONVERSING else None
         if told is None and probe.impossible_count:
             self._warn(
                 f"/tokenize counts {probe.impossible_count} tokens in a prompt, which cannot be: prompt sizes are calibrated by the "

@@ -15,12 +15,23 @@ from locust_kvcache.contract.deployment import Deployment
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.usage import whole_count
 from locust_kvcache.loadgen.client.connection import Connection
-from locust_kvcache.loadgen.client.request_bodies import PATHS, body_tail, chat_body, completion_body, encode_message
+from locust_kvcache.loadgen.client.request_bodies import (
+    HEADERS,
+    PATHS,
+    body_tail,
+    completion_body,
+    encode_ids,
+    encode_message,
+    ids_body,
+    messages_body,
+)
 from locust_kvcache.loadgen.client.stream import StreamOutcome, StreamStopped, stream_request
 from locust_kvcache.loadgen.client.target import Target
 from locust_kvcache.loadgen.server.accepted_parameters import PARAMETERS
 from locust_kvcache.loadgen.server.pages import ask_page, read_json
+from locust_kvcache.workload.apis import CONVERSING, GENERATE
 from locust_kvcache.workload.plan import Message
+from locust_kvcache.workload.traces.block_text import text_ids
 
 LOOK_S = 0.01
 
@@ -69,14 +80,18 @@ class Probe:
         """One small request, as the measured ones will be."""
         max_tokens = max(max_tokens, self.least_tokens)
         parameters = {key: max_tokens if key.startswith("max_") else value for key, value in self.parameters.items()}
-        tail = body_tail(parameters)
-        if api == "chat":
-            messages = self._as_sent(messages)
-            body = chat_body(self.model, [encode_message(m["role"], m["content"]) for m in messages], tail)
-        else:
-            body = completion_body(self.model, "\n\n".join(m["content"] for m in messages), tail)
-        head = self.target.request_head(PATHS[api], len(body), self.api_key)
+        body = self._body(messages, api, body_tail(parameters, api))
+        head = self.target.request_head(PATHS[api], len(body), self.api_key, of_api=HEADERS.get(api, ()))
         return self.send(head + body, max_tokens)
+
+    def _body(self, messages: list[Message], api: str, tail: bytes) -> bytes:
+        if api in CONVERSING:
+            encoded = [encode_message(m["role"], m["content"]) for m in self._as_sent(messages)]
+            return messages_body(self.model, encoded, tail, api)
+        text = "\n\n".join(m["content"] for m in messages)
+        if api == GENERATE:
+            return ids_body(self.model, [encode_ids(text_ids(text))], tail, api)
+        return completion_body(self.model, text, tail)
 
     def _as_sent(self, messages: list[Message]) -> list[Message]:
         if not self.fold_system or messages[0]["role"] != "system":

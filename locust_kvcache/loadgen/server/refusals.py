@@ -7,6 +7,7 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.client.stream import StreamOutcome
 from locust_kvcache.loadgen.server.identity_check import way_out
 from locust_kvcache.loadgen.server.model_list import ModelList
+from locust_kvcache.workload.apis import CHAT, COMPLETIONS
 
 
 def key_refused(deployment: Deployment, api_key: str | None, said: str | None) -> BadInput:
@@ -26,7 +27,12 @@ def key_refused(deployment: Deployment, api_key: str | None, said: str | None) -
     )
 
 
-def advice(outcome: StreamOutcome, models: ModelList) -> str:
+def switched_off(outcome: StreamOutcome) -> bool:
+    """vLLM's /inference/v1/generate, which names the flag that it needs."""
+    return "--enable-scale-out" in (outcome.error or "")
+
+
+def advice(outcome: StreamOutcome, models: ModelList, api: str) -> str:
     """A way out of a first request that failed, or nothing."""
     status, words = outcome.response.http_status, (outcome.error or "").lower()
     if "system" in words and ("role" in words or "message" in words):
@@ -36,6 +42,8 @@ def advice(outcome: StreamOutcome, models: ModelList) -> str:
         )
     if found := way_out(words):
         return f" {found}."
+    if status in (404, 405) and api not in (CHAT, COMPLETIONS) and "model" not in words:
+        return f" The server does not seem to have the {api} API; --api chat is one that most have."
     if status == 404 or "model" in words:
         return f" /v1/models answered {models.said}. Use --model; for another path api_path in the deployment file."
     return ""

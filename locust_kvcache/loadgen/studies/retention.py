@@ -14,6 +14,7 @@ from locust_kvcache.loadgen.console import console
 from locust_kvcache.loadgen.protocol.arrivals import Arrival
 from locust_kvcache.loadgen.server.metrics_pages import scrape
 from locust_kvcache.loadgen.studies.study import Master, Study
+from locust_kvcache.workload.apis import with_api
 from locust_kvcache.workload.retention import retention_scenario
 
 BY_DUE_TIME = Arrival("trace", None, 1.0)
@@ -28,7 +29,7 @@ def measure_retention(master: Master) -> list[Path]:
     folders: list[Path] = []
     for number, returns in enumerate(job.options.study.returns, 1):
         console().phase(f"run {number} of {len(job.options.study.returns)}: {returns.note}")
-        scenario = retention_scenario(returns)
+        scenario = with_api(retention_scenario(returns), job.options.api)
         opened = master.open_run([scenario], f"_gap{number:02d}", f"{number:04x}")
         opened.run.note_study(
             {"returns": dataclasses.asdict(returns), "capacities_tokens": capacities, "leases_s": leases_s},

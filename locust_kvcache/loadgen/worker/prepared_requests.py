@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from locust_kvcache.loadgen.client.request_bodies import (
+    HEADERS,
     PATHS,
     TOOL,
     body_tail,
-    chat_body,
     completion_body,
     encode_answer,
     encode_ids,
@@ -17,10 +17,12 @@ from locust_kvcache.loadgen.client.request_bodies import (
     encode_turn,
     folded,
     ids_body,
+    messages_body,
 )
 from locust_kvcache.loadgen.client.target import Target
 from locust_kvcache.loadgen.worker.session_headers import SessionHeaders
 from locust_kvcache.loadgen.worker.shared_texts import SHARED_BYTES, SharedTexts
+from locust_kvcache.workload.apis import COMPLETIONS
 from locust_kvcache.workload.plan import Plan, Session, Turn, planned_cached_tokens
 from locust_kvcache.workload.steps import Steps, finished
 from locust_kvcache.workload.traces.block_text import block_ids
@@ -94,7 +96,8 @@ class PreparedRequests:
         if self.plan.scenario.trace is not None:
             self._texts[session.session_id] = yield from self._making_blocks(self.plan.scenario.trace.block_tokens or 1, session)
             return
-        completions = self.plan.scenario.api == "completions"
+        api = self.plan.scenario.api
+        completions = api == COMPLETIONS
         prefix = self._shared.get(session.prefix_id)
         if prefix is None:
             text = yield from self.plan.prefix_steps(session)
@@ -105,9 +108,9 @@ class PreparedRequests:
         planned_replies = self.plan.scenario_of(session.session_id).reply == "planned"
         for turn in session.turns:
             text = yield from self.plan.user_steps(turn)
-            users.append(text.encode() if completions else encode_turn(turn, text))
+            users.append(text.encode() if completions else encode_turn(turn, text, api))
             if planned_replies and turn is not session.turns[-1]:
-                replies.append(encode_answer(turn, (yield from self.plan.reply_steps(turn)), turn.number in calling))
+                replies.append(encode_answer(turn, (yield from self.plan.reply_steps(turn)), turn.number in calling, api))
             yield
         self._texts[session.session_id] = SessionTexts(session, prefix, tuple(users), tuple(replies))
 
@@ -136,7 +139,7 @@ class PreparedRequests:
         return planned if self.longest_output is None else min(planned, self.longest_output)
 
     def _tail(self, turn: Turn) -> bytes:
-        return body_tail({**self.parameters, **self._own_parameters(turn)})
+        return body_tail({**self.parameters, **self._own_parameters(turn)}, self.plan.scenario.api)
 
     def _own_parameters(self, turn: Turn) -> dict[str, Any]:
         """What a request asks for itself: the length of its answer, and where tenants differ, what else they want."""
@@ -179,7 +182,7 @@ class PreparedRequests:
         carries_reply = self.carries_answers(turn.session_id)
         if carries_reply and turn.request_index not in self.replies:
             calls = turn.number in calling_turns(self.session(turn.session_id))
-            self.replies[turn.request_index] = encode_answer(turn, reply, calls)
+            self.replies[turn.request_index] = encode_answer(turn, reply, calls, self.plan.scenario.api)
             self._answered_in[turn.request_index] = round_number
         self._sent_tokens.pop(turn.request_index, None)
         partly = carries_reply and (not all_visible or END_OF_REASONING in reply)
@@ -223,14 +226,16 @@ class PreparedRequests:
         body = self._body(texts, turn)
         if body is None:
             return None
-        path = PATHS["completions" if turn.blocks else self.plan.scenario.api]
-        return self.target.request_head(path, len(body), self.api_key, self.session_headers.of(turn)) + body
+        api = self.plan.scenario.api
+        headers = self.session_headers.of(turn)
+        return self.target.request_head(PATHS[api], len(body), self.api_key, headers, HEADERS.get(api, ())) + body
 
     def _body(self, texts: SessionTexts, turn: Turn) -> bytes | None:
+        api = self.plan.scenario.api
         tail, own = self._tail(turn), texts.users[turn.number - 1]
         if turn.blocks:
-            return ids_body(self.model, [*texts.blocks[turn.number - 1], own], tail)
-        if self.plan.scenario.api == "completions":
+            return ids_body(self.model, [*texts.blocks[turn.number - 1], own], tail, api)
+        if api == COMPLETIONS:
             return completion_body(self.model, (texts.prefix + b"\n\n" + own).decode(), tail)
         messages = [texts.prefix]
         for number in turn.carried:
@@ -241,4 +246,4 @@ class PreparedRequests:
         messages.append(own)
         if self.fold_system:
             messages[:2] = [folded(messages[0], messages[1])]
-        return chat_body(self.model, messages, tail)
+        return messages_body(self.model, messages, tail, api)
