@@ -51,6 +51,7 @@ from locust_kvcache.analysis.stats import (
 )
 from locust_kvcache.analysis.stats.intervals import CONFIDENCE
 from locust_kvcache.contract.failure_limit import FailureLimit, parse_failure_limit
+from locust_kvcache.contract.record_files import record_files
 from locust_kvcache.contract.tier_capacity import tier_capacities
 
 
@@ -273,7 +274,7 @@ def open_stats(path: str | Path) -> Analysis:
 
 def _open_stats(file: Path) -> Analysis:
     stats = read_stats(file)
-    if (file.parent / "records.jsonl").is_file() and (file.parent / "run.json").is_file():
+    if record_files(file.parent) and (file.parent / "run.json").is_file():
         requests, _ = label_run(load_run(file.parent))
         return Analysis(file.parent, stats, timed.measured(requests))
     return Analysis(file.parent, stats, sample.requests_of(stats["samples"]), sampled=True)

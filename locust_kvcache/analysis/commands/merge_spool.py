@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from locust_kvcache.analysis.reading.record_lines import lines_of, replace_records
 from locust_kvcache.analysis.reading.runs import read_run_json
 from locust_kvcache.contract.command import command_parser
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.record import LOST
+from locust_kvcache.contract.record_files import record_files
 
 Key = tuple[Any, ...]
 
@@ -31,35 +33,33 @@ def spool_files(given: Iterable[str]) -> list[Path]:
     return files
 
 
-def records_of(path: Path, run_id: str) -> Iterator[tuple[Key, str, str]]:
+def records_of(path: Path, run_id: str) -> Iterator[tuple[Key, str, bytes]]:
     """(identity, status, line) of each whole record of that run; a torn last line is left out."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict) and record.get("run_id") == run_id:
-                key = (record.get("concurrency"), record.get("scenario"), record.get("round"), record.get("request_index"))
-                yield key, str(record.get("status")), line.rstrip("\n")
+    for raw in lines_of(path):
+        line = raw.decode("utf-8", "replace")
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and record.get("run_id") == run_id:
+            key = (record.get("concurrency"), record.get("scenario"), record.get("round"), record.get("request_index"))
+            yield key, str(record.get("status")), line.encode()
 
 
 def merge(run: Path, spools: Iterable[Path]) -> int:
-    """Add to records.jsonl what only the spools hold; a `lost` record gives way to the real one. The number of records added."""
+    """Add to the records what only the spools hold; a `lost` record gives way to the real one. The number of records added."""
     info = read_run_json(run)
-    run_id, target = str(info["run_id"]), run / "records.jsonl"
-    lines: dict[Key, tuple[str, str]] = {}
-    for path in [target, *spools] if target.exists() else spools:
+    run_id, held = str(info["run_id"]), record_files(run)
+    lines: dict[Key, tuple[str, bytes]] = {}
+    for path in [*held, *spools]:
         for key, status, line in records_of(path, run_id):
             if key not in lines or lines[key][0] == LOST:
                 lines[key] = (status, line)
-    before = {key for key, status, _ in records_of(target, run_id) if status != LOST} if target.exists() else set()
+    before = {key for path in held for key, status, _ in records_of(path, run_id) if status != LOST}
     added = sum(status != LOST for status, _ in lines.values()) - len(before)
     if not added:
         return 0
-    partial = target.with_suffix(".partial")
-    partial.write_text("".join(f"{line}\n" for _, line in lines.values()), encoding="utf-8")
-    partial.replace(target)
+    replace_records(run, (line for _, line in lines.values()))
     info.setdefault("warnings", []).append(f"{added} records were merged from workers' spools after the run")
     if info.get("ended_at") is None:
         info["incomplete_reason"] = "the master died; records were merged from workers' spools"

@@ -50,7 +50,7 @@ def load_run(folder: str | Path) -> RecordedRun:
 
 def _load_run(path: Path) -> RecordedRun:
     info = parse_run_info(read_run_json(path))
-    records, problems = read_records(path / "records.jsonl", str(info.run_id))
+    records, problems = read_records(path, str(info.run_id))
     records, count_problems = check_counts(records)
     problems += [*count_problems, *_incomplete(info), *info.problems]
     counts = count_records(info, records)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from locust_kvcache.contract.language import BY_LOCALE, LANGUAGES
 from locust_kvcache.contract.language import HELP as LANGUAGE_HELP
+from locust_kvcache.contract.record_files import FORMATS, JSONL
 from locust_kvcache.contract.slo import OBJECTIVES_HELP
 from locust_kvcache.loadgen.options.option import DRY_RUN, LOAD, OUTPUT, ROUNDS, SENT, SERVERS, STUDIES, TRACE, Option
 from locust_kvcache.workload.apis import APIS
@@ -119,6 +120,8 @@ WHAT_IS_WRITTEN = (
            "docs/exit-codes.md", False, flag=True),
     Option("no-report", OUTPUT, "Write stats.json, but no report/", False, flag=True),
     Option("png", OUTPUT, "Write the report's charts as PNG files too", False, flag=True),
+    Option("records-format", OUTPUT, "jsonl: one file, records.jsonl. parquet, for long runs: parts of 100,000 records or 10 minutes as "
+           "Parquet files in records.d, a tenth of the size (docs/files.md#records-as-parquet-files)", JSONL, choices=FORMATS),
     Option("lang", OUTPUT, LANGUAGE_HELP, shown_default=BY_LOCALE, choices=LANGUAGES),
     Option("locust-tables", OUTPUT, "Print Locust's own statistics tables too, every 2 seconds and at the end", False, flag=True),
     Option("metrics-port", OUTPUT, "Serve the client's metrics for Prometheus at http://HOST:PORT/metrics (on the master, "

@@ -20,6 +20,7 @@ from locust_kvcache.contract.exit_codes import Exit
 from locust_kvcache.contract.failure_limit import FailureLimit, parse_failure_limit
 from locust_kvcache.contract.gateway import Headers, body_option, header_option
 from locust_kvcache.contract.language import LANGUAGES, default_language
+from locust_kvcache.contract.record_files import FORMATS, JSONL, PARQUET
 from locust_kvcache.loadgen.options.alert_rules import AlertRule, parse_rules
 from locust_kvcache.loadgen.options.declared import ARRIVALS, OPTIONS
 from locust_kvcache.loadgen.options.option import GROUPS, number, words
@@ -82,6 +83,7 @@ class Options:
     gate: bool
     report: bool
     png: bool
+    records_format: str
     language: str
     study: StudyOptions
     trace: TraceSource | None
@@ -226,6 +228,7 @@ def read_options(parsed: argparse.Namespace) -> Options:
         gate=bool(parsed.gate),
         report=not parsed.no_report,
         png=bool(parsed.png),
+        records_format=_records_format(parsed),
         language=_language(parsed.lang),
         study=read_study(parsed),
         trace=read_trace_options(parsed),
@@ -241,6 +244,17 @@ def _request_rate(parsed: argparse.Namespace) -> float | None:
         raise BadInput(f"--arrival {parsed.arrival} needs --request-rate (session starts per second, over all workers)")
     _check_arrival(parsed, rate)
     return rate
+
+
+def _records_format(parsed: argparse.Namespace) -> str:
+    given = parsed.records_format or JSONL
+    if given not in FORMATS:
+        raise BadInput(f"--records-format is {given!r}; allowed: {', '.join(FORMATS)}")
+    if given == PARQUET and parsed.capacity:
+        raise BadInput(
+            f"--records-format is {PARQUET}, and --capacity reads its records between rounds; leave --records-format out"
+        )
+    return str(given)
 
 
 def _run_name(parsed: argparse.Namespace) -> str | None:

@@ -1,4 +1,7 @@
-"""Writes records.jsonl as batches arrive from the workers, and counts which planned requests have their record."""
+"""Writes records as batches arrive from the workers, and counts which planned requests have their record.
+
+They go to records.jsonl; with `parts` that file is closed from time to time (contract/record_files.py).
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,26 @@ import fcntl
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import orjson
 
 from locust_kvcache.contract.failure_words import SAID_BY_SERVERS, counted_causes
 from locust_kvcache.contract.record import OK, Record
 from locust_kvcache.loadgen.run.index_set import IndexSet
+from locust_kvcache.loadgen.run.record_parts import RecordParts
 
 MOST_ERRORS = 1000  # different ones that are kept; further ones are counted by their status
 RoundKey = tuple[str, int]  # scenario, round
 
 
 class Collector:
-    def __init__(self, path: Path, earlier: Iterable[list[Any]] | None = None) -> None:
+    def __init__(self, path: Path, earlier: Iterable[list[Any]] | None = None, parts: RecordParts | None = None) -> None:
         """`earlier` are the keys of the records that the file holds already, where a run is resumed."""
-        self._file: TextIO | None = path.open("x" if earlier is None else "a", encoding="utf-8")
-        with contextlib.suppress(OSError):  # some file systems have no locks; --resume asks for it (resume.py)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._path, self._parts = path, parts
+        self._file: TextIO | None = self._opened("x" if earlier is None else "a")
+        self._in_file = 0  # records that the open file holds
+        self.parts_as_lines = 0  # parts of which no Parquet file could be made
         self._seen: dict[RoundKey, IndexSet] = defaultdict(IndexSet)
         self._statuses: dict[RoundKey, Counter[str]] = defaultdict(Counter)
         self._failed: Counter[tuple[str, str | None]] = Counter()  # (status, error)
@@ -34,8 +39,22 @@ class Collector:
         self.error: OSError | None = None  # the first failed write: what was written before stays
 
         earlier = list(earlier or ())
+        self._in_file = len(earlier)
         self._count(earlier)
         self._failed.update((status, None) for _, _, _, status in earlier if status != OK)
+
+    def _opened(self, mode: str) -> TextIO:
+        file = cast(TextIO, self._path.open(mode, encoding="utf-8"))
+        with contextlib.suppress(OSError):  # some file systems have no locks; --resume asks for it (resume.py)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return file
+
+    def _close_part(self, parts: RecordParts) -> None:
+        """The open file becomes a part, and another one is begun."""
+        assert self._file is not None
+        parts.take(self._path)
+        full, self._file, self._in_file = self._file, self._opened("x"), 0
+        full.close()
 
     def _count(self, keys: Iterable[list[Any]]) -> None:
         for scenario, number, index, status in keys:
@@ -59,10 +78,16 @@ class Collector:
         except OSError as error:
             self.error = error
             return
+        self._in_file += len(lines)
         self._count(keys)
         for line, (_, _, _, status) in zip(lines, keys, strict=False):
             if status != OK:
                 self._note_failure(line, status)
+        if self._parts is not None and self._parts.is_due(self._in_file):
+            try:
+                self._close_part(self._parts)
+            except OSError as error:
+                self.error = error
 
     def _note_failure(self, line: str, status: str) -> None:
         error = orjson.loads(line).get("error") if status in SAID_BY_SERVERS and len(self._failed) < MOST_ERRORS else None
@@ -92,3 +117,15 @@ class Collector:
             with contextlib.suppress(OSError):  # a full disk: what could not be written was said when it happened
                 self._file.close()
             self._file = None
+            self._close_parts()
+
+    def _close_parts(self) -> None:
+        """What is left is the last part; nothing is in flight any more, so this waits until all are made."""
+        if self._parts is None:
+            return
+        with contextlib.suppress(OSError):  # then the last records stay in the open file
+            if self._in_file:
+                self._parts.take(self._path)
+            else:
+                self._path.unlink()
+        self.parts_as_lines = self._parts.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import orjson
 
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.record_files import PARTS_TO_LINES, part_numbers
 from locust_kvcache.loadgen.protocol.run_config import pause
 from locust_kvcache.loadgen.run.folder import RUN_FORMAT
 from locust_kvcache.workload.plan import Calibration
@@ -105,11 +108,22 @@ def load_resumed(folder: Path) -> Resumed:
     if found != RUN_FORMAT:
         raise BadInput(f"--resume {folder}: format {found!r}; this version resumes {RUN_FORMAT}. {ANEW}")
     check_not_running(folder)
+    _to_lines(folder)
     try:
         return _complete_rounds(folder, facts)
     except (KeyError, TypeError, AttributeError) as error:
         what = f"{type(error).__name__}: {error}"
         raise BadInput(f"--resume {folder}: run.json is not as a run has written it ({what}). {ANEW}") from error
+
+
+def _to_lines(folder: Path) -> None:
+    """Parts become one records.jsonl again, by a process of its own: the load generator reads no Parquet."""
+    if not part_numbers(folder):
+        return
+    done = subprocess.run([sys.executable, "-m", PARTS_TO_LINES, str(folder)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise BadInput(f"--resume {folder}: its records.d cannot be read ({said}). {ANEW}")
 
 
 def _complete_rounds(folder: Path, facts: dict[str, Any]) -> Resumed:

@@ -15,6 +15,7 @@ from locust_kvcache.contract.deployment import Deployment, ModelInfo
 from locust_kvcache.contract.exit_codes import ABORTED, ALERT, INCOMPLETE
 from locust_kvcache.contract.failure_limit import FailureLimit
 from locust_kvcache.contract.record import LOST, OK, STOPPED
+from locust_kvcache.contract.record_files import OPEN_FILE, PARQUET
 from locust_kvcache.contract.round_kinds import sends_new_prompts
 from locust_kvcache.loadgen.durations import duration_text
 from locust_kvcache.loadgen.options.run_options import Options
@@ -28,6 +29,7 @@ from locust_kvcache.loadgen.run.folder import now_iso
 from locust_kvcache.loadgen.run.foreign_load import foreign_text
 from locust_kvcache.loadgen.run.late_sessions import Lateness
 from locust_kvcache.loadgen.run.outcome import Outcome, outcome_of
+from locust_kvcache.loadgen.run.record_parts import RecordParts
 from locust_kvcache.loadgen.run.records_file import Collector
 from locust_kvcache.loadgen.run.resume import Resumed, recorded_keys
 from locust_kvcache.loadgen.run.round_entry import begun, ended, lost_record
@@ -94,8 +96,9 @@ class Run(RunFacts):
         self._facts["rounds"] = self._rounds
         if resumed is not None:
             self._take_over(resumed)
-        records = folder / "records.jsonl"
-        self.collector = Collector(records, recorded_keys(records) if resumed else None)
+        records = folder / OPEN_FILE
+        parts = RecordParts(folder) if options.records_format == PARQUET else None
+        self.collector = Collector(records, recorded_keys(records) if resumed else None, parts)
         self._write()
 
     def _take_over(self, resumed: Resumed) -> None:
@@ -298,6 +301,10 @@ class Run(RunFacts):
         if foreign := foreign_text(self._rounds, self._facts["foreign_users"]):
             self.warn(foreign)
         self.collector.close()
+        if self.collector.parts_as_lines:
+            self.warn(
+                f"{self.collector.parts_as_lines} parts of the records stay as lines (records.d/*.jsonl), which are read as well"
+            )
         if self._current is not None:
             seen = self.collector.seen(self._current["scenario"], self._current["round"])
             self._current |= {"records": len(seen), "wall_s": time.monotonic() - self._round_started_s}

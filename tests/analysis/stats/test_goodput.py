@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from locust_kvcache.analysis.reading.records import COLUMNS
+from locust_kvcache.analysis.reading.record_schema import COLUMNS
 from locust_kvcache.analysis.stats.figure_checks import sent_late
 from locust_kvcache.analysis.stats.goodput import goodput_table, meets_slo
 from locust_kvcache.contract.errors import BadInput

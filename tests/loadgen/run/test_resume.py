@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from locust_kvcache.analysis.reading.part_writer import write_part
+from locust_kvcache.analysis.reading.runs import load_run
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.record import Record
+from locust_kvcache.contract.record_files import part_path, record_files
 from locust_kvcache.loadgen.run.resume import Resumed, load_resumed, recorded_keys
 from tests.analysis.damage import ODD, places, replaced
 from tests.conftest import LocustProcesses, RunFiles, Stub, start_stub, wait_for
@@ -79,6 +82,19 @@ def test_a_cut_cold_round_cannot_be_cold_again(locust: LocustProcesses, stub: St
     code, output = locust.run(*BASE, "--host", stub.url, "--resume", str(run.folder))
     assert code == 3
     assert "round 1 of cold_start was cut: its prompts may be cached" in output
+
+
+def test_a_run_in_parts_goes_on(locust: LocustProcesses, stub: Stub) -> None:
+    """What was closed before the run was killed is a Parquet file."""
+    run = cut(locust, stub, 10, signal.SIGKILL)
+    part = part_path(run.folder, 1)
+    part.parent.mkdir()
+    (run.folder / "records.jsonl").rename(part)
+    assert write_part(part)
+    code, output = locust.run(*BASE, "--host", stub.url, "--resume", str(run.folder), "--records-format", "parquet")
+    assert code == 0, output
+    assert [path.name for path in record_files(run.folder)] == ["part-00001.parquet"]
+    assert load_run(run.folder).complete
 
 
 def test_another_plan_is_refused_and_nothing_is_touched(locust: LocustProcesses, stub: Stub) -> None:
