@@ -24,7 +24,7 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # as servers of streams do: small chunks would wait 40 ms for an acknowledgement
     protocol_version = "HTTP/1.1"
     lock = threading.Lock()
-    seen: set[str] = set()  # noqa: RUF012
+    seen: dict[tuple[int, str], int] = {}  # noqa: RUF012  (a block after a prefix, which has a number: the number of both)
     log_path = ""
     ttft_s = 0.02
     gap_s = 0.002
@@ -64,14 +64,13 @@ class Handler(BaseHTTPRequestHandler):
         tokens = []
         for message in messages:
             tokens += [message["role"], "<", ">", *re.findall(r"\w+|[^\w\s]", message["content"])]
-        cached = 0
+        cached = prefix = 0
         with self.lock:
-            blocks = [" ".join(tokens[:end]) for end in range(BLOCK, len(tokens), BLOCK)]
-            for block in blocks:
-                if block not in self.seen:
-                    break
-                cached += BLOCK
-            self.seen.update(blocks)
+            for end in range(BLOCK, len(tokens), BLOCK):
+                block = (prefix, " ".join(tokens[end - BLOCK : end]))
+                known = block in self.seen
+                prefix = self.seen.setdefault(block, len(self.seen) + 1)
+                cached += BLOCK * known
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
