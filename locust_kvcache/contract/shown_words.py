@@ -55,6 +55,9 @@ COMPOSED = (
     "{n} certain", "{n} undecided", "{n} without an interval (too few requests)",
     "The intervals rest on {n} observations in {some} of {all} comparisons; the others have too few",
     "The intervals rest on at least {n} observations in {some} of {all} comparisons; the others have too few",
+    "{scenario}: round {n} of {name} hit {hit} of the prompt tokens; an ideal cache would have hit {ideal}",
+    "{scenario}: round {n} of {name} ({some}) hit {hit} of the prompt tokens; an ideal cache would have hit {ideal}",
+    "The intervals rest on {n}", "The intervals rest on at least {n}",
 )  # fmt: skip
 COUNTED = (
     "{n} search", "{n} searches", "{n} measured figure", "{n} measured figures",

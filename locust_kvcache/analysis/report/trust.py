@@ -26,6 +26,8 @@ COLD_UNKNOWN = "Cold: not known, the servers do not tell what they cached; the p
 HITS_UNKNOWN = "Hits: not known, nothing tells what the caches served."
 CLIENT_UNKNOWN = "Load generator: not known whether it was on time."
 EMULATED = "Measured on the emulator: times are those of its profile, not of a GPU."
+ONE_RUN = "One run: its intervals (95 %) hold for this run, and other runs may differ more."
+OBSERVATIONS = "Requests that share a prefix or overlap in time count as one observation."
 MIXED_CONTROL = "A control round (--control) was run in some of the runs only."
 
 
@@ -215,11 +217,8 @@ def _intervals(stats: Stats) -> Said:
     least = min(known)
     least_text = f"{'at least ' if len(carried) > 1 else ''}{plural(least, 'observation')}"
     some = "" if len(carried) == len(rows) else f" in {len(carried)} of {len(rows)} comparisons; the others have too few"
-    return Said(
-        "One run: its intervals (95 %) hold for this run, and other runs may differ more. Requests that share a prefix or overlap in "
-        f"time count as one observation. The intervals rest on {least_text}{some}.",
-        True,
-    )
+    rest = f"The intervals rest on {least_text}{some}."
+    return Said(" ".join((ONE_RUN, OBSERVATIONS, rest)), True)
 
 
 def _adjusted(stats: Stats) -> Said:
