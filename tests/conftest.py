@@ -27,6 +27,7 @@ from hypothesis import HealthCheck, settings
 from locust_kvcache.analysis import pipeline
 from tests.long import mark_long
 from tests.warm.jobs import UNANALYSED, WarmProcess
+from tests.warm.servers import start_server
 from tests.warm.start import Warm, fork_workers
 from tests.work import works
 
@@ -158,7 +159,7 @@ class Stub:
 
     port: int
     log: Path
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | WarmProcess
 
     @property
     def url(self) -> str:
@@ -181,8 +182,7 @@ class Stub:
 
 def start_stub(folder: Path, *delays: str) -> Stub:
     port, log = free_port(), folder / f"stub-{time.monotonic_ns()}.jsonl"
-    command = [sys.executable, str(ROOT / "tests" / "stub_server.py"), str(port), str(log), *delays]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = start_server("tests.stub_server", str(port), str(log), *delays)
     wait_for(lambda: requests.get(f"http://127.0.0.1:{port}/v1/models", timeout=1).ok, what="the stub server")
     return Stub(port, log, process)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,8 @@ from typing import Any
 import requests
 import yaml
 
-from tests.conftest import ROOT, free_port, wait_for
+from tests.conftest import free_port, wait_for
+from tests.warm.servers import start_server
 
 TIMING: dict[str, Any] = {
     "frontend_s": [[0, 0.002]], "step_floor_s": 0.001, "prefill_s_per_token": 2e-4, "attention_s_per_token2": 0.0,
@@ -34,8 +33,7 @@ def emulator(folder: Path, server: dict[str, Any], *args: str) -> Iterator[str]:
     }  # fmt: skip
     file, port = folder / "truth.yaml", free_port()
     file.write_text(yaml.safe_dump(profile))
-    command = [sys.executable, "-m", "locust_kvcache.emulator", "--port", str(port), "--profile", str(file), *args]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    process = start_server("locust_kvcache.emulator", "--port", str(port), "--profile", str(file), *args)
     try:
         wait_for(lambda: requests.get(f"http://127.0.0.1:{port}/health", timeout=1).ok, what="the emulator")
         yield f"http://127.0.0.1:{port}"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import requests
 
-from tests.conftest import ROOT, free_port, wait_for
+from tests.conftest import free_port, wait_for
+from tests.warm.jobs import WarmProcess
+from tests.warm.servers import start_server
 
 Serve = Callable[..., str]
 
@@ -28,12 +29,11 @@ def routers_of(router: str) -> Path:
 @pytest.fixture(scope="module")
 def serve() -> Iterator[Serve]:
     """Starts an emulator with these arguments; its URL."""
-    processes: list[subprocess.Popen[bytes]] = []
+    processes: list[subprocess.Popen[bytes] | WarmProcess] = []
 
     def start(*args: str, **env: str) -> str:
         port = free_port()
-        command = [sys.executable, "-m", "locust_kvcache.emulator", "--port", str(port), "--profile", "cpu_tiny", *args]
-        processes.append(subprocess.Popen(command, cwd=ROOT, env={**os.environ, **env}, stdout=subprocess.DEVNULL))
+        processes.append(start_server("locust_kvcache.emulator", "--port", str(port), "--profile", "cpu_tiny", *args, **env))
         wait_for(lambda: requests.get(f"http://127.0.0.1:{port}/health", timeout=1).ok, what="the emulator")
         return f"http://127.0.0.1:{port}"
 

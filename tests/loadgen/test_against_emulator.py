@@ -5,10 +5,7 @@ from __future__ import annotations
 import locust  # noqa: F401  isort: skip  (patches the standard library before anything else uses it)
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +17,8 @@ from locust_kvcache.contract.record import stream_timing
 from locust_kvcache.loadgen.client.connection import Connection
 from locust_kvcache.loadgen.client.stream import StreamOutcome, stream_request
 from locust_kvcache.loadgen.client.target import Target
-from tests.conftest import ROOT, TIMED, free_port, wait_for
+from tests.conftest import TIMED, free_port, wait_for
+from tests.warm.servers import start_server
 
 pytestmark = pytest.mark.xdist_group(TIMED)
 
@@ -30,18 +28,7 @@ TOKENS = 6
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "locust_kvcache.emulator",
-        "--port",
-        str(port),
-        "--profile",
-        "cpu_tiny",
-        "--time-scale",
-        "0.5",
-    ]
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ, stdout=subprocess.DEVNULL)
+    process = start_server("locust_kvcache.emulator", "--port", str(port), "--profile", "cpu_tiny", "--time-scale", "0.5")
     address = f"http://127.0.0.1:{port}"
     wait_for(lambda: urllib.request.urlopen(f"{address}/health", timeout=1).status == 200, what="the emulator")
     yield address

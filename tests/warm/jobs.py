@@ -70,6 +70,10 @@ class WarmProcess:
         if self.poll() is None:
             os.kill(self.pid, signal.SIGTERM)
 
+    def kill(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
     def signal_group(self, number: int) -> None:
         """As a terminal or `kill` does, whose signals the process that forwards gets in its place."""
         if self.poll() is None:

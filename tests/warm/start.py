@@ -28,6 +28,7 @@ ANALYSIS = (
     "pandas,pyarrow.json,pyarrow.parquet,scipy.stats,scipy.optimize,jinja2,yaml,orjson,matplotlib.figure,"
     "locust_kvcache.analysis.commands.one_run,locust_kvcache.analysis.report.files"
 )
+SESSION_FOLDER = "KV_TEST_SESSION_FOLDER"  # in the environment of all workers of pytest-xdist of one session
 
 
 def open_server(folder: Path, name: str, *args: str) -> tuple[str, IO[str]]:
@@ -53,6 +54,7 @@ def fork_workers(config: pytest.Config, specs: list[Any]) -> None:
     """The workers of pytest-xdist are forks of one interpreter that has collected the tests."""
     folder = tempfile.TemporaryDirectory(prefix="workers-")
     config.add_cleanup(folder.cleanup)
+    os.environ[SESSION_FOLDER] = folder.name
     fifo, jobs = open_server(Path(folder.name), "tests", "tests.warm.threads", *map(str, config.args))
     config.add_cleanup(jobs.close)
     for spec in specs:

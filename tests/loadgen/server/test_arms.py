@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import requests
 from locust_kvcache.contract.deployment import Deployment
 from locust_kvcache.loadgen.server import arms
 from tests.conftest import ROOT, LocustProcesses, Stub, free_port, wait_for
+from tests.warm.servers import start_server
 
 Start = Callable[..., str]
 GPU, CPU = ("gpu", "vllm_reset"), ("cpu", "lmcache_clear")
@@ -32,19 +31,8 @@ def emulator(tmp_path: Path) -> Iterator[Start]:
 
     def start(*more: str) -> str:
         port = free_port()
-        command = [
-            sys.executable,
-            "-m",
-            "locust_kvcache.emulator",
-            "--port",
-            str(port),
-            "--profile",
-            str(profile),
-            "--time-scale",
-            "0.01",
-            *more,
-        ]
-        processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        profiled = ("--profile", str(profile), "--time-scale", "0.01")
+        processes.append(start_server("locust_kvcache.emulator", "--port", str(port), *profiled, *more))
         url = f"http://127.0.0.1:{port}"
         wait_for(lambda: requests.get(f"{url}/health", timeout=1).ok, what="the emulator")
         return url
