@@ -14,13 +14,20 @@ from locust_kvcache.cli.run import locust_arguments
 from locust_kvcache.contract.command import PROGRAM, command_parser
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import Exit
+from locust_kvcache.contract.file_schemas import NAMES, file_schema
 
 ABOUT = """Settings of a run from one file: locust-kvcache run --config FILE.yaml (docs/configuration.md).
 
 show    what is in force with these arguments of `run`, and where each value comes from; --changed leaves the defaults out
 check   whether a file can be used
-schema  the JSON Schema of such a file, for editors"""
-EXAMPLES = ["show --config run.yaml --rounds 3", "show --changed cold_start -u 4", "check run.yaml", "schema > run.schema.json"]
+schema  the JSON Schema of such a file, for editors; schema run, record, stats: of run.json, a line of records.jsonl, stats.json"""
+EXAMPLES = [
+    "show --config run.yaml --rounds 3",
+    "show --changed cold_start -u 4",
+    "check run.yaml",
+    "schema > run.schema.json",
+    "schema stats",
+]
 VALUE_WIDTH = 44
 
 
@@ -42,14 +49,21 @@ def main() -> int:
             parser.error("`config check` takes one file")
         print(checked(Path(words[0])))
         return Exit.OK
-    if words:
-        parser.error(f"unrecognized arguments: {' '.join(words)}")
-    from locust.argument_parser import get_parser
-
-    from locust_kvcache.loadgen.options.config_schema import config_schema
-
-    print(json.dumps(config_schema(get_parser()), indent=2, ensure_ascii=False))
+    print(json.dumps(_schema(words), indent=2, ensure_ascii=False))
     return Exit.OK
+
+
+def _schema(words: Sequence[str]) -> dict[str, Any]:
+    """Of a run's YAML file, or of one of the files that a run leaves."""
+    if not words:
+        from locust.argument_parser import get_parser
+
+        from locust_kvcache.loadgen.options.config_schema import config_schema
+
+        return config_schema(get_parser())
+    if len(words) > 1 or words[0] not in NAMES:
+        raise BadInput(f"config schema: {' '.join(words)!r} is no file of a run; allowed: {', '.join(NAMES)}, or nothing")
+    return file_schema(words[0])
 
 
 def checked(path: Path) -> str:

@@ -10,6 +10,7 @@ import pytest
 from locust_kvcache.cli.contents import main
 from tests.cli.test_run import kvcache
 from tests.conftest import RunFiles, Stub
+from tests.schemas import faults
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +60,10 @@ def test_check(capsys: pytest.CaptureFixture[str]) -> None:
 def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "schema"]) == 0
     assert json.loads(capsys.readouterr().out)["properties"]["rounds"]["minimum"] == 1
+    assert main(["config", "schema", "stats"]) == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "stats.json, format 1"
+    assert main(["config", "schema", "recrod"]) == 3
+    assert "allowed: run, record, stats" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -74,4 +79,6 @@ def test_a_run_by_a_file(tmp_path: Path, python: str, stub: Stub) -> None:
     assert run.facts["config_file"]["path"] == "run.yaml"
     assert "--rounds=1" in run.facts["config_file"]["words"]
     assert "--requests=4" not in run.facts["config_file"]["words"]
+    assert faults(run.facts, "run", only_known_keys=True) == []
+    assert [fault for record in run.records for fault in faults(record, "record", only_known_keys=True)] == []
     assert run.facts["command"][-4:] == ["--config", "run.yaml", "--requests", "2"]
