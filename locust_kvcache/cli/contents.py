@@ -65,6 +65,8 @@ COMMANDS = (
     Command("emulator", SERVERS, "start an emulated server whose KV cache is known", "locust_kvcache.emulator.__main__"),
     Command("doctor", SET_UP, "check this machine: cores, limits, clock, kernel stamps, ports, certificate", "locust_kvcache.cli.doctor"),
     Command("config", SET_UP, "show the settings of a run and where each comes from; check a run's YAML file", "locust_kvcache.cli.config"),
+    Command("plugins", SET_UP, "list what installed packages add: scenarios, metrics, cache actions, report sections",
+            "locust_kvcache.cli.plugins"),
     Command("init", SET_UP, "copy scenarios, deployments, locustfiles, compose and dashboards to edit", "locust_kvcache.cli.init"),
     Command("certificate", SET_UP, "measure the timing error of this machine, and up to what load it holds",
             "locust_kvcache.certificate.command"),

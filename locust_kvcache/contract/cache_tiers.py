@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.extensions import CACHE_ACTIONS, extensions
 from locust_kvcache.contract.restart import AFTER_RESTART
 from locust_kvcache.contract.schema import Section
 
@@ -53,9 +54,9 @@ def parse_caches(entries: Any, source: str) -> tuple[CacheAction, ...]:
     actions = []
     for number, entry in enumerate(entries):
         section = Section(entry, source, f"caches[{number}].")
-        kind = section.take("kind", str, choices=KINDS)
+        kind = section.take("kind", str, choices=(*KINDS, *extensions(CACHE_ACTIONS)))
         target = section.take("target", str)
-        if kind not in ("command", "mooncake_remove_all") and not target.startswith(("http://", "https://")):
+        if kind in KINDS and kind not in ("command", "mooncake_remove_all") and not target.startswith(("http://", "https://")):
             raise BadInput(f"{section.name('target')} is {target!r}; {kind} expects http://host:port")
         actions.append(
             CacheAction(

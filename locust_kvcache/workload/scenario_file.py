@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.extensions import SCENARIOS, extensions, scenario_values
 from locust_kvcache.contract.schema import Section, load_yaml
 from locust_kvcache.contract.shipped import shipped
 from locust_kvcache.workload.apis import APIS, CHAT, CONVERSING, check_api
@@ -230,8 +231,8 @@ def folders() -> tuple[Path, ...]:
 
 
 def available_scenarios() -> list[str]:
-    """Names of all scenarios, one YAML file each."""
-    return sorted({path.stem for folder in folders() for path in folder.glob("*.yaml")})
+    """Names of all scenarios: one YAML file each, and those of installed packages."""
+    return sorted({path.stem for folder in folders() for path in folder.glob("*.yaml")} | extensions(SCENARIOS).keys())
 
 
 def scenario_file(name_or_path: str) -> Path:
@@ -247,8 +248,15 @@ def scenario_file(name_or_path: str) -> Path:
 
 
 def load_scenario(name_or_path: str) -> Scenario:
-    """The scenario of that name, or of that YAML file; BadInput names the key that is wrong."""
-    path = scenario_file(name_or_path)
+    """The scenario of that name, or of that YAML file; BadInput names the key that is wrong. Files come before installed packages."""
+    named = not name_or_path.endswith((".yaml", ".yml")) and not any(
+        (folder / f"{name_or_path}.yaml").is_file() for folder in folders()
+    )
+    given = scenario_values(name_or_path) if named else None
+    if isinstance(given, dict):
+        package = extensions(SCENARIOS)[name_or_path].package
+        return parse_scenario({"name": name_or_path, **given}, f"scenario {name_or_path} of the package {package}")
+    path = given or scenario_file(name_or_path)
     scenario = dataclasses.replace(parse_scenario(load_yaml(path), str(path)), file=str(path.resolve()))
     if scenario.name != path.stem:
         raise BadInput(f"{path}: key 'name' is {scenario.name!r}; expected {path.stem!r}, the file's own name")

@@ -1,12 +1,16 @@
 """Declares every metric once: name, unit, definition, better direction, and where it is shown.
 
 To add one: an entry here, and its column in the records (contract/record.py), in `stats/summary.add_estimates` or in
-`stats/summary.round_table`. The order here is the order of rows everywhere; docs/metrics.md has its definition in full.
+`stats/summary.round_table`. The order here is the order of rows everywhere; docs/metrics.md has its definition in full. Other packages add
+metrics of a request by an entry point (docs/extending.md).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from locust_kvcache.contract.extensions import METRICS as EXTENSION_METRICS
+from locust_kvcache.contract.extensions import RequestMetric, extensions
 
 LOWER, HIGHER = "lower", "higher"
 REQUEST, ROUND = "request", "round"
@@ -35,7 +39,7 @@ class Metric:
         return f"{self.name}, {self.unit}"
 
 
-METRICS = (
+OWN = (
     Metric(
         "ttft_ms", "TTFT", "ms", "first byte of the request to the first chunk with generated output", compared=True, answered=True,
         side_by_side=("mean", "median", "p90", "p99"), repeated=True, swept="TTFT, ms", sampled=True,
@@ -79,6 +83,11 @@ METRICS = (
         ROUND, by_output=True,
     ),
 )  # fmt: skip
+ADDED: dict[str, RequestMetric] = {name: each.loaded for name, each in extensions(EXTENSION_METRICS).items()}  # by other packages
+METRICS = OWN + tuple(
+    Metric(key, added.name, added.unit, added.definition, compared=added.compared, side_by_side=added.side_by_side, sampled=True)
+    for key, added in ADDED.items()
+)
 BY_KEY = {metric.key: metric for metric in METRICS}
 OF_REQUESTS = tuple(metric for metric in METRICS if metric.of == REQUEST)
 OF_ROUNDS = tuple(metric for metric in METRICS if metric.of == ROUND)

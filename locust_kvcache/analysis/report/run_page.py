@@ -11,6 +11,7 @@ from locust_kvcache.analysis.charts import detail_charts, fleet_charts, run_char
 from locust_kvcache.analysis.charts.figures import Chart
 from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.reading.run_info import RunInfo
+from locust_kvcache.analysis.report.added_sections import added_sections
 from locust_kvcache.analysis.report.page import Block, Page, fold, section
 from locust_kvcache.analysis.report.trust import run_trust
 from locust_kvcache.analysis.tables import (
@@ -40,6 +41,7 @@ def run_page(analysis: Analysis, charts: bool) -> Page:
         section("TTFT model", model_blocks(analysis, charts)),
         section("Server gauges over the run", detail_charts.gauge_charts(analysis) if charts else []),
         section("Failed requests", [detail_tables.failures_table(stats)]),
+        *added_sections(analysis),
         section("Conditions and how to repeat the run", [conditions_table(analysis.info), repeat_text(analysis.info)]),
         section("Method", [method_text(analysis), detail_tables.tools_table(stats)]),
     ]

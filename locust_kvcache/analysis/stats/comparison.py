@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from locust_kvcache.analysis.basics.metrics import OF_REQUESTS
 from locust_kvcache.analysis.basics.plain_values import with_scenario_text
 from locust_kvcache.analysis.stats import dependence, intervals
 from locust_kvcache.analysis.stats.dependence import Dependence
@@ -22,7 +23,7 @@ from locust_kvcache.analysis.stats.influence import Side, quantile_interval, spr
 from locust_kvcache.analysis.stats.intervals import Spread
 
 KEYS = ["scenario", "request_index", "session_id"]
-METRICS = ("ttft_ms", "prefill_estimate_ms", "e2e_ms", "tpot_ms", "itl_p50_ms")
+METRICS = tuple(metric.key for metric in OF_REQUESTS if metric.compared)
 STATISTICS = ("mean", "median", "p90", "p95", "p99")
 RATES = ("requests_per_s", "total_tokens_per_s", "output_tokens_per_s")
 BUSY_RATE = "busy_requests_per_s"  # busy_time.py

@@ -1,7 +1,8 @@
 """Gives effects their verdicts (better, worse, undecided), adjusted for all effects of a report (Holm).
 
 Metrics that are functions of one another are one hypothesis and take one place: the prefill estimate is the TTFT less one step, and in a
-closed loop the rates are the inverse of the E2E latency.
+closed loop the rates are the inverse of the E2E latency. Metrics that other packages add have an interval and no verdict: an installed
+package must not change what is said of the others.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from locust_kvcache.analysis.basics.metrics import ADDED
 from locust_kvcache.analysis.stats import intervals
 from locust_kvcache.analysis.stats.intervals import ALPHA, Spread
 
@@ -31,7 +33,7 @@ def add_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     take over the head's adjusted p-value, or their own where that is larger. *better* and *worse* therefore need an interval without 1 too.
     """
     table = table.reset_index(drop=True)
-    judged = table["statistic"].isin(["mean", "rate"])
+    judged = table["statistic"].isin(["mean", "rate"]) & ~table["metric"].isin([*ADDED])
     tested = judged & table["p_value"].notna()
     hypothesis = _hypotheses(table)
     heads = table[tested].assign(place=hypothesis[tested], own=table["metric"].map(lambda name: name in HEADS)[tested])

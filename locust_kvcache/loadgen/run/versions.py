@@ -10,6 +10,7 @@ from pathlib import Path
 
 from locust_kvcache import __version__
 from locust_kvcache.contract.command import typed_command
+from locust_kvcache.contract.extensions import packages as extension_packages
 from locust_kvcache.contract.shipped import checkout
 
 
@@ -20,6 +21,7 @@ def versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         **packages,
+        **extension_packages(),
         "locust_kvcache": f"{__version__} ({commit})" if commit else __version__,
     }
 

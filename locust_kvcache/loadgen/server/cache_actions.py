@@ -17,6 +17,7 @@ import requests
 
 from locust_kvcache.contract.cache_tiers import CacheAction
 from locust_kvcache.contract.deployment import Access
+from locust_kvcache.contract.extensions import CACHE_ACTIONS, CacheActionKind, extensions
 from locust_kvcache.loadgen.server.metrics_pages import scrape
 from locust_kvcache.loadgen.server.pages import ask_page, read_json
 
@@ -72,11 +73,23 @@ def _carry_out(action: CacheAction, access: Access) -> ActionResult:
             ok, detail = run_command(["/bin/sh", "-c", action.target], action.timeout_s)
         elif action.kind == "mooncake_remove_all":
             ok, detail = _mooncake(action, access)
-        else:
+        elif action.kind in REQUESTS:
             ok, detail = _http(action, access)
+        else:
+            ok, detail = _of_package(action)
     except (requests.RequestException, OSError, subprocess.SubprocessError) as error:
         ok, detail = False, f"{type(error).__name__}: {error}"[:300]
     return ActionResult(action.tier, action.kind, action.target, ok, detail, round(time.monotonic() - begun_s, 3))
+
+
+def _of_package(action: CacheAction) -> tuple[bool, str]:
+    """A kind that another package adds; what it raises is a failed action."""
+    kind: CacheActionKind = extensions(CACHE_ACTIONS)[action.kind].loaded
+    try:
+        ok, detail = kind.empty(action.target, action.timeout_s)
+    except Exception as error:
+        return False, f"{type(error).__name__}: {error}"[:300]
+    return bool(ok), str(detail)[:300]
 
 
 def _http(action: CacheAction, access: Access) -> tuple[bool, str]:
