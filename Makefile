@@ -40,9 +40,11 @@ lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-options: $(VENV)/installed  ## Write docs/options.md and docs/reference.md anew from the declared options and fields
+options: $(VENV)/installed  ## Write docs/options.md, docs/reference.md and the schemas anew from the declared options and fields
 	$(BIN)/python -m locust_kvcache.loadgen.options.page docs/options.md
 	$(BIN)/python -m tests.docs.reference
+	$(BIN)/python -m tests.schemas
+	$(BIN)/python -m locust_kvcache config schema > configs/run.schema.json
 
 texts: $(VENV)/installed  ## Add new texts of report and console to the Chinese catalogue, for somebody to translate
 	$(BIN)/python -m tests.texts

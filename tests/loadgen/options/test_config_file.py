@@ -139,7 +139,7 @@ def test_every_option_of_ours_is_in_the_schema_with_its_meaning() -> None:
 
 
 def test_the_shipped_schema_is_the_one_that_is_made() -> None:
-    """`locust-kvcache config schema > configs/run.schema.json` makes it."""
+    """`make options` makes it, or: python -m locust_kvcache config schema > configs/run.schema.json."""
     pinned = next(line for line in (ROOT / "requirements.txt").read_text().splitlines() if line.startswith("locust=="))
     if version("locust") != pinned.partition("==")[2]:
         pytest.skip("Locust's own options are those of the pinned version")
