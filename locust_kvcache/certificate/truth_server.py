@@ -133,8 +133,9 @@ class Protocol(asyncio.Protocol):
 
 
 async def serve(port: int, schedule: Schedule) -> None:
+    """`reuse_port`: several servers of one port share its connections."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Protocol(schedule), "127.0.0.1", port, backlog=4096)
+    server = await loop.create_server(lambda: Protocol(schedule), "127.0.0.1", port, backlog=4096, reuse_port=True)
     async with server:
         await schedule.run()
 

@@ -91,12 +91,16 @@ class SelfMeasurement:
 
 @events.init.add_listener
 def _measure(environment: Any, **_: Any) -> None:
-    measured = SelfMeasurement(environment.kv_agent)
+    agent = getattr(environment, "kv_agent", None)
+    if agent is None:  # the master of several worker processes sends nothing itself
+        return
+    measured = SelfMeasurement(agent)
     environment.events.record_finished.add_listener(measured.keep)
 
     @environment.events.quitting.add_listener
     def _write(**_: Any) -> None:
         if measured.records:
-            Path(os.environ[FIGURES_VARIABLE]).write_text(
+            path = Path(os.environ[FIGURES_VARIABLE])
+            path.with_stem(f"{path.stem}_{os.getpid()}").write_text(
                 json.dumps(measured.figures(int(os.environ[TOKENS_VARIABLE]))), encoding="utf-8"
             )

@@ -44,7 +44,7 @@ setup() {
   [ -d "$V/model-dsr1-61l" ] || { cp -rL "$V/model-dsr1-8l" "$V/model-dsr1-61l" && sed -i 's/"num_hidden_layers": 8/"num_hidden_layers": 61/' "$V/model-dsr1-61l/config.json"; }
 }
 more() { # on a warm machine: unpack what came with a later call
-  for p in "$LAB"/[bc]*.tar.xz; do [ -f "$p" ] && tar -C "$V" -xJf "$p" & done; [ -f "$LAB/vr.txz" ] && tar -C /tmp/kv-all -xJf "$LAB/vr.txz" & wait
+  for p in "$LAB"/[bc]*.tar.xz; do [ -f "$p" ] && tar -C "$V" -xJf "$p" & done; for p in site vr; do [ -f "$LAB/$p.txz" ] && tar -C /tmp/kv-all -xJf "$LAB/$p.txz" & done; wait
   cp -r /tmp/kv-all/site/orjson* /tmp/kv-all/vr/ 2>/dev/null; true
 }
 r1() { # one user to twenty, by tier; then the length of the prompt
@@ -104,7 +104,7 @@ trace() { # Mooncake's conversation trace through four replicas behind vllm-rout
   done; done; done
 }
 client() { # the load generator alone: punctual at many streams, and its memory over a million requests
-  PYTHONPATH=$SITE timeout 240 "$PY" -m benchmarks.client_certificate --streams ${STREAMS:-1000 2000 4000 10000} --processes "${PROCESSES:-16}" >$RES/certificate.txt 2>&1; tail -25 $RES/certificate.txt; say certificate
+  PYTHONPATH=$SITE timeout 240 "$PY" -m benchmarks.client_certificate --streams ${STREAMS:-1000 2000 4000 10000} --processes "${PROCESSES:-20}" --repeats "${REPEATS:-1}" --output $RES/certificate.json >$RES/certificate.txt 2>&1; tail -25 $RES/certificate.txt; say certificate
   PYTHONPATH=$SITE timeout -s INT -k 20 "${SOAK_S:-280}" "$PY" -m benchmarks.soak --minutes "${SOAK_MINUTES:-4}" --users 128 --processes 16 --every 20 >$RES/soak.txt 2>&1; tail -25 $RES/soak.txt; say soak; pack client
 }
 fleet() { # four replicas behind vllm-router: three policies, working sets of one and of four engines
