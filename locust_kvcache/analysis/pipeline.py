@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from locust_kvcache.analysis.basics.plain_values import plain
+from locust_kvcache.analysis.basics.plain_values import plain, rows_of
 from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
 from locust_kvcache.analysis.cache import (
     claimed,
@@ -34,10 +34,12 @@ from locust_kvcache.analysis.reading.run_info import RunInfo, parse_run_info
 from locust_kvcache.analysis.reading.runs import RecordedRun, load_run
 from locust_kvcache.analysis.reading.stats_file import KIND, STATS_FORMAT, read_stats
 from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
+from locust_kvcache.analysis.servers import gpu_energy
 from locust_kvcache.analysis.stats import (
     answer_checks,
     busy_time,
     client_limits,
+    cost,
     drift,
     figure_checks,
     file_checks,
@@ -119,6 +121,7 @@ def _analyse(run: RecordedRun, slo: Mapping[str, float] | None, max_failures: Fa
         "drift": drifts,
         "change_points": changed,
         **_goodput(run.info, records, rounds, slo),
+        **_cost(run.info, rounds, servers["energy"], states["verdicts"]),
     }
     return Analysis(run.folder, plain(stats), tier_verdicts.answered_by(records, states["verdicts"]))
 
@@ -221,6 +224,16 @@ def _goodput(info: RunInfo, records: pd.DataFrame, rounds: pd.DataFrame, slo: Ma
     """The objectives in force (those given now, else the deployment's), and the requests that kept them."""
     objectives = dict(slo or info.deployment.slo)
     return {"slo": objectives, "goodput": goodput.goodput_table(records, objectives, rounds)}
+
+
+def _cost(info: RunInfo, rounds: pd.DataFrame, energy: pd.DataFrame, verdicts: pd.DataFrame) -> dict[str, Any]:
+    """Money and energy of each round, and the break-even of what is stored."""
+    of, prices = info.deployment, (info.deployment.price_per_gpu_hour, info.deployment.price_per_gb_month)
+    kv_bytes = info.model_facts.kv_bytes_per_token
+    return {
+        "cost": cost.cost_rows(rounds, gpu_energy.by_round(energy), of.gpus, of.price_per_gpu_hour),
+        "break_even": cost.break_even(rounds, rows_of(verdicts), info.arrival.closed, of.gpus, *prices, kv_bytes),
+    }
 
 
 def round_rows(run: RecordedRun, records: pd.DataFrame, client: pd.DataFrame) -> pd.DataFrame:

@@ -71,6 +71,8 @@ class Deployment:
     api_key_env: str = "OPENAI_API_KEY"
     model_key: str | None = None
     gpus: int | None = None
+    price_per_gpu_hour: float | None = None  # in any currency
+    price_per_gb_month: float | None = None  # of the KV store; GB: 10^9 bytes
     metrics: tuple[tuple[str, str], ...] = ()
     engines: tuple[Engine, ...] = ()
     discover: str = ""  # address of a router whose workers are the engines, or are compared with them; empty: none is asked
@@ -178,6 +180,8 @@ def load_deployment(path: Path) -> Deployment:
         api_key_env=top.take("api_key_env", str, "OPENAI_API_KEY"),
         model_key=top.take("model", str, None),
         gpus=parse_gpus(top, engines),
+        price_per_gpu_hour=top.take("price_per_gpu_hour", float, None, low=0),
+        price_per_gb_month=top.take("price_per_gb_month", float, None, low=0),
         metrics=tuple(dict.fromkeys(listed)),
         engines=engines,
         discover=discover,

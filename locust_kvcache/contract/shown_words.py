@@ -11,7 +11,7 @@ HEADINGS = (
     "ended", "arrival", "calibration", "versions", "found", "threshold", "evidence", "seconds", "drift", "limit", "goodput",
     "status", "count", "tokens", "level", "step", "rung", "day", "host", "run", "runs", "name", "pairs", "clusters", "ratio",
     "difference", "baseline", "contender", "cause", "message", "tool", "cached", "computed", "expected", "observed", "planned",
-    "API", "throughput", "exceptions", "gap", "returns",
+    "API", "throughput", "exceptions", "gap", "returns", "cost",
 )  # fmt: skip
 WORDS = (
     "wanted", "interval", "where", "steady", "condition", "state", "differs", "same", "rounds", "folder",

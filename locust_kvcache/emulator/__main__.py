@@ -57,7 +57,7 @@ def make_handler(
     deployment = make_deployment(options, profile)
     key = os.environ.get(options.api_key_env) if options.api_key_env else None
     clock = RealTime(deployment.simulation, asyncio.get_running_loop())
-    api = Api(deployment, clock, model, key, Faults(options.rules, deployment.lies), refuse)
+    api = Api(deployment, clock, model, key, Faults(options.rules, deployment.lies), refuse, gpu_watts=options.gpu_watts)
     return api.handle, api.log, deployment.store
 
 

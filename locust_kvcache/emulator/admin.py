@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from locust_kvcache.emulator import tokenizer
+from locust_kvcache.emulator import gpu_pages, tokenizer
 from locust_kvcache.emulator.faults import make_rule
 from locust_kvcache.emulator.pages import Page
 from locust_kvcache.emulator.recorder import OF_THE_JOB, OF_THE_PREFILLER
@@ -50,6 +50,7 @@ class Admin:
             ("GET", "/version"): self._version,
             ("GET", "/load"): self._load,
             ("GET", "/metrics"): self._metrics,
+            ("GET", "/dcgm/metrics"): self._dcgm,
             ("POST", "/reset_prefix_cache"): self._reset,
             ("DELETE", "/cache/clear"): self._clear_local,
             ("GET", "/truth"): self._truth,
@@ -98,6 +99,11 @@ class Admin:
             histograms |= {key: self.api.client_view.histograms[key] for key in OF_THE_JOB}
         page = Page(self.api.model, servers[0], servers[-1], histograms)
         connection.answer(request, 200, page.render(), METRICS_TYPE)
+
+    def _dcgm(self, request: HttpRequest, connection: Connection) -> None:
+        if self.api.gpu_watts is None:
+            raise Refused(404, "NotFoundError", "no emulated GPUs: start the emulator with --gpu-watts")
+        connection.answer(request, 200, gpu_pages.page(len(self.api.deployment.servers), self.api.gpu_watts), METRICS_TYPE)
 
     def _reset(self, request: HttpRequest, connection: Connection) -> None:
         external = request.query.get("reset_external", "").lower() in ("true", "1")

@@ -35,6 +35,7 @@ class Api:
     faults: Faults
     refuse_connections: Callable[[float], None]
     log: TruthLog = field(default_factory=TruthLog)
+    gpu_watts: float | None = None  # of each server's one GPU, for the page of a dcgm-exporter
 
     def __post_init__(self) -> None:
         self.recorders: dict[str, Recorder] = {}

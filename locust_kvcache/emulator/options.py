@@ -80,6 +80,8 @@ def parse_arguments() -> argparse.Namespace:
         help="roles single, prefiller, decoder: the shared store's process (default: a store of its own)",
     )
     add("--mooncake-port", type=int, help="also serve the store's mooncake_master metrics page on this port (real default: 9003)")
+    add("--gpu-watts", type=float, metavar="W",
+        help="one GPU a server, always at so many watts, on a dcgm-exporter's page /dcgm/metrics (not role fleet)")  # fmt: skip
     add("--scheduling-policy", choices=("fcfs", "priority"), default="fcfs",
         help="the first in the queue, or the lowest `priority`, which fcfs refuses as vLLM does (default: fcfs)")  # fmt: skip
     add("--ttl-s", type=float, default=0.0, metavar="S",

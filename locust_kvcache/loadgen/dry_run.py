@@ -279,5 +279,6 @@ def dry_run_text(
     lines += [f"Repeats: {options.repeat} such runs; the times above are those of one"] if options.repeat > 1 else []
     lines += ["", f"KV cache (blocks of {DEFAULT_BLOCK_TOKENS} tokens assumed)"]
     lines += footprint_lines(max(map(working_set_tokens, plans)), kv_bytes, deployment.capacity if deployment else {})
-    lines += ["", cost_line(whole_s, deployment.gpus if deployment else None, options.study.gpu_hour_price)]
+    price = deployment.price_per_gpu_hour if deployment else options.study.gpu_hour_price
+    lines += ["", cost_line(whole_s, deployment.gpus if deployment else None, price)]
     return "\n".join(lines)

@@ -78,6 +78,16 @@ DEPLOYMENT = {
     "endpoint": ("URL", "required", "address that receives the requests, without `/v1`"),
     "model": ("text", "the only served model", "entry of `configs/models.yaml`"),
     "gpus": ("number", "unknown", "GPUs of the whole deployment, for throughput per GPU and for the cost"),
+    "price_per_gpu_hour": (
+        "number",
+        "none",
+        "price of one GPU for one hour, in any currency ([cost](cost.md)); `--gpu-hour-price` takes its place",
+    ),
+    "price_per_gb_month": (
+        "number",
+        "none",
+        "price of a GB (10^9 bytes) of the KV store for one month; `--gb-month-price` takes its place",
+    ),
     "api_key_env": ("text", "`OPENAI_API_KEY`", "environment variable that holds the API key"),
     "tls.ca_file": ("file", "the system's certificates", "certificate authority to trust"),
     "tls.client_cert": ("file", "none", "client certificate"),

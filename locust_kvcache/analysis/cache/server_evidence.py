@@ -12,6 +12,7 @@ from locust_kvcache.analysis.reading.runs import RecordedRun
 from locust_kvcache.analysis.servers import (
     counted_prompts,
     engines,
+    gpu_energy,
     hidden_failures,
     kv_transfers,
     server_counters,
@@ -38,6 +39,7 @@ def server_tables(run: RecordedRun, rounds: pd.DataFrame) -> tuple[dict[str, pd.
         "counted_prompts": counted,
         "counters": server_counters.counters(changed),
         "gauges": server_counters.gauge_series(series),
+        "energy": gpu_energy.energy(series),
         "engines": by_engine,
         "balance": balance,
     }

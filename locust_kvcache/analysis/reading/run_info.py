@@ -32,6 +32,8 @@ class DeploymentInfo:
     roles: tuple[str, ...] = ()  # whose metrics pages are named
     engine_names: Mapping[str, str] = field(default_factory=dict)  # by the URL of a metrics page
     engine_roles: tuple[str, ...] = ()  # of `engines`, in order
+    price_per_gpu_hour: float | None = None
+    price_per_gb_month: float | None = None  # of the KV store
 
     @property
     def is_pd(self) -> bool:
@@ -186,6 +188,8 @@ def _deployment(found: Taken) -> DeploymentInfo:
         roles=found.roles("metrics"),
         engine_names=found.names("engines"),
         engine_roles=found.roles("engines"),
+        price_per_gpu_hour=found.number("price_per_gpu_hour"),
+        price_per_gb_month=found.number("price_per_gb_month"),
     )
 
 

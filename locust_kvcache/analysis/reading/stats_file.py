@@ -41,7 +41,19 @@ def read_stats(path: Path) -> dict[str, Any]:
     for key, wanted in (("kind", KIND), ("format", STATS_FORMAT)):
         if stats.get(key) != wanted:
             raise BadInput(f"{path}: key {key!r} is {stats.get(key)!r}; this version reads {wanted!r}. {WAY_OUT}")
-    for key in ("verdicts", "load_rates", "goodput", "transfers", "gains", "ttft_parts", "transfer_efficiency", "counters"):
+    for key in (
+        "verdicts",
+        "load_rates",
+        "goodput",
+        "transfers",
+        "gains",
+        "ttft_parts",
+        "transfer_efficiency",
+        "counters",
+        "energy",
+        "cost",
+        "break_even",
+    ):
         stats.setdefault(key, [])  # made by an earlier version
     stats.setdefault("slo", {})
     for key in TABLES:

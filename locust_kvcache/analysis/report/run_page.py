@@ -16,6 +16,7 @@ from locust_kvcache.analysis.report.page import Block, Page, fold, section
 from locust_kvcache.analysis.report.trust import run_trust
 from locust_kvcache.analysis.tables import (
     arm_tables,
+    cost_tables,
     detail_tables,
     drift_tables,
     fleet_tables,
@@ -40,6 +41,7 @@ def run_page(analysis: Analysis, charts: bool) -> Page:
     sections += [
         section("TTFT model", model_blocks(analysis, charts)),
         section("Server gauges over the run", detail_charts.gauge_charts(analysis) if charts else []),
+        section("Cost and energy", cost_blocks(analysis)),
         section("Failed requests", [detail_tables.failures_table(stats)]),
         *added_sections(analysis),
         section("Conditions and how to repeat the run", [conditions_table(analysis.info), repeat_text(analysis.info)]),
@@ -160,6 +162,12 @@ def model_blocks(analysis: Analysis, charts: bool) -> list[Block | None]:
         return [why]
     drawn = detail_charts.model_charts(analysis) if charts else []
     return [detail_tables.model_table(analysis.stats), *drawn, detail_tables.expected_table(analysis.stats)]
+
+
+def cost_blocks(analysis: Analysis) -> list[Block | None]:
+    """Empty where neither prices nor energy are known."""
+    makers = (cost_tables.cost_table, cost_tables.energy_table, cost_tables.break_even_table)
+    return [make(analysis.stats) for make in makers]
 
 
 def validity_blocks(analysis: Analysis) -> list[Block | None]:

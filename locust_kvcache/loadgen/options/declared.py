@@ -107,6 +107,8 @@ SERVERS_UNDER_TEST = (
            "empties the caches that the deployment's `caches` name", False, flag=True, in_form=True),
     Option("no-events", SERVERS, "Leave out the deployment's `events`: the same load without the fault, to compare with "
            "(docs/recovery.md)", False, flag=True),
+    Option("nvml", SERVERS, "Read power and energy of this host's GPUs from NVML on the master, where it runs on the GPU host "
+           "(pip install 'locust-kvcache[nvml]'; docs/cost.md)", False, flag=True),
     Option("metrics-interval", SERVERS, "Seconds between samples of the servers' metrics pages during a round; 0: only before "
            "and after the round", 2.0, "2", "S", float, 0, in_form=True),
 )  # fmt: skip
@@ -175,7 +177,10 @@ SEARCHES = (
 BUDGET = (
     Option("dry-run", DRY_RUN, "Send nothing: print requests, tokens, duration, cache footprint and cost (docs/budget.md), "
            "and exit", False, flag=True),
-    Option("gpu-hour-price", DRY_RUN, "Price of one GPU for one hour, to compute the cost", None, "no cost", "X", float, 0),
+    Option("gpu-hour-price", DRY_RUN, "Price of one GPU for one hour, in any currency: the cost of a dry run, and of each "
+           "round in the report (docs/cost.md)", None, "the deployment's `price_per_gpu_hour`", "X", float, 0),
+    Option("gb-month-price", DRY_RUN, "Price of a GB (10^9 bytes) of the KV store for one month: how often what it holds must be used "
+           "again to pay (docs/cost.md)", None, "the deployment's `price_per_gb_month`", "X", float, 0),
     Option("expect", DRY_RUN, "Expected times for --dry-run: cold_ttft_ms=1200 hit_ttft_ms=300 tpot_ms=20",
            metavar="NAME=MS", many=True),
     Option("expect-from", DRY_RUN, "Folder or stats.json of a former run that gives the expected times", metavar="RUN"),

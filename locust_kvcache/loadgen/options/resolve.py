@@ -120,11 +120,14 @@ def find_deployment(options: Options, host: str | None) -> Deployment:
     deployment = load_deployment(options.deployment) if options.deployment else host_deployment(str(host))
     endpoint = host_deployment(host).endpoint if host else deployment.endpoint
     given = {name.lower() for name, _ in options.headers}
+    gpu_price, store_price = options.study.gpu_hour_price, options.study.gb_month_price
     headers = (*(header for header in deployment.transport.headers if header[0].lower() not in given), *options.headers)
     return dataclasses.replace(
         deployment,
         endpoint=endpoint,
         slo=options.study.slo or deployment.slo,
+        price_per_gpu_hour=deployment.price_per_gpu_hour if gpu_price is None else gpu_price,
+        price_per_gb_month=deployment.price_per_gb_month if store_price is None else store_price,
         transport=dataclasses.replace(deployment.transport, headers=headers),
         extra_body={**deployment.extra_body, **options.extra_body},
         fold_system=deployment.fold_system or options.fold_system,

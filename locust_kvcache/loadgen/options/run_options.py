@@ -79,6 +79,7 @@ class Options:
     max_failures: FailureLimit
     empty_caches: bool
     preflight_only: bool
+    nvml: bool  # power and energy of the master's own GPUs are read
     no_events: bool  # the deployment's `events` are left out
     gate: bool
     report: bool
@@ -223,6 +224,7 @@ def read_options(parsed: argparse.Namespace) -> Options:
         max_failures=parse_failure_limit(parsed.max_failures),
         empty_caches=bool(parsed.empty_caches),
         preflight_only=bool(parsed.preflight_only),
+        nvml=bool(parsed.nvml),
         no_events=bool(parsed.no_events),
         metrics_interval_s=number("metrics-interval", parsed.metrics_interval, float, 0) or 0.0,
         gate=bool(parsed.gate),

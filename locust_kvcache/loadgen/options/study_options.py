@@ -39,6 +39,7 @@ class StudyOptions:
     slo: dict[str, float] = field(default_factory=dict)  # takes the place of the deployment's
     dry_run: bool = False
     gpu_hour_price: float | None = None
+    gb_month_price: float | None = None
     expect: dict[str, float] = field(default_factory=dict)
     expect_from: Path | None = None
     capacity: tuple[str, ...] = ()  # sides to search: cold, hit
@@ -143,6 +144,7 @@ def read_study(parsed: argparse.Namespace) -> StudyOptions:
         slo=parse_slo(words(parsed.slo)),
         dry_run=bool(parsed.dry_run),
         gpu_hour_price=number("gpu-hour-price", parsed.gpu_hour_price, float, 0),
+        gb_month_price=number("gb-month-price", parsed.gb_month_price, float, 0),
         expect=parse_times("--expect", words(parsed.expect), EXPECTED),
         expect_from=expect_from,
         capacity=capacity,

@@ -11,24 +11,25 @@ import gevent
 
 from locust_kvcache.contract.deployment import Access
 from locust_kvcache.loadgen.server.metrics_pages import fetch, parsed, scrape
+from locust_kvcache.loadgen.server.nvml import Nvml
 
 
 class Sampler:
     """Fetches the pages now and then while a round runs, and parses them after it: a page of 100 KB takes tens of ms to parse."""
 
-    def __init__(self, targets: Sequence[tuple[str, str]], access: Access, interval_s: float) -> None:
-        self._targets, self._access, self._interval_s = targets, access, interval_s
+    def __init__(self, targets: Sequence[tuple[str, str]], access: Access, interval_s: float, gpus: Nvml | None = None) -> None:
+        self._targets, self._access, self._interval_s, self._gpus = targets, access, interval_s, gpus
         self._rows: list[dict[str, Any]] = []
         self._greenlet: gevent.Greenlet | None = None
 
     def start(self) -> None:
-        if self._targets and self._interval_s > 0:
+        if (self._targets or self._gpus) and self._interval_s > 0:
             self._greenlet = gevent.spawn(self._sample)
 
     def _sample(self) -> None:
         while True:
             gevent.sleep(self._interval_s)
-            self._rows += fetch(self._targets, self._access)
+            self._rows += [*fetch(self._targets, self._access), *([self._gpus.row()] if self._gpus else [])]
 
     def stop(self) -> list[dict[str, Any]]:
         """The rows of this round, parsed."""
@@ -36,21 +37,24 @@ class Sampler:
             self._greenlet.kill()
             self._greenlet = None
         rows, self._rows = self._rows, []
-        return [parsed(row) for row in rows]
+        return [parsed(row) if "text" in row or not row["samples"] else row for row in rows]
 
 
 class MetricsFile:
     """server_metrics.jsonl of a run: the pages at each round's borders, and now and then within it."""
 
-    def __init__(self, path: Path, targets: Sequence[tuple[str, str]], access: Access, interval_s: float) -> None:
-        self._path, self._targets, self._access = path, targets, access
-        self._sampler = Sampler(targets, access, interval_s)
+    def __init__(
+        self, path: Path, targets: Sequence[tuple[str, str]], access: Access, interval_s: float, gpus: Nvml | None = None
+    ) -> None:
+        self._path, self._targets, self._access, self._gpus = path, targets, access, gpus
+        self._sampler = Sampler(targets, access, interval_s, gpus)
         self.error: OSError | None = None  # the first failed write: what was written before stays
 
     def border(self, scenario: str, number: int, when: str) -> None:
         """`when` is before or after; one row per address."""
-        if self._targets:
-            self._write(scrape(self._targets, self._access), scenario, number, when)
+        rows = [*scrape(self._targets, self._access), *([self._gpus.row()] if self._gpus else [])]
+        if rows:
+            self._write(rows, scenario, number, when)
 
     def start_sampling(self) -> None:
         self._sampler.start()

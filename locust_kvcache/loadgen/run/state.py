@@ -36,6 +36,7 @@ from locust_kvcache.loadgen.run.round_entry import begun, ended, lost_record
 from locust_kvcache.loadgen.run.run_json import first_facts
 from locust_kvcache.loadgen.run.server_metrics import MetricsFile
 from locust_kvcache.loadgen.server.arms import warnings_of
+from locust_kvcache.loadgen.server.nvml import Nvml
 from locust_kvcache.loadgen.server.preflight import Server
 from locust_kvcache.workload.plan import Plan, Turn
 from locust_kvcache.workload.spec import Scenario
@@ -83,7 +84,11 @@ class Run(RunFacts):
         self._round_facts: dict[str, Any] = {}  # what was done to the caches before the next round
         self.finished = False
         self.metrics = MetricsFile(
-            folder / "server_metrics.jsonl", deployment.metrics, deployment.access, options.metrics_interval_s
+            folder / "server_metrics.jsonl",
+            deployment.metrics,
+            deployment.access,
+            options.metrics_interval_s,
+            Nvml() if options.nvml else None,
         )
         self.lateness = Lateness()
         self.alerts = Alerts(options.abort_if)

@@ -14,6 +14,7 @@ from locust_kvcache.loadgen.protocol.run_config import pause
 from locust_kvcache.loadgen.server.canary import Canary
 from locust_kvcache.loadgen.server.deployment_check import check, passive_findings
 from locust_kvcache.loadgen.server.metrics_pages import scrape
+from locust_kvcache.loadgen.server.nvml import Nvml
 from locust_kvcache.loadgen.server.preflight import Preflight, Server
 from locust_kvcache.loadgen.server.probe import Probe
 from locust_kvcache.workload.footprint import largest_working_set_tokens
@@ -49,6 +50,8 @@ def look_at_server(job: Job) -> Look:
     wanted, info = job.model()
     console().phase("calibrating")
     detail.info("preflight of %s", job.deployment.endpoint)
+    if job.options.nvml:
+        Nvml()  # before any load: it may be missing
     for note in (note for scenario in job.scenarios for note in scenario.file_notes):
         log.info(note)
     server = Preflight(job.deployment, job.options.request_timeout_s).run(wanted, job.scenarios)
