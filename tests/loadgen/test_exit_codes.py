@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import ROOT, LocustProcesses, Module
 from tests.emulated import emulator
+from tests.warm.jobs import UNANALYSED
 
 LOAD = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "-r", "10", "--requests", "10", "--rounds", "2")
 SOME_503 = ("--fault", "status=503@0.3")
@@ -16,10 +17,11 @@ SOME_503 = ("--fault", "status=503@0.3")
 
 @pytest.mark.analysed
 def test_failed_requests_end_it_with_4_unless_they_are_allowed(locust: LocustProcesses, module: Module, tmp_path: Path) -> None:
+    unanalysed = {UNANALYSED: "1"}
     with emulator(tmp_path, {}, *SOME_503) as url:
-        code, output = locust.run(*LOAD, "--host", url, "--run-name", "none")
-        some, said = locust.run(*LOAD, "--host", url, "--run-name", "half", "--max-failures", "90%")
-        off, _ = locust.run(*LOAD, "--host", url, "--run-name", "off", "--exit-code-on-error", "0")
+        code, output = locust.run(*LOAD, "--host", url, "--run-name", "none", **unanalysed)
+        some, said = locust.run(*LOAD, "--host", url, "--run-name", "half", "--max-failures", "90%", **unanalysed)
+        off, _ = locust.run(*LOAD, "--host", url, "--run-name", "off", "--exit-code-on-error", "0", **unanalysed)
         gated, told = locust.run(*LOAD, "--host", url, "--run-name", "gated", "--gate")
     assert code == 4, output
     none, half, _, _ = (
