@@ -17,14 +17,18 @@ from scipy import special
 from locust_kvcache.analysis.across_runs.run_comparison import gpus
 from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.stats import comparison, verdicts
+from locust_kvcache.analysis.stats.cost import UNITS
 from locust_kvcache.analysis.stats.intervals import CONFIDENCE
 
 METRICS = ("ttft_ms", "tpot_ms", "e2e_ms")
+COSTS = tuple(f"{what}_per_{unit}" for what in ("cost", "joules") for unit in UNITS)  # of stats/cost.py
+NOT_COMPARED = ("requests_per_s_per_gpu", *COSTS)  # their changes are those of the throughput and of the power
 KEYS = ["deployment", "scenario", "round", "metric"]
 
 
 def run_values(runs: Sequence[Analysis]) -> pd.DataFrame:
-    """One row per run, scenario, round and metric: the mean over its requests, its throughput, and that per GPU where `gpus` is known."""
+    """One row per run, scenario, round and metric: the mean over its requests, its throughput, that per GPU where `gpus` is known, and
+    what a request and a million tokens cost in money and joules."""
     rows = []
     for run in runs:
         name, count = deployment_of(run), gpus(run)
@@ -36,6 +40,8 @@ def run_values(runs: Sequence[Analysis]) -> pd.DataFrame:
             rows.append((name, row["scenario"], row["round"], "requests_per_s", run.run_id, rate))
             if count and rate is not None:
                 rows.append((name, row["scenario"], row["round"], "requests_per_s_per_gpu", run.run_id, rate / count))
+        for row in run.stats["cost"]:
+            rows += [(name, row["scenario"], row["round"], metric, run.run_id, row[metric]) for metric in COSTS]
     table = pd.DataFrame(rows, columns=[*KEYS, "run", "value"]).astype({"value": float})
     return table[table["value"] > 0].reset_index(drop=True)
 
@@ -69,7 +75,7 @@ def between(values: pd.DataFrame, baseline: str) -> pd.DataFrame:
     rows = []
     bases: dict[Any, pd.DataFrame] = dict(iter(values[values["deployment"].eq(baseline)].groupby(KEYS[1:])))
     for name in [name for name in values["deployment"].unique() if name != baseline]:
-        mine = values[values["deployment"].eq(name)]
+        mine = values[values["deployment"].eq(name) & ~values["metric"].isin(COSTS)]
         for key, group in mine.groupby(KEYS[1:], sort=False):
             if key in bases:
                 logs = [np.log(side["value"].to_numpy()) for side in (bases[key], group)]
@@ -81,7 +87,7 @@ def within(values: pd.DataFrame) -> pd.DataFrame:
     """The same columns: each later round against round 1 of the same run, per deployment (paired by run, on logs)."""
     key: Any
     rows = []
-    some = values[values["metric"].ne("requests_per_s_per_gpu")]  # its change is the throughput's
+    some = values[~values["metric"].isin(NOT_COMPARED)]
     for key, group in some.groupby(["deployment", "scenario", "metric"], sort=False):
         wide = group.pivot_table(index="run", columns="round", values="value").dropna()
         rounds: list[Any] = list(wide.columns)

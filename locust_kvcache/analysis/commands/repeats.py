@@ -39,7 +39,15 @@ from locust_kvcache.contract.language import use_language
 RULE = "one value per run (its mean, or its rate); geometric means; Student's 95 % intervals of the runs' logarithms"
 SHORT_NAMES = {"ttft_ms": "TTFT, ms", "requests_per_s": "requests/s", "requests_per_s_per_gpu": "requests/s per GPU"}
 INTERVALS = "Intervals (95 %) cover the variation from run to run; verdicts are adjusted for all rows of their table (Holm)."
-NAMES = {"requests_per_s_per_gpu": "Request throughput per GPU, requests/s"}
+NAMES = {
+    "requests_per_s_per_gpu": "Request throughput per GPU, requests/s",
+    "cost_per_request": "Cost of a request",
+    "cost_per_million_prompt_tokens": "Cost per million prompt tokens",
+    "cost_per_million_output_tokens": "Cost per million output tokens",
+    "joules_per_request": "Energy of a request, J",
+    "joules_per_million_prompt_tokens": "Energy per million prompt tokens, J",
+    "joules_per_million_output_tokens": "Energy per million output tokens, J",
+}
 
 
 def check(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -> list[Problem]:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from locust_kvcache.analysis.across_runs import run_spread
-from locust_kvcache.analysis.pipeline import analyse_folder
+from locust_kvcache.analysis.pipeline import analyse_folder, open_stats
 from locust_kvcache.analysis.reading.stats_file import write_stats
 from tests.analysis.synthetic import Truth, synthetic_run
 from tests.conftest import Module
@@ -62,7 +62,8 @@ def test_later_rounds_are_paired_with_round_1_of_the_same_run() -> None:
 
 
 def folder(tmp_path: Path, deployment: str, number: int, **more: object) -> Path:
-    info = {"deployment": {"name": deployment, "kind": "non_disagg", "endpoint": "http://x", "gpus": 1 + (deployment == "b")}}
+    priced = {"gpus": 1 + (deployment == "b"), "price_per_gpu_hour": 3600.0}
+    info = {"deployment": {"name": deployment, "kind": "non_disagg", "endpoint": "http://x", **priced}}
     truth = Truth(run_id=f"{deployment}{number}", noise=0.03, seed=number, prefill_tokens_per_s=8000.0 if deployment == "a" else 4000.0,
                   info={**info, **more})  # fmt: skip
     return synthetic_run(tmp_path / f"{deployment}{number}", truth)
@@ -87,6 +88,21 @@ def test_a_known_difference_is_found_and_its_page_written(module: Module, runs: 
     (line,) = [line for line in page.splitlines() if line.startswith("| b, round 1: TTFT") and "%" in line]
     assert "worse" in line
     assert "Shortest mean TTFT, cold: a (" in page
+
+
+@pytest.mark.slow
+def test_a_run_is_one_observation_of_a_cost(runs: list[Path]) -> None:
+    """At 1 per GPU-second a request costs GPUs x wall / requests: the geometric mean of three runs, within their interval. The change from
+    cold to hit is the throughput's, and no hypothesis of its own."""
+    found = run_spread.run_values([open_stats(file) for file in runs])
+    costs = [open_stats(file).stats["rounds"][0] for file in runs[3:]]
+    mine = [2 * row["wall_s"] / row["succeeded"] for row in costs]
+    table = run_spread.spread(found)
+    row = table[table["deployment"].eq("b") & table["metric"].eq("cost_per_request") & table["round"].eq(1)].iloc[0]
+    assert row["mean"] == pytest.approx(math.exp(sum(map(math.log, mine)) / 3))
+    assert row["low"] < row["mean"] < row["high"]
+    assert not set(run_spread.COSTS) & set(run_spread.within(found)["metric"])
+    assert not set(run_spread.COSTS) & set(run_spread.between(found, "a")["metric"])
 
 
 @pytest.mark.slow
