@@ -6,7 +6,9 @@ from locust_kvcache.contract.command import command_parser
 from locust_kvcache.contract.exit_codes import Exit
 from locust_kvcache.contract.extensions import GROUPS, extensions
 
-ABOUT = "Lists what installed packages add: scenarios, metrics, cache actions, report sections (docs/extending.md)."
+ABOUT = (
+    "Lists what installed packages add: scenarios, metrics, cache actions, server dialects, report sections (docs/extending.md)."
+)
 
 
 def main() -> int:

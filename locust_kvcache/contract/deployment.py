@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from locust_kvcache.contract.addresses import check_url
 from locust_kvcache.contract.cache_tiers import CacheAction, parse_caches
+from locust_kvcache.contract.dialects import NamedDialect, find_dialect, reset_entries, with_headers
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.fault_events import FaultEvent, parse_events
 from locust_kvcache.contract.fleet import Engine, parse_engines, parse_gpus, parse_router
@@ -51,6 +52,7 @@ class Transport:
     query: str = ""  # behind every path, without the question mark
     api_path: str = "/v1"  # in front of /chat/completions, /completions and /models
     engine_header: str = ""  # of a response, with the engine's name; empty: ENGINE_HEADERS are looked for
+    dialect: str = ""  # of another package, by its name (contract/dialects.py); every worker needs the package
 
 
 @dataclass(frozen=True)
@@ -141,17 +143,18 @@ def _api_path(top: Section) -> str:
     return path
 
 
-def _transport(top: Section, engine_header: str) -> Transport:
+def _transport(top: Section, engine_header: str, dialect: NamedDialect) -> Transport:
     tls = top.section("tls")
     proxy = top.take("proxy", str, None)
     transport = Transport(
         **{key: tls.take(key, str, None) for key in ("ca_file", "client_cert", "client_key")},
         verify=tls.take("verify", bool, True),
         proxy=check_url(proxy, top.name("proxy")) if proxy else None,
-        headers=checked_headers(_mapping(top, "headers").items(), top.name("headers")),
+        headers=checked_headers(with_headers(dialect, _mapping(top, "headers")).items(), top.name("headers")),
         query=top.take("query", str, "").removeprefix("?"),
         api_path=_api_path(top),
-        engine_header=engine_header.lower(),
+        engine_header=(engine_header or dialect.of.engine_header).lower(),
+        dialect=dialect.name,
     )
     tls.done()
     for key in ("ca_file", "client_cert", "client_key"):
@@ -173,6 +176,7 @@ def load_deployment(path: Path) -> Deployment:
     endpoint = check_url(top.take("endpoint", str), top.name("endpoint"))
     router_page, engine_header, discover = parse_router(top, endpoint)
     listed = [*_metrics(top, source), *((engine.role, engine.url) for engine in engines), *router_page]
+    dialect = find_dialect(top.take("dialect", str, ""), top.name("dialect"))
     deployment = Deployment(
         name=top.take("name", str, path.stem),
         kind=top.take("kind", str, choices=KINDS),
@@ -185,8 +189,8 @@ def load_deployment(path: Path) -> Deployment:
         metrics=tuple(dict.fromkeys(listed)),
         engines=engines,
         discover=discover,
-        transport=_transport(top, engine_header),
-        caches=parse_caches(top.raw("caches") or [], source),
+        transport=_transport(top, engine_header, dialect),
+        caches=parse_caches(top.raw("caches") or reset_entries(dialect, endpoint), source),
         restart=parse_restart(top, endpoint),
         events=parse_events(top.raw("events") or [], source),
         link_gb_per_s=top.take("link_gb_per_s", float, None, low=1e-6),
@@ -194,7 +198,7 @@ def load_deployment(path: Path) -> Deployment:
         slo=_amounts(top.section("slo"), OBJECTIVES),
         capacity=_amounts(top.section("capacity"), CAPACITIES),
         leases_s=_leases(top),
-        extra_body=checked_body(_mapping(top, "extra_body"), top.name("extra_body")),
+        extra_body=checked_body({**dialect.of.extra_body, **_mapping(top, "extra_body")}, top.name("extra_body")),
         fold_system=top.take("fold_system", bool, False),
     )
     top.done()

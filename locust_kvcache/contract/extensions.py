@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from locust_kvcache.contract.errors import BadInput
 SCENARIOS = "locust_kvcache.scenarios"
 METRICS = "locust_kvcache.metrics"
 CACHE_ACTIONS = "locust_kvcache.cache_actions"
+DIALECTS = "locust_kvcache.dialects"
 REPORT_SECTIONS = "locust_kvcache.report_sections"
 GROUPS = {
     SCENARIOS: "a scenario: a function that returns the keys of a scenario file, or the path of one",
     METRICS: "a metric of a request: a RequestMetric",
     CACHE_ACTIONS: "a way to empty a cache tier, for `caches` of a deployment file: a CacheActionKind",
+    DIALECTS: "what a server says or wants in another way, for `dialect` of a deployment file: a ServerDialect",
     REPORT_SECTIONS: "a section of the report of a run: a ReportSection",
 }
 METRIC_KEY = re.compile(r"[a-z][a-z0-9_]*")
@@ -54,6 +56,22 @@ class CacheActionKind:
 
 
 @dataclass(frozen=True)
+class ServerDialect:
+    """What a server says or wants in a way of its own; the entry point's name is the value of `dialect` in a deployment file.
+
+    What the deployment file says itself comes first.
+    """
+
+    about: str
+    # an event of a stream -> token counts that stand in it: `prompt`, `output`, `cached`; None or {}: none do
+    counts: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)  # of every request; ${NAME} is read from the environment
+    extra_body: Mapping[str, Any] = field(default_factory=dict)  # fields of every request's body
+    engine_header: str = ""  # of a response, with the engine's name
+    reset: Mapping[str, str] = field(default_factory=dict)  # tier -> kind of the cache action that empties it at the endpoint
+
+
+@dataclass(frozen=True)
 class ReportSection:
     """A section of the report of a run, before its conditions."""
 
@@ -71,7 +89,12 @@ class Extension:
     loaded: Any
 
 
-KINDS: Mapping[str, type] = {METRICS: RequestMetric, CACHE_ACTIONS: CacheActionKind, REPORT_SECTIONS: ReportSection}
+KINDS: Mapping[str, type] = {
+    METRICS: RequestMetric,
+    CACHE_ACTIONS: CacheActionKind,
+    DIALECTS: ServerDialect,
+    REPORT_SECTIONS: ReportSection,
+}
 
 
 @functools.cache

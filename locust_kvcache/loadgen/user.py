@@ -14,6 +14,7 @@ from locust_kvcache.contract.record import INTERNAL_ERROR
 from locust_kvcache.contract.round_kinds import WARM_UP
 from locust_kvcache.loadgen.client.connection import Connection
 from locust_kvcache.loadgen.client.slices import slices
+from locust_kvcache.loadgen.client.sse import EventReader
 from locust_kvcache.loadgen.client.stream import StreamOutcome, StreamStopped, send_stream
 from locust_kvcache.loadgen.worker.agent import Agent
 from locust_kvcache.loadgen.worker.finishing import EndedRequest, Sender
@@ -113,7 +114,8 @@ class KVCacheUser(User):
                 if lane == 0:
                     self._sender.obey()
                 run.begun.add(turn.number)
-                outcome = StreamOutcome(asked_tokens=work.share.prepared.asked_tokens(turn))
+                prepared = work.share.prepared
+                outcome = StreamOutcome(prepared.asked_tokens(turn), reader=EventReader(counts_of=prepared.target.counts_of))
                 run.sends(turn, outcome)
                 self._run_turn(agent, work, turn, outcome, link)
                 run.ended(turn)

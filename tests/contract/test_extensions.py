@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 
-from locust_kvcache.contract import extensions
+from locust_kvcache.contract import dialects, extensions
 from locust_kvcache.contract.cache_tiers import parse_caches
+from locust_kvcache.contract.deployment import load_deployment
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.extensions import RequestMetric
+from locust_kvcache.contract.extensions import RequestMetric, ServerDialect
+from locust_kvcache.contract.usage import Counts
+from locust_kvcache.loadgen.client.sse import EventReader
 from tests.analysis.synthetic import Truth, synthetic_run
 from tests.conftest import ROOT
 
@@ -54,7 +57,7 @@ def test_the_package_is_listed(installed: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert [line.split() for line in done.stdout.splitlines() if line.startswith(" ")] == [
         ["support_tickets", "kvcache-example", "1.0"], ["prefill_tokens_per_s", "kvcache-example", "1.0"],
-        ["marker_file", "kvcache-example", "1.0"], ["slowest", "kvcache-example", "1.0"],
+        ["marker_file", "kvcache-example", "1.0"], ["metered", "kvcache-example", "1.0"], ["slowest", "kvcache-example", "1.0"],
     ]  # fmt: skip
 
 
@@ -112,6 +115,65 @@ def test_its_cache_action_is_carried_out(installed: Path, tmp_path: Path) -> Non
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "True wrote emptied\n"
     assert (tmp_path / "emptied").read_text() == "empty the store\n"
+
+
+@pytest.mark.slow
+def test_its_dialect_fills_what_the_deployment_file_leaves_out(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "d.yaml").write_text(
+        "kind: other\nendpoint: http://h:1\ndialect: metered\nheaders: {X-Meter: quiet, a: b}\nextra_body: {top_k: 1}\n"
+    )
+    code = (
+        "import json\n"
+        "from pathlib import Path\n"
+        "from locust_kvcache.contract.deployment import load_deployment\n"
+        "from locust_kvcache.loadgen.client.target import Target\n"
+        "d = load_deployment(Path('d.yaml'))\n"
+        "counts = Target.from_url(d.endpoint, d.transport).counts_of({'meter': {'in': 9, 'out': 2, 'reused': 4}})\n"
+        "action = d.caches[0]\n"
+        "print(json.dumps([d.transport.headers, d.extra_body, d.transport.engine_header, d.transport.dialect, counts,\n"
+        "                  [action.tier, action.kind, action.target]]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{installed}"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [
+        [["X-Meter", "quiet"], ["a", "b"]], {"meter": True, "top_k": 1}, "x-served-by", "metered",
+        {"prompt": 9, "output": 2, "cached": 4}, ["gpu", "sglang_flush", "http://h:1"],
+    ]  # fmt: skip
+
+
+def test_a_dialect_that_is_not_installed(tmp_path: Path) -> None:
+    (tmp_path / "d.yaml").write_text("kind: other\nendpoint: http://h:1\ndialect: metered\n")
+    with pytest.raises(BadInput, match="key 'dialect' is 'metered', which no package on this host adds; installed: none"):
+        load_deployment(tmp_path / "d.yaml")
+
+
+def test_counts_of_a_dialect_take_the_place_of_the_usual_ones() -> None:
+    """And are checked as all counts: 9 cached of 4 prompt tokens cannot be."""
+
+    def counts(cached: int) -> Counts:
+        events = [
+            {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]},
+            {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}},
+            {"choices": [], "meter": {"in": 4, "reused": cached}},
+        ]
+        reader = EventReader(
+            counts_of=lambda event: (meter := event.get("meter")) and {"prompt": meter["in"], "cached": meter["reused"]}
+        )
+        reader.feed([(1.0, b"data: " + json.dumps(event).encode() + b"\n\n") for event in events])
+        reader.finish(complete=True)
+        return reader.counts
+
+    assert counts(3) == Counts(4, 1, 3, None)
+    assert counts(9) == Counts(4, 1, None, "cached_tokens is 9, but the prompt has 4 tokens")
+
+
+def test_a_dialect_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    points(monkeypatch, ("odd", f"{__name__}:ODD", "one"))
+    monkeypatch.setattr(dialects, "extensions", extensions.extensions)
+    counts = dialects.counts_of("odd")
+    assert counts is not None
+    with pytest.raises(BadInput, match="the dialect 'odd' failed at an event: KeyError: 'meter'; mend its package"):
+        counts({})
 
 
 def points(monkeypatch: pytest.MonkeyPatch, *found: tuple[str, str, str]) -> None:
@@ -172,4 +234,5 @@ def a_mapping() -> dict[str, Any]:
 
 
 A_PATH = "x/b.yaml"
+ODD = ServerDialect("fails", counts=lambda event: event["meter"])
 METRIC = RequestMetric("A", "ms", "a number", lambda records: records["ttft_ms"])

@@ -89,6 +89,11 @@ DEPLOYMENT = {
         "price of a GB (10^9 bytes) of the KV store for one month; `--gb-month-price` takes its place",
     ),
     "api_key_env": ("text", "`OPENAI_API_KEY`", "environment variable that holds the API key"),
+    "dialect": (
+        "text",
+        "none",
+        "dialect of the server that an installed package adds ([extending.md](extending.md#a-dialect-of-a-server))",
+    ),
     "tls.ca_file": ("file", "the system's certificates", "certificate authority to trust"),
     "tls.client_cert": ("file", "none", "client certificate"),
     "tls.client_key": ("file", "in `client_cert`", "key of the client certificate"),

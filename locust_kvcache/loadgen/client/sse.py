@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from locust_kvcache.contract.dialects import CountsOf
 from locust_kvcache.contract.usage import Counts, checked_counts, whole_count
 from locust_kvcache.loadgen.client.chunk_log import ChunkLog
 from locust_kvcache.loadgen.client.content_template import ContentTemplate, Segment, template_of
@@ -41,7 +42,7 @@ def reported_cached_tokens(event: dict[str, Any], usage: dict[str, Any]) -> Any:
 
 def _prompt(said: dict[str, Any]) -> Any:
     """Prompt tokens as reported; Anthropic's are told in three parts. A part that is no number of tokens is rejected as it is."""
-    if "uncached" not in said:
+    if "prompt" in said or "uncached" not in said:
         return said.get("prompt")
     parts = [said.get(name) or 0 for name in ("uncached", "cached", "written")]
     return next((part for part in parts if whole_count(part) is None), None) or sum(map(int, parts))
@@ -66,8 +67,9 @@ def decoded(payload: bytes) -> Any:
 class EventReader:
     """Reads the events of one stream in order. `counts` holds the checked token counts once the stream is over."""
 
-    def __init__(self, learns: bool = True) -> None:
-        """`learns`: events that differ in their text alone are not parsed one by one; the result is the same."""
+    def __init__(self, learns: bool = True, counts_of: CountsOf | None = None) -> None:
+        """`learns`: events that differ in their text alone are not parsed one by one; the result is the same. `counts_of`: of a server's
+        dialect, whose counts take the place of those that stand where all servers have them."""
         self.log = ChunkLog()
         self.first_choice_at_s: float | None = None
         self.counts = Counts()
@@ -79,6 +81,8 @@ class EventReader:
         self.unknown_field: str | None = None  # carried output, and is not known to
         self._texts: list[str] = []
         self._reported: dict[str, Any] = {}  # token counts, unchecked
+        self._counts_of = counts_of
+        self._told: dict[str, Any] = {}  # the same by the dialect
         self._rest: list[bytes] = []  # pieces of a line that is not complete yet
         self._rest_at_s = 0.0
         self._begun = False
@@ -172,7 +176,7 @@ class EventReader:
             self._data(self._rest_at_s, last[5:].strip())
         self._rest = []
         self._end_of_event(if_not_json)
-        said = self._reported
+        said = self._reported | self._told
         self.counts = checked_counts(_prompt(said), said.get("output"), said.get("cached"), len(self.log))
 
     def _lines(self, stamp_s: float, data: bytes) -> list[bytes]:
@@ -238,6 +242,8 @@ class EventReader:
             self.failure = (status, error)
 
     def _event(self, stamp_s: float, event: dict[str, Any]) -> None:
+        if self._counts_of is not None:
+            self._told |= {name: value for name, value in (self._counts_of(event) or {}).items() if value is not None}
         if not self._is_error and (said := typed_event(event)) is not None:
             self._typed(stamp_s, said)
             return

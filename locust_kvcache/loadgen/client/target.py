@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from locust_kvcache.contract.deployment import Transport
+from locust_kvcache.contract.dialects import CountsOf, counts_of
 from locust_kvcache.contract.gateway import SESSION, TENANT, USER, Headers, filled, resolved
 
 NOBODY = dict.fromkeys((SESSION, USER, TENANT), "")  # a request that belongs to no session
@@ -36,6 +37,7 @@ class Target:
     headers: Headers = ()
     query: str = ""
     api_path: str = "/v1"
+    counts_of: CountsOf | None = None  # of the server's dialect
 
     @classmethod
     def from_url(cls, url: str, transport: Transport | None = None) -> Target:
@@ -46,7 +48,8 @@ class Target:
         proxy = (via.hostname or "", via.port or 80) if via else None
         port = parts.port or (443 if tls else 80)
         headers = resolved(transport.headers)
-        return cls(parts.hostname or "", port, parts.path.rstrip("/"), tls, proxy, headers, transport.query, transport.api_path)
+        base, counts = parts.path.rstrip("/"), counts_of(transport.dialect)
+        return cls(parts.hostname or "", port, base, tls, proxy, headers, transport.query, transport.api_path, counts)
 
     @property
     def host_header(self) -> str:

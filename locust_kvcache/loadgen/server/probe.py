@@ -25,6 +25,7 @@ from locust_kvcache.loadgen.client.request_bodies import (
     ids_body,
     messages_body,
 )
+from locust_kvcache.loadgen.client.sse import EventReader
 from locust_kvcache.loadgen.client.stream import StreamOutcome, StreamStopped, stream_request
 from locust_kvcache.loadgen.client.target import Target
 from locust_kvcache.loadgen.server.accepted_parameters import PARAMETERS
@@ -101,13 +102,13 @@ class Probe:
 
     def send(self, request: bytes, asked_tokens: int | None) -> StreamOutcome:
         """A whole HTTP request that asks for so many tokens."""
-        outcome = StreamOutcome(asked_tokens=asked_tokens)
+        outcome = StreamOutcome(asked_tokens, reader=EventReader(counts_of=self.target.counts_of))
         stream_request(self._connection, request, self._timeout_s, outcome)
         return outcome
 
     def begin(self, request: bytes, asked_tokens: int | None) -> StreamOutcome:
         """The same, stopped when the server has said whether it takes the request."""
-        outcome = StreamOutcome(asked_tokens=asked_tokens)
+        outcome = StreamOutcome(asked_tokens, reader=EventReader(counts_of=self.target.counts_of))
         sending = gevent.spawn(stream_request, self._connection, request, self._timeout_s, outcome)
         while outcome.response.http_status in (None, 200) and not outcome.response.segments and not sending.dead:
             gevent.sleep(LOOK_S)
