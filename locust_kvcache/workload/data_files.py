@@ -1,4 +1,4 @@
-"""Reads a user's data file entry by entry: JSON lines or one JSON array, plain or gzip, UTF-8 or UTF-16 with its byte order mark.
+"""Reads a user's data file entry by entry: JSON lines, one JSON array or object, plain or gzip, UTF-8 or UTF-16 with its byte order mark.
 
 An entry that cannot be read is named by file and line. A file of lines is read line by line, so that a large one takes no memory.
 """
@@ -126,9 +126,31 @@ def entries(path: str | Path, file: BinaryIO, expected: str) -> Iterator[Entry]:
         content.seek(0)
         yield from _items(path, b"".join(_checked(path, content)), expected)
         return
+    if _begins_object(first[1]) and (whole := _one_object(path, content)) is not None:
+        yield Entry(str(path), b"", whole, True)
+        return
     yield Entry(f"{path}: line {first[0]}", first[1])
     for number, line in lines:
         yield Entry(f"{path}: line {number}", line)
+
+
+def _begins_object(line: bytes) -> bool:
+    """Whether an object begins on the line and does not end there."""
+    try:
+        return line.lstrip()[:1] == b"{" and orjson.loads(line) is None
+    except ValueError:
+        return True
+
+
+def _one_object(path: str | Path, content: BinaryIO) -> Any:
+    """A file that is one object, written over several lines; None where it is not, and the content is as before."""
+    place = content.tell()
+    content.seek(0)
+    try:
+        return orjson.loads(b"".join(_checked(path, content)))
+    except ValueError:
+        content.seek(place)
+        return None
 
 
 def _content(path: str | Path, file: BinaryIO) -> BinaryIO:

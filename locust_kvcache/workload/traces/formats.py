@@ -57,7 +57,7 @@ WEKA = TraceFormat(
 )
 OTEL = TraceFormat(
     "otel",
-    "JSON with `resourceSpans`, or spans with `attributes` (OpenTelemetry, `gen_ai.*`)",
+    "JSON with `resourceSpans`, `spans` (inference-perf), or spans with `attributes` (OpenTelemetry, `gen_ai.*`)",
     '{"trace_id": "a", "start_time": "2026-05-01T10:00:00Z", "end_time": "2026-05-01T10:00:02Z", "attributes": '
     '{"gen_ai.usage.input_tokens": 300, "gen_ai.usage.output_tokens": 9}}',
     block_size=TEXT_BLOCK,
@@ -98,7 +98,7 @@ def json_format(row: dict[str, Any]) -> TraceFormat:
         return BAILIAN
     if isinstance(row.get("requests"), list):
         return WEKA
-    if "resourceSpans" in row or "attributes" in row:
+    if any(key in row for key in ("resourceSpans", "spans", "attributes")):
         return OTEL
     if (
         "hash_ids" not in row

@@ -95,7 +95,8 @@ def _notes(found: _File, early: int, unit: str, unit_note: str | None) -> tuple[
     ]
     if found.waits:
         sessions = len({link.session for link in found.links if link is not None})
-        said.append(f"{sessions:,} sessions: a request waits for those of its session that had ended when it began")
+        noun = "session" if sessions == 1 else "sessions"
+        said.append(f"{sessions:,} {noun}: a request waits for those of its session that had ended when it began")
     if facts.no_requests:
         said.append(f"{facts.no_requests:,} spans are no calls of a model and are left out")
     if facts.unanswered:

@@ -15,7 +15,10 @@ from locust_kvcache.workload.traces.recorded import Recorded
 from locust_kvcache.workload.traces.text_blocks import text_blocks, texts_of
 from locust_kvcache.workload.traces.values import date_value, length_value, time_value
 
-INPUT, OUTPUT = "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"
+INPUTS = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")  # by today's conventions, and by those of before
+OUTPUTS = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
+ANSWERS, ASKED = ("gen_ai.output.messages", "gen_ai.output.text"), "gen_ai.request.max_tokens"
+PROMPT = ("gen_ai.system_instructions", "gen_ai.input.messages")
 CALLS = ("chat", "text_completion", "generate_content")
 BEGIN_KEYS = ("start_time", "timestamp", "created_at", "created")
 END_KEYS = ("end_time", "ended_at")
@@ -23,11 +26,12 @@ SESSION_KEYS = ("session_id", "conversation_id", "thread_id")
 
 
 def spans_of(value: Any) -> Iterator[dict[str, Any]]:
-    """The spans of one entry: an OTLP export, or one span of a console or file exporter."""
-    if not isinstance(value, dict) or "resourceSpans" not in value:
+    """The spans of one entry: an OTLP export, a trace with its `spans`, or one span of a console or file exporter."""
+    if not isinstance(value, dict) or not ("resourceSpans" in value or "spans" in value):
         yield value
         return
-    for resource in value["resourceSpans"] or ():
+    yield from value.get("spans") or ()
+    for resource in value.get("resourceSpans") or ():
         for scope in resource.get("scopeSpans") or ():
             yield from scope.get("spans") or ()
 
@@ -55,18 +59,25 @@ def span_request(span: Any, where: str, block_size: int) -> Recorded | None:
     if not isinstance(span, dict):
         raise BadInput(f"{where} is {str(span)[:60]!r}; expected a span, or an object with resourceSpans")
     found = _attributes(span)
-    if found.get(INPUT) is None or (found.get("gen_ai.operation.name") or CALLS[0]) not in CALLS:
+    texts = _message_texts(found, PROMPT)
+    asked = next((key for key in INPUTS if found.get(key) is not None), "")
+    if (not asked and not texts) or (found.get("gen_ai.operation.name") or CALLS[0]) not in CALLS:
         return None
     context = span.get("context") if isinstance(span.get("context"), dict) else {}
     trace = span.get("traceId") or span.get("trace_id") or (context or {}).get("trace_id")
     session = found.get("gen_ai.conversation.id") or trace
-    texts = _message_texts(found)
-    tokens = length_value(found[INPUT], INPUT, where, 1)
-    blocks = None
-    if texts:
-        tokens, blocks = text_blocks(texts, block_size)
-    output = max(1, length_value(found.get(OUTPUT), OUTPUT, where, 0))
+    tokens, blocks = text_blocks(texts, block_size) if texts else (length_value(found[asked], asked, where, 1), None)
+    output = max(1, _answer_tokens(found, where))
     return Recorded(str(session), _span_time(span, "start", where), _span_time(span, "end", where), tokens, output, blocks)
+
+
+def _answer_tokens(found: dict[str, Any], where: str) -> int:
+    """As the service counted them; else estimated from the answer's text; else what was asked for at most."""
+    told = next((key for key in OUTPUTS if found.get(key) is not None), None)
+    if told is None and (said := _message_texts(found, ANSWERS)):
+        return text_blocks(said, 1)[0]
+    key = told or (ASKED if found.get(ASKED) is not None else OUTPUTS[0])
+    return length_value(found.get(key), key, where, 0)
 
 
 def _span_time(span: dict[str, Any], which: str, where: str) -> float:
@@ -80,10 +91,10 @@ def _time(value: Any, key: str, where: str) -> float:
     return date_value(value, key, where) if isinstance(value, str) else time_value(value, key, where)
 
 
-def _message_texts(found: dict[str, Any]) -> list[str]:
+def _message_texts(found: dict[str, Any], keys: tuple[str, ...]) -> list[str]:
     """Instructions and messages, in the order of the prompt; images and other parts without text are left out."""
     texts = []
-    for key in ("gen_ai.system_instructions", "gen_ai.input.messages"):
+    for key in keys:
         given = found.get(key)
         try:
             listed = json.loads(given) if isinstance(given, str) else given

@@ -22,7 +22,8 @@ from locust_kvcache.workload.waits import AS_PLANNED, Gaps
 
 
 def plan_of(path: Path, *rows: Any, gaps: Gaps = AS_PLANNED, **changes: Any) -> Plan:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    if rows:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return dry_plan(with_gaps(replay_scenario(TraceSource(str(path), **changes)), gaps), 1)
 
 
@@ -117,6 +118,30 @@ def test_spans_of_a_console_exporter_with_their_messages(tmp_path: Path) -> None
     one, two = plan.sessions[0].turns
     assert shape(plan) == [((), 0, 0), ((1,), 4, 0)]
     assert two.shared_tokens == 96 < one.prompt_tokens  # whole blocks of 16
+
+
+def test_a_trace_of_inference_perf_is_one_object_over_several_lines(tmp_path: Path) -> None:
+    """Lengths come from the usage of today or of before; without it from the text of prompt and answer, or from what was asked for."""
+
+    def call(second: int, text: str, **more: Any) -> dict[str, Any]:
+        times = {"start_time": f"2026-02-25T10:00:{second:02}.000000", "end_time": f"2026-02-25T10:00:{second + 1:02}.000000"}
+        said = {"gen_ai.operation.name": "chat", "gen_ai.input.messages": json.dumps([{"role": "user", "content": text}])}
+        return {"trace_id": "t", "parent_span_id": None, **times, "attributes": {**said, **more}}
+
+    spans = [
+        call(0, "One two three?", **{"gen_ai.usage.completion_tokens": 11}),
+        call(3, "One two three? Four.", **{"gen_ai.output.text": "five six seven eight", "gen_ai.request.max_tokens": 500}),
+        call(9, "One two three? Four. More.", **{"gen_ai.request.max_tokens": 500}),
+        {"trace_id": "t", "attributes": {"gen_ai.operation.name": "execute_tool"}},
+    ]
+    file = tmp_path / "trace.json"
+    file.write_text(json.dumps({"trace_id": "t", "span_count": 4, "spans": spans}, indent=2))
+    plan = plan_of(file)
+    assert shape(plan) == [((), 0, 0), ((1,), 2, 0), ((2,), 5, 0)]
+    answers = [turn.output_tokens for turn in plan.sessions[0].turns]
+    assert answers[0] == 11
+    assert 4 <= answers[1] <= 8
+    assert answers[2] == 500
 
 
 def test_requests_of_openai_with_their_times(tmp_path: Path) -> None:
