@@ -85,7 +85,7 @@ def first(tmp_path_factory: pytest.TempPathFactory, warm: Warm | None) -> Folder
     """The run of docs/files.md."""
     path = tmp_path_factory.mktemp("first")
     command = next(each for each in commands(ROOT / "docs" / "files.md") if each.words[:2] == ("run", "cold_start"))
-    with emulator(path, {}) as url:
+    with emulator(path, {}, "--time-scale", "0.2") as url:
         words = [url if word.startswith("http://") else word for word in command.words[1:]]
         processes = LocustProcesses(path / "results", warm)
         code, console = processes.run(*locust_arguments(words), timeout_s=120)

@@ -12,7 +12,7 @@ from tests.emulated import emulator
 from tests.warm.jobs import UNANALYSED
 
 LOAD = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "-r", "10", "--requests", "10", "--rounds", "2")
-SOME_503 = ("--fault", "status=503@0.3")
+SOME_503 = ("--fault", "status=503@0.3", "--time-scale", "0.1")
 
 
 @pytest.mark.analysed

@@ -133,7 +133,7 @@ def test_working_sets_are_warmed_up_once(locust: LocustProcesses, stub: Stub) ->
 
 def test_a_control_that_would_put_out_the_prompts_to_be_hit_comes_last(locust: LocustProcesses, tmp_path: Path) -> None:
     """12 prompts of some 4,060 tokens: the GPU holds them once (60,000 tokens), and not twice."""
-    with emulator(tmp_path, {"gpu_capacity_tokens": 60_000}) as url:
+    with emulator(tmp_path, {"gpu_capacity_tokens": 60_000}, "--time-scale", "0.1") as url:
         code, output = locust.run(*LOAD, "--host", url, "--control", timeout_s=120)
     assert code == 0, output
     (run,) = locust.runs()
