@@ -27,7 +27,7 @@ for run in $(seq "${RUNS:-3}"); do for fault; do
     curl -sf -m 60 127.0.0.1:9000/v1/completions -H 'Content-Type: application/json' -d '{"model": "tiny", "prompt": "one two three", "max_tokens": 2}' > /dev/null
   done
   rm -rf "${OUT:?}/$name"; deployment "$fault" > "$OUT/$fault.yaml"
-  (cd "$HERE/../../.." && "$PY" -m locust_kvcache run cold_start --headless -u 2 -r 2 --deployment "$OUT/$fault.yaml" --rounds 1 \
+  (cd "$HERE/../../.." && "$PY" -m locust_kvcache run cold_start --headless -u 60 -r 60 --arrival poisson --request-rate "${RATE:-2}" --deployment "$OUT/$fault.yaml" --rounds 1 \
     --round-time "${SECONDS_OF[$fault]}" --warm-up 4 --prompt-tokens "${PROMPT_TOKENS:-500}" --output-tokens 8 --max-failures 100% --request-timeout "${TIMEOUT:-20}" \
     --run-name "$name" --output-dir "$OUT" --no-report) 2>&1 | tail -25
   mkdir -p "$OUT/$name/logs"; for log in "${LOGS:-/tmp/lab_pd}"/*.log; do tail -c 100000 "$log" > "$OUT/$name/logs/$(basename "$log")"; done
