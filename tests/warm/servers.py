@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import functools
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,10 +23,16 @@ MODULES = (
 )
 
 
+def _own_folder() -> str:
+    folder = tempfile.mkdtemp(prefix="servers-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 @functools.cache
 def _interpreter() -> tuple[Path, str, IO[str]]:
     """(folder of its jobs, FIFO, what keeps it alive), one for all workers of pytest-xdist."""
-    folder = Path(os.environ.get(SESSION_FOLDER) or tempfile.mkdtemp(prefix="servers-"))
+    folder = Path(os.environ.get(SESSION_FOLDER) or _own_folder())
     with open(folder / "servers.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return folder, *open_server(folder, "servers", MODULES)
