@@ -30,7 +30,7 @@ def hit_effects(info: RunInfo, records: pd.DataFrame, rounds: pd.DataFrame, clos
         tables.append(_between(records, rounds, COLD, HIT, closed, timed).assign(split=claimed.ROUND))
         if control:
             tables.append(_between(records, rounds, CONTROL, HIT, closed, timed).assign(split=claimed.AGAINST_CONTROL))
-        by_evidence = _by_evidence(records[records["round_window"].ne(CONTROL)], timed)
+        by_evidence = _by_evidence(records[records["round_window"].ne(CONTROL)] if control else records, timed)
         tables.append(by_evidence.assign(split=claimed.EVIDENCE))
     return verdicts.add_verdicts(_stack(*tables))
 

@@ -100,8 +100,9 @@ def _binned(told: pd.DataFrame, name: str, capacity_tokens: int | None, ideal: p
     length = since.groupby(told["scenario"], observed=True).transform("max").clip(lower=1e-9) / BINS
     place = np.minimum(since // length, BINS - 1)
     frame = pd.DataFrame({
-        "scenario": told["scenario"].astype(str), "round": told["round"], "at_s": (place + 0.5) * length,
+        "scenario": told["scenario"], "round": told["round"], "at_s": (place + 0.5) * length,
         "prompt_tokens": told["prompt_tokens"], **ideal.reindex(told.index), "served_tokens": told["reported_cached_tokens"],
     })  # fmt: skip
-    table = frame.groupby(["scenario", "round", "at_s"], sort=False).sum().reset_index().sort_values(["scenario", "at_s"])
+    table = frame.groupby(["scenario", "round", "at_s"], observed=True, sort=False).sum().reset_index()
+    table = table.astype({"scenario": str}).sort_values(["scenario", "at_s"])
     return table.assign(cache=name, capacity_tokens=float("nan") if capacity_tokens is None else float(capacity_tokens))[COLUMNS]

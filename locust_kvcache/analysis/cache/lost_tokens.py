@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from locust_kvcache.analysis.basics.narrow import chosen
 from locust_kvcache.analysis.cache.cache_step import observed_step, whole_steps
 from locust_kvcache.analysis.cache.prefixes import roots, was_overtaken
 
@@ -21,10 +22,14 @@ MEANING = {
 }
 
 
+LOOKED_AT = ["scenario", "round", "request_index", "shares_prefix_with", "started_at_s", "window", "prompt_tokens",
+             "planned_cached_tokens", "reported_cached_tokens", "overtaken"]  # fmt: skip
+
+
 def account(records: pd.DataFrame, block: int) -> pd.DataFrame:
     """One row per scenario and round: planned, reported and lost tokens by cause, over successful requests that have both figures."""
-    records = records.assign(overtaken=was_overtaken(records))
-    both = records[records["ok"] & records["reported_cached_tokens"].notna() & records["planned_cached_tokens"].notna()]
+    known = records["ok"] & records["reported_cached_tokens"].notna() & records["planned_cached_tokens"].notna()
+    both = chosen(records.assign(overtaken=was_overtaken(records)), known, LOOKED_AT)
     columns = ["scenario", "round", "requests", "prompt_tokens", "planned", "reported", "beyond_plan", "granularity_tokens",
                *(f"lost_{cause}" for cause in CAUSES)]  # fmt: skip
     if both.empty:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from locust_kvcache.analysis.basics.narrow import chosen
 from locust_kvcache.analysis.basics.number_text import plural
 from locust_kvcache.analysis.basics.plain_values import with_scenario_text
 
@@ -27,9 +28,10 @@ def never_stored(records: pd.DataFrame) -> dict[tuple[str, int], NeverStored]:
     Planned less reported, or all that was planned where nothing was reported: how much of it another request had stored is not known then.
     """
     keys = ["scenario", "request_index"]
-    first = records[records["round"].eq(1) & ~records["ok"]]
+    first = chosen(records, records["round"].eq(1) & ~records["ok"], keys)
+    columns = [*keys, "round", "planned_cached_tokens", "reported_cached_tokens"]
     failed = pd.MultiIndex.from_frame(first[keys].astype({"scenario": str}))
-    later = with_scenario_text(records[records["ok"] & records["round"].gt(1)])
+    later = with_scenario_text(chosen(records, records["ok"] & records["round"].gt(1), columns))
     mine = later[pd.MultiIndex.from_frame(later[keys]).isin(failed)]
     missing = (mine["planned_cached_tokens"] - mine["reported_cached_tokens"].fillna(0.0)).clip(lower=0)
     rows = mine.assign(missing=missing)[missing.gt(0)].groupby(["scenario", "round"])["missing"].agg(["size", "sum"])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from locust_kvcache.contract.round_kinds import sends_new_prompts
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 def siblings(records: pd.DataFrame) -> pd.Series:
@@ -17,17 +20,27 @@ def siblings(records: pd.DataFrame) -> pd.Series:
 def roots(records: pd.DataFrame) -> pd.Series:
     """The request at the root of each request's chain of shared prefixes (turns of a conversation chain up); its own where nothing
     is shared."""
-    links = records.drop_duplicates(["scenario", "request_index"]).set_index(["scenario", "request_index"])["shares_prefix_with"]
-    parent = {key: value for key, value in links.items() if value == value}
-    found: dict[tuple[Any, ...], int] = {}
-    for key in links.index:
-        path = [key]
-        while path[-1] in parent and path[-1] not in found and len(path) <= len(links):
-            path.append((path[-1][0], int(parent[path[-1]])))
-        root = found.get(path[-1], path[-1][1])
-        found.update(dict.fromkeys(path, root))
-    keys = zip(records["scenario"], records["request_index"], strict=True)
-    return pd.Series([found[key] for key in keys], index=records.index)
+    found = np.empty(len(records), dtype=np.int64)
+    for rows in records.groupby("scenario", observed=True).indices.values():
+        index = records["request_index"].to_numpy()[rows]
+        found[rows] = _roots_of(index, records["shares_prefix_with"].to_numpy(dtype="float64")[rows])
+    return pd.Series(found, index=records.index)
+
+
+def _roots_of(index: Ints, shares: Floats) -> Ints:
+    """Of the requests of one scenario; each request's first record says whose prefix it shares. One without a record has no parent."""
+    own, first, place = np.unique(index, return_index=True, return_inverse=True)
+    named = np.where(np.isnan(shares[first]), own, shares[first]).astype(np.int64)
+    numbers = np.union1d(own, named)
+    parent = np.arange(len(numbers))
+    parent[np.searchsorted(numbers, own)] = np.searchsorted(numbers, named)
+    for _ in range(len(numbers).bit_length() + 1):  # each turn doubles how far up is looked
+        above = parent[parent]
+        if np.array_equal(above, parent):
+            break
+        parent = above
+    root: Ints = numbers[parent[np.searchsorted(numbers, own)]][place]
+    return root
 
 
 def was_overtaken(records: pd.DataFrame) -> pd.Series:

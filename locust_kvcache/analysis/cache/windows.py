@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from locust_kvcache.analysis.basics.narrow import chosen
 from locust_kvcache.analysis.basics.plain_values import with_scenario_text
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.cache.cache_step import all_but_a_step
@@ -21,6 +22,8 @@ RULES = {
     "evidence": "by evidence: the cached tokens that the server reported, against what the plan says could have been cached",
 }
 LEAST_SHARE = 0.5  # of the prompt: a request that took less from the cache is partial, however little the plan allowed
+EVIDENCE_OF = ["scenario", "round", "request_index", "shares_prefix_with", "started_at_s", "prompt_tokens", "planned_cached_tokens",
+               "reported_cached_tokens", "usage_rejected"]  # fmt: skip
 LYING_SHARE = 0.8  # of requests that nothing can have been cached for
 
 
@@ -94,7 +97,7 @@ def check_evidence(
     block = block_size_tokens or BLOCK_SIZE_TOKENS
     if (lie := _beyond_the_prefiller(records, block, prefiller)) is not None:
         return records.assign(reported_cached_tokens=float("nan")), [lie]
-    ok = records[records["ok"]]
+    ok = chosen(records, records["ok"], EVIDENCE_OF)
     place = ok.groupby([ok["scenario"], ok["round"], siblings(ok)], observed=True)["started_at_s"].rank(method="first")
     first = ok["round"].eq(1) & ok["planned_cached_tokens"].eq(0) & ~place.gt(1)  # the plan's first, and first in time
     fresh = ok[first & ok["reported_cached_tokens"].notna()]
@@ -125,8 +128,10 @@ def check_evidence(
 
 def _beyond_the_prefiller(records: pd.DataFrame, block: int, prefiller: pd.DataFrame | None) -> Problem | None:
     """In the cold round, where both are known: more reported as cached than the prefiller found, by over a block per request."""
-    ok = records[records["ok"] & records["round"].eq(1)]
-    if prefiller is None or prefiller.empty or ok.empty:
+    if prefiller is None or prefiller.empty:
+        return None
+    ok = chosen(records, records["ok"] & records["round"].eq(1), ["scenario", "round", "reported_cached_tokens"])
+    if ok.empty:
         return None
     told = with_scenario_text(ok).groupby(["scenario", "round"])["reported_cached_tokens"].agg(["sum", "count"]).reset_index()
     both = told.merge(prefiller, on=["scenario", "round"])
@@ -148,8 +153,9 @@ def _beyond_the_prefiller(records: pd.DataFrame, block: int, prefiller: pd.DataF
 
 
 def _unreported(ok: pd.DataFrame) -> list[Problem]:
-    rejected = ok.get("usage_rejected", pd.Series(dtype=object)).reindex(ok.index).astype(object).fillna("")
-    missing = int((ok["reported_cached_tokens"].isna() & ~rejected.str.contains("cached_tokens is", regex=False)).sum())
+    unknown = ok[ok["reported_cached_tokens"].isna()]
+    rejected = unknown["usage_rejected"].dropna().astype(str) if "usage_rejected" in unknown else pd.Series(dtype=str)
+    missing = len(unknown) - int(rejected.str.contains("cached_tokens is", regex=False).sum())
     if ok.empty or not missing:
         return []
     text = f"{missing} of {len(ok)} successful requests have no reported cached tokens: what they took from the cache is unknown."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from locust_kvcache.analysis.basics.narrow import chosen
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.contract.finish_reasons import GIVEN_UP
 from locust_kvcache.contract.usage import LARGEST_COUNT
@@ -30,7 +31,8 @@ def check_counts(records: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
 
 def _given_up(records: pd.DataFrame) -> pd.DataFrame:
     """Records of before called an answer `ok` that the server ended with abort or error."""
-    wrong = records["ok"] & records["finish_reason"].astype(str).str.lower().isin(GIVEN_UP)
+    reasons = [reason for reason in records["finish_reason"].dropna().unique() if str(reason).lower() in GIVEN_UP]
+    wrong = records["ok"] & records["finish_reason"].isin(reasons)
     if not wrong.any():
         return records
     status = records["status"].astype(object).mask(wrong, "aborted").astype("category")
@@ -42,7 +44,7 @@ def _given_up(records: pd.DataFrame) -> pd.DataFrame:
 
 def _impossible(records: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, pd.Series]]:
     """The records without counts that contradict what counts can be, and for each column which were rejected (by the load or here)."""
-    told = records["usage_rejected"].astype(object).fillna("").astype(str)
+    told = records["usage_rejected"].dropna().astype(str)
     found = {}
     for column in COUNTS:
         value = records[column]
@@ -51,7 +53,12 @@ def _impossible(records: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, pd.Serie
     found["output_tokens"] |= records["output_tokens"].lt(records["chunks"])
     found["reported_cached_tokens"] |= records["reported_cached_tokens"].gt(records["prompt_tokens"])
     cleaned = records.assign(**{column: records[column].mask(wrong) for column, wrong in found.items()})
-    return cleaned, {column: wrong | told.str.contains(f"{COUNTS[column]} is", regex=False) for column, wrong in found.items()}
+    return cleaned, {column: wrong | wrong.index.isin(_naming(told, COUNTS[column])) for column, wrong in found.items()}
+
+
+def _naming(told: pd.Series, name: str) -> pd.Index:
+    """Which records were told to have a wrong count of this name."""
+    return told.index[told.str.contains(f"{name} is", regex=False)] if len(told) else told.index
 
 
 def _rejected_problems(records: pd.DataFrame, impossible: dict[str, pd.Series]) -> list[Problem]:
@@ -68,7 +75,8 @@ def _rejected_problems(records: pd.DataFrame, impossible: dict[str, pd.Series]) 
 
 def _constant_prompts(records: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
     """One count for prompts of different lengths is no count."""
-    both = records[records["ok"] & records["prompt_tokens"].notna() & records["planned_prompt_tokens"].notna()]
+    known = records["ok"] & records["prompt_tokens"].notna() & records["planned_prompt_tokens"].notna()
+    both = chosen(records, known, ["prompt_tokens", "planned_prompt_tokens"])
     planned = both["planned_prompt_tokens"]
     if len(both) < FEWEST or both["prompt_tokens"].nunique() > 1 or planned.max() < SPREAD * planned.min():
         return records, []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from locust_kvcache.analysis.basics.narrow import chosen, rows_taken
 from locust_kvcache.analysis.basics.number_text import percent
 from locust_kvcache.analysis.basics.plain_values import rows_of, with_scenario_text
 from locust_kvcache.analysis.basics.problems import Problem
@@ -17,7 +18,7 @@ MANY_OPEN = 0.1  # of a round's requests
 def measured(records: pd.DataFrame) -> pd.DataFrame:
     """Without the requests that were sent in the warm-up share of a timed round."""
     warm_up = records["phase"].eq(PHASE_WARM_UP)
-    return records[~warm_up] if warm_up.any() else records
+    return rows_taken(records, ~warm_up) if warm_up.any() else records
 
 
 def measured_counts(counts: pd.DataFrame, records: pd.DataFrame, info: RunInfo) -> pd.DataFrame:
@@ -26,7 +27,7 @@ def measured_counts(counts: pd.DataFrame, records: pd.DataFrame, info: RunInfo) 
     timed = info.timed_rounds
     if not timed:
         return counts
-    labelled = records[records["phase"].eq(PHASE_WARM_UP)]
+    labelled = chosen(records, records["phase"].eq(PHASE_WARM_UP), ["scenario", "round"])
     warm_up = with_scenario_text(labelled).groupby(["scenario", "round"], observed=True).size().to_dict()
     keys = list(zip(counts["scenario"], counts["round"], strict=True))
     whole = {(entry.scenario, entry.number): entry.complete for entry in info.rounds}
@@ -47,7 +48,12 @@ def with_times(rounds: pd.DataFrame, records: pd.DataFrame, info: RunInfo) -> pd
     if not timed:
         return rounds
     keys = list(zip(rounds["scenario"], rounds["round"], strict=True))
-    phases = with_scenario_text(records).groupby(["scenario", "round", "phase"], observed=True).size().to_dict()
+    phases = (
+        with_scenario_text(records[["scenario", "round", "phase"]])
+        .groupby(["scenario", "round", "phase"], observed=True)
+        .size()
+        .to_dict()
+    )
     return rounds.assign(
         round_s=np.array([timed[key].round_s if key in timed else np.nan for key in keys]),
         warm_up_s=np.array([timed[key].warm_up_s if key in timed else np.nan for key in keys]),
@@ -58,7 +64,7 @@ def with_times(rounds: pd.DataFrame, records: pd.DataFrame, info: RunInfo) -> pd
 
 def open_at_end(records: pd.DataFrame) -> list[Problem]:
     """Timed rounds that are short against their requests: those that were open at the end ended while the load fell."""
-    ends = with_scenario_text(records).assign(open=records["phase"].eq(PHASE_OPEN_AT_END))
+    ends = with_scenario_text(records[["scenario", "round"]]).assign(open=records["phase"].eq(PHASE_OPEN_AT_END))
     table = ends.groupby(["scenario", "round"], observed=True)["open"].agg(["sum", "size"]).reset_index()
     return [
         Problem(

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.basics.metrics import BY_OUTPUT
+from locust_kvcache.analysis.basics.narrow import chosen
 from locust_kvcache.analysis.basics.plain_values import rows_of, with_scenario_text
 from locust_kvcache.analysis.basics.problems import Problem
 
@@ -19,12 +20,14 @@ TOLERANCE = 0.05  # of the mean output tokens, and of the planned prompt tokens
 LEAST_TOKENS_OFF = 32  # a few tokens of a chat template are no missized prompt
 FEW = 0.1  # of a round's answers
 NOT_COMPARABLE = "not comparable"
+LOOKED_AT = ["scenario", "round", "ttft_ms", "ttfvt_ms", "planned_output_tokens", "output_tokens", "planned_prompt_tokens",
+             "prompt_tokens", "buffered", "end_missing"]  # fmt: skip
 
 
 def answer_problems(records: pd.DataFrame, scenarios: Iterable[Mapping[str, Any]] = ()) -> list[Problem]:
     """All that is to be said of the answers' and prompts' sizes, and of buffering. `scenarios` as run.json lists them."""
     by_name = {str(entry.get("name")): entry for entry in scenarios}
-    ok = with_scenario_text(records[records["ok"]])
+    ok = with_scenario_text(chosen(records, records["ok"], LOOKED_AT))
     unequal = [
         Problem(
             "warning", "unequal_output", f"{text} E2E latency, TPOT and throughput of these rounds are not comparable.", _todo()
@@ -67,8 +70,8 @@ def unequal_output(records: pd.DataFrame) -> dict[str, str]:
 
     Only requests that succeeded in both rounds are looked at. Answers without a token count are compared by their chunks.
     """
-    found = {}
-    for scenario, group in with_scenario_text(records[records["ok"]]).groupby("scenario", sort=False):
+    found, columns = {}, ["scenario", "round", "request_index", "output_tokens", "chunks"]
+    for scenario, group in with_scenario_text(chosen(records, records["ok"], columns)).groupby("scenario", sort=False):
         column = "output_tokens" if group["output_tokens"].notna().all() else "chunks"
         sizes = group.pivot_table(index="request_index", columns="round", values=column)
         first, off = min(sizes.columns, default=0), []

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from locust_kvcache.analysis.basics.narrow import chosen
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.stats.intervals import CONFIDENCE, Floats
 
@@ -30,7 +31,8 @@ def busy_table(records: pd.DataFrame) -> pd.DataFrame:
     here, as corrected by the load: the ends of a busy time move by their offset, a rate over many requests hardly.
     """
     rows: list[tuple[Any, ...]] = []
-    usable = records[records["ok"] & records["started_at_s"].notna() & records["e2e_ms"].gt(0)]
+    timed = records["ok"] & records["started_at_s"].notna() & records["e2e_ms"].gt(0)
+    usable = chosen(records, timed, ["scenario", "round", "started_at_s", "e2e_ms"])
     key: Any
     for key, group in usable.groupby(["scenario", "round"], observed=True, sort=False):
         start = group["started_at_s"].to_numpy(dtype="float64")

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from locust_kvcache.analysis.basics.metrics import OF_REQUESTS
+from locust_kvcache.analysis.basics.narrow import chosen
 from locust_kvcache.analysis.basics.plain_values import with_scenario_text
 from locust_kvcache.analysis.stats import dependence, intervals
 from locust_kvcache.analysis.stats.dependence import Dependence
@@ -24,6 +25,7 @@ from locust_kvcache.analysis.stats.intervals import Spread
 
 KEYS = ["scenario", "request_index", "session_id"]
 METRICS = tuple(metric.key for metric in OF_REQUESTS if metric.compared)
+COMPARED = [*KEYS, *dependence.COLUMNS, *METRICS]
 STATISTICS = ("mean", "median", "p90", "p95", "p99")
 RATES = ("requests_per_s", "total_tokens_per_s", "output_tokens_per_s")
 BUSY_RATE = "busy_requests_per_s"  # busy_time.py
@@ -54,18 +56,20 @@ class Pairs:
 
 def pair_rounds(records: pd.DataFrame, baseline: str = "cold", contender: str = "hit") -> Pairs:
     """One planned request in the rounds of two kinds, in which it succeeded."""
-    return pair(records[records["round_window"].eq(baseline)], records[records["round_window"].eq(contender)])
+    first, later = (chosen(records, records["round_window"].eq(kind), COMPARED) for kind in (baseline, contender))
+    return pair(first, later)
 
 
 def pair_two_rounds(records: pd.DataFrame, baseline: int, contender: int) -> Pairs:
     """The same planned request in two rounds in which it succeeded."""
-    ok = records[records["ok"]]
+    ok = chosen(records, records["ok"], [*COMPARED, "round"])
     return pair(ok[ok["round"].eq(baseline)], ok[ok["round"].eq(contender)])
 
 
 def pair_windows(records: pd.DataFrame) -> Pairs:
     """Cold and hit of one planned request by evidence: all its cold records, and all its hit records."""
-    return pair(records[records["window"].eq("cold")], records[records["window"].eq("hit")])
+    cold, hit = (chosen(records, records["window"].eq(kind), COMPARED) for kind in ("cold", "hit"))
+    return pair(cold, hit)
 
 
 def pair_runs(baseline: pd.DataFrame, contender: pd.DataFrame, why_not: str) -> Pairs:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from locust_kvcache.analysis.basics.narrow import chosen
 from locust_kvcache.analysis.stats.intervals import MIN_CLUSTERS, Floats, Ints, Spread, effective_count
 
 MOST_BLOCKS = 20
@@ -95,7 +96,8 @@ def paused(records: pd.DataFrame) -> frozenset[str]:
     Over the whole round ramp and tail count as well (BUSY_SHARE); without these, pauses alone (PAUSELESS_SHARE).
     """
     found = set()
-    for (scenario, _), group in records[records["ok"]].groupby(["scenario", "round"], observed=True):
+    ok = chosen(records, records["ok"], ["scenario", "round", "started_at_s", "e2e_ms"])
+    for (scenario, _), group in ok.groupby(["scenario", "round"], observed=True):
         start = group["started_at_s"].to_numpy(dtype="float64")
         end = start + group["e2e_ms"].to_numpy(dtype="float64") / 1000
         known = np.isfinite(end)

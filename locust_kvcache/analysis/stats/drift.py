@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from locust_kvcache.analysis.basics.metrics import BY_KEY
+from locust_kvcache.analysis.basics.narrow import chosen
 from locust_kvcache.analysis.basics.number_text import number, percent
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.basics.problems import Problem
@@ -28,7 +29,8 @@ def over_time(records: pd.DataFrame, timed: Iterable[tuple[str, int]]) -> tuple[
     """(the first and the last tenth of each figure, its changes) of each timed round with enough requests. Times: s since its first
     request that is measured."""
     drift, found = list[dict[str, Any]](), list[dict[str, Any]]()
-    usable = records[records["ok"] & records["started_at_s"].notna()]
+    columns = ["scenario", "round", "started_at_s", "ttft_ms", "tpot_ms", "reported_cached_tokens", "prompt_tokens"]
+    usable = chosen(records, records["ok"] & records["started_at_s"].notna(), columns)
     names = usable["scenario"].astype(str)
     for scenario, number_of in timed:
         mine = usable[(names == scenario) & (usable["round"] == number_of)]

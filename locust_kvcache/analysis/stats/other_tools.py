@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from locust_kvcache.analysis.basics.narrow import chosen
+
 TOOLS = {
     "vllm_ttft_ms": ("vllm bench serve", "TTFT, ms"),
     "vllm_tpot_ms": ("vllm bench serve", "TPOT, ms"),
@@ -34,8 +36,10 @@ def as_other_tools(records: pd.DataFrame) -> pd.DataFrame:
 
 def tool_table(records: pd.DataFrame) -> pd.DataFrame:
     """Mean and median per scenario, round and definition, over successful requests."""
-    ok = records[records["ok"]]
-    values = as_other_tools(ok).assign(scenario=ok["scenario"].astype(str), round=ok["round"])
-    long = values.melt(id_vars=["scenario", "round"], var_name="column").dropna(subset="value")
-    table = long.groupby(["scenario", "round", "column"], sort=False)["value"].agg(["size", "mean", "median"]).reset_index()
-    return table.rename(columns={"size": "n"})
+    ok = chosen(records, records["ok"], ["scenario", "round", "first_choice_ms", "ttft_ms", "e2e_ms", "output_tokens"])
+    keys, tables = [ok["scenario"], ok["round"]], []
+    for column, values in as_other_tools(ok).items():
+        table = values.groupby(keys, observed=True, sort=False).agg(["count", "mean", "median"]).reset_index()
+        tables.append(table[table["count"].gt(0)].assign(column=str(column)).astype({"scenario": str}))
+    whole = pd.concat(tables, ignore_index=True).rename(columns={"count": "n"})
+    return whole[["scenario", "round", "column", "n", "mean", "median"]]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from locust_kvcache.analysis.basics.narrow import chosen
 from locust_kvcache.analysis.basics.number_text import percent
 from locust_kvcache.analysis.basics.plain_values import with_scenario_text
 from locust_kvcache.analysis.basics.problems import Problem
@@ -21,6 +22,8 @@ FALLS = "Warm-up, or the users' first requests queue together and the queue drai
 WARM_UP = "Warm the servers up before the first round (--warm-up), or compare against a control round (--control)."
 BURST = "All users start the round at once, and their first requests queue together: look at TTFT over time; use more requests per round."
 STEADY_COLUMNS = ["scenario", "round", "window", "requests", "drift", "drift_p", "warmup_ratio", "warmup_p", "steady"]
+LOOKED_AT = ["scenario", "round", "window", "started_at_s", "ttft_ms", "prompt_tokens", "reported_cached_tokens",
+             "planned_cached_tokens"]  # fmt: skip
 
 
 def work_adjusted(group: pd.DataFrame) -> pd.Series:
@@ -43,7 +46,7 @@ def steady_state(records: pd.DataFrame) -> pd.DataFrame:
     logarithm over the order of sending; p by Kendall's tau. warmup_ratio: median of the first tenth (at least 3) over the median of the
     rest; p by Mann-Whitney.
     """
-    usable = records[records["ok"] & records["ttft_ms"].gt(0) & records["started_at_s"].notna()]
+    usable = chosen(records, records["ok"] & records["ttft_ms"].gt(0) & records["started_at_s"].notna(), LOOKED_AT)
     rows = []
     key: Any
     for key, group in usable.groupby(["scenario", "round", "window"], observed=True, sort=False):
@@ -100,7 +103,8 @@ def _clear(p: float) -> bool:
 def outliers(records: pd.DataFrame, limit: int = 20) -> pd.DataFrame:
     """Requests whose TTFT is more than 5 robust standard deviations of the log (1.4826 MAD, at least 2 %) above or below its window's
     median, adjusted for the request's size; the farthest first."""
-    usable = with_scenario_text(records[records["ok"] & records["ttft_ms"].gt(0)])
+    columns = [*LOOKED_AT, "request_index", "session_id", "worker"]
+    usable = with_scenario_text(chosen(records, records["ok"] & records["ttft_ms"].gt(0), columns))
     by = ["scenario", "round", "window"]
     parts = [np.log(work_adjusted(group)) for _, group in usable.groupby(by, observed=True)]
     log = pd.concat(parts).reindex(usable.index) if parts else usable["ttft_ms"]

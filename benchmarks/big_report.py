@@ -1,0 +1,108 @@
+"""python -m benchmarks.big_report [--records 1000000] [--records-format parquet]: memory and time of a report over a long run.
+
+A synthetic run is written by the master's own writer, and analysed by a process of its own, as after a load. Printed for each size:
+seconds to write, size on disk, and peak memory (ru_maxrss) and seconds of the report. Several sizes: --records 100000 1000000.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from locust_kvcache.contract.record import Record
+from locust_kvcache.contract.record_files import FORMATS, PARQUET
+from locust_kvcache.loadgen.run.record_parts import RecordParts
+from locust_kvcache.loadgen.run.records_file import Collector
+
+ROOT = Path(__file__).resolve().parent.parent
+SCENARIO, TURNS, USERS, BATCH = "multi_turn_conversation", 5, 64, 1000
+
+
+def record(number: int, index: int, at_s: float) -> Record:
+    """Five turns per session; one request in a thousand failed; a hit computes the rest of the prompt only."""
+    session, turn = divmod(index, TURNS)
+    prompt = 2000 + session % 40 * 100 + turn * 300
+    planned = prompt // 16 * 16 - 16 if number > 1 else (prompt - 300) // 16 * 16 if turn else 0
+    jitter = 1 + ((index * 7919) % 1000 - 500) / 5000
+    ttft, tpot = (40 + (prompt - planned) / 8 + planned / 200) * jitter, 20 * jitter
+    failed = index % 1000 == 999
+    return Record(
+        run_id="big", deployment="single", model="m", scenario=SCENARIO, round=number, request_index=index, session_id=session,
+        turn=turn + 1, worker=f"host#{index % 8}", started_at_s=at_s, status="timeout" if failed else "ok",
+        error="not complete within 600 s" if failed else None, http_status=200, finish_reason="length", planned_prompt_tokens=prompt,
+        prompt_tokens=prompt, planned_output_tokens=40, output_tokens=40, planned_cached_tokens=planned, reported_cached_tokens=planned,
+        shares_prefix_with=session * TURNS if turn else None, ttfb_ms=ttft, first_choice_ms=ttft, ttft_ms=ttft, ttfvt_ms=ttft,
+        tpot_ms=tpot, e2e_ms=ttft + 39 * tpot, itl_p50_ms=tpot, itl_p99_ms=tpot * 1.2, icl_p50_ms=tpot, icl_p99_ms=tpot * 1.2, chunks=40,
+        response_bytes=9831, clock="kernel", loop_lag_ms=0.2, client_limited=False, ttft_uncertain_ms=0.0,
+        round_kind="cold" if number == 1 else "hit", buffered=False,
+    )  # fmt: skip
+
+
+def records_of(count: int) -> Iterator[Record]:
+    at_s = 1_700_000_000.0
+    for number in (1, 2):
+        for index in range(count // 2):
+            at_s += 0.02
+            yield record(number, index, at_s)
+
+
+def write_run(folder: Path, count: int, kind: str) -> None:
+    folder.mkdir(parents=True)
+    collector = Collector(folder / "records.jsonl", parts=RecordParts(folder) if kind == PARQUET else None)
+    batch: list[Record] = []
+
+    def give() -> None:
+        keys = [[entry.scenario, entry.round, entry.request_index, entry.status] for entry in batch]
+        collector.add([entry.to_json() for entry in batch], keys)
+        batch.clear()
+
+    for entry in records_of(count):
+        batch.append(entry)
+        if len(batch) == BATCH:
+            give()
+    give()
+    collector.close()
+    per_round = count // 2
+    rounds = [{"scenario": SCENARIO, "round": number, "kind": kind_of, "planned_requests": per_round, "records": per_round,
+               "wall_s": per_round * 0.02 + 1, "started_at_s": 1_700_000_000.0 + (number - 1) * per_round * 0.02, "complete": True}
+              for number, kind_of in ((1, "cold"), (2, "hit"))]  # fmt: skip
+    run = {"format": 1, "run_id": "big", "complete": True, "deployment": {"name": "single", "kind": "other"}, "model": "m",
+           "targets": {"hit_ttft_reduction_min": 0.6}, "server": {"block_size_tokens": 16}, "users": USERS, "workers": 8,
+           "max_failures": "1%", "scenarios": [{"name": SCENARIO}], "rounds_planned": {SCENARIO: 2}, "rounds": rounds}  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
+
+
+def report(folder: Path) -> tuple[float, float]:
+    """(peak MB, seconds) of `locust-kvcache report`; the peak is that of the largest child so far, so sizes go up."""
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", "analysis", str(folder)], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stdout[-2000:] + done.stderr[-2000:])
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, time.monotonic() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--records", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--records-format", choices=FORMATS, default=PARQUET)
+    given = parser.parse_args()
+    print(f"{'records':>12} {'written in s':>13} {'on disk, MB':>12} {'peak, MB':>9} {'report, s':>10}", flush=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        for count in sorted(given.records):
+            folder, began = Path(temporary) / str(count), time.monotonic()
+            write_run(folder, count, given.records_format)
+            written_s = time.monotonic() - began
+            disk_mb = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+            peak_mb, seconds = report(folder)
+            print(f"{count:>12,} {written_s:>13.1f} {disk_mb:>12.1f} {peak_mb:>9.0f} {seconds:>10.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
