@@ -130,7 +130,7 @@ def test_a_decoder_that_loaded_a_part_lies_by_that_part(tmp_path: Path) -> None:
     (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     analysis = analyse_folder(folder)
     (text,) = problems(analysis.stats, "cached_tokens_lie")
-    assert "In round 1 of n16384 the responses reported 6,400 cached tokens, and the prefiller found 0" in text
+    assert "In round 1 of n16384 the responses reported 6,400 cached tokens, but the prefiller found 0" in text
     assert not problems(analysis.stats, "not_cold")
     assert analysis.requests["reported_cached_tokens"].isna().all()
     assert verdicts(analysis.stats, "n16384")[0] == "cold proven"

@@ -44,7 +44,7 @@ def test_rounds_of_unequal_output_are_not_compared_on_what_depends_on_it(tmp_pat
     assert {row["metric"] for row in rows if row["verdict"] == "not comparable"} == OUTPUT_BOUND
     assert {row["metric"] for row in rows if row["verdict"] != "not comparable"} >= {"ttft_ms"}  # the TTFT does not depend on it
     assert all(row["p_value"] is None for row in rows if row["metric"] in OUTPUT_BOUND)
-    assert "throughput not comparable" in headline(found.stats)
+    assert "Throughput not comparable" in headline(found.stats)
     target = next(row for row in found.stats["targets"] if row["target"] == "hit_throughput_gain_min")
     assert target["verdict"] == "not judged"
     assert "6.0 in round 2 against 12.0 in round 1" in target["why"]
