@@ -41,7 +41,9 @@ def run_text(stats: Stats) -> str:
     if arms:
         tables = [arm_lines(stats, name) for name in names]
     else:
-        tables = [metric_lines(stats, names[0])] if len(names) == 1 else [scenario_lines(stats, names)]
+        alone = len(names) == 1 and len(find(stats["rounds"], scenario=names[0])) == 1
+        one = one_round_lines if alone else metric_lines
+        tables = [one(stats, names[0])] if len(names) == 1 else [scenario_lines(stats, names)]
     _, _, facts = sentences.run_line(stats).partition(": ")
     return summary(
         lead if whole else f"INCOMPLETE{why_incomplete(stats)}: {lead}", facts, tables, target_lines(stats), stats["problems"]
@@ -64,6 +66,18 @@ def metric_lines(stats: Stats, scenario: str) -> Table:
     rows.append(("hit rate", cold, hit, ""))
     header = ("", *comparison_names(stats, scenario, split), "change [interval]")
     return Table(f"{scenario}, means", header, tuple(rows))
+
+
+def one_round_lines(stats: Stats, scenario: str) -> Table:
+    """One round: nothing is compared, so each metric's mean stands beside its spread."""
+    row = find(stats["rounds"], scenario=scenario)[0]
+    rows = []
+    for metric, name in METRICS:
+        found = find(stats["distributions"], scenario=scenario, split="round", group=str(row["round"]), metric=metric)
+        rows += [(name, *(number(one[key]) for key in ("mean", "median", "p90", "p99"))) for one in found]
+    rows.append(("throughput, requests/s", number(row["requests_per_s"]), "", "", ""))
+    rows.append(("hit rate", known_rate(row, "hit_rate"), "", "", ""))
+    return Table(scenario, ("", "mean", "median", "P90", "P99"), tuple(rows))
 
 
 def scenario_lines(stats: Stats, names: list[str]) -> Table:

@@ -20,6 +20,7 @@ from locust_kvcache.analysis.report.files import render_html, render_markdown
 from locust_kvcache.analysis.report.page import Page
 from locust_kvcache.analysis.report.publish import page_text
 from locust_kvcache.analysis.report.run_page import run_page
+from locust_kvcache.analysis.report.run_text import run_text
 from locust_kvcache.analysis.tables.console_lines import WIDTH
 from locust_kvcache.contract.language import CHINESE, ENGLISH, use_language
 from tests.analysis.recorded import recorded_run
@@ -107,7 +108,12 @@ def test_a_run_of_one_round_says_and_shows_what_was_measured(tmp_path: Path) -> 
     records = [record for record in make_records(TRUTH) if record.round == 1]
     rounds = [{"scenario": TRUTH.scenario, "round": 1, "planned_requests": 30, "records": 30, "wall_s": 1.0, "complete": True}]
     folder = write_run(tmp_path, records, TRUTH, rounds=rounds, rounds_planned={TRUTH.scenario: 1})
-    page = run_page(analyse_folder(folder), charts=True)
+    analysed = analyse_folder(folder)
+    page = run_page(analysed, charts=True)
+    console = run_text(analysed.stats)
+    for row in ("TTFT, ms", "TPOT, ms", "E2E latency, ms", "throughput, requests/s", "hit rate"):
+        assert re.search(rf"^  {row} +[\d,.]+", console, re.MULTILINE), console
+    assert "later rounds" not in console
     assert re.search(r"mean TTFT [\d,.]+ ms", page.lead), page.lead
     assert "There is one round" in page.lead
     assert page.chart is not None
