@@ -40,7 +40,7 @@ def run_values(runs: Sequence[Analysis]) -> pd.DataFrame:
             rows.append((name, row["scenario"], row["round"], "requests_per_s", run.run_id, rate))
             if count and rate is not None:
                 rows.append((name, row["scenario"], row["round"], "requests_per_s_per_gpu", run.run_id, rate / count))
-        for row in run.stats["cost"]:
+        for row in run.stats.get("cost") or []:
             rows += [(name, row["scenario"], row["round"], metric, run.run_id, row[metric]) for metric in COSTS]
     table = pd.DataFrame(rows, columns=[*KEYS, "run", "value"]).astype({"value": float})
     return table[table["value"] > 0].reset_index(drop=True)

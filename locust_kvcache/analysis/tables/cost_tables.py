@@ -24,7 +24,7 @@ STALE = 3  # readings of a GPU's energy in a round; fewer say that the exporter 
 
 def energy_table(stats: Stats) -> Table | None:
     """Measured alone."""
-    rows = [row for row in stats["cost"] if row["joules"] is not None]
+    rows = [row for row in (stats.get("cost") or []) if row["joules"] is not None]
     if not rows:
         return None
     return Table(
@@ -64,7 +64,7 @@ def _energy_notes(stats: Stats, rows: list[dict[str, Any]]) -> list[str]:
 
 def cost_table(stats: Stats) -> Table | None:
     """A price is assumed to hold for all GPUs of the deployment over a round's measured time."""
-    rows = [row for row in stats["cost"] if row["cost"] is not None]
+    rows = [row for row in (stats.get("cost") or []) if row["cost"] is not None]
     if not rows:
         return None
     of = run_of(stats).deployment
@@ -99,7 +99,7 @@ def _changes(stats: Stats) -> list[str]:
 
 def break_even_table(stats: Stats) -> Table | None:
     """How often what is stored must be used again."""
-    rows = stats["break_even"]
+    rows = stats.get("break_even") or []
     if not rows:
         return None
     of = run_of(stats).deployment
