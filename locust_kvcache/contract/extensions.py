@@ -136,7 +136,13 @@ def scenario_values(name: str) -> dict[str, Any] | Path | None:
     found = extensions(SCENARIOS).get(name)
     if found is None:
         return None
-    given = found.loaded() if callable(found.loaded) else found.loaded
+    try:
+        given = found.loaded() if callable(found.loaded) else found.loaded
+    except Exception as error:  # whatever a package of somebody else's raises
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise BadInput(
+            f"{found.package}: scenario {name!r} failed: {what}; mend it, or: pip uninstall {found.package}"
+        ) from error
     if isinstance(given, Mapping):
         return dict(given)
     if isinstance(given, str | Path):

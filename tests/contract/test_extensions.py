@@ -224,6 +224,12 @@ def test_a_scenario_is_a_mapping_or_a_path(monkeypatch: pytest.MonkeyPatch) -> N
         extensions.scenario_values("c")
 
 
+def test_a_scenario_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    points(monkeypatch, ("a", "builtins:dict.fromkeys", "one"))
+    with pytest.raises(BadInput, match=r"one: scenario 'a' failed: TypeError: .*; mend it, or: pip uninstall one"):
+        extensions.scenario_values("a")
+
+
 def test_without_packages_the_kinds_are_ours() -> None:
     with pytest.raises(BadInput, match="'marker_file'; allowed: vllm_reset, "):
         parse_caches([{"tier": "gpu", "kind": "marker_file", "target": "x"}], "d.yaml")

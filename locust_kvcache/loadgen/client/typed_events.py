@@ -59,6 +59,10 @@ def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
 def _delta(field: str, value: Any) -> dict[str, Any]:
     if field == _CALL:
         return {"delta": {"tool_calls": [{"function": {"arguments": value}}]}}
@@ -103,8 +107,9 @@ def _response_counts(response: dict[str, Any]) -> dict[str, Any]:
 
 
 def _whole_response(response: dict[str, Any]) -> dict[str, Any]:
-    items = [item for item in response["output"] or () if isinstance(item, dict)]
-    text = [part for item in items if item.get("type") == "message" for part in item.get("content") or ()]
+    items = _dicts(response["output"])
+    said = [item.get("content") for item in items if item.get("type") == "message"]
+    text = [part for content in said if isinstance(content, list | str) for part in content]
     return {"content": text or None, "tool_calls": [{"function": item} for item in items if item.get("type") == "function_call"]}
 
 
@@ -135,7 +140,7 @@ def _block_start(block: dict[str, Any]) -> Said:
 
 
 def _whole_message(event: dict[str, Any]) -> Said:
-    blocks = [block for block in event.get("content") or () if isinstance(block, dict)]
+    blocks = _dicts(event.get("content"))
     calls = [{"function": block} for block in blocks if block.get("type") == "tool_use"]
     choice = {"delta": {"content": blocks or None, "tool_calls": calls}, "finish_reason": event.get("stop_reason")}
     return Said([choice], _message_counts(event), response_id=event.get("id"))

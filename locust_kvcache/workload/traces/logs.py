@@ -30,7 +30,8 @@ def spans_of(value: Any) -> Iterator[dict[str, Any]]:
     if not isinstance(value, dict) or not ("resourceSpans" in value or "spans" in value):
         yield value
         return
-    yield from value.get("spans") or ()
+    for span in value.get("spans") or ():  # a span that names no trace is of the trace that holds it
+        yield {"trace_id": value["trace_id"], **span} if isinstance(span, dict) and value.get("trace_id") else span
     for resource in value.get("resourceSpans") or ():
         for scope in resource.get("scopeSpans") or ():
             yield from scope.get("spans") or ()

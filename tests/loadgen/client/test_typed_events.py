@@ -204,3 +204,15 @@ def test_token_ids_are_output_and_tell_their_number() -> None:
     assert (outcome.status, outcome.reply) == ("ok", "")
     assert [chunk.tokens for chunk in outcome.chunks] == [1, 2, 1]
     assert outcome.reader.response_id == "g"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"object": "response", "status": "completed", "output": 5},
+        {"object": "response", "status": "completed", "output": [{"type": "message", "content": 5}]},
+        {"type": "message", "stop_reason": "end_turn", "content": 5},
+    ],
+)
+def test_a_whole_answer_of_another_shape_carries_nothing(answer: Event) -> None:
+    assert read(f"data: {json.dumps(answer)}\n\n".encode()).status == "no_output"

@@ -144,6 +144,15 @@ def test_a_trace_of_inference_perf_is_one_object_over_several_lines(tmp_path: Pa
     assert answers[2] == 500
 
 
+def test_a_span_without_a_trace_is_of_the_trace_that_holds_it(tmp_path: Path) -> None:
+    def trace(name: str, begin: int) -> dict[str, Any]:
+        tokens = {"gen_ai.usage.input_tokens": 9, "gen_ai.usage.output_tokens": 3}
+        return {"trace_id": name, "spans": [{"start_time": begin, "end_time": begin + 1, "attributes": tokens}]}
+
+    plan = plan_of(tmp_path / "t.jsonl", trace("a", 0), trace("b", 5))
+    assert [len(session.turns) for session in plan.sessions] == [1, 1]
+
+
 def test_requests_of_openai_with_their_times(tmp_path: Path) -> None:
     def row(begin: float, text: str, **more: Any) -> dict[str, Any]:
         said = {"messages": [{"role": "user", "content": text}], "usage": {"completion_tokens": 5}}
