@@ -71,13 +71,15 @@ def checked(path: Path) -> str:
     from locust.argument_parser import get_parser
 
     from locust_kvcache.loadgen.options.config_file import read_config
-    from locust_kvcache.loadgen.options.run_options import read_options
+    from locust_kvcache.loadgen.options.run_options import check_users, read_options
 
     parser = get_parser(default_config_files=[])
     file = read_config(path, parser)
     words = [word for each in file.words.values() for word in each]
     try:
-        read_options(parser.parse_args(words, env_vars={}))
+        parsed = parser.parse_args(words, env_vars={})
+        check_users(parsed.num_users, parsed.spawn_rate)
+        read_options(parsed)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from error
     return f"{path}: {len(file.words)} settings, all usable: {PROGRAM} run --config {path}"
@@ -97,13 +99,17 @@ def shown(arguments: Sequence[str], changed: bool) -> str:
     known = {setting.action.dest: setting for setting in reversed(settings(parser).values())}  # by their first long name
     for group in (*GROUPS, "Locust's own"):
         entries = [
-            f"  {setting.name:<22}{_value(setting, parsed):<{VALUE_WIDTH}}  {sources.get(dest, 'default')}"
+            f"  {setting.name:<22}{_fitted(_value(setting, parsed)):<{VALUE_WIDTH}}  {sources.get(dest, 'default')}"
             for dest, setting in reversed(known.items())
             if group == (setting.option.group if setting.option else "Locust's own")
             and (dest in sources or not (changed or setting.option is None))
         ]
         lines += [f"{group}:", *entries, ""] if entries else []
     return "\n".join([*lines, "Of Locust's own options those at their defaults are left out: locust --help"])
+
+
+def _fitted(value: str) -> str:
+    return value if len(value) <= VALUE_WIDTH else f"{value[: VALUE_WIDTH - 3]}..."
 
 
 def _value(setting: Any, parsed: Any) -> str:

@@ -108,6 +108,15 @@ def find_command(name: str) -> Command:
     raise BadInput(f"{name!r} is no command of {PROGRAM}; {hint}")
 
 
+def _said(text: str) -> int:
+    """0, also where the reader (`| head`) has gone."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes it once more
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a sub-command; its exit code."""
     if "_ARGCOMPLETE" in os.environ:  # the shell asks what could come next
@@ -116,9 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complete(command.name for command in COMMANDS)
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help", "help"):
-        print(contents())
-        return 0
+        return _said(contents())
     if given[0] in ("-V", "--version"):
-        print(version_text())
-        return 0
+        return _said(version_text())
     return run_command(lambda: find_command(given[0]).run(given[1:]))

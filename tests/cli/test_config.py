@@ -57,6 +57,25 @@ def test_check(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "check"]) == 3
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("scenarios: cold_start\nusers: -4\n", "error: bad.yaml: --users is '-4'; expected a whole number of at least 1"),
+        ("scenarios: -x\n", "error: bad.yaml: key 'scenarios' has '-x'; expected values that do not begin with '-'"),
+    ],
+)
+def test_values_that_a_run_refuses_are_not_usable(text: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bad.yaml").write_text(text)
+    assert main(["config", "check", "bad.yaml"]) == 3
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_a_long_value_leaves_the_column_of_sources(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "show", "--nonce", "n" * 80]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("nonce ")]
+    assert line.split() == ["nonce", "n" * 41 + "...", "command", "line"]
+
+
 def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "schema"]) == 0
     assert json.loads(capsys.readouterr().out)["properties"]["rounds"]["minimum"] == 1

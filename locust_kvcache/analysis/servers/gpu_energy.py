@@ -19,7 +19,8 @@ KEYS = ["scenario", "round", "role", "url"]
 def energy(series: pd.DataFrame) -> pd.DataFrame:
     """COLUMNS per round and GPU. `seconds`: from the first scrape to the last; `readings`: different values among them, as an exporter
     may measure less often than it is asked."""
-    mine = series[series["metric"].isin((ENERGY, POWER))]
+    values = series["value"].astype("float64")
+    mine = series[series["metric"].isin((ENERGY, POWER)) & np.isfinite(values) & values.ge(0)]
     gpu = [label(text, "UUID") or label(text, "gpu") or text for text in mine["labels"]]
     rows = []
     for key, group in mine.assign(gpu=gpu).groupby([*KEYS, "gpu"], sort=False):
@@ -29,11 +30,16 @@ def energy(series: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def _whole(ordered: pd.DataFrame) -> bool:
+    """Whether it was read at both borders of the round: a page that vanished says nothing of the rest."""
+    return {"before", "after"} <= set(ordered["when"])
+
+
 def _by_counter(group: pd.DataFrame) -> tuple[float, str, float, int] | None:
     """None where it is missing at a border, or fell: the driver was loaded again."""
     ordered = group.sort_values("at_s", kind="stable")
     ends = ordered[ordered["when"].isin(("before", "after"))]
-    if set(ends["when"]) != {"before", "after"} or (np.diff(ordered["value"]) < 0).any():
+    if not _whole(ordered) or (np.diff(ordered["value"]) < 0).any():
         return None
     seconds = float(ends["at_s"].iloc[-1] - ends["at_s"].iloc[0])
     joules = float(ends["value"].iloc[-1] - ends["value"].iloc[0]) / 1000
@@ -41,9 +47,9 @@ def _by_counter(group: pd.DataFrame) -> tuple[float, str, float, int] | None:
 
 
 def _by_power(group: pd.DataFrame) -> tuple[float, str, float, int] | None:
-    """Trapezoids between the scrapes."""
+    """Trapezoids between the scrapes; None where one is missing at a border."""
     ordered = group.sort_values("at_s", kind="stable")
-    if len(ordered) < 2:
+    if not _whole(ordered):
         return None
     at_s, watts = ordered["at_s"].to_numpy(dtype="float64"), ordered["value"].to_numpy(dtype="float64")
     seconds = float(at_s[-1] - at_s[0])

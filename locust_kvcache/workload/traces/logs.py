@@ -30,6 +30,8 @@ def spans_of(value: Any) -> Iterator[dict[str, Any]]:
     if not isinstance(value, dict) or not ("resourceSpans" in value or "spans" in value):
         yield value
         return
+    if not isinstance(value.get("spans") or [], list):
+        raise ValueError(f"key 'spans' is {str(value['spans'])[:60]!r}; expected a list of spans")
     for span in value.get("spans") or ():  # a span that names no trace is of the trace that holds it
         yield {"trace_id": value["trace_id"], **span} if isinstance(span, dict) and value.get("trace_id") else span
     for resource in value.get("resourceSpans") or ():

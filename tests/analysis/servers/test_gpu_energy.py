@@ -48,3 +48,15 @@ def test_a_counter_that_fell_or_is_missing_at_a_border_tells_nothing() -> None:
     late = [scrape(10.0, "during", {gpu(ENERGY, 1): 9e6}, 2), scrape(20.0, "after", {gpu(ENERGY, 1): 10e6}, 2)]
     assert gpu_energy.energy(series([*fell, *late])).empty
     assert gpu_energy.by_round(gpu_energy.energy(series([]))).empty
+
+
+def test_readings_that_are_no_number_or_end_within_the_round_tell_nothing() -> None:
+    """A page that vanished after 10 of 100 s says nothing of the other 90; NaN, infinity and a negative power are no readings."""
+    vanished = [scrape(0.0, "before", {gpu(POWER, 0): 200.0}), scrape(10.0, "during", {gpu(POWER, 0): 200.0})]
+    other = [scrape(at_s, when, {gpu(POWER, 1): 100.0}) for at_s, when in ((0.0, "before"), (100.0, "after"))]
+    odd = [
+        scrape(0.0, "before", {gpu(ENERGY, 2): float("nan"), gpu(POWER, 3): -5.0}),
+        scrape(100.0, "after", {gpu(ENERGY, 2): 2e6, gpu(POWER, 3): float("inf")}),
+    ]
+    table = gpu_energy.energy(series([*vanished, *other, *odd]))
+    assert table[["gpu", "joules"]].to_numpy().tolist() == [["GPU-1", 10000.0]]

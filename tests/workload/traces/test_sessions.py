@@ -153,6 +153,11 @@ def test_a_span_without_a_trace_is_of_the_trace_that_holds_it(tmp_path: Path) ->
     assert [len(session.turns) for session in plan.sessions] == [1, 1]
 
 
+def test_spans_that_are_no_list_are_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="key 'spans' is '5'; expected a list of spans"):
+        plan_of(tmp_path / "o.json", {"trace_id": "t", "spans": 5})
+
+
 def test_requests_of_openai_with_their_times(tmp_path: Path) -> None:
     def row(begin: float, text: str, **more: Any) -> dict[str, Any]:
         said = {"messages": [{"role": "user", "content": text}], "usage": {"completion_tokens": 5}}
