@@ -23,7 +23,7 @@ launch() {  # launch NAME COMMAND...: in the background, in a session of its own
 }
 engine() {  # engine NAME PORT ROLE
   launch "$1" python -m vllm.entrypoints.openai.api_server --model "$MODEL" --served-model-name tiny --host 127.0.0.1 --port "$2" \
-    --dtype bfloat16 --max-model-len 8192 --max-num-seqs 16 --enforce-eager --enable-prefix-caching --enable-prompt-tokens-details \
+    --dtype "${DTYPE:-bfloat16}" --max-model-len 8192 --max-num-seqs 16 --enforce-eager --enable-prefix-caching --enable-prompt-tokens-details \
     --kv-transfer-config "{\"kv_connector\": \"MooncakeStoreConnector\", \"kv_role\": \"$3\"}"
 }
 start() {  # start NAME
