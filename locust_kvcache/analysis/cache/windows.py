@@ -109,7 +109,7 @@ def check_evidence(
     impossible = near_all & fresh["reported_cached_tokens"].ge(block)
     if impossible.mean() >= LYING_SHARE:
         text = (
-            f"{int(impossible.sum())} of {len(fresh)} requests with a never-seen prefix were reported as (nearly) wholly cached. The "
+            f"{int(impossible.sum())} of {len(fresh)} requests with a never-seen prefix were reported as almost wholly cached. The "
             "reported cached tokens are rejected, so single requests have no label (cold or hit)."
         )
         way_out = (
