@@ -18,7 +18,9 @@ from locust_kvcache.analysis.across_runs.recovery_windows import MOST_WINDOWS
 from locust_kvcache.analysis.across_runs.run_evidence import run_evidence
 from locust_kvcache.analysis.basics.number_text import listed, number, plural
 from locust_kvcache.analysis.basics.plain_values import plain
+from locust_kvcache.analysis.labelling import label_run
 from locust_kvcache.analysis.reading.runs import RecordedRun, load_run
+from locust_kvcache.analysis.report.caveats import merged
 from locust_kvcache.analysis.report.command_line import add_language, add_png
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.report.recovery_page import recovery_page
@@ -110,6 +112,17 @@ def as_json(events: Sequence[Sequence[Outcome]], lead: str) -> dict[str, Any]:
     }
 
 
+def without_false_hits(runs: Sequence[RecordedRun]) -> tuple[list[RecordedRun], tuple[dict[str, Any], ...]]:
+    """The runs without reported cached tokens that cannot be true, as a PD pair's decoder reports them; and which runs had such."""
+    labelled = [label_run(run) for run in runs]
+    believed = [dataclasses.replace(run, records=records) for run, (records, _) in zip(runs, labelled, strict=True)]
+    lies = [
+        (str(run.info.run_id), [dataclasses.asdict(problem) for problem in problems if problem.code == "cached_tokens_lie"])
+        for run, (_, problems) in zip(runs, labelled, strict=True)
+    ]
+    return believed, merged(lies)
+
+
 def main() -> int:
     parser = command_parser(
         "recovery",
@@ -135,11 +148,12 @@ def main() -> int:
     if len(set(ids)) < len(ids):
         twice = sorted({name for name in ids if ids.count(name) > 1})
         raise BadInput(f"run {', '.join(twice)} is given more than once; expected each run once")
-    events = measure(runs, [parse_event(word) for word in args.event], args.window_s)
+    believed, problems = without_false_hits(runs)
+    events = measure(believed, [parse_event(word) for word in args.event], args.window_s)
     width = number(events[0][0].width_s)
     about = f"{runs[0].info.model} on {runs[0].info.deployment.name}: {plural(len(runs), 'run')}, windows of {width} s"
     incomplete = [str(run.info.run_id) for run in runs if not run.complete]
-    page = recovery_page(events, about, incomplete, [run_evidence(run) for run in runs])
+    page = recovery_page(events, about, incomplete, [run_evidence(run) for run in runs], problems)
     folder = args.output_dir or folder_beside(args.runs[0], "recovery")
     publish(page, folder, args.png)
     (folder / "recovery.json").write_text(json.dumps(plain(as_json(events, page.lead)), indent=2) + "\n", encoding="utf-8")

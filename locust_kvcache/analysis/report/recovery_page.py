@@ -170,7 +170,10 @@ def _curve_text(event: Sequence[Outcome]) -> str:
     figure = "hit_rate" if any(one.levels["hit_rate"] for one in event) else "ttft_ms"
     if all(one.levels[figure] is None for one in event):
         return "nothing is known of the time before it"
-    before, worst = (over_runs([getattr(one, name)[figure] for one in event], WRITTEN[figure]) for name in ("levels", "worst"))
+    unit = " ms" if figure == "ttft_ms" else ""
+    before, worst = (
+        f"{over_runs([getattr(one, name)[figure] for one in event], WRITTEN[figure])}{unit}" for name in ("levels", "worst")
+    )
     least, most = ([one.crossing(figure, share) for one in event] for share in SHARES)
     if all(one is None or one.fell_s is None for one in (*least, *most)):
         return f"the {SHORT[figure]} was {before} before and {worst} in the worst window after"
@@ -248,7 +251,9 @@ def own_trust(events: Runs) -> list[Said]:
     ]
 
 
-def recovery_page(events: Runs, about: str, incomplete: Sequence[str], runs: Sequence[Stats]) -> Page:
+def recovery_page(
+    events: Runs, about: str, incomplete: Sequence[str], runs: Sequence[Stats], problems: Sequence[dict[str, Any]] = ()
+) -> Page:
     """`runs`: the evidence of each run (run_evidence)."""
     table = recovery_table(events)
     return Page(
@@ -257,7 +262,7 @@ def recovery_page(events: Runs, about: str, incomplete: Sequence[str], runs: Seq
         lead=lead_text(events, incomplete),
         details=(),
         answer=(),
-        problems=(),
+        problems=tuple(problems),
         sections=(section("Each event", [table], is_open=True),),
         incomplete=bool(incomplete),
         chart=curve_chart(events),

@@ -181,6 +181,24 @@ def test_several_runs_on_one_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert len(json.loads((tmp_path / "out" / "recovery.json").read_text())["events"][0]["runs"]) == 3
 
 
+def test_hits_that_cannot_be_true_are_no_level(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Prompts that were never seen, reported as almost wholly cached, as a PD pair's decoder does: there is no hit rate."""
+    new = {"round": 1, "round_kind": "cold", "planned_cached_tokens": 0}
+    found = [request(number, number / 20, 992, session_id=number, **new) for number in range(1200)]
+    rows = [{"scenario": "s", "round": 1, "planned_requests": 1200, "records": 1200, "wall_s": 60.0, "complete": True}]
+    deployment = {"name": "d", "kind": "pd_disagg", "endpoint": "http://h"}
+    write_run(tmp_path / "r", found, run_id="r", deployment=deployment, rounds=rows, rounds_planned=None)
+    assert ask(monkeypatch, str(tmp_path / "r"), "--event", "kill=+20", "--output-dir", str(tmp_path / "out")) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "the mean TTFT was 50.0 ms before and 50.0 ms in the worst window after" in printed
+    assert "hit rate was" not in printed
+    assert "r: 1200 of 1200 requests with a never-seen prefix were reported as almost wholly cached" in (
+        (tmp_path / "out" / "report.md").read_text().replace("\n  ", " ")
+    )
+
+
 def test_events_that_the_master_recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = run_of(tmp_path / "r")
     info = json.loads((found.folder / "run.json").read_text())
