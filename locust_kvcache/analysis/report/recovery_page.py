@@ -161,7 +161,8 @@ def curve_chart(events: Runs) -> Chart | None:
     marks = [(event[0].event.name, math.fsum(found) / len(found)) for event, found in zip(events, offsets, strict=True)]
     failures = pd.DataFrame(failed, columns=["x", "count"])
     said = "; ".join(f"{event[0].event.name}: {_curve_text(event)}" for event in events)
-    return draw("recovery", f"Hit rate, TTFT and requests/s around {listed(name for name, _ in marks)}", said,
+    faults = listed(event[0].event.name for event, _ in faults_of(events))
+    return draw("recovery", f"Hit rate, TTFT and requests/s around {faults}", said,
                 lambda axes: study_drawing.draw_recovery(axes, points, failures, marks))  # fmt: skip
 
 
@@ -219,16 +220,29 @@ def lead_text(events: Runs, incomplete: Sequence[str]) -> str:
     weak = weak_points(events, incomplete)
     opening = f"Read with care: {'; '.join(weak)}. " if weak else ""
     said = []
-    for event in events:
+    for event, outcomes in faults_of(events):
         lost = (
-            f"{failed_text(event)} requests lost"
-            if not any(one.failed for one in event)
-            else f"requests lost: {failed_text(event)}"
+            f"{failed_text(outcomes)} requests lost"
+            if not any(one.failed for one in outcomes)
+            else f"requests lost: {failed_text(outcomes)}"
         )
-        unused = list(dict.fromkeys(engine.engine for one in event for engine in one.engines if engine.what == UNUSED))
+        unused = list(dict.fromkeys(engine.engine for one in outcomes for engine in one.engines if engine.what == UNUSED))
         idle = f", and {listed(unused)} answered but took no request" if unused else ""
         said.append(f"{event[0].event.name}: {_curve_text(event)}; {lost}{idle}")
     return f"{opening}{'. '.join(said)}."
+
+
+def faults_of(events: Runs) -> list[tuple[Sequence[Outcome], list[Outcome]]]:
+    """Each fault with its own outcomes and those of its undo and of its return: what it cost is lost until the next fault."""
+    names = {event[0].event.name for event in events}
+    found: list[tuple[Sequence[Outcome], list[Outcome]]] = []
+    for event in events:
+        fault, _, mark = event[0].event.name.rpartition(" ")
+        if mark in ("undone", "ready") and fault in names:
+            found[-1][1].extend(event)
+        else:
+            found.append((event, list(event)))
+    return found
 
 
 def worst_share(one: Outcome, figure: str) -> float | None:
@@ -257,7 +271,7 @@ def recovery_page(
     """`runs`: the evidence of each run (run_evidence)."""
     table = recovery_table(events)
     return Page(
-        title=f"Recovery: what {listed(event[0].event.name for event in events)} cost",
+        title=f"Recovery: what {listed(event[0].event.name for event, _ in faults_of(events))} cost",
         subtitle=about,
         lead=lead_text(events, incomplete),
         details=(),

@@ -207,6 +207,11 @@ def test_events_that_the_master_recorded(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert ask(monkeypatch, str(found.folder), "--output-dir", str(tmp_path / "out")) == 0
     events = json.loads((tmp_path / "out" / "recovery.json").read_text())["events"]
     assert [event["name"] for event in events] == ["kill", "kill undone", "kill ready"]
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert page.startswith("# Recovery: what kill cost\n")
+    lead = page[page.index("**Read with care") : page.index("**\n", 300)]
+    assert "undone" not in lead  # one sentence for one fault, with what was lost until the next
+    assert "requests lost: 3" in lead.replace("\n", " ")
 
 
 @pytest.mark.parametrize(
