@@ -108,9 +108,10 @@ def _analyse(run: RecordedRun, slo: Mapping[str, float] | None, max_failures: Fa
     ]
     drifts, changed = drift.over_time(records, run.info.timed_rounds)
     problems += drift.change_problems(changed)
+    judged = _judged(run, limit, records, rounds, all_records, all_rounds, servers, states, block)
     stats = {
         **_outcome(run, limit, rounds, block),
-        **_judged(run, limit, records, rounds, all_records, all_rounds, servers, states, block),
+        **judged,
         **_described(run, records, block),
         **states,
         **servers,
@@ -121,7 +122,7 @@ def _analyse(run: RecordedRun, slo: Mapping[str, float] | None, max_failures: Fa
         "drift": drifts,
         "change_points": changed,
         **_goodput(run.info, records, rounds, slo),
-        **_cost(run.info, rounds, servers["energy"], states["verdicts"]),
+        **_cost(run.info, rounds, servers["energy"], states["verdicts"], judged["claims"]),
     }
     return Analysis(run.folder, plain(stats), tier_verdicts.answered_by(records, states["verdicts"]))
 
@@ -226,13 +227,16 @@ def _goodput(info: RunInfo, records: pd.DataFrame, rounds: pd.DataFrame, slo: Ma
     return {"slo": objectives, "goodput": goodput.goodput_table(records, objectives, rounds)}
 
 
-def _cost(info: RunInfo, rounds: pd.DataFrame, energy: pd.DataFrame, verdicts: pd.DataFrame) -> dict[str, Any]:
+def _cost(
+    info: RunInfo, rounds: pd.DataFrame, energy: pd.DataFrame, verdicts: pd.DataFrame, claims: list[dict[str, Any]]
+) -> dict[str, Any]:
     """Money and energy of each round, and the break-even of what is stored."""
+    weak = {claim["scenario"]: claim["why_not_judged"] for claim in claims if not (claim["valid"] and claim["credited"])}
     of, prices = info.deployment, (info.deployment.price_per_gpu_hour, info.deployment.price_per_gb_month)
     kv_bytes = info.model_facts.kv_bytes_per_token
     return {
         "cost": cost.cost_rows(rounds, gpu_energy.by_round(energy), of.gpus, of.price_per_gpu_hour),
-        "break_even": cost.break_even(rounds, rows_of(verdicts), info.arrival.closed, of.gpus, *prices, kv_bytes),
+        "break_even": cost.break_even(rounds, rows_of(verdicts), info.arrival.closed, of.gpus, *prices, kv_bytes, weak),
     }
 
 

@@ -53,9 +53,13 @@ def test_cost_and_energy_of_a_run(locust: LocustProcesses, emulator: Start, tmp_
         assert (row["energy_gpus"], row["energy_by"]) == (1, "counter")
     (even,) = stats["break_even"]
     assert even["round"] == 3
-    assert even["saved_gpu_seconds"] == pytest.approx(stats["rounds"][0]["wall_s"] - stats["rounds"][2]["wall_s"])
+    (claim,) = stats["claims"]
+    if claim["valid"] and claim["credited"]:
+        assert even["saved_gpu_seconds"] == pytest.approx(stats["rounds"][0]["wall_s"] - stats["rounds"][2]["wall_s"])
+    else:  # a busy machine: the load generator was late
+        assert (even["saved_gpu_seconds"], even["why_not"]) == (None, claim["why_not_judged"])
     page = render_markdown(run_page(analysis, charts=False))
     assert "## Cost and energy" in page
-    assert "Assumed: 1 GPUs at 7,200 per GPU-hour" in page
+    assert "Assumed: 1 GPU at 7,200 per GPU-hour" in page
     assert "Energy: measured" in page
     assert "Break-even of the store" in page

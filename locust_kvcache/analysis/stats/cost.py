@@ -6,6 +6,7 @@ round's alone. docs/cost.md has every formula.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -85,11 +86,13 @@ def break_even(
     price_per_gpu_hour: float | None,
     price_per_gb_month: float | None,
     kv_bytes_per_token: float | None,
+    weak: Mapping[str, str],
 ) -> list[Row]:
     """One row for each later round that repeats the cold one: the GPU seconds that its hits saved, over what had to be stored for them.
 
     reuses_per_month: how often a month what is stored must be used again for its price; None where a hit saved nothing, or where a
-    price is not known. `why_not` says why the GPU seconds are not known.
+    price is not known. `why_not` says why the GPU seconds are not known. `weak`: the scenarios whose change is not the cache's by evidence,
+    and why.
     """
     if price_per_gb_month is None and (price_per_gpu_hour is None or kv_bytes_per_token is None):
         return []
@@ -101,7 +104,10 @@ def break_even(
         if row["kind"] in (COLD, CONTROL) or row["scenario"] not in cold:
             continue
         before = cold[row["scenario"]]
-        stored_gb, why_not = _stored_gb(before, kv_bytes_per_token), _why_not(before, row, closed, gpus)
+        stored_gb, why_not = (
+            _stored_gb(before, kv_bytes_per_token),
+            weak.get(row["scenario"]) or _why_not(before, row, closed, gpus),
+        )
         saved_s = None if why_not else (gpus or 0) * (before["wall_s"] - row["wall_s"])
         found.append(
             {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from locust_kvcache.analysis.basics.number_text import change, number
-from locust_kvcache.analysis.tables.claim_words import round_label
+from locust_kvcache.analysis.basics.number_text import change, listed, number, plural
+from locust_kvcache.analysis.tables.claim_words import claim_of, round_label
 from locust_kvcache.analysis.tables.table import Stats, Table, find, run_of
 
 MEASURED = (
@@ -51,10 +51,13 @@ def _named(stats: Stats, row: dict[str, Any]) -> str:
 
 
 def _energy_notes(stats: Stats, rows: list[dict[str, Any]]) -> list[str]:
-    seen, gpus = rows[0]["energy_gpus"], run_of(stats).deployment.gpus
-    notes = [f"Mean power of {seen} GPUs times the wall time; by {rows[0]['energy_by']}."]
-    if gpus is not None and gpus != seen:
-        notes.append(f"The deployment has {gpus} GPUs, and the energy is that of {seen}.")
+    seen, gpus = [int(row["energy_gpus"]) for row in rows], run_of(stats).deployment.gpus
+    if len(set(seen)) > 1:
+        counts = listed(map(str, seen))
+        return [f"The rounds are not comparable in energy: {counts} GPUs were read."]
+    notes = [f"Mean power of {plural(seen[0], 'GPU')} times the wall time; by {rows[0]['energy_by']}."]
+    if gpus is not None and gpus != seen[0]:
+        notes.append(f"The deployment has {gpus} GPUs, and the energy is that of {seen[0]}.")
     if min(row["least_readings"] for row in rows) < STALE:
         notes.append(
             "A GPU's energy was read anew fewer than 3 times in a round: the exporter measures seldom, and the energy is coarse."
@@ -68,7 +71,8 @@ def cost_table(stats: Stats) -> Table | None:
     if not rows:
         return None
     of = run_of(stats).deployment
-    note = f"Assumed: {of.gpus} GPUs at {number(of.price_per_gpu_hour)} per GPU-hour, the round's alone. Measured: its wall time."
+    price = number(of.price_per_gpu_hour)
+    note = f"Assumed: {plural(int(of.gpus or 0), 'GPU')} at {price} per GPU-hour, the round's alone. Measured: its wall time."
     whole = "Each column is the whole cost of the round over that unit: they are not to be added."
     cells = tuple((_named(stats, row), number(row["gpu_seconds"]), number(row["cost"]), _thousand(row["cost_per_request"]),
                    _interval(row), number(row["cost_per_million_prompt_tokens"]), number(row["cost_per_million_output_tokens"]))
@@ -88,6 +92,9 @@ def _interval(row: dict[str, Any]) -> str:
 def _changes(stats: Stats) -> list[str]:
     """Cost of a request, hit against cold: the inverse of the throughput's change."""
     rows = [row for row in find(stats["effects"], split="round", metric="requests_per_s") if row["ratio"]]
+    rows = [
+        row for row in rows if claim_of(stats, row["scenario"])["valid"] and claim_of(stats, row["scenario"])["later"] == "hit"
+    ]
     found = []
     for row in rows:
         ends = (row.get("ratio_high"), row.get("ratio_low"))

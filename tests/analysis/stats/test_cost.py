@@ -55,7 +55,7 @@ def test_energy_of_a_round() -> None:
 def test_nothing_is_said_without_a_price_and_without_energy() -> None:
     assert cost_rows(ROUNDS, ENERGY.iloc[:0], None, 5.0) == []
     assert cost_rows(ROUNDS, ENERGY.iloc[:0], 4, None) == []
-    assert break_even(ROUNDS, [], True, 4, None, None, 1e5) == []
+    assert break_even(ROUNDS, [], True, 4, None, None, 1e5, {}) == []
 
 
 def test_tokens_that_are_not_known_have_no_cost() -> None:
@@ -68,7 +68,7 @@ def test_tokens_that_are_not_known_have_no_cost() -> None:
 def test_break_even() -> None:
     """400,000 different tokens x 100 kB = 40 GB. 4 GPUs x (90 - 45) s = 180 GPU-s saved per use = 0.05 GPU-h x 5 = 0.25; 40 GB x 0.1 = 4
     a month: 16 uses. The control repeats nothing."""
-    (row,) = break_even(ROUNDS, [{"scenario": "s", "round": 3, "tier": "store"}], True, 4, 5.0, 0.1, 100_000.0)
+    (row,) = break_even(ROUNDS, [{"scenario": "s", "round": 3, "tier": "store"}], True, 4, 5.0, 0.1, 100_000.0, {})
     assert (row["round"], row["tier"], row["stored_gb"], row["saved_gpu_seconds"]) == (
         3,
         "store",
@@ -82,10 +82,15 @@ def test_break_even() -> None:
 
 def test_what_saves_nothing_never_pays_and_an_open_loop_says_nothing() -> None:
     slower = ROUNDS.assign(wall_s=[90.0, 90.0, 99.0])
-    (row,) = break_even(slower, [], True, 4, 5.0, 0.1, 100_000.0)
+    (row,) = break_even(slower, [], True, 4, 5.0, 0.1, 100_000.0, {})
     assert (row["saved_gpu_seconds"], row["reuses_per_month"]) == (pytest.approx(-36.0), None)
-    (row,) = break_even(ROUNDS, [], False, 4, 5.0, 0.1, 100_000.0)
+    (row,) = break_even(ROUNDS, [], False, 4, 5.0, 0.1, 100_000.0, {})
     assert (row["saved_gpu_seconds"], row["why_not"]) == (None, OPEN_LOOP)
     fewer = ROUNDS.assign(succeeded=[100, 100, 99])
-    assert "different numbers" in break_even(fewer, [], True, 4, 5.0, 0.1, 100_000.0)[0]["why_not"]
-    assert "gpus" in break_even(ROUNDS, [], True, None, 5.0, 0.1, 100_000.0)[0]["why_not"]
+    assert "different numbers" in break_even(fewer, [], True, 4, 5.0, 0.1, 100_000.0, {})[0]["why_not"]
+    assert "gpus" in break_even(ROUNDS, [], True, None, 5.0, 0.1, 100_000.0, {})[0]["why_not"]
+
+
+def test_what_is_not_credited_to_the_cache_saves_nothing_that_is_known() -> None:
+    (row,) = break_even(ROUNDS, [], True, 4, 5.0, 0.1, 100_000.0, {"s": "nothing hit"})
+    assert (row["saved_gpu_seconds"], row["reuses_per_month"], row["why_not"]) == (None, None, "nothing hit")
