@@ -27,10 +27,10 @@ from locust_kvcache.loadgen.options.open_files import too_few_files
 from locust_kvcache.loadgen.options.resolve import Job, resolve
 from locust_kvcache.loadgen.options.run_options import Options, check_users, read_options
 from locust_kvcache.loadgen.protocol.messages import FROM_WORKERS, AboutRun, Files, Message, Time
+from locust_kvcache.loadgen.run.endings import RunIncomplete
 from locust_kvcache.loadgen.run.folder import check_writable
 from locust_kvcache.loadgen.run.outcome import Outcome
 from locust_kvcache.loadgen.run.resume import check_not_running
-from locust_kvcache.loadgen.run.state import RunIncomplete
 
 log = logging.getLogger("kvcache")
 

@@ -33,7 +33,7 @@ from locust_kvcache.loadgen.protocol.messages import (
 )
 from locust_kvcache.loadgen.protocol.run_config import RunConfig, pause
 from locust_kvcache.loadgen.protocol.timed import TimedRound
-from locust_kvcache.loadgen.run.state import LimitReached, RunIncomplete
+from locust_kvcache.loadgen.run.endings import LimitReached, RunIncomplete
 from locust_kvcache.workload.plan import Plan, Turn
 from locust_kvcache.workload.steps import in_pieces
 

@@ -10,10 +10,11 @@ import pytest
 
 from locust_kvcache.contract.deployment import Access, Transport
 from locust_kvcache.loadgen.run.alerts import Alerts
+from locust_kvcache.loadgen.run.endings import RunIncomplete
 from locust_kvcache.loadgen.run.records_file import Collector
 from locust_kvcache.loadgen.run.round_entry import begun
 from locust_kvcache.loadgen.run.server_metrics import MetricsFile
-from locust_kvcache.loadgen.run.state import Run, RunIncomplete
+from locust_kvcache.loadgen.run.state import Run
 from tests.conftest import free_port
 
 
