@@ -98,10 +98,17 @@ KINDS: Mapping[str, type] = {
 
 
 @functools.cache
+def _points() -> dict[str, list[EntryPoint]]:
+    """Of our groups. Looking through all installed packages takes 10 ms."""
+    found = entry_points()
+    return {group: list(found.select(group=group)) for group in GROUPS}
+
+
+@functools.cache
 def extensions(group: str) -> dict[str, Extension]:
     """Every addition of a group by its name; BadInput for one that cannot be loaded, or that two packages have."""
     found: dict[str, Extension] = {}
-    for point in sorted(entry_points(group=group), key=lambda point: (point.name, _package(point))):
+    for point in sorted(_points()[group], key=lambda point: (point.name, _package(point))):
         if point.name in found:
             raise BadInput(
                 f"{found[point.name].package} and {_package(point)} both have the entry point {point.name!r} of {group}; uninstall one"
@@ -154,5 +161,5 @@ def scenario_values(name: str) -> dict[str, Any] | Path | None:
 
 def packages() -> dict[str, str]:
     """The packages that add something, with their versions, without loading anything."""
-    points = [point for group in GROUPS for point in entry_points(group=group)]
+    points = [point for found in _points().values() for point in found]
     return {point.dist.name: point.dist.version for point in points if point.dist}

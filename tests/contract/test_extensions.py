@@ -179,7 +179,7 @@ def test_a_dialect_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def points(monkeypatch: pytest.MonkeyPatch, *found: tuple[str, str, str]) -> None:
     """Entry points of these names, values and packages, in every group."""
 
-    def entry_points(group: str) -> list[Any]:
+    def of_group(group: str) -> list[Any]:
         made = []
         for name, value, package in found:
             point = importlib.metadata.EntryPoint(name, value, group)
@@ -187,7 +187,7 @@ def points(monkeypatch: pytest.MonkeyPatch, *found: tuple[str, str, str]) -> Non
             made.append(point)
         return made
 
-    monkeypatch.setattr(extensions, "entry_points", entry_points)
+    monkeypatch.setattr(extensions, "_points", lambda: {group: of_group(group) for group in extensions.GROUPS})
     extensions.extensions.cache_clear()
     monkeypatch.setattr(extensions, "extensions", extensions.extensions.__wrapped__)
 

@@ -14,6 +14,7 @@ import atexit
 import contextlib
 import gc
 import importlib
+import inspect
 import json
 import os
 import runpy
@@ -87,6 +88,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
     for module in sys.argv[2].split(","):
         importlib.import_module(module)
+    inspect.stack()  # Locust's stop() asks for it: the first time, the files of all modules are looked up
     if sys.argv[3:]:
         os.environ["PYTEST_XDIST_WORKER"] = "collecting"  # tests ask at their import whether they are spread over workers
         collect = ["--collect-only", "-qq", "-p", "no:cacheprovider", "-p", "no:rerunfailures"]

@@ -21,7 +21,7 @@ from tests.warm.jobs import WarmProcess
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LOCUST = (
-    "locust,locust.main,requests,yaml,orjson,httptools,prometheus_client,geventhttpclient,flask_login,"
+    "tests.warm.heat,locust,locust.main,requests,yaml,orjson,httptools,prometheus_client,geventhttpclient,flask_login,"
     "locust_kvcache.loadgen.master.coordinator,locust_kvcache.loadgen.worker.agent"  # not the plugin: only a locustfile registers it
 )
 ANALYSIS = (

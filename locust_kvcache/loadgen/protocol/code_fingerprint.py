@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,13 @@ PATTERNS = ("contract/*.py", "workload/*.py", "loadgen/**/*.py")  # of the packa
 NAMED = 8  # differing files that an error lists
 
 
-def fingerprint(package: Path = PACKAGE) -> dict[str, str]:
+@functools.cache
+def fingerprint() -> dict[str, str]:
+    """Of the package that this process has loaded, read once."""
+    return fingerprint_of(PACKAGE)
+
+
+def fingerprint_of(package: Path) -> dict[str, str]:
     """The package's version, and a hash by path of the code that decides what is sent and how it is measured.
 
     Equal for a checkout and an installed package of the same code. Scenarios are not in it: the master sends their values.

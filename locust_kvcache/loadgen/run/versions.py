@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import subprocess
 import sys
@@ -17,17 +18,18 @@ from locust_kvcache.contract.shipped import checkout
 def versions() -> dict[str, str]:
     """The software that sent the load."""
     packages = {name: version(name) for name in ("locust", "gevent", "httptools")}
-    commit = _commit()
+    of_checkout = commit()
     return {
         "python": platform.python_version(),
         **packages,
         **extension_packages(),
-        "locust_kvcache": f"{__version__} ({commit})" if commit else __version__,
+        "locust_kvcache": f"{__version__} ({of_checkout})" if of_checkout else __version__,
     }
 
 
-def _commit() -> str | None:
-    """Of the checkout that is used. An installed package has none, although it may lie in somebody's repository."""
+@functools.cache
+def commit() -> str | None:
+    """Of the checkout that is used, asked once. An installed package has none, although it may lie in somebody's repository."""
     root = checkout()
     if root is None:
         return None
