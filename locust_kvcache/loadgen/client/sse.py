@@ -16,41 +16,12 @@ from locust_kvcache.contract.usage import Counts, checked_counts, whole_count
 from locust_kvcache.loadgen.client.chunk_log import ChunkLog
 from locust_kvcache.loadgen.client.content_template import ContentTemplate, Segment, template_of
 from locust_kvcache.loadgen.client.delta import output_of
+from locust_kvcache.loadgen.client.event_facts import as_dict, complaint, prompt_tokens, reported_cached_tokens, usage_of
 from locust_kvcache.loadgen.client.typed_events import Said, typed_event
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 PAGE_BYTES = 4000  # of a page that is no stream: enough for its title
 LEARN_IN_VAIN = 8  # templates; a stream whose events differ in more than their text makes no further ones
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def reported_cached_tokens(event: dict[str, Any], usage: dict[str, Any]) -> Any:
-    """Cached prompt tokens as reported, unchecked: OpenAI/vLLM/SGLang, Moonshot, DeepSeek, llama.cpp; None if not reported."""
-    for found in (
-        _dict(usage.get("prompt_tokens_details")).get("cached_tokens"),
-        usage.get("cached_tokens"),
-        usage.get("prompt_cache_hit_tokens"),
-        _dict(event.get("timings")).get("cache_n"),
-    ):
-        if found is not None:
-            return found
-    return None
-
-
-def _prompt(said: dict[str, Any]) -> Any:
-    """Prompt tokens as reported; Anthropic's are told in three parts. A part that is no number of tokens is rejected as it is."""
-    if "prompt" in said or "uncached" not in said:
-        return said.get("prompt")
-    parts = [said.get(name) or 0 for name in ("uncached", "cached", "written")]
-    return next((part for part in parts if whole_count(part) is None), None) or sum(map(int, parts))
-
-
-def _only_complains(event: dict[str, Any]) -> bool:
-    """Errors in forms of their own: FastChat's error_code, FastAPI's detail, a message without choices."""
-    return "choices" not in event and "usage" not in event and any(event.get(key) for key in ("error_code", "detail", "message"))
 
 
 def decoded(payload: bytes) -> Any:
@@ -83,6 +54,7 @@ class EventReader:
         self._reported: dict[str, Any] = {}  # token counts, unchecked
         self._counts_of = counts_of
         self._told: dict[str, Any] = {}  # the same by the dialect
+        self._in_pieces = False  # typed events carried output piece by piece
         self._rest: list[bytes] = []  # pieces of a line that is not complete yet
         self._rest_at_s = 0.0
         self._begun = False
@@ -177,7 +149,7 @@ class EventReader:
         self._rest = []
         self._end_of_event(if_not_json)
         said = self._reported | self._told
-        self.counts = checked_counts(_prompt(said), said.get("output"), said.get("cached"), len(self.log))
+        self.counts = checked_counts(prompt_tokens(said), said.get("output"), said.get("cached"), len(self.log))
 
     def _lines(self, stamp_s: float, data: bytes) -> list[bytes]:
         """The lines that this piece completes; what follows the last one waits for the next piece."""
@@ -247,16 +219,14 @@ class EventReader:
         if not self._is_error and (said := typed_event(event)) is not None:
             self._typed(stamp_s, said)
             return
-        if event.get("error") or event.get("object") == "error" or self._is_error or _only_complains(event):
-            error = event.get("error") or event
-            words = [error.get(key) for key in ("message", "detail", "text")] if isinstance(error, dict) else []
-            self._fail("stream_error", str(next(filter(None, words), error)))
-        usage = _dict(event.get("usage")) or _dict(_dict(event.get("x_groq")).get("usage"))
+        if said_error := complaint(event, self._is_error):
+            self._fail("stream_error", said_error)
+        usage = usage_of(event)
         found = event.get("choices")
         choices = [choice for choice in found if isinstance(choice, dict)] if isinstance(found, list) else []
         self._first_choice(stamp_s, choices, event.get("id") or event.get("request_id"))
         for choice in choices:
-            usage = usage or _dict(choice.get("usage"))
+            usage = usage or as_dict(choice.get("usage"))
             self._choice(stamp_s, choice, usage)
         if usage or "timings" in event:
             self._count(usage, reported_cached_tokens(event, usage))
@@ -267,7 +237,11 @@ class EventReader:
             self._fail("stream_error", said.error)
         self._first_choice(stamp_s, said.choices, said.response_id)
         for choice in said.choices:
-            self._choice(stamp_s, choice, {})
+            self._in_pieces = self._choice(stamp_s, choice, {}) or self._in_pieces
+        if said.part is not None and not self._in_pieces:
+            self._choice(stamp_s, {"delta": said.part}, {})
+        if said.whole is not None and not len(self.log):
+            self._choice(stamp_s, {"delta": said.whole}, {})
         self._reported |= {name: value for name, value in said.counts.items() if value is not None}
 
     def _first_choice(self, stamp_s: float, choices: list[dict[str, Any]], response_id: Any) -> None:
@@ -275,9 +249,10 @@ class EventReader:
             self.first_choice_at_s = stamp_s
             self.response_id = str(response_id or "")[:200] or None
 
-    def _choice(self, stamp_s: float, choice: dict[str, Any], usage: dict[str, Any]) -> None:
+    def _choice(self, stamp_s: float, choice: dict[str, Any], usage: dict[str, Any]) -> bool:
+        """Whether it carries output."""
         if reason := choice.get("finish_reason"):
-            said = _dict(reason)  # SGLang: {"type": "abort", "message": ...}
+            said = as_dict(reason)  # SGLang: {"type": "abort", "message": ...}
             self.finish_reason = str(said.get("type", reason))
             what = choice.get("error") or said
             self.finish_message = str(what.get("message", "") if isinstance(what, dict) else what)
@@ -287,6 +262,7 @@ class EventReader:
             if output.text:
                 self._texts.append(output.text)
             self.unknown_field = self.unknown_field or output.unknown_field
+        return output.carries
 
     def _count(self, usage: dict[str, Any], cached: Any) -> None:
         """Keep what was reported last; a count that is left out or null does not take an earlier one away."""

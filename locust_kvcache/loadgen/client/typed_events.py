@@ -28,6 +28,7 @@ _BLOCK_DELTAS = {
     "input_json_delta": ("partial_json", _CALL),
 }
 _LABELS = ("signature_delta", "citations_delta")  # describe the output, and are none
+_PARTS = {"output_text": "text", "refusal": "refusal", "reasoning_text": "text", "function_call_arguments": "arguments"}
 _ENDS = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
 
 
@@ -38,6 +39,8 @@ class Said(NamedTuple):
     counts: dict[str, Any] = {}  # noqa: RUF012  never changed
     error: str = ""
     response_id: str | None = None
+    part: dict[str, Any] | None = None  # a part of the output as a whole, after its pieces: output where there were no pieces
+    whole: dict[str, Any] | None = None  # all of the output, at its end: output where nothing came before
 
 
 NOTHING = Said([])
@@ -82,9 +85,11 @@ def _response_event(kind: str, event: dict[str, Any]) -> Said:
         field = _RESPONSE_DELTAS.get(what)
         value = event.get("delta")
         return Said([_delta(field, value) if field else {"delta": {what: value}}])
+    if last == "done" and what in _PARTS:
+        return Said([], part=_delta(_RESPONSE_DELTAS[what], event.get(_PARTS[what]))["delta"])
     response = _dict(event.get("response"))
     if kind in _ENDS:
-        return _response_end(response)
+        return _response_end(response)._replace(whole=_whole_response(response) if response.get("output") else None)
     if kind == "response.output_item.added":
         item = _dict(event.get("item"))
         return Said([_called(item.get("name"))]) if str(item.get("type", "")).endswith("_call") else NOTHING
@@ -107,7 +112,7 @@ def _response_counts(response: dict[str, Any]) -> dict[str, Any]:
 
 
 def _whole_response(response: dict[str, Any]) -> dict[str, Any]:
-    items = _dicts(response["output"])
+    items = _dicts(response.get("output"))
     said = [item.get("content") for item in items if item.get("type") == "message"]
     text = [part for content in said if isinstance(content, list | str) for part in content]
     return {"content": text or None, "tool_calls": [{"function": item} for item in items if item.get("type") == "function_call"]}

@@ -108,6 +108,36 @@ def test_how_a_response_ends(end: Event, status: str, reason: str | None, said: 
     assert said is None or said in (outcome.error or "")
 
 
+def done(kind: str, value: str) -> Event:
+    field = {"function_call_arguments": "arguments", "refusal": "refusal"}.get(kind, "text")
+    return {"type": f"response.{kind}.done", field: value, "sequence_number": 8}
+
+
+def message(text: str) -> list[Event]:
+    return [{"type": "message", "content": [{"type": "output_text", "text": text}]}]
+
+
+@pytest.mark.parametrize(
+    ("events", "reply", "chunks"),
+    [
+        ([done("output_text", "he"), ended(output=message("he"))], "he", 1),
+        ([done("reasoning_text", "hm"), done("output_text", "he"), ended(output=message("he"))], "he", 2),
+        ([ended(output=message("he"))], "he", 1),  # nothing before the end
+        ([delta("output_text", "h"), delta("output_text", "e"), done("output_text", "he"), ended(output=message("he"))], "he", 2),
+        ([done("function_call_arguments", '{"a": 1}'), ended()], "", 1),
+    ],
+)
+def test_output_that_comes_as_a_whole_counts_where_no_pieces_came(events: list[Event], reply: str, chunks: int) -> None:
+    outcome = stream(CREATED, *events)
+    assert (outcome.status, outcome.reply, len(outcome.chunks)) == ("ok", reply, chunks)
+
+
+def test_an_error_without_words_is_an_error() -> None:
+    outcome = stream(CREATED, {"type": "error", "message": None, "code": "server_error"})
+    assert outcome.status == "stream_error"
+    assert "server_error" in (outcome.error or "")
+
+
 @pytest.mark.parametrize(
     ("value", "reply", "chunks"),
     [

@@ -1,0 +1,50 @@
+"""Reads what one event of a stream says of token counts and errors, wherever a server puts them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from locust_kvcache.contract.usage import whole_count
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def reported_cached_tokens(event: dict[str, Any], usage: dict[str, Any]) -> Any:
+    """Cached prompt tokens as reported, unchecked: OpenAI/vLLM/SGLang, Moonshot, DeepSeek, llama.cpp; None if not reported."""
+    for found in (
+        as_dict(usage.get("prompt_tokens_details")).get("cached_tokens"),
+        usage.get("cached_tokens"),
+        usage.get("prompt_cache_hit_tokens"),
+        as_dict(event.get("timings")).get("cache_n"),
+    ):
+        if found is not None:
+            return found
+    return None
+
+
+def prompt_tokens(said: dict[str, Any]) -> Any:
+    """Prompt tokens as reported; Anthropic's are told in three parts. A part that is no number of tokens is rejected as it is."""
+    if "prompt" in said or "uncached" not in said:
+        return said.get("prompt")
+    parts = [said.get(name) or 0 for name in ("uncached", "cached", "written")]
+    return next((part for part in parts if whole_count(part) is None), None) or sum(map(int, parts))
+
+
+def usage_of(event: dict[str, Any]) -> dict[str, Any]:
+    """The usage of an event, empty where it has none; Groq has a place of its own."""
+    return as_dict(event.get("usage")) or as_dict(as_dict(event.get("x_groq")).get("usage"))
+
+
+def complaint(event: dict[str, Any], is_error: bool) -> str | None:
+    """What an event says of a failure; None where it says none. `is_error`: the event is named `error`.
+
+    Some servers have forms of their own: FastChat's error_code, FastAPI's detail, a message without choices.
+    """
+    words_alone = "choices" not in event and "usage" not in event and any(map(event.get, ("error_code", "detail", "message")))
+    if not (event.get("error") or "error" in (event.get("object"), event.get("type")) or is_error or words_alone):
+        return None
+    error = event.get("error") or event
+    words = [error.get(key) for key in ("message", "detail", "text")] if isinstance(error, dict) else []
+    return str(next(filter(None, words), error))
