@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 TOOLS := .tools
+DOCS := .docs
 BIN := $(VENV)/bin
 TEST_WORKERS ?= 8
 LONG_WORKERS ?= 4
 QUICK_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-quick lint options texts wheel setup lock audit clean
+.PHONY: help demo test test-long test-quick lint options texts docs wheel setup lock audit clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -49,6 +50,14 @@ options: $(VENV)/installed  ## Write docs/options.md, docs/reference.md and the 
 texts: $(VENV)/installed  ## Add new texts of report and console to the Chinese catalogue, for somebody to translate
 	$(BIN)/python -m tests.texts
 
+$(DOCS)/installed: requirements-docs.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	@touch $@
+
+docs: $(DOCS)/installed  ## Build the documentation as a site in site/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
+
 wheel: $(VENV)/installed  ## Build the wheel and the source distribution into dist/
 	$(BIN)/python -m hatchling build -d dist
 
@@ -65,4 +74,4 @@ audit: $(TOOLS)/installed  ## Known vulnerabilities of all of them, asked of the
 	$(TOOLS)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 clean:  ## Remove the virtual environments and caches; results stay
-	rm -rf $(VENV) $(TOOLS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) $(DOCS) site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -36,14 +36,16 @@ class Link:
 
 
 class KVCacheUser(User):
-    """Drives one scenario. A subclass names it and calls `run_next_session` from its task:
+    """Drives one scenario.
 
-    class ColdStart(KVCacheUser):
-        scenario = "cold_start"
+    A subclass names it and calls `run_next_session` from its task:
 
-        @task
-        def ask(self):
-            self.run_next_session()
+        class ColdStart(KVCacheUser):
+            scenario = "cold_start"
+
+            @task
+            def ask(self):
+                self.run_next_session()
     """
 
     abstract = True
