@@ -19,7 +19,21 @@ from locust_kvcache.loadgen import console, quiet
 from locust_kvcache.loadgen.console import LoadConsole, Progress
 from tests.conftest import LOCUST, ROOT, LocustProcesses, Stub
 
-LOAD = ("--headless", "-f", "locustfiles/cold_start.py", "-u", "2", "-r", "2", "--requests", "4", "--rounds", "2")
+LOAD = (
+    "--headless",
+    "-f",
+    "locustfiles/cold_start.py",
+    "-u",
+    "2",
+    "-r",
+    "2",
+    "--requests",
+    "4",
+    "--rounds",
+    "2",
+    "--output-tokens",
+    "8",
+)
 LOG_LINE = re.compile(r"^\[\d{4}-\d\d-\d\d .*/INFO/", re.MULTILINE)
 
 
@@ -157,7 +171,7 @@ def test_tables_of_locust_stand_where_users_of_other_classes_run(monkeypatch: py
 def test_a_run_on_a_terminal_redraws_its_line(tmp_path: Path, slow_stub: Stub) -> None:
     """The real program, whose standard error is a terminal."""
     ours, theirs = pty.openpty()
-    command = [*LOCUST, *LOAD, "--host", slow_stub.url, "--warm-up", "off", "--output-tokens", "8", "--no-report"]
+    command = [*LOCUST, *LOAD, "--host", slow_stub.url, "--warm-up", "off", "--no-report"]
     process = subprocess.Popen(
         [*command, "--output-dir", str(tmp_path)], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs,
         env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},

@@ -46,11 +46,11 @@ def test_tags_choose_the_task(locust: LocustProcesses, stub: Stub, tmp_path: Pat
 
 
 def test_a_shape_changes_the_users_and_nothing_is_lost(locust: LocustProcesses, slow_stub: Stub, tmp_path: Path) -> None:
-    shape = (
-        "\nclass Steps(LoadTestShape):\n    def tick(self):\n        return (1, 10) if self.get_run_time() < 12 else (4, 10)\n"
-    )
+    shape = "\nclass Steps(LoadTestShape):\n    def tick(self):\n        return (1, 10) if self.get_run_time() < 5 else (4, 10)\n"
     file = locustfile(tmp_path, "@task\n    def ask(self):\n        self.run_next_session()\n", shape)
-    code, output = locust.run("-f", file, "--headless", "--host", slow_stub.url, "--requests", "12", "--rounds", "1")
+    code, output = locust.run(
+        "-f", file, "--headless", "--host", slow_stub.url, "--requests", "12", "--rounds", "1", "--output-tokens", "8"
+    )
     assert code == 0, output
     (run,) = locust.runs()
     assert_each_once_per_round(run, slow_stub, rounds=1)

@@ -8,17 +8,17 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, LocustProcesses, RunFiles, Stub, free_port, start_stub, wait_for
+from tests.conftest import LocustProcesses, Module, RunFiles, Stub, free_port, start_stub, wait_for
 from tests.loadgen.master.test_coordinator import assert_each_once_per_round
 
 FILE = "locustfiles/cold_start.py"
+SHORT = ("--output-tokens", "8")  # few chunks, far apart: as long as many, in less computing time
 
 
 class Cluster:
@@ -43,6 +43,7 @@ class Cluster:
             str(requests),
             "--rounds",
             "2",
+            *SHORT,
         )
         wait = ("--expect-workers", str(workers), "--expect-workers-max-wait", "60")
         return self.locust.start("-f", FILE, *load, "--master", "--master-bind-port", self.port, *wait, *more)
@@ -56,7 +57,7 @@ class Cluster:
 @pytest.fixture
 def cluster(locust: LocustProcesses, tmp_path: Path) -> Iterator[Cluster]:
     """Against a server that takes about a second for a request."""
-    server = start_stub(tmp_path, "0.2", "0.02")
+    server = start_stub(tmp_path, "0.2", "0.11")
     yield Cluster(locust, server, tmp_path / "spool")
     server.process.kill()
     server.process.wait()
@@ -147,7 +148,7 @@ def test_the_last_worker_dies(cluster: Cluster) -> None:
 
 def test_workers_of_processes_end_with_their_master(locust: LocustProcesses, slow_stub: Stub, tmp_path: Path) -> None:
     """Its port is given once: the workers connect to it."""
-    load = ("--headless", "-u", "2", "-r", "100", "--host", slow_stub.url, "--requests", "40", "--rounds", "2")
+    load = ("--headless", "-u", "2", "-r", "100", "--host", slow_stub.url, "--requests", "40", "--rounds", "2", *SHORT)
     ports = ("--processes", "2", "--master-bind-port", str(free_port()))
     master = locust.start("-f", FILE, *load, *ports, KV_SPOOL_DIR=str(tmp_path / "spool"))
     wait_for(lambda: locust.runs() and locust.runs()[0].records, what="records")
@@ -197,7 +198,7 @@ def test_a_worker_that_comes_late_is_used_from_the_next_round_on(cluster: Cluste
     assert run.facts["users"] == 6
 
 
-def test_a_killed_master_leaves_spools(cluster: Cluster) -> None:
+def test_a_killed_master_leaves_spools(cluster: Cluster, module: Module) -> None:
     worker = cluster.worker()
     master = cluster.master(1)
     run = cluster.run(records=8)
@@ -222,17 +223,15 @@ def test_a_killed_master_leaves_spools(cluster: Cluster) -> None:
     assert worker.poll() is None  # Locust's own 60 s until it leaves
     with (run.folder / "records.jsonl").open("a") as file:
         file.write('{"run_id": "torn')
-    merge = [sys.executable, "-m", "analysis.merge_spool", str(run.folder), str(cluster.spool)]
-    done = subprocess.run(merge, cwd=ROOT, capture_output=True, text=True, check=True)
+    merge = ("analysis.merge_spool", run.folder, cluster.spool)
+    done = module(*merge)
+    assert done.returncode == 0, done.stderr
     assert f"{len(spooled) - len(written)} records added" in done.stdout
     assert sorted(r["request_index"] for r in run.records) == sorted(spooled)
     assert not run.facts["complete"]
     assert "the master died" in run.facts["incomplete_reason"]
-    assert subprocess.run(merge, cwd=ROOT, capture_output=True, text=True, check=True).stdout.startswith("0 records")
-    code = subprocess.run(
-        [sys.executable, "-m", "analysis", str(run.folder), "--no-report"], cwd=ROOT, capture_output=True, check=False
-    )
-    assert code.returncode == 0
+    assert module(*merge).stdout.startswith("0 records")
+    assert module("analysis", run.folder, "--no-report").returncode == 0
 
 
 def test_spools_go_when_the_run_is_closed(cluster: Cluster) -> None:
@@ -304,7 +303,9 @@ def test_workers_that_do_not_come_end_it_by_a_limit(locust: LocustProcesses) -> 
 def test_a_full_disk_ends_the_run_and_loses_nothing_that_was_written(
     fresh_locust: LocustProcesses, cluster: Cluster, room: str
 ) -> None:
-    process = fresh_locust.start("-f", FILE, "--headless", "-u", "6", "-r", "100", "--host", cluster.stub.url, "--requests", "60")
+    process = fresh_locust.start(
+        "-f", FILE, "--headless", "-u", "6", "-r", "100", "--host", cluster.stub.url, "--requests", "60", *SHORT
+    )
     run = cluster.run(records=2)
     used = (run.folder / "records.jsonl").stat().st_size
     limit = used + 4000 + ((run.folder / "run.json").stat().st_size if room == "for run.json" else 0)
@@ -323,7 +324,7 @@ def test_a_full_disk_ends_the_run_and_loses_nothing_that_was_written(
 
 def test_a_disk_that_is_full_for_a_metrics_page_ends_the_run(locust: LocustProcesses, cluster: Cluster) -> None:
     """What was measured is kept, and the process ends."""
-    load = ("-f", FILE, "--headless", "-u", "6", "-r", "100", "--requests", "30", "--rounds", "2")
+    load = ("-f", FILE, "--headless", "-u", "6", "-r", "100", "--requests", "30", "--rounds", "2", *SHORT)
     process = locust.start(*load, "--host", cluster.stub.url)
     run = cluster.run(records=2)
     (run.folder / "server_metrics.jsonl").unlink()

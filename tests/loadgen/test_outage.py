@@ -16,13 +16,14 @@ import pytest
 
 from tests.conftest import ROOT, LocustProcesses, Stub, start_stub, wait_for
 
-LOAD = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "-r", "100", "--requests", "20", "--rounds", "2")
+LOAD = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "-r", "100", "--requests", "20", "--rounds", "2",
+        "--output-tokens", "6")  # fmt: skip
 
 
 @pytest.fixture
 def mortal(tmp_path: Path) -> Iterator[Stub]:
-    """Takes a fifth of a second for a request."""
-    server = start_stub(tmp_path, "0.1", "0.01")
+    """Takes half a second for a request."""
+    server = start_stub(tmp_path, "0.1", "0.08")
     yield server
     server.process.kill()
     server.process.wait()

@@ -17,13 +17,14 @@ from tests.loadgen.server.test_arms import emulator as arms_emulator
 from tests.loadgen.test_trace_replay import CUT, REPLAY
 
 __all__ = ["arms_emulator"]
-LOAD = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "4", "-r", "10", "--requests", "12", "--rounds", "2")
+LOAD = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "4", "-r", "10", "--requests", "12", "--rounds", "2",
+        "--output-tokens", "6")  # fmt: skip
 
 
 @pytest.fixture
 def second_stub(tmp_path: Path) -> Iterator[Stub]:
     """About a second for a request."""
-    server = start_stub(tmp_path, "0.3", "0.05")
+    server = start_stub(tmp_path, "0.3", "0.12")
     yield server
     server.process.kill()
     server.process.wait()
@@ -124,7 +125,7 @@ def test_a_study_warms_up_once_and_a_sweep_at_each_level(locust: LocustProcesses
 
 def test_working_sets_are_warmed_up_once(locust: LocustProcesses, stub: Stub) -> None:
     sizes = ("--working-set", "10000", "20000")
-    code, output = locust.run(*LOAD[:-4], "--host", stub.url, "--warm-up", "4", *sizes, timeout_s=120)
+    code, output = locust.run(*LOAD[:7], *LOAD[-2:], "--host", stub.url, "--warm-up", "4", *sizes, timeout_s=120)
     assert code == 0, output
     first, second = (run.facts["warm_up"][0] for run in locust.runs())
     assert first["ended"] == "asked for"

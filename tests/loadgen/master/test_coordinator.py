@@ -15,7 +15,7 @@ import requests
 
 from tests.conftest import LocustProcesses, RunFiles, Stub, free_port, wait_for
 
-SMALL = ("--requests", "12", "--rounds", "2")
+SMALL = ("--requests", "12", "--rounds", "2", "--output-tokens", "8")
 
 
 def assert_each_once_per_round(run: RunFiles, stub: Stub, rounds: int = 2) -> None:
@@ -90,7 +90,21 @@ def test_any_scenario_without_a_class_of_its_own(locust: LocustProcesses, stub: 
     text = Path("scenarios/cold_start.yaml").read_text().replace("name: cold_start", "name: mine")
     text = text.replace("requests: 30", "requests: 4").replace("tokens: 4000", "tokens: 200")
     (tmp_path / "mine.yaml").write_text(text + "api: completions\n")
-    base = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "-r", "10", "--host", stub.url, "--rounds", "3")
+    base = (
+        "-f",
+        "locustfiles/cold_start.py",
+        "--headless",
+        "-u",
+        "2",
+        "-r",
+        "10",
+        "--host",
+        stub.url,
+        "--rounds",
+        "3",
+        "--output-tokens",
+        "8",
+    )
     code, output = locust.run(*base, "--scenarios", str(tmp_path / "mine.yaml"))
     assert code == 0, output
     (run,) = locust.runs()

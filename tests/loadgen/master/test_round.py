@@ -16,10 +16,11 @@ from tests.conftest import LocustProcesses, RunFiles, Stub, free_port, start_stu
 from tests.loadgen.master.test_coordinator import assert_barrier, assert_each_once_per_round, swarm
 
 FILE = "locustfiles/cold_start.py"
+SHORT = ("--output-tokens", "8")  # few chunks, far apart: as long as many, in less computing time
 
 
 def base(stub: Stub, *more: str, requests_: int = 12) -> tuple[str, ...]:
-    return ("-f", FILE, "-u", "4", "-r", "100", "--host", stub.url, "--requests", str(requests_), "--rounds", "2", *more)
+    return ("-f", FILE, "-u", "4", "-r", "100", "--host", stub.url, "--requests", str(requests_), "--rounds", "2", *SHORT, *more)
 
 
 def statuses(run: RunFiles) -> collections.Counter[str]:
@@ -34,7 +35,7 @@ def assert_one_record_per_sent_request(run: RunFiles, stub: Stub) -> None:
 @pytest.fixture
 def second_stub(tmp_path: Path) -> Iterator[Stub]:
     """About 1.4 s for a request."""
-    server = start_stub(tmp_path, "0.2", "0.03")
+    server = start_stub(tmp_path, "0.2", "0.17")
     yield server
     server.process.kill()
     server.process.wait()

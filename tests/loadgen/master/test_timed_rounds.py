@@ -6,16 +6,26 @@ import collections
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from locust_kvcache.analysis.pipeline import analyse_folder
-from tests.conftest import LocustProcesses, RunFiles, Stub, wait_for
+from tests.conftest import LocustProcesses, RunFiles, Stub, start_stub, wait_for
 from tests.loadgen.test_loss import Cluster, cluster  # noqa: F401  a fixture
 
 FILE = "locustfiles/cold_start.py"
 LOAD = ("-f", FILE, "--headless", "-u", "4", "-r", "100", "--warm-up", "off", "--prompt-tokens", "200", "--output-tokens", "4")
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> Iterator[Stub]:
+    """Takes a sixth of a second for a cold request: some twenty a second by four users."""
+    server = start_stub(tmp_path, "0.07", "0.03")
+    yield server
+    server.process.kill()
+    server.process.wait()
 
 
 def assert_each_begun_request_once(run: RunFiles, stub: Stub) -> None:
@@ -75,7 +85,7 @@ def test_a_rate_and_sessions_of_several_turns(locust: LocustProcesses, stub: Stu
         "--rounds",
         "1",
     )
-    rate = ("--arrival", "poisson", "--request-rate", "8", "-t", "3s", "--output-tokens", "100", "--gap-scale", "0.2")
+    rate = ("--arrival", "poisson", "--request-rate", "8", "-t", "3s", "--output-tokens", "6", "--gap-scale", "0.2")
     code, output = locust.run(*load, *rate, "--host", stub.url)
     assert code == 0, output
     (run,) = locust.runs()
@@ -96,7 +106,7 @@ def test_a_shape_goes_through_its_steps_in_each_round(locust: LocustProcesses, s
         "    def tick(self):\n"
         "        return None if self.get_run_time() > 4 else (1, 10) if self.get_run_time() < 2 else (4, 10)\n"
     )
-    load = ("-f", str(file), "--headless", "--warm-up", "off", "--prompt-tokens", "200", "--output-tokens", "30", "-s", "30")
+    load = ("-f", str(file), "--headless", "--warm-up", "off", "--prompt-tokens", "200", "--output-tokens", "4", "-s", "30")
     code, output = locust.run(*load, "--host", stub.url, "--round-time", "6s")
     assert code == 0, output
     (run,) = locust.runs()

@@ -84,7 +84,19 @@ def arrivals_s(run: RunFiles, stub: Stub) -> list[float]:
 
 
 def open_loop(stub: Stub, users: int, *more: str) -> tuple[str, ...]:
-    base = ("-f", "locustfiles/cold_start.py", "--headless", "-u", str(users), "-r", "100", "--host", stub.url)
+    base = (
+        "-f",
+        "locustfiles/cold_start.py",
+        "--headless",
+        "-u",
+        str(users),
+        "-r",
+        "100",
+        "--host",
+        stub.url,
+        "--output-tokens",
+        "11",
+    )
     return (*base, "--rounds", "1", "--requests", "60", "--arrival", "constant", "--request-rate", "20", *more)
 
 

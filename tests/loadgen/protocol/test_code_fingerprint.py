@@ -66,7 +66,8 @@ def test_a_worker_of_another_checkout_is_refused_before_any_load(
 def test_one_that_comes_late_gets_no_work(locust: LocustProcesses, slow_stub: Stub, other_checkout: Path) -> None:
     port = str(free_port())
     locust.start("-f", FILE, "--worker", "--master-port", port)
-    load = ("-f", FILE, "--headless", "-u", "4", "-r", "10", "--host", slow_stub.url, "--requests", "24", "--rounds", "2")
+    load = ("-f", FILE, "--headless", "-u", "4", "-r", "10", "--host", slow_stub.url, "--requests", "24", "--rounds", "2",
+            "--output-tokens", "12")  # fmt: skip
     master = locust.start(
         *load, "--master", "--master-bind-port", port, "--expect-workers", "1", "--expect-workers-max-wait", "20"
     )

@@ -20,13 +20,14 @@ from tests.analysis.damage import ODD, places, replaced
 from tests.conftest import LocustProcesses, RunFiles, Stub, start_stub, wait_for
 from tests.loadgen.master.test_coordinator import assert_each_once_per_round
 
-BASE = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "4", "-r", "100", "--requests", "8", "--rounds", "3")
+BASE = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "4", "-r", "100", "--requests", "8", "--rounds", "3",
+        "--output-tokens", "8")  # fmt: skip
 
 
 @pytest.fixture
 def stub(tmp_path: Path) -> Iterator[Stub]:
     """About a second for a request."""
-    server = start_stub(tmp_path, "0.2", "0.02")
+    server = start_stub(tmp_path, "0.2", "0.11")
     yield server
     server.process.kill()
     server.process.wait()

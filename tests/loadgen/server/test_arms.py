@@ -16,7 +16,7 @@ from tests.warm.servers import start_server
 
 Start = Callable[..., str]
 GPU, CPU = ("gpu", "vllm_reset"), ("cpu", "lmcache_clear")
-LOAD = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "-r", "10", "--requests", "4")
+LOAD = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "-r", "10", "--requests", "4", "--output-tokens", "4")
 PLAIN = (*LOAD, "--control", "off")
 
 

@@ -57,7 +57,7 @@ def test_the_gpu_cache_knee_is_within_one_step_of_what_the_server_holds(locust: 
 
 def test_a_store_below_has_a_knee_of_its_own(locust: LocustProcesses, tmp_path: Path) -> None:
     store = {**STORE, "capacity_bytes": float(STORE_TOKENS * KV_BYTES)}
-    folders = sweep(locust, tmp_path, {"gpu_capacity_tokens": GPU_TOKENS, "store": store}, "4000", "12000", "20000", "28000")
+    folders = sweep(locust, tmp_path, {"gpu_capacity_tokens": GPU_TOKENS, "store": store}, "4000", "16000", "28000")
     rows = [size_row(folder) for folder in folders]
     found = knees(rows)
     gpu, everything = found["gpu"], found["all"]

@@ -21,7 +21,18 @@ def rows(page: str) -> list[dict[str, Any]]:
 def test_the_tab_follows_a_run(locust: LocustProcesses, stub: Stub) -> None:
     port = str(free_port())
     page = f"http://127.0.0.1:{port}"
-    locust.start("-f", "locustfiles/cold_start.py", "--web-host", "127.0.0.1", "--web-port", port, "--requests", "25")
+    locust.start(
+        "-f",
+        "locustfiles/cold_start.py",
+        "--web-host",
+        "127.0.0.1",
+        "--web-port",
+        port,
+        "--requests",
+        "25",
+        "--output-tokens",
+        "6",
+    )
     html = wait_for(lambda: requests.get(f"{page}/", timeout=1).text, what="the web UI")
     assert '"title": "KV cache"' in html
     assert '"extra_options": {}' not in html
@@ -84,7 +95,8 @@ def test_users_are_gone_after_a_stop_with_open_streams(locust: LocustProcesses, 
     port = str(free_port())
     page = f"http://127.0.0.1:{port}"
     locust.start(
-        "-f", "locustfiles/cold_start.py", "--host", slow_stub.url, "--requests", "200", "--web-host", "127.0.0.1", "--web-port", port
+        "-f", "locustfiles/cold_start.py", "--host", slow_stub.url, "--requests", "200", "--output-tokens", "12", "--web-host", "127.0.0.1",
+        "--web-port", port,
     )  # fmt: skip
     wait_for(lambda: requests.get(f"{page}/", timeout=1).ok, what="the web UI")
 
@@ -103,8 +115,8 @@ def test_before_the_login_nothing_is_said(locust: LocustProcesses, stub: Stub) -
     port = str(free_port())
     page = f"http://127.0.0.1:{port}/load"
     locust.start(
-        "-f", "locustfiles/cold_start.py", "--host", stub.url, "--requests", "4", "--web-host", "127.0.0.1", "--web-port", port,
-        "--web-base-path", "/load", "--web-login", KV_WEB_PASSWORD="opensesame",
+        "-f", "locustfiles/cold_start.py", "--host", stub.url, "--requests", "4", "--output-tokens", "4", "--web-host", "127.0.0.1",
+        "--web-port", port, "--web-base-path", "/load", "--web-login", KV_WEB_PASSWORD="opensesame",
     )  # fmt: skip
     wait_for(lambda: requests.get(f"{page}/login", timeout=1).ok, what="the login page")
     bad_form = {"user_count": 2, "spawn_rate": 2, "deployment": "configs/none.yaml"}
