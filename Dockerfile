@@ -4,6 +4,9 @@
 #   docker build -t kvcache-locust .                           the master: with analysis, reports, and Mooncake's client to empty the store
 FROM python:3.11.13-slim-bookworm AS wheel
 WORKDIR /src
+# the context has no .git to take the version from: --build-arg VERSION=1.2.3
+ARG VERSION
+ENV LOCUST_KVCACHE_VERSION=$VERSION
 COPY . .
 RUN mkdir /wheel && if ls *.whl > /dev/null 2>&1; then cp *.whl /wheel; \
     else pip install --no-cache-dir -c constraints.txt hatchling && python -m hatchling build -t wheel -d /wheel; fi

@@ -52,7 +52,7 @@ texts: $(VENV)/installed  ## Add new texts of report and console to the Chinese 
 
 $(DOCS)/installed: requirements-docs.txt
 	$(PYTHON) -m venv $(DOCS)
-	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps -r requirements-docs.txt
 	@touch $@
 
 docs: $(DOCS)/installed  ## Build the documentation as a site in site/; a broken link is an error
@@ -66,9 +66,11 @@ $(TOOLS)/installed: Makefile
 	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1 uv==0.13.9
 	@touch $@
 
-lock: $(TOOLS)/installed  ## Write constraints.txt anew: every package that ours need, at one version
+lock: $(TOOLS)/installed  ## Write constraints.txt and requirements-docs.txt anew: every package that ours need, at one version
 	$(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --annotation-style=line --custom-compile-command "make lock" \
 		requirements-dev.txt configs/mooncake-requirements.txt --output-file constraints.txt
+	$(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --annotation-style=line --custom-compile-command "make lock" \
+		docs/site/requirements.in --output-file requirements-docs.txt
 
 audit: $(TOOLS)/installed  ## Known vulnerabilities of all of them, asked of the package index
 	$(TOOLS)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt

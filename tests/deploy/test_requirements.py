@@ -43,7 +43,8 @@ def test_every_constraint_is_one_version() -> None:
 def test_nothing_is_installed_without_the_constraints(path: str) -> None:
     installs = [line for line in (ROOT / path).read_text().splitlines() if re.search(r"pip install\b.* -r ", line)]
     assert installs
-    assert [line for line in installs if "-c " not in line] == []
+    assert [line for line in installs if "-c " not in line and "--no-deps -r requirements-docs.txt" not in line] == []
+    assert None not in pins("requirements-docs.txt").values()  # that file is a whole set of its own
 
 
 def test_what_an_image_installs_from_is_in_its_build_context() -> None:
@@ -59,7 +60,14 @@ def test_the_wheel_is_built_from_what_the_context_holds() -> None:
     """What hatchling reads (pyproject.toml) is all let into the image's build context."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
-    needed = {*wheel["packages"], *wheel["force-include"], project["project"]["readme"], *project["project"]["license-files"]}
+    version = project["tool"]["hatch"]["version"]["path"]
+    needed = {
+        version,
+        *wheel["packages"],
+        *wheel["force-include"],
+        project["project"]["readme"],
+        *project["project"]["license-files"],
+    }
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert needed - allowed == set()
     assert set(wheel["force-include"]) == {*FOLDERS, *FILES_SHIPPED}

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 import requests
 
-from locust_kvcache import __version__
 from locust_kvcache.loadgen.protocol.code_fingerprint import fingerprint
 from tests.conftest import ROOT, RunFiles, free_port, hear_sigint, wait_for
 
@@ -29,6 +28,7 @@ class Installed:
     """An environment with the wheel in it; its dependencies are those of the environment that runs the tests."""
 
     folder: Path
+    version: str  # in the wheel's name
 
     @property
     def environment(self) -> dict[str, str]:
@@ -64,7 +64,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel)], check=True)
     site = Path(sysconfig.get_path("purelib", vars={"base": str(environment), "platbase": str(environment)}))
     (site / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")  # its own .pth files are not read: no checkout
-    return Installed(environment)
+    return Installed(environment, wheel.name.split("-")[1])
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_the_main_job_in_an_empty_folder(installed: Installed, server: str, tmp_
     assert (run.folder / "report" / "report.html").is_file()
     facts = run.facts
     assert facts["command"][:3] == ["locust-kvcache", "run", "cold_start"]
-    assert facts["versions"]["locust_kvcache"] == __version__
+    assert facts["versions"]["locust_kvcache"] == installed.version
     assert facts["scenario_files"]["cold_start"].startswith(str(installed.folder))
     assert str(ROOT) not in (run.folder / "run.json").read_text()
 

@@ -1,4 +1,4 @@
-"""Tells whether two processes run the same version and code of this package: workers must compute the master's very plan."""
+"""Tells whether two processes run the same code of this package: workers must compute the master's very plan."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from locust_kvcache import __version__
 from locust_kvcache.contract.shipped import PACKAGE
 
 PATTERNS = ("contract/*.py", "workload/*.py", "loadgen/**/*.py")  # of the package
@@ -21,14 +20,13 @@ def fingerprint() -> dict[str, str]:
 
 
 def fingerprint_of(package: Path) -> dict[str, str]:
-    """The package's version, and a hash by path of the code that decides what is sent and how it is measured.
+    """A hash by path of the code that decides what is sent and how it is measured.
 
-    Equal for a checkout and an installed package of the same code. Scenarios are not in it: the master sends their values.
+    Equal for a checkout and an installed package of the same code, whose versions may differ: a checkout keeps that of its installation.
+    Scenarios are not in it: the master sends their values.
     """
     code = {f"locust_kvcache/{path.relative_to(package)}": path for pattern in PATTERNS for path in package.glob(pattern)}
-    return {"version": __version__} | {
-        name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for name, path in sorted(code.items())
-    }
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for name, path in sorted(code.items())}
 
 
 def differences(master: Mapping[str, str], worker: Mapping[str, str]) -> str:
