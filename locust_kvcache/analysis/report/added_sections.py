@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import replace
 
 from locust_kvcache.analysis.basics.metrics import ADDED
 from locust_kvcache.analysis.pipeline import Analysis
@@ -29,10 +31,11 @@ def definitions() -> Table | None:
 
 
 def _blocks(extension: Extension, analysis: Analysis) -> list[Block | None]:
-    """A section that fails says so in its place: the rest of the report stands."""
+    """A section that fails says so in its place, and works on a copy: the rest of the report stands."""
+    own = replace(analysis, stats=deepcopy(analysis.stats), requests=analysis.requests.copy())
     try:
-        blocks: list[Block | None] = [block for block in extension.loaded.blocks(analysis) if block is not None]
-    except Exception as error:
+        blocks: list[Block | None] = [block for block in extension.loaded.blocks(own) if block is not None]
+    except (Exception, SystemExit) as error:
         return [f"The section of {extension.package} failed: {type(error).__name__}: {error}"]
     wrong = next((block for block in blocks if not isinstance(block, Table | str)), None)
     if wrong is not None:

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from locust_kvcache.analysis.basics.metrics import ADDED, OF_REQUESTS
+from locust_kvcache.analysis.basics.metrics import OF_REQUESTS
 from locust_kvcache.analysis.basics.plain_values import rows_of, with_scenario_text
 from locust_kvcache.analysis.stats import dependence, influence
+from locust_kvcache.analysis.stats.added_metrics import with_added_metrics
 from locust_kvcache.analysis.stats.figure_checks import status_errors
 from locust_kvcache.analysis.stats.intervals import Floats, Ints, carried_quantile, quantile_interval
-from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.failure_words import counted_causes
 
 TOTALS = (
@@ -32,24 +32,7 @@ def add_estimates(records: pd.DataFrame) -> pd.DataFrame:
     """
     estimate = records["ttft_ms"] - records["tpot_ms"]
     from_intended = {f"{name}_from_intended_ms": records["schedule_lag_ms"] + records[f"{name}_ms"] for name in ("ttft", "e2e")}
-    return added_metrics(records.assign(prefill_estimate_ms=estimate.where(estimate >= 0), **from_intended))
-
-
-def added_metrics(records: pd.DataFrame) -> pd.DataFrame:
-    """A column for each metric that another package adds; BadInput names the one that cannot be computed."""
-    columns = {}
-    for key, metric in ADDED.items():
-        if key in records:
-            raise BadInput(
-                f"the metric {key!r} of a package has the name of a column of the records; give its entry point another one"
-            )
-        try:
-            columns[key] = pd.to_numeric(pd.Series(metric.compute(records), index=records.index)).astype("float64")
-        except Exception as error:
-            raise BadInput(
-                f"the metric {key!r} of a package failed: {type(error).__name__}: {' '.join(str(error).split())}"
-            ) from error
-    return records.assign(**columns)
+    return with_added_metrics(records.assign(prefill_estimate_ms=estimate.where(estimate >= 0), **from_intended))
 
 
 def from_intended(records: pd.DataFrame) -> pd.DataFrame:

@@ -108,12 +108,13 @@ def load_resumed(folder: Path) -> Resumed:
     if found != RUN_FORMAT:
         raise BadInput(f"--resume {folder}: format {found!r}; this version resumes {RUN_FORMAT}. {ANEW}")
     check_not_running(folder)
-    _to_lines(folder)
     try:
-        return _complete_rounds(folder, facts)
+        resumed = _complete_rounds(folder, facts)
     except (KeyError, TypeError, AttributeError) as error:
         what = f"{type(error).__name__}: {error}"
         raise BadInput(f"--resume {folder}: run.json is not as a run has written it ({what}). {ANEW}") from error
+    _to_lines(folder)
+    return resumed
 
 
 def _to_lines(folder: Path) -> None:
