@@ -30,8 +30,8 @@ demo: $(VENV)/installed  ## Both deployments on the emulator, cold and hit, comp
 test: $(VENV)/installed  ## The test suite, in about ten minutes on two cores: something of everything
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder -m "not long"
 
-test-long: $(VENV)/installed  ## The tests that are long by nature (tests/long.py): with `make test` that is everything
-	$(BIN)/python -m pytest -n $(LONG_WORKERS) --dist loadgroup --no-loadscope-reorder -m long
+test-long: $(VENV)/installed  ## The tests that are long by nature (tests/long.py), and all samples: with `make test` that is everything
+	KV_ALL_SAMPLES=1 $(BIN)/python -m pytest -n $(LONG_WORKERS) --dist loadgroup --no-loadscope-reorder -m "long or sampled"
 
 test-quick: $(VENV)/installed  ## The tests of a minute: those that start no process, analyse no run and try no random examples
 	$(BIN)/python -m pytest -n $(QUICK_WORKERS) --dist loadgroup --no-loadscope-reorder -m "not slow and not long"

@@ -17,8 +17,9 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.scenario_file import parse_scenario
 from tests.analysis.damage import ODD, places, replaced
 from tests.conftest import ROOT
+from tests.samples import samples
 
-EACH = 120
+EACH = samples(120)
 DEPLOYMENTS = ("pd_disagg", "non_disagg", "lab_h200_mooncake", "emulator_pd")
 SCENARIOS = sorted(path.name for path in (ROOT / "scenarios").glob("*.yaml"))
 
@@ -41,6 +42,7 @@ def one_line(error: BadInput | None) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_scenarios(name: str) -> None:
     values = yaml.safe_load((ROOT / "scenarios" / name).read_text())
@@ -54,6 +56,7 @@ def test_scenarios(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", [*DEPLOYMENTS, "models", "campaign"])
 def test_files_of_settings(name: str, tmp_path: Path) -> None:
     load: Any = {"models": load_models, "campaign": load_campaign}.get(name, load_deployment)

@@ -11,6 +11,7 @@ import pytest
 
 from locust_kvcache.loadgen.client.framing import Framing, Response
 from locust_kvcache.loadgen.client.stream import StreamOutcome, finish_outcome
+from tests.samples import places
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n"
@@ -74,13 +75,14 @@ def test_a_whole_stream(name: str) -> None:
         assert tuple(chunk.tokens for chunk in outcome.chunks) == expected.chunk_tokens
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", EXPECTED)
 def test_split_at_every_byte(name: str) -> None:
     """Two pieces: nothing changes but which of them stamps a chunk, and that moves from the first to the second once per chunk."""
     data = raw(name)
     whole = received([data])
     in_first = []
-    for cut in range(1, len(data)):
+    for cut in places(len(data)):
         outcome = received([data[:cut], data[cut:]])
         assert (outcome.status, outcome.reply, outcome.reader.output_tokens, outcome.reader.cached_tokens) == (
             "ok",
@@ -106,10 +108,11 @@ def test_byte_by_byte(name: str) -> None:
     assert (outcome.status, outcome.reply) == ("ok", received([data]).reply)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", EXPECTED)
 def test_cut_at_every_byte_before_its_done_is_never_whole(name: str) -> None:
     data = raw(name)
-    for end in range(1, len(data)):
+    for end in places(len(data)):
         outcome = received([data[:end], b""])
         if b"data: [DONE]" in data[:end]:  # all has come but the end of the body, and the record says so
             assert (outcome.status, outcome.end_missing) == ("ok", True)

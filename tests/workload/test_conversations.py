@@ -7,12 +7,13 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.client.request_bodies import encode_message
 from locust_kvcache.workload.conversations import Conversation, Conversations, read_conversations
+from tests.samples import examples
 
 
 def read(*rows: Any, unusable: str = "error") -> Conversations:
@@ -171,7 +172,7 @@ ROW = st.fixed_dictionaries({"messages": st.lists(MESSAGE, max_size=5)}, optiona
 
 
 @given(st.lists(ROW, max_size=3), st.sampled_from(("error", "skip")), st.booleans())
-@settings(max_examples=80, deadline=None)
+@examples(80)
 def test_whatever_a_file_holds_it_is_sent_or_named(rows: list[Any], unusable: str, array: bool) -> None:
     """What is read can be encoded and takes turns; all else is one printable line that names the file."""
     data = json.dumps(rows) if array else "\n".join(map(json.dumps, rows))
@@ -191,7 +192,7 @@ def test_whatever_a_file_holds_it_is_sent_or_named(rows: list[Any], unusable: st
 
 
 @given(st.binary(max_size=60))
-@settings(max_examples=80, deadline=None)
+@examples(80)
 def test_any_bytes_are_read_or_named(data: bytes) -> None:
     with pytest.raises(BadInput, match=r"^chats: "):
         read_conversations("chats", data, "skip")

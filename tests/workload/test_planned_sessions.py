@@ -7,7 +7,7 @@ import hashlib
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from locust_kvcache.contract.errors import BadInput
@@ -18,6 +18,7 @@ from locust_kvcache.workload.planned_sessions import PlannedSessions
 from locust_kvcache.workload.scenario_file import load_scenario
 from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.warm_up import window_sessions
+from tests.samples import examples
 from tests.workload.test_plan import ONE_EACH
 
 CHANGES: dict[str, dict[str, object]] = {
@@ -98,7 +99,7 @@ def test_a_seed_gives_the_plan_that_it_always_gave(name: str, change: str) -> No
     assert fingerprint(plan) == FINGERPRINTS[name, change]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.sampled_from([key for key in FINGERPRINTS if key[1] != "r997"]))
 def test_what_is_known_of_a_session_is_what_it_is(key: tuple[str, str]) -> None:
     plan = dry_plan(scenario_of(*key), 3)
@@ -111,7 +112,7 @@ def test_what_is_known_of_a_session_is_what_it_is(key: tuple[str, str]) -> None:
     assert all(list(plan.requests_of(s.session_id)) == [t.request_index for t in s.turns] for s in plan.sessions)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.sampled_from([key for key in FINGERPRINTS if key[1] != "r997"]), st.integers(1, 40))
 def test_a_warm_up_takes_the_sessions_that_sorting_all_would_take(key: tuple[str, str], users: int) -> None:
     plan = dry_plan(scenario_of(*key), 3)

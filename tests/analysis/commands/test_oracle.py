@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from locust_kvcache.analysis.commands.oracle import cached_tokens, curve, hit_rate, oracle_table
@@ -15,6 +15,7 @@ from locust_kvcache.workload.traces.rows import Row
 from locust_kvcache.workload.traces.sharing import shared_prefixes
 from locust_kvcache.workload.traces.source import TraceSource
 from tests.conftest import ROOT, Module
+from tests.samples import examples
 
 CUT = ROOT / "tests" / "fixtures" / "conversation_trace_120.jsonl"
 TRACES = Path(os.environ.get("KV_TRACES", "no folder is named"))
@@ -38,7 +39,7 @@ def test_a_block_after_a_hole_is_no_hit_and_a_cut_block_counts_its_tokens() -> N
 
 
 @given(st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=6, unique=True), min_size=1, max_size=25))
-@settings(max_examples=80, deadline=None)
+@examples(80)
 def test_a_larger_cache_never_hits_less_and_none_beats_the_ideal(prompts: list[list[int]]) -> None:
     """Ids as the traces have them: equal only after equal prefixes."""
     ids: dict[tuple[int, ...], int] = {}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from locust_kvcache.loadgen.client.content_template import template_of
 from locust_kvcache.loadgen.client.sse import EventReader
+from tests.samples import examples
 
 
 def event(text: str, field: str = "content", spaced: bool = False, **more: Any) -> bytes:
@@ -58,7 +59,7 @@ EVENTS = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(st.lists(EVENTS, max_size=12), st.lists(st.integers(1, 400), max_size=4))
 def test_a_reader_that_learns_hears_the_same(events: list[bytes], cuts: list[int]) -> None:
     pieces: list[bytes] = []

@@ -8,13 +8,14 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from locust_kvcache.contract.record import STATUSES
 from locust_kvcache.loadgen.client.delta import output_of
 from locust_kvcache.loadgen.client.framing import Response
 from locust_kvcache.loadgen.client.stream import StreamOutcome, finish_outcome
+from tests.samples import examples
 
 DONE = b"data: [DONE]\n\n"
 
@@ -202,7 +203,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.lists(st.dictionaries(KEYS, json_values, max_size=4), max_size=4), st.booleans())
 def test_no_json_makes_the_reader_raise(events: list[dict[str, Any]], in_a_choice: bool) -> None:
     values = [{"choices": [{"index": 0, "delta": event, **event}], **event} if in_a_choice else event for event in events]

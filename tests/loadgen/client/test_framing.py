@@ -7,11 +7,12 @@ from unittest.mock import patch
 
 import httptools
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from locust_kvcache.loadgen.client import framing as module
 from locust_kvcache.loadgen.client.framing import FIRST_PIECES, Framing, Response
+from tests.samples import examples
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
@@ -42,7 +43,7 @@ def taken(pieces: list[bytes]) -> tuple[list[tuple[float, bytes]], bool, bool, s
     return response.segments, response.complete, framing.done, error, response.body_bytes
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(st.lists(BODIES, max_size=8), st.sampled_from([b"", b";x=1"]), st.lists(st.integers(0, 400), max_size=12), st.booleans())
 def test_the_parser_alone_hears_the_same(bodies: list[bytes], extension: bytes, cuts: list[int], whole_chunks: bool) -> None:
     frames = [HEAD, *(chunk(body, extension) for body in bodies), END]
@@ -55,7 +56,7 @@ def test_the_parser_alone_hears_the_same(bodies: list[bytes], extension: bytes, 
     assert b"".join(data for _, data in found[0]) == b"".join(bodies)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.lists(st.one_of(st.binary(min_size=1, max_size=30), st.just(EVENT), st.just(chunk(EVENT))), max_size=6))
 def test_what_is_no_chunk_goes_to_the_parser(pieces: list[bytes]) -> None:
     pieces = [HEAD, chunk(EVENT), *pieces]

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from gevent import socket
 from gevent.server import StreamServer
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from locust_kvcache.contract.record import STATUSES
@@ -25,6 +25,7 @@ from locust_kvcache.loadgen.client.connection import Connection
 from locust_kvcache.loadgen.client.framing import Response
 from locust_kvcache.loadgen.client.stream import StreamOutcome, StreamStopped, finish_outcome, parse_stream, stream_request
 from locust_kvcache.loadgen.client.target import Target
+from tests.samples import examples
 
 Script = Callable[[socket.socket], None]
 
@@ -355,7 +356,7 @@ def test_cached_tokens_as_other_servers_report_them() -> None:
     assert outcome.reader.cached_tokens is None  # not reported is not 0
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(st.integers(1, len(BODY) - 1), max_size=12))
 def test_where_the_bytes_are_split_changes_stamps_but_nothing_else(cuts: list[int]) -> None:
     edges = [0, *sorted(set(cuts)), len(BODY)]
@@ -369,7 +370,7 @@ def test_where_the_bytes_are_split_changes_stamps_but_nothing_else(cuts: list[in
         assert chunk.received_at_s == holder  # the segment that completed the line
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.binary(max_size=300), st.booleans())
 def test_no_bytes_make_the_parser_raise(body: bytes, complete: bool) -> None:
     outcome = StreamOutcome(response=Response(http_status=200, segments=[(1.0, b"data: " + body)], complete=complete))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from locust.argument_parser import get_parser
 
@@ -11,6 +11,7 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import Exit
 from locust_kvcache.loadgen.options.declared import OPTIONS
 from locust_kvcache.loadgen.options.run_options import check_users, read_options
+from tests.samples import examples
 
 PARSER = get_parser(default_config_files=[])
 LOCUSTS = ("-u", "-r", "-t", "--host", "--web-port", "--processes", "--expect-workers", "--master-bind-port", "--stop-timeout")
@@ -25,7 +26,7 @@ VALUES = st.one_of(
 NAMES = st.sampled_from([*(f"--{option.name}" for option in OPTIONS), *LOCUSTS])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(NAMES, VALUES), min_size=1, max_size=4))
 def test_any_options_are_read_or_refused(capsys: pytest.CaptureFixture[str], given_options: list[tuple[str, str]]) -> None:
     words = [word for pair in given_options for word in pair]

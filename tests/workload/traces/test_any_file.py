@@ -9,7 +9,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from locust_kvcache.analysis.commands.oracle import cached_tokens
@@ -20,6 +20,7 @@ from locust_kvcache.workload.traces.replay import replay_scenario
 from locust_kvcache.workload.traces.rows import Row
 from locust_kvcache.workload.traces.sharing import shared_prefixes
 from locust_kvcache.workload.traces.source import TraceSource
+from tests.samples import examples
 
 TEXT = st.text(st.characters(), max_size=6)
 VALUE = st.recursive(
@@ -69,7 +70,7 @@ def planned_or_named(content: bytes, source: Callable[[str], TraceSource] = Trac
 
 
 @given(st.lists(ROW, max_size=4), st.booleans(), st.sampled_from((None, 16, 1)))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_rows_of_json(rows: list[Any], array: bool, block_size: int | None) -> None:
     text = json.dumps(rows) if array else "\n".join(map(json.dumps, rows))
     planned_or_named(text.encode(), lambda path: TraceSource(path, block_size=block_size, sample=0.9))
@@ -77,13 +78,13 @@ def test_rows_of_json(rows: list[Any], array: bool, block_size: int | None) -> N
 
 @given(st.sampled_from(("TIMESTAMP,ContextTokens,GeneratedTokens", "Timestamp,Request tokens,Response tokens")),
        st.lists(st.lists(CELL, min_size=2, max_size=4).map(",".join), max_size=4))  # fmt: skip
-@settings(max_examples=80, deadline=None)
+@examples(80)
 def test_tables(header: str, rows: list[str]) -> None:
     planned_or_named("\n".join((header, *rows)).encode("utf-8", "surrogatepass"))
 
 
 @given(st.binary(max_size=80))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_bytes(content: bytes) -> None:
     planned_or_named(content)
 
@@ -93,7 +94,7 @@ def common_tokens(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 @given(st.lists(st.tuples(st.lists(st.integers(1, 3), min_size=1, max_size=6), st.integers(0, 3)), min_size=1, max_size=12))
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_shared_is_what_a_cache_of_prefixes_would_hold(prompts: list[tuple[Sequence[int], int]]) -> None:
     """Ids that stand for a block alone, in any order, the last one cut: the most first tokens that any earlier prompt has in common."""
     rows = [Row(0.0, 4 * len(blocks) - cut, 1, tuple(blocks)) for blocks, cut in prompts]

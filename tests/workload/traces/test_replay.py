@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from locust_kvcache.contract.errors import BadInput
@@ -21,6 +21,7 @@ from locust_kvcache.workload.traces.rows import Row
 from locust_kvcache.workload.traces.sharing import shared_prefixes
 from locust_kvcache.workload.traces.source import TraceSource
 from tests.conftest import ROOT
+from tests.samples import examples
 
 CUT = ROOT / "tests" / "fixtures" / "conversation_trace_120.jsonl"
 TRACES = Path(os.environ.get("KV_TRACES", "no folder is named"))
@@ -133,7 +134,7 @@ def _blocks(family: int, tokens: int) -> tuple[int, ...]:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 2000)), min_size=1, max_size=30))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_shared_tokens_are_those_that_an_endless_block_cache_would_find(sizes: list[tuple[int, int]]) -> None:
     """Prompts as paths in a tree of token ids: equal ids share exactly, and nothing else does."""
     rows = [Row(0.0, tokens, 1, _blocks(family, tokens)) for family, tokens in sizes]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from locust_kvcache.contract.errors import BadInput
@@ -19,6 +19,7 @@ from locust_kvcache.workload.traces.recorded import Recorded, links_of
 from locust_kvcache.workload.traces.replay import replay_scenario
 from locust_kvcache.workload.traces.source import TraceSource
 from locust_kvcache.workload.waits import AS_PLANNED, Gaps
+from tests.samples import examples
 
 
 def plan_of(path: Path, *rows: Any, gaps: Gaps = AS_PLANNED, **changes: Any) -> Plan:
@@ -211,7 +212,7 @@ anything = st.recursive(
 starts = st.sampled_from([{"requests": []}, {"resourceSpans": []}, {"attributes": {}}, {"messages": [], "usage": {}}])
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(st.lists(st.tuples(starts, st.dictionaries(st.text(max_size=3), anything, max_size=3), anything), min_size=1, max_size=3))
 def test_any_file_is_read_or_named(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[dict[str, Any], dict[str, Any], Any]]
