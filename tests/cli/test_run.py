@@ -80,14 +80,15 @@ def kvcache(folder: Path, *args: str, python: str = sys.executable) -> subproces
 
 
 @pytest.mark.slow
-def test_a_run_with_a_scenario_of_ones_own(tmp_path: Path, stub: Stub) -> None:
+def test_a_run_with_a_scenario_of_ones_own(python: str, tmp_path: Path, stub: Stub) -> None:
     """The name is found in ./scenarios before the shipped ones; run.json says which file it was, and the command as typed."""
     (tmp_path / "scenarios").mkdir()
     text = (ROOT / "scenarios" / "cold_start.yaml").read_text().replace("requests: 30", "requests: 4")
     (tmp_path / "scenarios" / "cold_start.yaml").write_text(text)
     typed = ("run", "--headless", "-u", "2", "cold_start", "-r", "2", "--host", stub.url, "--no-report", "--only-summary",
-             "--prompt-tokens", "200", "--output-tokens", "3", "--max-concurrency", "2", "--goodput", "ttft:900")  # fmt: skip
-    done = kvcache(tmp_path, *typed)
+             "--prompt-tokens", "200", "--output-tokens", "3", "--max-concurrency", "2", "--goodput", "ttft:900",
+             "--warm-up", "off")  # fmt: skip
+    done = kvcache(tmp_path, *typed, python=python)
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = (path.parent for path in tmp_path.glob("results/*/run.json"))
     facts = RunFiles(folder).facts
@@ -112,7 +113,8 @@ def test_locusts_exit_code_is_the_commands(python: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_processes_of_one_host(python: str, tmp_path: Path, stub: Stub) -> None:
     port = str(free_port())
-    load = ("--headless", "-u", "2", "-r", "2", "--host", stub.url, "--requests", "4", "--no-report", "--only-summary")
+    load = ("--headless", "-u", "2", "-r", "2", "--host", stub.url, "--requests", "4", "--no-report", "--only-summary",
+            "--output-tokens", "4", "--warm-up", "off")  # fmt: skip
     words = ("--processes", "2", "--master-bind-port", port, "--master-port", port)
     done = kvcache(tmp_path, "run", "cold_start", *load, *words, python=python)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -40,7 +40,6 @@ def test_failed_requests_end_it_with_4_unless_they_are_allowed(locust: LocustPro
     assert (half.facts["complete"], half.facts["cause"], half.facts["max_failures"]) == (True, "ok", "90%")
     assert off == 0
     assert gated in (4, 6), told  # 6: on a busy machine the load generator was late, which decides before failures
-    assert module("locust_kvcache.analysis", none.folder, "--no-report").returncode == 0
     assert module("locust_kvcache.analysis", none.folder, "--no-report", "--gate").returncode in (4, 6)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -106,19 +106,20 @@ def test_a_run_is_one_observation_of_a_cost(runs: list[Path]) -> None:
 
 
 @pytest.mark.slow
-def test_runs_that_are_no_repetitions_are_refused(module: Module, tmp_path: Path) -> None:
+def test_runs_that_are_no_repetitions_are_refused(
+    command: Callable[..., subprocess.CompletedProcess[str]], runs: list[Path], tmp_path: Path
+) -> None:
 
     def repeats(*runs: Path) -> subprocess.CompletedProcess[str]:
-        return module("analysis.repeats", *runs)
+        return command("analysis.repeats", *runs)
 
-    first, other = folder(tmp_path, "a", 1), folder(tmp_path, "a", 2, users=9)
+    first, other = runs[0], folder(tmp_path, "a", 2, users=9)
     done = repeats(first, other)
     assert (done.returncode, "load: users differs between the runs: 1 / 9" in done.stderr) == (3, True)
     assert "is given more than once" in repeats(first, first).stderr
     assert "expected 2 or more" in repeats(first).stderr
-    info = json.loads((first / "run.json").read_text())
-    (first / "run.json").write_text(json.dumps({**info, "complete": False, "incomplete_reason": "interrupted"}))
-    assert "run a1 is incomplete" in repeats(first, folder(tmp_path, "a", 3)).stderr
+    cut = folder(tmp_path, "a", 3, complete=False, incomplete_reason="interrupted")
+    assert "run a3 is incomplete" in repeats(first, cut).stderr
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Page]:
 
     single = [analysed(f"s{i}", deployment=SINGLE) for i in range(2)]
     pd_runs = [analysed(f"p{i}", 9000.0, deployment=PD) for i in range(2)]
-    levels = by_users([analysed(f"u{users}", users=users).stats for users in (1, 5)])
+    levels = by_users([single[0].stats, analysed("u5", users=5, deployment=SINGLE).stats])
     arms = analyse_folder(recorded_run(root / "arms", sorted(path.name for path in FIXTURES.glob("*.jsonl"))[0]))
     return {
         "run": run_page(single[0], charts=True),

@@ -71,7 +71,7 @@ def test_users_are_searched_in_a_closed_loop(locust: LocustProcesses, tmp_path: 
     with emulator(tmp_path, server, "--time-scale", "0.5") as url:
         code, output = locust.run(
             "-f", "locustfiles/cold_start.py", "--headless", "-u", "6", "-r", "10", "--host", url, "--scenarios", str(scenario),
-            "--run-name", "search", "--capacity", "cold", "--capacity-of", "users", "--requests", "60", "--slo", "ttft_ms=500",
+            "--run-name", "search", "--capacity", "cold", "--capacity-of", "users", "--requests", "30", "--slo", "ttft_ms=500",
             "--capacity-repeats", "1", timeout_s=400,
         )  # fmt: skip
     assert code == 0, output
