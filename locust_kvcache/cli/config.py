@@ -22,7 +22,7 @@ show    what is in force with these arguments of `run`, and where each value com
 check   whether a file can be used
 schema  the JSON Schema of such a file, for editors; schema run, record, stats: of run.json, a line of records.jsonl, stats.json"""
 EXAMPLES = [
-    "show --config run.yaml --rounds 3",
+    "show run.yaml --rounds 3",
     "show --changed cold_start -u 4",
     "check run.yaml",
     "schema > run.schema.json",
@@ -41,8 +41,11 @@ def main() -> int:
     changed = chosen.changed or len(words) < len(chosen.words)  # it may stand before and after the verb
     import locust_kvcache.loadgen.user  # noqa: F401  declares our options on Locust's parser
 
+    if {"-h", "--help"} & set(words):
+        parser.print_help()
+        return Exit.OK
     if chosen.what == "show":
-        print(shown(words, changed))
+        print(shown(_files_by_option(words), changed))
         return Exit.OK
     if chosen.what == "check":
         if len(words) != 1 or words[0].startswith("-"):
@@ -51,6 +54,18 @@ def main() -> int:
         return Exit.OK
     print(json.dumps(_schema(words), indent=2, ensure_ascii=False))
     return Exit.OK
+
+
+def _files_by_option(words: Sequence[str]) -> list[str]:
+    """`show FILE.yaml` is `show --config FILE.yaml`, as `check FILE.yaml` is."""
+    from locust_kvcache.loadgen.options.config_file import is_run_file
+
+    after = ["", *words]
+    return [
+        part
+        for before, word in zip(after, words, strict=False)
+        for part in (("--config", word) if before != "--config" and is_run_file(word) else (word,))
+    ]
 
 
 def _schema(words: Sequence[str]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def locust_arguments(arguments: Sequence[str]) -> list[str]:
 
     from locust.argument_parser import get_parser  # isort: skip
 
-    from locust_kvcache.loadgen.options.config_file import with_config_file, without_secrets
+    from locust_kvcache.loadgen.options.config_file import is_run_file, with_config_file, without_secrets
 
     arguments, file = with_config_file(arguments)
     if file:
@@ -61,6 +61,8 @@ def locust_arguments(arguments: Sequence[str]) -> list[str]:
     # Words that belong to no option are scenarios, wherever they stand; argparse hands on the very objects that it was given.
     words = [*known.user_classes, *(word for word in unknown if not word.startswith("-"))]
     named = [argument for argument in arguments if any(argument is word for word in words)]
+    if wrong := next(filter(is_run_file, named), None):
+        raise BadInput(f"{wrong} is the file of a run, not a scenario; give it as --config {wrong}")
     rest = [argument for argument in arguments if not any(argument is word for word in words)]
     scenarios = named or list(known.scenarios or (["trace_replay"] if known.trace else ["retention"] if known.gaps else []))
     needs_one = known.headless and not (known.worker or known.preflight_only or known.dry_run)

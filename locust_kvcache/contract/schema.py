@@ -52,7 +52,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise BadInput(f"{path}: is not valid YAML: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(loaded, dict):
-        raise BadInput(f"{path}: expected a mapping of keys, found {type(loaded).__name__}")
+        found = "an empty file" if loaded is None else type(loaded).__name__
+        raise BadInput(f"{path}: expected a mapping of keys, found {found}")
     return loaded
 
 

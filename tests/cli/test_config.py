@@ -47,6 +47,19 @@ def test_changed_leaves_the_defaults_out(capsys: pytest.CaptureFixture[str]) -> 
     assert (found.pop("rounds"), set(found)) == ("3 | command line", {"locustfile"})
 
 
+def test_a_file_of_a_run_is_shown_by_its_name_and_is_no_scenario(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run.yaml").write_text("rounds: 2\nscenarios: [cold_start]\n")
+    found = shown(capsys, "run.yaml", "--seed", "3")
+    assert (found["rounds"], found["scenarios"]) == ("2 | run.yaml", "cold_start | run.yaml")
+    assert main(["run", "run.yaml", "--headless"]) == 3
+    assert "run.yaml is the file of a run, not a scenario; give it as --config run.yaml" in capsys.readouterr().err
+
+
+def test_help_of_show_is_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "show", "--help"]) == 0
+    assert "--changed" in capsys.readouterr().out
+
+
 def test_check(capsys: pytest.CaptureFixture[str]) -> None:
     Path("good.yaml").write_text("rounds: 2\nusers: 4\n")
     Path("bad.yaml").write_text("arms: [cold, warm]\n")

@@ -101,6 +101,18 @@ def read_config(path: Path, parser: argparse.ArgumentParser | None = None) -> Co
     return ConfigFile(path, words)
 
 
+def is_run_file(word: str) -> bool:
+    """Whether an argument names the YAML file of a run, where a scenario is expected: all its keys are options."""
+    path = Path(word)
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        return False
+    try:
+        keys = load_yaml(path).keys()
+    except BadInput:
+        return False  # whoever reads it as a scenario says what is wrong with it
+    return bool(keys) and keys <= settings(get_parser()).keys()
+
+
 def without_secrets(words: Sequence[str]) -> list[str]:
     """The words for a run's files: a header's value is left out unless it comes from the environment."""
     return [
