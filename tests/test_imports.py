@@ -46,7 +46,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"cache"},
         {"labelling"},
         {"pipeline", "tables"},
-        {"across_runs", "charts"},
+        {"across_runs", "advice", "charts"},
         {"report", "exports"},
         {"commands"},
         {"__main__"},

@@ -57,6 +57,7 @@ COMMANDS = (
     Command("recovery", UNDERSTAND, "show how long hits, TTFT and throughput took to recover from an event", f"{ANALYSIS}.recovery"),
     Command("dose-response", UNDERSTAND, "show what a cached token saves in runs of dose_response", f"{ANALYSIS}.dose_response"),
     Command("oracle", UNDERSTAND, "compute the hit rate that a cache of each size can reach on a trace", f"{ANALYSIS}.oracle"),
+    Command("advise", UNDERSTAND, "predict hit rate, TTFT and cost for each size of each cache tier", f"{ANALYSIS}.advise"),
     Command("ratio", UNDERSTAND, "predict the best split of GPUs into prefillers and decoders, and check it", f"{ANALYSIS}.ratio"),
     Command("export", UNDERSTAND, "export a run as tables, or to OpenTelemetry, MLflow, Weights & Biases", f"{ANALYSIS}.export"),
     Command("merge-spool", UNDERSTAND, "complete a run whose master died from its workers' spools", f"{ANALYSIS}.merge_spool"),

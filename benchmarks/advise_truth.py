@@ -1,0 +1,128 @@
+"""python -m benchmarks.advise_truth --trace conversation_trace.jsonl: what `advise` predicts for published runs, beside what they measured.
+
+Each case takes the costs of a request from another run than the one that it predicts. The hit rate is compared in points, the TTFT as
+predicted / measured - 1. Scenarios are planned with their texts' nominal sizes, which a run meets within 1 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from locust_kvcache.analysis.advice.demand import Demand, requests_of
+from locust_kvcache.analysis.advice.prediction import CACHE_AWARE, GPU, ROUND_ROBIN, Point, Prices, Question, blocks_for, predict
+from locust_kvcache.analysis.advice.profiles import from_profile
+from locust_kvcache.analysis.advice.sources import Source, load_source
+from locust_kvcache.workload.budget import dry_plan
+from locust_kvcache.workload.scenario_file import load_scenario
+from locust_kvcache.workload.traces.replay import replay_scenario
+from locust_kvcache.workload.traces.source import TraceSource
+
+RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
+STORE = "h200x4-store-trace-vllm-0.26"
+TWO = "h200-two-gpus-vllm-0.26"
+
+
+@dataclass(frozen=True)
+class Case:
+    """`source`: a run's folder, or a profile by its name. `tokens`: KV cache of one server's GPUs."""
+
+    run: str
+    scenario: str
+    round: int
+    source: str
+    tokens: float
+    block: int = 16
+    servers: int = 1
+    routing: str = ROUND_ROBIN
+    step_tokens: int = 8192
+    slots: int = 256
+
+
+CASES = (
+    Case("vllm-0.32-cpu-trace", "trace_replay", 1, "vllm-0.32-cpu", 65_536, 32, step_tokens=2048, slots=16),
+    Case(f"{STORE}/trace_cache_aware_x2_1", "trace_replay", 1, "h200-pd-vllm-0.26/single_none", 363_920, 8, 4, CACHE_AWARE),
+    Case(f"{STORE}/trace_round_robin_x2_1", "trace_replay", 1, "h200-pd-vllm-0.26/single_none", 363_920, 8, 4),
+    Case(f"{STORE}/trace_round_robin_x2_2", "trace_replay", 1, "h200-pd-vllm-0.26/single_none", 363_920, 8, 4),
+    Case(f"{STORE}/trace_cache_aware_x8_1", "trace_replay", 1, "h200-pd-vllm-0.26/single_none", 363_920, 8, 4, CACHE_AWARE),
+    Case("h200-pair-vllm-0.26/single_load_c8", "cold_start", 1, "h200-pair-vllm-0.26/single", 174_960),
+    Case("h200-pair-vllm-0.26/single_load_c8", "cold_start", 2, "h200-pair-vllm-0.26/single", 174_960),
+    Case("h200-pair-vllm-0.26/single_turns_c10", "multi_turn_conversation", 1, "h200-pair-vllm-0.26/single", 174_960),
+    Case(f"{TWO}/tp2_load_1_c8", "cold_start", 1, f"{TWO}/tp2", 585_280),
+    Case(f"{TWO}/tp2_load_1_c8", "cold_start", 2, f"{TWO}/tp2", 585_280),
+    Case("h200-vllm-0.26/single_c5", "cold_start", 1, "h200_qwen_72b_fp8", 174_960),
+    Case("h200-vllm-0.26/single_c5", "long_context_high_reuse", 1, "h200_qwen_72b_fp8", 174_960),
+    Case("h200-vllm-0.26/single_c10", "multi_turn_conversation", 2, "h200_qwen_72b_fp8", 174_960),
+)
+
+
+def source_of(case: Case) -> Source:
+    found = load_source(RESULTS / case.source) if (RESULTS / case.source).is_dir() else from_profile(case.source)
+    return dataclasses.replace(found, costs=dataclasses.replace(found.costs, step_tokens=case.step_tokens, slots=case.slots))
+
+
+def demand_of(case: Case, run: dict[str, Any], trace: Path) -> Demand:
+    entry = next(one for one in run["scenarios"] if one["name"] == case.scenario)
+    if entry.get("trace"):
+        source = TraceSource.from_dict({**entry["trace"], "path": str(trace), "sha256": ""})
+        scenario = replay_scenario(source).with_requests(entry["requests"])
+    else:
+        scenario = load_scenario(case.scenario).with_requests(entry["requests"])
+    plan = dry_plan(scenario, run["seed"])
+    due_s = None if plan.due_s is None else np.asarray(plan.due_s)
+    return Demand(case.scenario, requests_of(plan), case.round, due_s, None if plan.due_s is not None else run["users"])
+
+
+def predicted(case: Case, demand: Demand) -> Point:
+    source = source_of(case)
+    kv_bytes = float(source.kv_bytes_per_token or 1)
+    question = Question(demand, source, Prices(), 1, case.tokens, kv_bytes, case.servers, case.routing)
+    blocks = blocks_for(demand, source, case.block, case.servers, case.routing)
+    return predict(question, blocks, GPU, case.tokens * kv_bytes / 1e9)
+
+
+def row_of(case: Case, folder: Path, trace: Path) -> tuple[str, ...]:
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    records = pd.read_json(folder / "records.jsonl", lines=True)
+    rows = records[records["status"].eq("ok") & records["scenario"].eq(case.scenario) & records["round"].eq(case.round)]
+    point = predicted(case, demand_of(case, run, trace))
+    hit = float(rows["reported_cached_tokens"].sum() / rows["prompt_tokens"].sum())
+    times = ((point.ttft_p50_ms, rows["ttft_ms"].quantile(0.5)), (point.ttft_p90_ms, rows["ttft_ms"].quantile(0.9)),
+             (point.ttft_mean_ms, rows["ttft_ms"].mean()))  # fmt: skip
+    said = ["not known" if one is None else f"{one:,.0f} / {real:,.0f} ({one / real - 1:+.0%})" for one, real in times]
+    name = f"{folder.name}, {case.scenario}, round {case.round}"
+    hits = f"{100 * point.hit_rate:.1f} / {100 * hit:.1f} ({100 * (point.hit_rate - hit):+.1f})"
+    return (name, case.source, hits, *said, point.why_no_ttft or "")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trace", type=Path, help="Mooncake's conversation_trace.jsonl; without it runs of a trace are left out")
+    args = parser.parse_args()
+    print("| run | costs from | hit rate, % | TTFT P50, ms | P90, ms | mean, ms |\n|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as unpacked:
+        with tarfile.open(RESULTS / STORE / "runs.tar.xz") as archive:
+            archive.extractall(unpacked, filter="data")
+        for case in CASES:
+            if args.trace is None and case.scenario == "trace_replay":
+                continue
+            folder = Path(unpacked) / "runs" / Path(case.run).name if case.run.startswith(STORE) else RESULTS / case.run
+            *cells, why = row_of(case, folder, args.trace)
+            print(f"| {' | '.join(cells)} |", flush=True)
+            if why:
+                print(f"{why}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

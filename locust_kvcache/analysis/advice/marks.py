@@ -1,0 +1,56 @@
+"""Finds in the predicted sizes of a tier where its curve bends, up to what size it pays, and which size is cheapest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from locust_kvcache.analysis.advice.prediction import GPU, Point
+
+NEARLY_ALL = 0.9  # of the hit rate of a cache without limit
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Sizes of one tier. `pays`: whether any size tried costs no more than none; None where costs are not known.
+
+    `break_even_gb`: where the cost is that of none again, on a straight line between two sizes tried; `largest_pays`: beyond the largest.
+    """
+
+    tier: str
+    knee: Point | None
+    break_even_gb: float | None
+    cheapest: Point | None
+    pays: bool | None
+    largest_pays: bool = False
+
+
+def knee_of(points: Sequence[Point], unlimited: float) -> Point | None:
+    """The smallest size with nine tenths of what a cache without limit hits; None where no size tried has them, or nothing can hit."""
+    if unlimited <= 0:
+        return None
+    return next((one for one in sorted(points, key=lambda p: p.size_gb) if one.hit_rate >= NEARLY_ALL * unlimited), None)
+
+
+def cost_without(points: Sequence[Point], own_gb: float | None) -> float | None:
+    """The cost of a server with its GPU cache alone."""
+    return next((one.cost for one in points if one.tier == GPU and one.size_gb == own_gb), None)
+
+
+def marks_of(tier: str, points: Sequence[Point], unlimited: float, without: float | None) -> Marks:
+    """`without`: the cost without this tier."""
+    ordered = sorted(points, key=lambda one: one.size_gb)
+    known = [(one, one.cost) for one in ordered if one.cost is not None]
+    knee = knee_of(ordered, unlimited)
+    if not known or without is None:
+        return Marks(tier, knee, None, None, None)
+    cheapest = min(known, key=lambda pair: pair[1])[0]
+    paying = [place for place, (_, cost) in enumerate(known) if cost <= without]
+    if not paying:
+        return Marks(tier, knee, None, cheapest, False)
+    one, cost = known[paying[-1]]
+    if paying[-1] == len(known) - 1:
+        return Marks(tier, knee, one.size_gb, cheapest, True, largest_pays=True)
+    dearer, more = known[paying[-1] + 1]
+    even_gb = one.size_gb + (dearer.size_gb - one.size_gb) * (without - cost) / (more - cost)
+    return Marks(tier, knee, even_gb, cheapest, True)

@@ -1,0 +1,257 @@
+"""Predicts hit rate, TTFT and cost for each size of each cache tier, and for replicas and pairs (`locust-kvcache advise ...`)."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from locust_kvcache.analysis.advice import asked
+from locust_kvcache.analysis.advice.demand import Demand
+from locust_kvcache.analysis.advice.deployments import options_of
+from locust_kvcache.analysis.advice.marks import Marks, cost_without, marks_of
+from locust_kvcache.analysis.advice.prediction import GPU, Point, Prices, Question, blocks_for, open_at_once, predict
+from locust_kvcache.analysis.advice.profiles import from_profile
+from locust_kvcache.analysis.advice.sources import Link, Source, load_source
+from locust_kvcache.analysis.basics.plain_values import plain
+from locust_kvcache.analysis.model.tandem import Split
+from locust_kvcache.analysis.report.advice_page import Advice, advice_json, advice_page
+from locust_kvcache.analysis.report.command_line import add_language, add_png
+from locust_kvcache.analysis.report.publish import publish
+from locust_kvcache.contract.cache_tiers import TIERS
+from locust_kvcache.contract.command import command_parser, run_command
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.language import use_language
+
+BLOCK_TOKENS = 16  # vLLM's default
+NICE = (1, 2, 5)
+SIZES = 8
+SETTINGS = {
+    "gpu": "KV cache of the engine (vLLM --num-gpu-blocks-override {blocks})",
+    "cpu": "host memory (LMCACHE_MAX_LOCAL_CPU_SIZE={gb})",
+    "disk": "SSD (LMCACHE_MAX_LOCAL_DISK_SIZE={gb})",
+    "store": "store ({gb} GB of segments in all)",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    found = command_parser(
+        "advise",
+        "Predicts hit rate, TTFT and cost for each size of each cache tier, from a trace or scenario and what a request costs a server.",
+        (
+            "--trace conversation_trace.jsonl --profile h200_qwen_72b_fp8 --price-per-gpu-hour 3 --price-per-gb-month cpu=2 store=0.5 "
+            "--link-gb-per-s cpu=40 --gpus 1 --replicas 1 2 4",
+            "--scenario long_context_high_reuse --users 10 --from results/one_user --link-gb-per-s cpu=40 --price-per-gb-month cpu=2 "
+            "--price-per-gpu-hour 3",
+        ),
+    )
+    asked.add_demand(found)
+    _add_servers(found)
+    _add_sizes(found)
+    found.add_argument("--output-dir", type=Path, default=Path("advise"), help="folder of the page (default: advise)")
+    add_png(found)
+    add_language(found)
+    return found
+
+
+def _add_servers(found: argparse.ArgumentParser) -> None:
+    group = found.add_argument_group("what a request costs, and what money it takes")
+    group.add_argument(
+        "--from", dest="source", type=Path, metavar="RUN", help="a run's folder, best of one user, or its stats.json"
+    )
+    group.add_argument("--profile", metavar="NAME", help="a profile of the emulator, by name or file")
+    group.add_argument("--gpus", type=int, metavar="N", help="GPUs of one server (default: the run's)")
+    group.add_argument(
+        "--kv-bytes-per-token", type=float, metavar="BYTES", help="of the model (default: the run's or the profile's)"
+    )
+    group.add_argument(
+        "--block-tokens", type=int, metavar="N", help="tokens of a block of the engine (default: the run's, else 16)"
+    )
+    group.add_argument("--max-num-batched-tokens", type=int, metavar="N", help="of the engine (default: 8192, or the profile's)")
+    group.add_argument("--max-num-seqs", type=int, metavar="N", help="of the engine (default: 256, or the profile's)")
+    group.add_argument(
+        "--link-gb-per-s", nargs="+", default=[], metavar="TIER=GB/S", help="how fast a tier loads: cpu=40 disk=3 store=5"
+    )
+    group.add_argument("--price-per-gpu-hour", type=float, metavar="PRICE")
+    group.add_argument(
+        "--price-per-gb-month", nargs="+", default=[], metavar="TIER=PRICE", help="rent of a tier: cpu=2 disk=0.1 store=0.5"
+    )
+
+
+def _add_sizes(found: argparse.ArgumentParser) -> None:
+    group = found.add_argument_group("what is compared")
+    group.add_argument(
+        "--gpu-gb", type=float, metavar="GB", help="KV cache of one server's GPUs (default: the run's or the profile's)"
+    )
+    group.add_argument(
+        "--sizes-gb", nargs="+", type=float, default=[], metavar="GB", help="sizes of each tier (default: by the working set)"
+    )
+    group.add_argument("--tiers", nargs="+", choices=TIERS, metavar="TIER",
+        help="gpu, cpu, disk, store (default: gpu, and those with a link or a price)")  # fmt: skip
+    group.add_argument(
+        "--replicas", nargs="+", type=int, default=[], metavar="N", help="numbers of servers to compare at the GPU's cache"
+    )
+    group.add_argument("--splits", nargs="+", default=[], metavar="xPyD", help="prefillers and decoders to compare: 1P1D 2P2D")
+    group.add_argument("--hand-off-ms", type=float, metavar="MS", help="from a prefiller to its decoder (default: the profile's)")
+
+
+def by_tier(option: str, words: Sequence[str]) -> dict[str, float]:
+    """cpu=2 store=0.5."""
+    found = {}
+    for word in words:
+        tier, _, value = word.partition("=")
+        try:
+            found[tier] = float(value)
+        except ValueError:
+            found[tier] = -1.0
+        if tier not in TIERS or found[tier] < 0:
+            raise BadInput(f"{option} is {word!r}; expected TIER=NUMBER with one of {', '.join(TIERS)}, such as cpu=2")
+    return found
+
+
+def source_of(args: argparse.Namespace) -> Source:
+    if (args.source is None) == (args.profile is None):
+        raise BadInput(f"--from or --profile: {'none is' if args.source is None else 'both are'} given; expected one of them")
+    for name in ("gpus", "kv_bytes_per_token", "block_tokens", "max_num_batched_tokens", "max_num_seqs", "gpu_gb"):
+        value = getattr(args, name)
+        if value is not None and value <= 0:
+            raise BadInput(f"--{name.replace('_', '-')} is {value:g}; expected more than 0")
+    source = load_source(args.source) if args.source is not None else from_profile(args.profile)
+    costs = dataclasses.replace(
+        source.costs,
+        step_tokens=args.max_num_batched_tokens or source.costs.step_tokens,
+        slots=args.max_num_seqs or source.costs.slots,
+    )
+    links = {tier: Link(speed) for tier, speed in by_tier("--link-gb-per-s", args.link_gb_per_s).items() if speed > 0}
+    kv_bytes = args.kv_bytes_per_token or source.kv_bytes_per_token
+    if kv_bytes is None:
+        raise BadInput(f"{source.name} does not say how large the KV of a token is; add --kv-bytes-per-token, such as 327680")
+    hand_off = source.hand_off if args.hand_off_ms is None else Link(float("inf"), args.hand_off_ms / 1000)
+    return dataclasses.replace(
+        source, costs=costs, links={**source.links, **links}, kv_bytes_per_token=kv_bytes, gpus=args.gpus or source.gpus,
+        hand_off=hand_off,
+    )  # fmt: skip
+
+
+def prices_of(args: argparse.Namespace, source: Source) -> Prices:
+    given = by_tier("--price-per-gb-month", args.price_per_gb_month)
+    if source.price_per_gb_month is not None:
+        given.setdefault("store", source.price_per_gb_month)
+    price = source.price_per_gpu_hour if args.price_per_gpu_hour is None else args.price_per_gpu_hour
+    if price is not None and price < 0:
+        raise BadInput(f"--price-per-gpu-hour is {price:g}; expected 0 or more")
+    return Prices(price, given)
+
+
+def nice_sizes(largest_gb: float, count: int = SIZES) -> list[float]:
+    """1, 2 and 5 times powers of ten, up to the first that holds everything."""
+    every = [nice * 10.0**power for power in range(-6, 7) for nice in NICE]
+    last = next((place for place, size in enumerate(every) if size >= largest_gb), len(every) - 1)
+    return [float(f"{size:g}") for size in every[max(0, last - count + 1) : last + 1]]
+
+
+def tiers_of(args: argparse.Namespace, source: Source, prices: Prices) -> tuple[list[str], list[str]]:
+    """Those to show, and in sentences what keeps the others out."""
+    if args.tiers:
+        return [tier for tier in TIERS if tier in args.tiers], []
+    known = [tier for tier in TIERS if tier == GPU or tier in source.links or tier in prices.gb_month]
+    out = [tier for tier in TIERS if tier not in known]
+    said = [
+        f"Nothing is known of {', '.join(out)}: give --link-gb-per-s and --price-per-gb-month, or --tiers for the hit rate alone."
+    ]
+    return known, said if out else []
+
+
+def parse_split(word: str) -> Split:
+    found = re.fullmatch(r"([1-9]\d*)P([1-9]\d*)D", word, re.IGNORECASE)
+    if not found:
+        raise BadInput(f"--splits is {word!r}; expected prefillers and decoders, such as 1P1D")
+    return Split(int(found[1]), int(found[2]))
+
+
+def question_of(args: argparse.Namespace, demand: Demand, source: Source, prices: Prices) -> Question:
+    kv_bytes = float(source.kv_bytes_per_token or 0)
+    gpu_tokens = args.gpu_gb * 1e9 / kv_bytes if args.gpu_gb is not None else source.capacities.get(GPU)
+    return Question(demand, source, prices, source.gpus, gpu_tokens, kv_bytes)
+
+
+def points_of(question: Question, tiers: Sequence[str], sizes: Sequence[float], block: int) -> list[Point]:
+    """Of the GPU its own size, and those that hold the longest request; of a lower tier those that hold more than the GPU cache."""
+    blocks = blocks_for(question.demand, question.source, block)
+    own = None if question.gpu_tokens is None else question.gpu_tokens * question.kv_bytes / 1e9
+    rows, found = question.demand.requests, []
+    least = float((rows["prompt_tokens"] + rows["output_tokens"]).max()) * question.kv_bytes / 1e9
+    for tier in tiers:
+        if tier == GPU:
+            fit = [size for size in sizes if size >= least]
+            found += [predict(question, blocks, tier, size) for size in sorted({*fit, *([own] if own else [])})]
+        elif own is not None:
+            found += [predict(question, blocks, tier, size) for size in sorted(sizes) if size > own]
+    return found
+
+
+def marks_for(points: Sequence[Point], question: Question, unlimited: float) -> list[Marks]:
+    own = None if question.gpu_tokens is None else question.gpu_tokens * question.kv_bytes / 1e9
+    without = cost_without(points, own)
+    return [
+        marks_of(tier, [one for one in points if one.tier == tier], unlimited, without if tier != GPU else None)
+        for tier in dict.fromkeys(one.tier for one in points)
+    ]
+
+
+def setting_of(marks: Sequence[Marks], own_gb: float | None, block: int) -> str:
+    """The size that the verifying run should have, if the GPU cache is not enough: the cheapest, else the knee, of the tier that gains
+    most."""
+    chosen = [one.cheapest or one.knee for one in marks if one.tier != GPU] or [one.knee for one in marks]
+    best = max((one for one in chosen if one is not None), key=lambda one: one.hit_rate, default=None)
+    if best is None or (own_gb is not None and best.tier == GPU and own_gb >= best.size_gb):
+        return ""
+    words = SETTINGS[best.tier].format(gb=f"{best.size_gb:g}", blocks=int(best.size_tokens // block))
+    return f"Give the server {best.size_gb:,.4g} GB of {words}, then run:"
+
+
+def advise(args: argparse.Namespace) -> Advice:
+    source, demand = source_of(args), asked.demand_of(args)
+    prices = prices_of(args, source)
+    question = question_of(args, demand, source, prices)
+    block = args.block_tokens or source.block_tokens or BLOCK_TOKENS
+    blocks = blocks_for(demand, source, block)
+    working_gb = blocks.working_set_tokens * question.kv_bytes / 1e9
+    tiers, unknown = tiers_of(args, source, prices)
+    if question.gpu_tokens is None and tiers != [GPU]:
+        unknown.append("Lower tiers are left out: nothing tells how much KV the GPUs of a server hold. Add --gpu-gb.")
+    sizes = sorted(set(args.sizes_gb)) or nice_sizes(working_gb)
+    points = points_of(question, tiers, sizes, block)
+    unlimited = float(blocks.cached(float("inf")).sum()) / demand.prompt_tokens
+    marks = marks_for(points, question, unlimited)
+    own = None if question.gpu_tokens is None else question.gpu_tokens * question.kv_bytes / 1e9
+    if own is not None and own >= working_gb:
+        unknown.append("The GPU cache holds all of it: no tier below adds a hit.")
+    splits = [parse_split(word) for word in args.splits]
+    if question.gpu_tokens is None and (args.replicas or splits):
+        raise BadInput("--replicas and --splits need the size of the GPU cache, which nothing tells; add --gpu-gb")
+    options = options_of(question, args.replicas, splits, block)
+    unknown += [f"{one.name} has no figures: {one.why_not}." for one in options if one.why_not]
+    verify = f"{setting_of(marks, own, block)} {asked.verify_command(args, demand, open_at_once(question))}".strip()
+    return Advice(demand, source, prices, unlimited, working_gb, own, tuple(points), tuple(marks), tuple(options),
+                  (*unknown, *demand.notes), verify)  # fmt: skip
+
+
+def main() -> int:
+    args = parser().parse_args()
+    use_language(args.lang)
+    if any(size <= 0 for size in args.sizes_gb) or any(count < 1 for count in args.replicas):
+        raise BadInput("--sizes-gb and --replicas: expected numbers above 0")
+    advice = advise(args)
+    publish(advice_page(advice), args.output_dir, args.png)
+    (args.output_dir / "advise.json").write_text(json.dumps(plain(advice_json(advice)), indent=2) + "\n", encoding="utf-8")
+    print(f"\n{advice.verify}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,222 @@
+"""Makes the page of `locust-kvcache advise`, and the JSON beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from locust_kvcache.analysis.advice.demand import Demand
+from locust_kvcache.analysis.advice.deployments import Option
+from locust_kvcache.analysis.advice.marks import Marks, cost_without
+from locust_kvcache.analysis.advice.prediction import GPU, Point, Prices
+from locust_kvcache.analysis.advice.sources import Source
+from locust_kvcache.analysis.basics.number_text import listed, number, percent, plural, whole
+from locust_kvcache.analysis.basics.plain_values import plain
+from locust_kvcache.analysis.basics.problems import Problem
+from locust_kvcache.analysis.charts.advice_drawing import Mark, draw_advice
+from locust_kvcache.analysis.charts.figures import Chart, draw
+from locust_kvcache.analysis.report.advice_tables import TIER_WORDS, gb, gb_of, mark_table, option_table, size_table
+from locust_kvcache.analysis.report.page import Page, section
+from locust_kvcache.analysis.report.trust import Said, weakest_first
+
+PANEL_IN = 2.0  # height of a panel
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Everything that the page says. `points`: all sizes, tier by tier; `left_out`: tiers of which nothing is known."""
+
+    demand: Demand
+    source: Source
+    prices: Prices
+    unlimited_hit_rate: float
+    working_set_gb: float
+    gpu_gb: float | None
+    points: tuple[Point, ...]
+    marks: tuple[Marks, ...]
+    options: tuple[Option, ...]
+    unknown: tuple[str, ...]
+    verify: str
+
+    @property
+    def tiers(self) -> list[str]:
+        return list(dict.fromkeys(one.tier for one in self.points))
+
+
+def lead_of(advice: Advice) -> str:
+    said = [
+        f"A cache without limit would hit {percent(advice.unlimited_hit_rate)} of the prompt tokens of {advice.demand.name} "
+        f"({gb(advice.working_set_gb)} of KV)."
+    ]
+    knees = [one.knee for one in advice.marks if one.knee is not None]
+    if knees:
+        knee = max(knees, key=lambda one: one.ttft_p50_ms is not None)
+        said.append(f"The knee is at {gb(knee.size_gb)}: {percent(knee.hit_rate)}{_times(knee)}.")
+    elif advice.unlimited_hit_rate > 0:
+        said.append("No size tried comes near that: the knee lies beyond.")
+    said += [_pays(one) for one in advice.marks if one.pays]
+    if silent := [TIER_WORDS[one.tier] for one in advice.marks if one.pays is False]:
+        said.append(f"At these prices no size tried pays of: {', '.join(silent)}.")
+    return " ".join(said)
+
+
+def _pays(marks: Marks) -> str:
+    beyond = "at every size tried" if marks.largest_pays else f"up to {gb(marks.break_even_gb)}"
+    return f"At these prices {TIER_WORDS[marks.tier]} pays {beyond}, and is cheapest at {gb_of(marks.cheapest)}."
+
+
+def _times(point: Point) -> str:
+    if point.ttft_p50_ms is None:
+        return ", TTFT not known"
+    return f", TTFT P50 {number(point.ttft_p50_ms)} ms, P90 {number(point.ttft_p90_ms)} ms"
+
+
+def frame_of(points: Sequence[Point]) -> pd.DataFrame:
+    rows = [(TIER_WORDS[one.tier], one.size_gb, 100 * one.hit_rate, one.ttft_p50_ms, one.ttft_p90_ms, one.cost) for one in points]
+    return pd.DataFrame(rows, columns=["label", "x", "hit", "p50", "p90", "cost"]).astype(
+        {"p50": float, "p90": float, "cost": float}
+    )
+
+
+def chart_marks(marks: Sequence[Marks], without: float | None) -> list[Mark]:
+    found = []
+    for one in marks:
+        if one.knee is not None:
+            found.append(Mark("hit", one.knee.size_gb, 100 * one.knee.hit_rate, f"knee, {gb(one.knee.size_gb)}"))
+        if one.tier == GPU:
+            continue
+        if one.break_even_gb is not None and without is not None and not one.largest_pays:
+            found.append(Mark("cost", one.break_even_gb, without, f"break-even, {gb(one.break_even_gb)}"))
+    by_place = {(mark.panel, mark.x, round(mark.y, 6)): mark for mark in found}  # tiers that hit alike share a ring
+    return list(by_place.values())
+
+
+def chart_of(advice: Advice) -> Chart:
+    points = frame_of(advice.points)
+    panels = [name for name in ("hit", "p50", "cost") if points[name].notna().sum() > 1]
+    limits = {} if advice.gpu_gb is None else {"GPU cache of a server": advice.gpu_gb}
+    shown = {"hit": "hit rate", "p50": "TTFT", "cost": "cost"}
+    title = f"Predicted {listed(shown[name] for name in panels)} by the size of each tier"
+    said = "; ".join(
+        f"{TIER_WORDS[one.tier]} {gb(one.size_gb)}: {percent(one.hit_rate)}{_times(one)}"
+        + (f", cost {number(one.cost)}" if one.cost is not None else "")
+        for one in advice.points
+    )
+    without = cost_without(advice.points, advice.gpu_gb)
+    marks = chart_marks(advice.marks, without)
+    lines = {"hit": 100 * advice.unlimited_hit_rate} | ({} if without is None else {"cost": without})
+    return draw(
+        "advise",
+        title,
+        said,
+        lambda axes: draw_advice(axes, points, lines, marks, limits, panels),
+        (7.6, 0.9 + PANEL_IN * len(panels)),
+    )
+
+
+def problems_of(advice: Advice) -> tuple[dict[str, Any], ...]:
+    """What is not known, each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for one in advice.points:
+        for why, what in (
+            (one.why_no_ttft, "TTFT"),
+            (one.why_no_cost if one.tier != GPU else None, "cost"),
+        ):
+            if why:
+                reasons.setdefault(f"{what} of {TIER_WORDS[one.tier]} is not predicted: {why}", []).append(gb(one.size_gb))
+    every = {tier: sum(one.tier == tier for one in advice.points) for tier in advice.tiers}
+    found = [
+        Problem("warning", "not_known", f"{text}." if len(sizes) == max(every.values()) else f"{text} (at {', '.join(sizes)}).")
+        for text, sizes in reasons.items()
+    ]
+    slow = [one for one in advice.points if not one.sustained]
+    if slow:
+        sizes = ", ".join(f"{TIER_WORDS[one.tier]} {gb(one.size_gb)}" for one in slow)
+        found.append(
+            Problem(
+                "warning",
+                "not_sustained",
+                f"The load is not sustained with {sizes}: the queue grows, and times are those of so many requests only.",
+            )
+        )
+    found += [Problem("note", "left_open", text) for text in advice.unknown]
+    return tuple(plain(vars(problem)) for problem in found)
+
+
+def trust_of(advice: Advice) -> tuple[str, ...]:
+    source = advice.source
+    said = [Said("A prediction alone: no run has confirmed it. The command below is the run that would.", True)]
+    said += [Said(note) for note in source.notes]
+    said += [
+        Said("Caches are LRU; a tier below the GPU is written through, so it holds what the GPU holds too."),
+        Said("TTFT is with queue, from a simulation of the engine's steps (docs/advise.md)."),
+    ]
+    if any(one.cost is not None for one in advice.points):
+        said.append(Said("Assumed: prices, and that GPU seconds which prefill does not use are worth their price."))
+    return weakest_first(said)
+
+
+def advice_page(advice: Advice) -> Page:
+    tables = mark_table(advice.marks)
+    demand = advice.demand
+    what = f"{plural(len(demand.requests), 'request')}, {whole(demand.prompt_tokens)} prompt tokens, {demand.load_text}"
+    which = f"; figures are of round {demand.rounds}" if demand.rounds > 1 else ""
+    return Page(
+        title=f"Cache sizes for {demand.name} on {advice.source.name}",
+        subtitle=f"{what}{which}; costs of a request from {advice.source.name}",
+        lead=lead_of(advice),
+        details=(),
+        answer=section("", [tables, option_table(advice.options)]).blocks,
+        problems=problems_of(advice),
+        sections=(
+            section("The run that would verify it", [advice.verify], is_open=True),
+            section("All sizes", [size_table(advice.points)], is_open=True),
+        ),
+        incomplete=False,
+        chart=chart_of(advice),
+        trust=trust_of(advice),
+        short=(tables, *((option_table(advice.options),) if advice.options else ())),
+    )
+
+
+def advice_json(advice: Advice) -> dict[str, Any]:
+    """advise.json: inputs, every size, marks, other deployments, what is not known."""
+    demand, source = advice.demand, advice.source
+    return {
+        "format": 1,
+        "kind": "kvcache-advice",
+        "demand": {
+            "name": demand.name, "requests": len(demand.requests), "rounds": demand.rounds, "prompt_tokens": demand.prompt_tokens,
+            "users": demand.users, "sessions_per_s": demand.rate_per_s, "timed_by_trace": demand.due_s is not None,
+        },
+        "source": {
+            "name": source.name, "kv_bytes_per_token": source.kv_bytes_per_token, "prefill_s_per_token": source.costs.prefill_s_per_token,
+            "attention_s_per_token2": source.costs.attention_s_per_token2, "front_end_s": source.front_end,
+            "cached_s_per_token": source.cached_s_per_token, "max_num_batched_tokens": source.costs.step_tokens,
+            "max_num_seqs": source.costs.slots, "longest_tokens": source.longest_tokens,
+            "links": {tier: dataclasses.asdict(link) for tier, link in source.links.items()},
+        },
+        "prices": {"gpu_hour": advice.prices.gpu_hour, "gb_month": dict(advice.prices.gb_month)},
+        "unlimited_hit_rate": advice.unlimited_hit_rate,
+        "working_set_gb": advice.working_set_gb,
+        "gpu_gb": advice.gpu_gb,
+        "points": [{**dataclasses.asdict(one), "cost": one.cost} for one in advice.points],
+        "marks": [_mark_json(one) for one in advice.marks],
+        "options": [dataclasses.asdict(one) for one in advice.options],
+        "unknown": [row["text"] for row in problems_of(advice)],
+        "verify": advice.verify,
+    }  # fmt: skip
+
+
+def _mark_json(marks: Marks) -> Mapping[str, Any]:
+    def size(point: Point | None) -> float | None:
+        return None if point is None else point.size_gb
+
+    return {
+        "tier": marks.tier, "knee_gb": size(marks.knee), "break_even_gb": marks.break_even_gb, "cheapest_gb": size(marks.cheapest),
+        "pays": marks.pays, "pays_at_the_largest_size": marks.largest_pays,
+    }  # fmt: skip

@@ -1,0 +1,85 @@
+"""`locust-kvcache advise`: page, JSON and console from a trace and from a scenario, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from locust_kvcache.analysis.commands import advise
+from locust_kvcache.contract.errors import BadInput
+from tests.conftest import ROOT
+
+TRACE = str(ROOT / "docs" / "examples" / "trace.jsonl")
+MONEY = ["--price-per-gpu-hour", "3", "--gpus", "1", "--price-per-gb-month", "cpu=0.5"]
+
+
+def ask(monkeypatch: pytest.MonkeyPatch, folder: Path, *words: str) -> dict[str, Any]:
+    monkeypatch.setattr(sys, "argv", ["advise", *words, "--output-dir", str(folder)])
+    assert advise.main() == 0
+    found: dict[str, Any] = json.loads((folder / "advise.json").read_text())
+    return found
+
+
+def test_a_trace_on_a_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The oracle says that no cache can hit more than 62.1 % of the tokens of this trace."""
+    found = ask(monkeypatch, tmp_path, "--trace", TRACE, "--profile", "h200_qwen_72b_fp8", "--gpu-gb", "4", "--link-gb-per-s",
+                "cpu=40", *MONEY, "--replicas", "1", "2", "--splits", "1P1D")  # fmt: skip
+    assert found["unlimited_hit_rate"] == pytest.approx(0.621, abs=0.005)
+    host = [one for one in found["points"] if one["tier"] == "cpu"]
+    assert [one["hit_rate"] for one in host] == sorted(one["hit_rate"] for one in host)
+    assert all(one["ttft_p50_ms"] > 0 and one["cost"] > 0 for one in host)
+    assert next(one["name"] for one in found["options"]) == "1 server"
+    assert found["options"][-1]["ttft_p50_ms"] > 0
+    page = (tmp_path / "report.html").read_text()
+    assert "knee, " in page
+    assert "Predicted hit rate, TTFT and cost by the size of each tier" in page
+    command = found["verify"].rpartition(": ")[2] if ", then run: " in found["verify"] else found["verify"]
+    assert shlex.split(command)[:3] == ["locust-kvcache", "run", "trace_replay"]
+    assert TRACE in command
+    assert "The knee is at" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_scenario_on_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a link and prices: hit rates alone below the GPU, and it says so."""
+    run = str(ROOT / "docs" / "results" / "h200-pd-vllm-0.26" / "single_none")
+    found = ask(monkeypatch, tmp_path, "--scenario", "cold_start", "--requests", "12", "--users", "4", "--from", run, "--gpu-gb", "5",
+                "--sizes-gb", "5", "20", "--tiers", "gpu", "store")  # fmt: skip
+    gpu, large, store = found["points"]
+    assert (gpu["tier"], gpu["size_gb"], large["size_gb"], store["tier"]) == ("gpu", 5.0, 20.0, "store")
+    assert gpu["hit_rate"] == 0.0
+    assert large["hit_rate"] == store["hit_rate"] > 0.99
+    assert large["ttft_p50_ms"] < gpu["ttft_p50_ms"]
+    assert store["ttft_p50_ms"] is None
+    assert store["cost"] is None
+    assert any("how fast store loads" in text for text in found["unknown"])
+    assert found["demand"]["rounds"] == 2
+    assert "-u 4" in found["verify"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--profile", "cpu_tiny"], "--trace or --scenario: none is given"),
+        (["--trace", TRACE], "--from or --profile: none is given"),
+        (["--trace", TRACE, "--profile", "cpu_tiny", "--users", "3"], "--users is given with --trace"),
+        (["--trace", TRACE, "--profile", "cpu_tiny", "--trace-window", "9"], "--trace-window is '9'; expected START:STOP"),
+        (["--scenario", "cold_start", "--profile", "cpu_tiny"], "--users or --request-rate: none is given"),
+        (["--scenario", "cold_start", "--users", "1", "--trace-speed", "2", "--profile", "cpu_tiny"], "--trace-speed is given without"),
+        (["--trace", TRACE, "--profile", "cpu_tiny", "--link-gb-per-s", "ssd=3"], "--link-gb-per-s is 'ssd=3'; expected TIER=NUMBER"),
+        (["--trace", TRACE, "--profile", "cpu_tiny", "--splits", "2x2"], "--splits is '2x2'"),
+        (["--trace", TRACE, "--profile", "cpu_tiny", "--sizes-gb", "0"], "expected numbers above 0"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BadInput, match=says):
+        ask(monkeypatch, tmp_path, *words)
+
+
+def test_nice_sizes_end_with_the_first_that_holds_all() -> None:
+    assert advise.nice_sizes(130.0, 4) == [20.0, 50.0, 100.0, 200.0]
+    assert advise.nice_sizes(0.5, 2) == [0.2, 0.5]
