@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from locust_kvcache.analysis.advice.check import HIT_RATE, Check, checks_of, measured_round
 from locust_kvcache.analysis.advice.demand import Demand, requests_of
+from locust_kvcache.analysis.advice.deployments import pairs
 from locust_kvcache.analysis.advice.prediction import CACHE_AWARE, GPU, ROUND_ROBIN, Point, Prices, Question, blocks_for, predict
 from locust_kvcache.analysis.advice.profiles import from_profile
 from locust_kvcache.analysis.advice.sources import Source, load_source
+from locust_kvcache.analysis.basics.number_text import DASH
+from locust_kvcache.analysis.model.tandem import Split
 from locust_kvcache.workload.budget import dry_plan
 from locust_kvcache.workload.scenario_file import load_scenario
 from locust_kvcache.workload.traces.replay import replay_scenario
@@ -47,6 +50,7 @@ class Case:
     routing: str = ROUND_ROBIN
     step_tokens: int = 8192
     slots: int = 256
+    split: Split | None = None
 
 
 CASES = (
@@ -60,6 +64,8 @@ CASES = (
     Case("h200-pair-vllm-0.26/single_turns_c10", "multi_turn_conversation", 1, "h200-pair-vllm-0.26/single", 174_960),
     Case(f"{TWO}/tp2_load_1_c8", "cold_start", 1, f"{TWO}/tp2", 585_280),
     Case(f"{TWO}/tp2_load_1_c8", "cold_start", 2, f"{TWO}/tp2", 585_280),
+    Case("h200-pair-vllm-0.26/pd_load_c8", "cold_start", 1, "h200_pair_qwen_72b_fp8", 174_960, split=Split(1, 1)),
+    Case("h200-pair-vllm-0.26/pd_load_c8", "cold_start", 2, "h200_pair_qwen_72b_fp8", 174_960, split=Split(1, 1)),
     Case("h200-vllm-0.26/single_c5", "cold_start", 1, "h200_qwen_72b_fp8", 174_960),
     Case("h200-vllm-0.26/single_c5", "long_context_high_reuse", 1, "h200_qwen_72b_fp8", 174_960),
     Case("h200-vllm-0.26/single_c10", "multi_turn_conversation", 2, "h200_qwen_72b_fp8", 174_960),
@@ -71,7 +77,7 @@ def source_of(case: Case) -> Source:
     return dataclasses.replace(found, costs=dataclasses.replace(found.costs, step_tokens=case.step_tokens, slots=case.slots))
 
 
-def demand_of(case: Case, run: dict[str, Any], trace: Path) -> Demand:
+def demand_of(case: Case, run: dict[str, Any], trace: Path | None) -> Demand:
     entry = next(one for one in run["scenarios"] if one["name"] == case.scenario)
     if entry.get("trace"):
         source = TraceSource.from_dict({**entry["trace"], "path": str(trace), "sha256": ""})
@@ -83,33 +89,41 @@ def demand_of(case: Case, run: dict[str, Any], trace: Path) -> Demand:
     return Demand(case.scenario, requests_of(plan), case.round, due_s, None if plan.due_s is not None else run["users"])
 
 
-def predicted(case: Case, demand: Demand) -> Point:
+def figures(case: Case, demand: Demand) -> Point:
+    """What is predicted; of a pair the hit rate, P50 and P90."""
     source = source_of(case)
     kv_bytes = float(source.kv_bytes_per_token or 1)
     question = Question(demand, source, Prices(), 1, case.tokens, kv_bytes, case.servers, case.routing)
+    if case.split is not None:
+        one = pairs(question, case.split, case.block)
+        return Point(
+            GPU, 0.0, case.tokens, 1, ROUND_ROBIN, one.hit_rate, one.ttft_p50_ms, one.ttft_p90_ms, why_no_ttft=one.why_not
+        )
     blocks = blocks_for(demand, source, case.block, case.servers, case.routing)
     return predict(question, blocks, GPU, case.tokens * kv_bytes / 1e9)
 
 
-def row_of(case: Case, folder: Path, trace: Path) -> tuple[str, ...]:
+def checked(case: Case, folder: Path, trace: Path | None) -> tuple[Point, list[Check]]:
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    records = pd.read_json(folder / "records.jsonl", lines=True)
-    rows = records[records["status"].eq("ok") & records["scenario"].eq(case.scenario) & records["round"].eq(case.round)]
-    point = predicted(case, demand_of(case, run, trace))
-    hit = float(rows["reported_cached_tokens"].sum() / rows["prompt_tokens"].sum())
-    times = ((point.ttft_p50_ms, rows["ttft_ms"].quantile(0.5)), (point.ttft_p90_ms, rows["ttft_ms"].quantile(0.9)),
-             (point.ttft_mean_ms, rows["ttft_ms"].mean()))  # fmt: skip
-    said = ["not known" if one is None else f"{one:,.0f} / {real:,.0f} ({one / real - 1:+.0%})" for one, real in times]
-    name = f"{folder.name}, {case.scenario}, round {case.round}"
-    hits = f"{100 * point.hit_rate:.1f} / {100 * hit:.1f} ({100 * (point.hit_rate - hit):+.1f})"
-    return (name, case.source, hits, *said, point.why_no_ttft or "")
+    demand = demand_of(case, run, trace)
+    point = figures(case, demand)
+    return point, checks_of(point, measured_round(folder, demand))
+
+
+def row_of(case: Case, name: str, checks: list[Check]) -> str:
+    cells = [f"{name}, {case.scenario}, round {case.round}", case.source]
+    if case.split is not None:
+        checks = [one for one in checks if one.figure != HIT_RATE]  # a decoder reports what it was handed as cached
+        cells.append(DASH)
+    cells += [f"{one.value_text(one.predicted)} / {one.value_text(one.measured)} ({one.off_text})" for one in checks]
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trace", type=Path, help="Mooncake's conversation_trace.jsonl; without it runs of a trace are left out")
     args = parser.parse_args()
-    print("| run | costs from | hit rate, % | TTFT P50, ms | P90, ms | mean, ms |\n|---|---|---|---|---|---|")
+    print("| run | costs from | hit rate | TTFT P50, ms | P90, ms | mean, ms |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as unpacked:
         with tarfile.open(RESULTS / STORE / "runs.tar.xz") as archive:
             archive.extractall(unpacked, filter="data")
@@ -117,10 +131,10 @@ def main() -> int:
             if args.trace is None and case.scenario == "trace_replay":
                 continue
             folder = Path(unpacked) / "runs" / Path(case.run).name if case.run.startswith(STORE) else RESULTS / case.run
-            *cells, why = row_of(case, folder, args.trace)
-            print(f"| {' | '.join(cells)} |", flush=True)
-            if why:
-                print(f"{why}", file=sys.stderr)
+            point, checks = checked(case, folder, args.trace)
+            print(row_of(case, folder.name, checks), flush=True)
+            if point.why_no_ttft:
+                print(point.why_no_ttft, file=sys.stderr)
     return 0
 
 

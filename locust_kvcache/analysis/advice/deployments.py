@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from locust_kvcache.analysis.advice.prediction import CACHE_AWARE, GPU, ROUND_ROBIN, Question, blocks_for, predict
+from locust_kvcache.analysis.advice.prediction import CACHE_AWARE, GPU, ROUND_ROBIN, Question, blocks_for, predict, too_many
 from locust_kvcache.analysis.model import tandem
 from locust_kvcache.analysis.model.tandem import Costs, Load, Split
 
@@ -70,6 +70,8 @@ def pairs(question: Question, split: Split, block: int) -> Option:
     )
     load = Load(len(prompt), demand.users, _rate(question))
     played = [tandem.play(split, load, costs, seed) for seed in range(PLAYS)]
+    if why := too_many(source, max(one.batch_mean for one in played)):
+        return Option(split.name, gpus, rate, why_not=why)
     ttft_ms = 1000 * np.concatenate([one.ttft_s for one in played])
     p50, p90 = (float(np.quantile(ttft_ms, share)) for share in (0.5, 0.9))
     wall_s = float(np.mean([one.wall_s for one in played]))

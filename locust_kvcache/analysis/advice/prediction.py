@@ -23,7 +23,7 @@ MOST_DECODING = 10.0  # times as many requests that decode at once as where the 
 MOST_BEYOND = 0.05  # share of the computed tokens beyond what was fitted, above which there is no TTFT
 HOURS_PER_MONTH = 730.0
 GPU, STORE = "gpu", "store"
-ROUND_ROBIN, CACHE_AWARE = "round_robin", "cache_aware"
+ROUTINGS = ROUND_ROBIN, CACHE_AWARE = "round_robin", "cache_aware"
 FOUND_ENOUGH = 0.5  # of a prompt on a server, from which a cache-aware router sends it there
 
 
@@ -134,6 +134,10 @@ class Question:
     servers: int = 1
     routing: str = ROUND_ROBIN
 
+    @property
+    def gpu_gb(self) -> float | None:
+        return None if self.gpu_tokens is None else self.gpu_tokens * self.kv_bytes / 1e9
+
 
 def predict(question: Question, blocks: Blocks, tier: str, size_gb: float) -> Point:
     """One size of one tier of each server; of a store the size that all share."""
@@ -190,7 +194,7 @@ def _with_times(question: Question, blocks: Blocks, point: Point, cached: Floats
         for seed in range(PLAYS if demand.rate_per_s is not None else 1)
     ]
     wall_s = float(np.mean([one.wall_s for one in plays]))
-    if why := _too_many(question.source, max(one.decoding for one in plays)):
+    if why := too_many(question.source, max(one.decoding for one in plays)):
         return replace(point, why_no_ttft=why), wall_s
     ttft_ms = 1000 * np.concatenate([one.ttft_s for one in plays])
     p50, p90 = (float(np.quantile(ttft_ms, share)) for share in (0.5, 0.9))
@@ -200,7 +204,7 @@ def _with_times(question: Question, blocks: Blocks, point: Point, cached: Floats
     return found, wall_s
 
 
-def _too_many(source: Source, decoding: float) -> str | None:
+def too_many(source: Source, decoding: float) -> str | None:
     known = source.measured_decoding
     if known is None or decoding <= MOST_DECODING * known:
         return None
@@ -237,7 +241,8 @@ def open_at_once(question: Question) -> int:
     """Most requests at once, if every cache were without limit: an open loop needs as many users."""
     demand = question.demand
     shared = demand.requests["shared_tokens"].to_numpy(dtype=np.float64)
-    served = _serve(demand, question.source, shared, np.zeros(len(shared)), np.zeros(len(shared), dtype=np.int64), 1, math.inf, 0)
+    replica = np.arange(len(shared)) % question.servers
+    served = _serve(demand, question.source, shared, np.zeros(len(shared)), replica, question.servers, math.inf, 0)
     times = np.concatenate([served.arrived_s, served.arrived_s + served.e2e_s])
     steps = np.repeat([1, -1], len(shared))
     return int(np.cumsum(steps[np.lexsort((steps, times))]).max())

@@ -14,6 +14,7 @@ import pandas as pd
 from locust_kvcache.analysis.basics.number_text import percent, whole
 from locust_kvcache.analysis.labelling import label_run
 from locust_kvcache.analysis.model.engine_queue import EngineCosts
+from locust_kvcache.analysis.model.run_points import split_of
 from locust_kvcache.analysis.model.stage_costs import decode_curve, most_at_once
 from locust_kvcache.analysis.model.stage_points import points_of
 from locust_kvcache.analysis.model.ttft_model import Fit, Form, Model, fit_points, fit_ttft
@@ -91,6 +92,10 @@ def weighted_error(fit: Fit) -> float:
 def from_run(folder: Path) -> Source:
     """Fitted to the requests that met no other's prefill."""
     run = load_run(folder)
+    if split_of(run.info.deployment) is not None:
+        raise BadInput(
+            f"{folder} ran on a pair, whose decoder tells no cost of a prefill; give a run on one of its servers, or --profile"
+        )
     labelled, _ = label_run(run)
     points = fit_points(labelled[undisturbed(labelled)])
     fit = fit_ttft(points) if len(points) else None
@@ -120,12 +125,15 @@ def _decoding(run: RecordedRun) -> tuple[Floats, Floats, float] | None:
 
 
 def _facts_of(run: RecordedRun) -> dict[str, Any]:
+    """Of one of its servers."""
     info = run.info
     kv_bytes = info.model_facts.kv_bytes_per_token
+    servers = max(1, (info.deployment.engine_roles or info.deployment.roles).count("server"))
+    held = tier_capacities(run.server_metrics, kv_bytes, dict(info.deployment.capacity))
     return {
         "kv_bytes_per_token": kv_bytes,
-        "capacities": tier_capacities(run.server_metrics, kv_bytes, dict(info.deployment.capacity)),
-        "gpus": info.deployment.gpus,
+        "capacities": {tier: tokens / servers if tier == "gpu" else tokens for tier, tokens in held.items()},
+        "gpus": None if info.deployment.gpus is None else max(1, info.deployment.gpus // servers),
         "block_tokens": info.block_size_tokens,
         "price_per_gpu_hour": info.deployment.price_per_gpu_hour,
         "price_per_gb_month": info.deployment.price_per_gb_month,

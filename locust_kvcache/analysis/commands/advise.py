@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from locust_kvcache.analysis.advice import asked
-from locust_kvcache.analysis.advice.demand import Demand
+from locust_kvcache.analysis.advice.check import Check, checks_of, measured_round
+from locust_kvcache.analysis.advice.demand import Blocks, Demand
 from locust_kvcache.analysis.advice.deployments import options_of
-from locust_kvcache.analysis.advice.marks import Marks, cost_without, marks_of
-from locust_kvcache.analysis.advice.prediction import GPU, Point, Prices, Question, blocks_for, open_at_once, predict
+from locust_kvcache.analysis.advice.prediction import GPU, ROUTINGS, Prices, Question, blocks_for, open_at_once, predict
 from locust_kvcache.analysis.advice.profiles import from_profile
+from locust_kvcache.analysis.advice.sizes import marks_for, nice_sizes, points_of, setting_of, tiers_of
 from locust_kvcache.analysis.advice.sources import Link, Source, load_source
 from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.model.tandem import Split
@@ -28,14 +29,6 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.language import use_language
 
 BLOCK_TOKENS = 16  # vLLM's default
-NICE = (1, 2, 5)
-SIZES = 8
-SETTINGS = {
-    "gpu": "KV cache of the engine (vLLM --num-gpu-blocks-override {blocks})",
-    "cpu": "host memory (LMCACHE_MAX_LOCAL_CPU_SIZE={gb})",
-    "disk": "SSD (LMCACHE_MAX_LOCAL_DISK_SIZE={gb})",
-    "store": "store ({gb} GB of segments in all)",
-}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,6 +45,12 @@ def parser() -> argparse.ArgumentParser:
     asked.add_demand(found)
     _add_servers(found)
     _add_sizes(found)
+    found.add_argument(
+        "--measured", type=Path, metavar="RUN", help="a run of this load, to compare with what is predicted for it"
+    )
+    found.add_argument(
+        "--measured-size", nargs="+", default=[], metavar="TIER=GB", help="that the run had (default: the GPU cache alone)"
+    )
     found.add_argument("--output-dir", type=Path, default=Path("advise"), help="folder of the page (default: advise)")
     add_png(found)
     add_language(found)
@@ -92,6 +91,10 @@ def _add_sizes(found: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--tiers", nargs="+", choices=TIERS, metavar="TIER",
         help="gpu, cpu, disk, store (default: gpu, and those with a link or a price)")  # fmt: skip
+    group.add_argument(
+        "--servers", type=int, default=1, metavar="N", help="servers that each have the sizes; a store they share (default: 1)"
+    )
+    group.add_argument("--routing", choices=ROUTINGS, default=ROUTINGS[0], help="who gets a request (default: round_robin)")
     group.add_argument(
         "--replicas", nargs="+", type=int, default=[], metavar="N", help="numbers of servers to compare at the GPU's cache"
     )
@@ -147,25 +150,6 @@ def prices_of(args: argparse.Namespace, source: Source) -> Prices:
     return Prices(price, given)
 
 
-def nice_sizes(largest_gb: float, count: int = SIZES) -> list[float]:
-    """1, 2 and 5 times powers of ten, up to the first that holds everything."""
-    every = [nice * 10.0**power for power in range(-6, 7) for nice in NICE]
-    last = next((place for place, size in enumerate(every) if size >= largest_gb), len(every) - 1)
-    return [float(f"{size:g}") for size in every[max(0, last - count + 1) : last + 1]]
-
-
-def tiers_of(args: argparse.Namespace, source: Source, prices: Prices) -> tuple[list[str], list[str]]:
-    """Those to show, and in sentences what keeps the others out."""
-    if args.tiers:
-        return [tier for tier in TIERS if tier in args.tiers], []
-    known = [tier for tier in TIERS if tier == GPU or tier in source.links or tier in prices.gb_month]
-    out = [tier for tier in TIERS if tier not in known]
-    said = [
-        f"Nothing is known of {', '.join(out)}: give --link-gb-per-s and --price-per-gb-month, or --tiers for the hit rate alone."
-    ]
-    return known, said if out else []
-
-
 def parse_split(word: str) -> Split:
     found = re.fullmatch(r"([1-9]\d*)P([1-9]\d*)D", word, re.IGNORECASE)
     if not found:
@@ -176,76 +160,51 @@ def parse_split(word: str) -> Split:
 def question_of(args: argparse.Namespace, demand: Demand, source: Source, prices: Prices) -> Question:
     kv_bytes = float(source.kv_bytes_per_token or 0)
     gpu_tokens = args.gpu_gb * 1e9 / kv_bytes if args.gpu_gb is not None else source.capacities.get(GPU)
-    return Question(demand, source, prices, source.gpus, gpu_tokens, kv_bytes)
-
-
-def points_of(question: Question, tiers: Sequence[str], sizes: Sequence[float], block: int) -> list[Point]:
-    """Of the GPU its own size, and those that hold the longest request; of a lower tier those that hold more than the GPU cache."""
-    blocks = blocks_for(question.demand, question.source, block)
-    own = None if question.gpu_tokens is None else question.gpu_tokens * question.kv_bytes / 1e9
-    rows, found = question.demand.requests, []
-    least = float((rows["prompt_tokens"] + rows["output_tokens"]).max()) * question.kv_bytes / 1e9
-    for tier in tiers:
-        if tier == GPU:
-            fit = [size for size in sizes if size >= least]
-            found += [predict(question, blocks, tier, size) for size in sorted({*fit, *([own] if own else [])})]
-        elif own is not None:
-            found += [predict(question, blocks, tier, size) for size in sorted(sizes) if size > own]
-    return found
-
-
-def marks_for(points: Sequence[Point], question: Question, unlimited: float) -> list[Marks]:
-    own = None if question.gpu_tokens is None else question.gpu_tokens * question.kv_bytes / 1e9
-    without = cost_without(points, own)
-    return [
-        marks_of(tier, [one for one in points if one.tier == tier], unlimited, without if tier != GPU else None)
-        for tier in dict.fromkeys(one.tier for one in points)
-    ]
-
-
-def setting_of(marks: Sequence[Marks], own_gb: float | None, block: int) -> str:
-    """The size that the verifying run should have, if the GPU cache is not enough: the cheapest, else the knee, of the tier that gains
-    most."""
-    chosen = [one.cheapest or one.knee for one in marks if one.tier != GPU] or [one.knee for one in marks]
-    best = max((one for one in chosen if one is not None), key=lambda one: one.hit_rate, default=None)
-    if best is None or (own_gb is not None and best.tier == GPU and own_gb >= best.size_gb):
-        return ""
-    words = SETTINGS[best.tier].format(gb=f"{best.size_gb:g}", blocks=int(best.size_tokens // block))
-    return f"Give the server {best.size_gb:,.4g} GB of {words}, then run:"
+    if gpu_tokens is None and (args.replicas or args.splits):
+        raise BadInput("--replicas and --splits need the size of the GPU cache, which nothing tells; add --gpu-gb")
+    return Question(demand, source, prices, source.gpus, gpu_tokens, kv_bytes, args.servers, args.routing)
 
 
 def advise(args: argparse.Namespace) -> Advice:
     source, demand = source_of(args), asked.demand_of(args)
-    prices = prices_of(args, source)
-    question = question_of(args, demand, source, prices)
+    question = question_of(args, demand, source, prices_of(args, source))
     block = args.block_tokens or source.block_tokens or BLOCK_TOKENS
-    blocks = blocks_for(demand, source, block)
+    blocks = blocks_for(demand, source, block, question.servers, question.routing)
     working_gb = blocks.working_set_tokens * question.kv_bytes / 1e9
-    tiers, unknown = tiers_of(args, source, prices)
-    if question.gpu_tokens is None and tiers != [GPU]:
+    tiers, unknown = tiers_of(args.tiers or (), source, question.prices)
+    if question.gpu_gb is None and tiers != [GPU]:
         unknown.append("Lower tiers are left out: nothing tells how much KV the GPUs of a server hold. Add --gpu-gb.")
-    sizes = sorted(set(args.sizes_gb)) or nice_sizes(working_gb)
-    points = points_of(question, tiers, sizes, block)
-    unlimited = float(blocks.cached(float("inf")).sum()) / demand.prompt_tokens
-    marks = marks_for(points, question, unlimited)
-    own = None if question.gpu_tokens is None else question.gpu_tokens * question.kv_bytes / 1e9
-    if own is not None and own >= working_gb:
+    if question.gpu_gb is not None and question.gpu_gb * question.servers >= working_gb:
         unknown.append("The GPU cache holds all of it: no tier below adds a hit.")
-    splits = [parse_split(word) for word in args.splits]
-    if question.gpu_tokens is None and (args.replicas or splits):
-        raise BadInput("--replicas and --splits need the size of the GPU cache, which nothing tells; add --gpu-gb")
-    options = options_of(question, args.replicas, splits, block)
+    points = points_of(question, blocks, tiers, sorted(set(args.sizes_gb)) or nice_sizes(working_gb))
+    unlimited = float(blocks.cached(float("inf"), shared=True).sum()) / demand.prompt_tokens
+    marks = marks_for(points, question, unlimited)
+    options = options_of(question, args.replicas, [parse_split(word) for word in args.splits], block)
     unknown += [f"{one.name} has no figures: {one.why_not}." for one in options if one.why_not]
-    verify = f"{setting_of(marks, own, block)} {asked.verify_command(args, demand, open_at_once(question))}".strip()
-    return Advice(demand, source, prices, unlimited, working_gb, own, tuple(points), tuple(marks), tuple(options),
-                  (*unknown, *demand.notes), verify)  # fmt: skip
+    setting = setting_of(marks, question.gpu_gb, block)
+    verify = f"{setting} {asked.verify_command(args, demand, open_at_once(question))}".strip()
+    return Advice(question, unlimited, working_gb, tuple(points), tuple(marks), tuple(options), (*unknown, *demand.notes), verify,
+                  args.measured, checks(args, question, blocks))  # fmt: skip
+
+
+def checks(args: argparse.Namespace, question: Question, blocks: Blocks) -> tuple[Check, ...]:
+    """The run of --measured beside what is predicted for the size that it had."""
+    if args.measured is None:
+        return ()
+    given = by_tier("--measured-size", args.measured_size) or ({GPU: question.gpu_gb} if question.gpu_gb else {})
+    if len(given) != 1:
+        raise BadInput(
+            f"--measured has {len(given)} sizes of --measured-size; expected the one that the run had, such as cpu=200"
+        )
+    ((tier, size_gb),) = given.items()
+    return tuple(checks_of(predict(question, blocks, tier, size_gb), measured_round(args.measured, question.demand)))
 
 
 def main() -> int:
     args = parser().parse_args()
     use_language(args.lang)
-    if any(size <= 0 for size in args.sizes_gb) or any(count < 1 for count in args.replicas):
-        raise BadInput("--sizes-gb and --replicas: expected numbers above 0")
+    if any(size <= 0 for size in args.sizes_gb) or any(count < 1 for count in [*args.replicas, args.servers]):
+        raise BadInput("--sizes-gb, --servers and --replicas: expected numbers above 0")
     advice = advise(args)
     publish(advice_page(advice), args.output_dir, args.png)
     (args.output_dir / "advise.json").write_text(json.dumps(plain(advice_json(advice)), indent=2) + "\n", encoding="utf-8")

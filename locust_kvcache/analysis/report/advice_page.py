@@ -5,21 +5,23 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from locust_kvcache.analysis.advice.check import Check, kept_text
 from locust_kvcache.analysis.advice.demand import Demand
 from locust_kvcache.analysis.advice.deployments import Option
 from locust_kvcache.analysis.advice.marks import Marks, cost_without
-from locust_kvcache.analysis.advice.prediction import GPU, Point, Prices
+from locust_kvcache.analysis.advice.prediction import GPU, Point, Question
 from locust_kvcache.analysis.advice.sources import Source
 from locust_kvcache.analysis.basics.number_text import listed, number, percent, plural, whole
 from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.charts.advice_drawing import Mark, draw_advice
 from locust_kvcache.analysis.charts.figures import Chart, draw
-from locust_kvcache.analysis.report.advice_tables import TIER_WORDS, gb, gb_of, mark_table, option_table, size_table
+from locust_kvcache.analysis.report.advice_tables import TIER_WORDS, check_table, gb, gb_of, mark_table, option_table, size_table
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.trust import Said, weakest_first
 
@@ -28,19 +30,26 @@ PANEL_IN = 2.0  # height of a panel
 
 @dataclass(frozen=True)
 class Advice:
-    """Everything that the page says. `points`: all sizes, tier by tier; `left_out`: tiers of which nothing is known."""
+    """Everything that the page says. `points`: all sizes, tier by tier; `checks`: beside a run that was `measured`."""
 
-    demand: Demand
-    source: Source
-    prices: Prices
+    question: Question
     unlimited_hit_rate: float
     working_set_gb: float
-    gpu_gb: float | None
     points: tuple[Point, ...]
     marks: tuple[Marks, ...]
     options: tuple[Option, ...]
     unknown: tuple[str, ...]
     verify: str
+    measured: Path | None = None
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def demand(self) -> Demand:
+        return self.question.demand
+
+    @property
+    def source(self) -> Source:
+        return self.question.source
 
     @property
     def tiers(self) -> list[str]:
@@ -61,6 +70,8 @@ def lead_of(advice: Advice) -> str:
     said += [_pays(one) for one in advice.marks if one.pays]
     if silent := [TIER_WORDS[one.tier] for one in advice.marks if one.pays is False]:
         said.append(f"At these prices no size tried pays of: {', '.join(silent)}.")
+    if advice.measured is not None:
+        said.append(f"Predicted against measured on {advice.measured.resolve().name}: {kept_text(advice.checks)}.")
     return " ".join(said)
 
 
@@ -98,7 +109,7 @@ def chart_marks(marks: Sequence[Marks], without: float | None) -> list[Mark]:
 def chart_of(advice: Advice) -> Chart:
     points = frame_of(advice.points)
     panels = [name for name in ("hit", "p50", "cost") if points[name].notna().sum() > 1]
-    limits = {} if advice.gpu_gb is None else {"GPU cache of a server": advice.gpu_gb}
+    limits = {} if advice.question.gpu_gb is None else {"GPU cache of a server": advice.question.gpu_gb}
     shown = {"hit": "hit rate", "p50": "TTFT", "cost": "cost"}
     title = f"Predicted {listed(shown[name] for name in panels)} by the size of each tier"
     said = "; ".join(
@@ -106,7 +117,7 @@ def chart_of(advice: Advice) -> Chart:
         + (f", cost {number(one.cost)}" if one.cost is not None else "")
         for one in advice.points
     )
-    without = cost_without(advice.points, advice.gpu_gb)
+    without = cost_without(advice.points, advice.question.gpu_gb)
     marks = chart_marks(advice.marks, without)
     lines = {"hit": 100 * advice.unlimited_hit_rate} | ({} if without is None else {"cost": without})
     return draw(
@@ -149,7 +160,13 @@ def problems_of(advice: Advice) -> tuple[dict[str, Any], ...]:
 
 def trust_of(advice: Advice) -> tuple[str, ...]:
     source = advice.source
-    said = [Said("A prediction alone: no run has confirmed it. The command below is the run that would.", True)]
+    missed = [one.figure for one in advice.checks if one.kept is False]
+    if not advice.checks:
+        said = [Said("A prediction alone: no run has confirmed it. The command below is the run that would.", True)]
+    elif missed:
+        said = [Said(f"The measured run is further off than 2 points or 15 %: {', '.join(missed)}.", True)]
+    else:
+        said = [Said("The measured run is within 2 points of hit rate and 15 % of TTFT where there is a figure.")]
     said += [Said(note) for note in source.notes]
     said += [
         Said("Caches are LRU; a tier below the GPU is written through, so it holds what the GPU holds too."),
@@ -162,15 +179,18 @@ def trust_of(advice: Advice) -> tuple[str, ...]:
 
 def advice_page(advice: Advice) -> Page:
     tables = mark_table(advice.marks)
+    checked = (check_table(advice.checks),) if advice.checks else ()
     demand = advice.demand
     what = f"{plural(len(demand.requests), 'request')}, {whole(demand.prompt_tokens)} prompt tokens, {demand.load_text}"
+    if advice.question.servers > 1:
+        what += f", {advice.question.servers} servers, {advice.question.routing.replace('_', ' ')}"
     which = f"; figures are of round {demand.rounds}" if demand.rounds > 1 else ""
     return Page(
         title=f"Cache sizes for {demand.name} on {advice.source.name}",
         subtitle=f"{what}{which}; costs of a request from {advice.source.name}",
         lead=lead_of(advice),
         details=(),
-        answer=section("", [tables, option_table(advice.options)]).blocks,
+        answer=section("", [tables, *checked, option_table(advice.options)]).blocks,
         problems=problems_of(advice),
         sections=(
             section("The run that would verify it", [advice.verify], is_open=True),
@@ -179,7 +199,7 @@ def advice_page(advice: Advice) -> Page:
         incomplete=False,
         chart=chart_of(advice),
         trust=trust_of(advice),
-        short=(tables, *((option_table(advice.options),) if advice.options else ())),
+        short=(tables, *checked, *((option_table(advice.options),) if advice.options else ())),
     )
 
 
@@ -200,13 +220,16 @@ def advice_json(advice: Advice) -> dict[str, Any]:
             "max_num_seqs": source.costs.slots, "longest_tokens": source.longest_tokens,
             "links": {tier: dataclasses.asdict(link) for tier, link in source.links.items()},
         },
-        "prices": {"gpu_hour": advice.prices.gpu_hour, "gb_month": dict(advice.prices.gb_month)},
+        "prices": {"gpu_hour": advice.question.prices.gpu_hour, "gb_month": dict(advice.question.prices.gb_month)},
         "unlimited_hit_rate": advice.unlimited_hit_rate,
         "working_set_gb": advice.working_set_gb,
-        "gpu_gb": advice.gpu_gb,
+        "gpu_gb": advice.question.gpu_gb,
         "points": [{**dataclasses.asdict(one), "cost": one.cost} for one in advice.points],
         "marks": [_mark_json(one) for one in advice.marks],
         "options": [dataclasses.asdict(one) for one in advice.options],
+        "servers": advice.question.servers,
+        "routing": advice.question.routing,
+        "checks": [{**dataclasses.asdict(one), "off": one.off, "kept": one.kept} for one in advice.checks],
         "unknown": [row["text"] for row in problems_of(advice)],
         "verify": advice.verify,
     }  # fmt: skip

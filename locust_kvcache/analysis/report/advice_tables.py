@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from locust_kvcache.analysis.advice.check import Check
 from locust_kvcache.analysis.advice.deployments import Option
 from locust_kvcache.analysis.advice.marks import NEARLY_ALL, Marks
 from locust_kvcache.analysis.advice.prediction import Point
@@ -73,6 +74,13 @@ def pays_text(marks: Marks) -> str:
     if not marks.pays:
         return "no size tried"
     return f"over {gb(marks.break_even_gb)}" if marks.largest_pays else gb(marks.break_even_gb)
+
+
+def check_table(checks: Sequence[Check]) -> Table:
+    rows = tuple((one.figure, one.value_text(one.predicted), one.value_text(one.measured), one.off_text) for one in checks)
+    return Table(
+        "Predicted and measured", ("", "predicted", "measured", "off"), rows, "measured: requests of the round that succeeded"
+    )
 
 
 def option_table(options: Sequence[Option]) -> Table:
