@@ -44,5 +44,5 @@ ENV LOCUST_WEB_HOST=*
 USER root
 RUN apt-get update && apt-get install -y --no-install-recommends libibverbs1 ibverbs-providers libcurl4 libnuma1 && rm -rf /var/lib/apt/lists/*
 COPY configs/mooncake-requirements.txt /tmp/
-RUN pip install --no-cache-dir -c constraints.txt -r requirements.txt -r /tmp/mooncake-requirements.txt
+RUN pip install --no-cache-dir -c constraints.txt -r requirements.txt -r /tmp/mooncake-requirements.txt s3fs
 USER locust

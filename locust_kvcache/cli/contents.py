@@ -60,6 +60,7 @@ COMMANDS = (
     Command("advise", UNDERSTAND, "predict hit rate, TTFT and cost for each size of each cache tier", f"{ANALYSIS}.advise"),
     Command("ratio", UNDERSTAND, "predict the best split of GPUs into prefillers and decoders, and check it", f"{ANALYSIS}.ratio"),
     Command("export", UNDERSTAND, "export a run as tables, or to OpenTelemetry, MLflow, Weights & Biases", f"{ANALYSIS}.export"),
+    Command("upload", UNDERSTAND, "copy the folders of runs to a bucket, e.g. s3://bucket/prefix", "locust_kvcache.cli.upload"),
     Command("merge-spool", UNDERSTAND, "complete a run whose master died from its workers' spools", f"{ANALYSIS}.merge_spool"),
     Command("preflight", SERVERS, "check a deployment: what is missing, and what to do about it", RUN, "preflight"),
     Command("check-configs", SERVERS, "find keys in LMCache, Mooncake and compose files that nothing reads", f"{ANALYSIS}.check_configs"),

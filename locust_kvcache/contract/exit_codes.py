@@ -24,6 +24,7 @@ class Exit(IntEnum):
     CLIENT_LATE = 6
     ABORTED = 7
     ALERT = 8
+    NOT_UPLOADED = 9
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,12 @@ ABORTED = Cause(
     LOAD,
 )
 ALERT = Cause("alert", Exit.ALERT, "a rule of --abort-if ended the run; run.json says which", LOAD)
+NOT_UPLOADED = Cause(
+    "not uploaded", Exit.NOT_UPLOADED, "--upload or the command upload could not copy a folder; it is kept where it is", BOTH
+)
 CAUSES = (
     OK, TARGET_MISSED, PREFLIGHT, INCOMPLETE, NOT_COMPARABLE, NOTHING_JUDGED, BAD_INPUT, FAILURES, NOTHING_HIT, CLIENT_LATE, ABORTED, ALERT,
+    NOT_UPLOADED,
 )  # fmt: skip
 # Of several causes the first of these decides: what makes figures worthless before what they say.
 SEVERITY = (
@@ -77,6 +82,7 @@ SEVERITY = (
     CLIENT_LATE,
     INCOMPLETE,
     FAILURES,
+    NOT_UPLOADED,
     NOT_COMPARABLE,
     NOTHING_HIT,
     NOTHING_JUDGED,

@@ -40,7 +40,7 @@ COMPOSED = (
     "{ratio} higher", "{ratio} lower", "cold: {value}", "hit: {value}", "no: {why}", "{arm} (round {round})", "round {n} of {n2}",
     "rounds {numbers}", "{part}, round {round}", "{scenario}, means", "{name}, mean", "{name}, median", "{name}, rate",
     "{share} of {whole}", "{found} (by {known} of {all} requests)", "{values} and {value}", "another cause", "{count} x {cause}",
-    "not valid", "analysing", "drawing the report", "calibrating", "warming up", "repeat {n} of {n2}", "{n} cold", "{n} hit",
+    "not valid", "analysing", "drawing the report", "uploading", "calibrating", "warming up", "repeat {n} of {n2}", "{n} cold", "{n} hit",
     "{n} partial", "{n} racing", "{n} unknown", "{n} user on {workers}", "{n} users on {workers}", "wanted at least {threshold}",
     "wanted at most {threshold}", "{records} of {planned} records", "{n} more line in the report", "{n} more lines in the report",
     "{n} more caveat in the report", "{n} more caveats in the report", "round {round} (cold)", "round {round} (hit)",

@@ -12,7 +12,7 @@ from locust_kvcache.cli.contents import COMMANDS, GROUPS, main
 WANTED = (
     "run campaign preflight dry-run "
     "report compare repeats sweep capacity working-set retention noisy-neighbour load-effect recovery dose-response oracle advise ratio "
-    "export merge-spool check-configs emulator certificate doctor config plugins init"
+    "export upload merge-spool check-configs emulator certificate doctor config plugins init"
 )  # fmt: skip
 
 

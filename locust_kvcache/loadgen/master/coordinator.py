@@ -31,6 +31,7 @@ from locust_kvcache.loadgen.run.endings import RunIncomplete
 from locust_kvcache.loadgen.run.folder import check_writable
 from locust_kvcache.loadgen.run.outcome import Outcome
 from locust_kvcache.loadgen.run.resume import check_not_running
+from locust_kvcache.loadgen.run.uploading import check_upload
 
 log = logging.getLogger("kvcache")
 
@@ -103,6 +104,8 @@ class Coordinator:
                 raise BadInput(text)
         self._checked = self._resolve(options, host, classes)
         check_writable(options.output_dir)
+        if options.upload:
+            check_upload(options.upload)
         if options.resume:
             check_not_running(options.resume)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ from locust.env import Environment
 
 from locust_kvcache.contract.analysis_job import AnalysisJob
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.exit_codes import Cause, Exit, cause_of_code, worst
+from locust_kvcache.contract.exit_codes import NOT_UPLOADED, Cause, Exit, cause_of_code, worst
 from locust_kvcache.contract.finding import ERROR, WARNING, Finding, gravest_first
 from locust_kvcache.contract.language import use_language
 from locust_kvcache.loadgen.console import console
@@ -24,6 +25,7 @@ from locust_kvcache.loadgen.run.analysis_process import Analyses, summarise
 from locust_kvcache.loadgen.run.live_statistics import Live
 from locust_kvcache.loadgen.run.open_run import open_run
 from locust_kvcache.loadgen.run.outcome import Outcome
+from locust_kvcache.loadgen.run.uploading import pages_since, uploaded
 from locust_kvcache.loadgen.server.deployment_check import report
 from locust_kvcache.loadgen.server.discovery import discovered
 from locust_kvcache.loadgen.server.look import Look, look_at_server, preflight_only
@@ -70,6 +72,7 @@ class LoadTest:
         self._causes: list[Cause] = []  # of the runs that have ended
         self._analyses = Analyses()
         self._asked: Outcome | None = None  # of the run whose analysis is under way
+        self._to_upload: list[Path] = []  # folders that are complete once their report is written
         self._warmed_up: dict[str, str] = {}  # by scenario, the run whose warm-up the server had
 
     @property
@@ -96,7 +99,11 @@ class LoadTest:
         if (study := study_of(self.job)) is not None:
             folders = study.measure(self)
             console().phase("analysing")
+            began_s = time.time()
             self._say(summarise(study.analysis, folders, options.png, options.language))
+            self._to_upload = pages_since(folders[0].parent, began_s) if folders else []
+            if not self._headless:
+                self.report_written()
         else:
             driver = self.open_run()
             driver.play()
@@ -111,6 +118,7 @@ class LoadTest:
         console().phase("analysing")
         self._analyses.ask(AnalysisJob(str(folder.resolve()), options.report, options.png, options.gate, options.language))
         self._asked = outcome
+        self._to_upload.append(folder)
         if study_of(self.job) is not None or not self._headless:
             self.take_answer()
             self.report_written()
@@ -132,8 +140,20 @@ class LoadTest:
         code, text = self._analyses.files()
         if code:
             self._ended(cause_of_code(code))
+        text = "\n".join(filter(None, (text, self._uploaded())))
         if not self._headless and text:
             print(text, flush=True)
+        return text
+
+    def _uploaded(self) -> str:
+        """What the upload of the folders that are complete says; empty where nothing is uploaded."""
+        folders, self._to_upload = self._to_upload, []
+        if not folders or not self.job.options.upload:
+            return ""
+        console().phase("uploading")
+        code, text = uploaded(folders, self.job.options.upload)
+        if code:
+            self._ended(NOT_UPLOADED)
         return text
 
     def close(self) -> None:

@@ -124,6 +124,8 @@ WHAT_IS_WRITTEN = (
     Option("png", OUTPUT, "Write the report's charts as PNG files too", False, flag=True),
     Option("records-format", OUTPUT, "jsonl: one file, records.jsonl. parquet, for long runs: parts of 100,000 records or 10 minutes as "
            "Parquet files in records.d, a tenth of the size (docs/files.md#records-as-parquet-files)", JSONL, choices=FORMATS),
+    Option("upload", OUTPUT, "Copy the folder of each run to this address when its report is written, e.g. s3://bucket/prefix; what is "
+           "local stays (docs/files.md#in-a-bucket)", metavar="URL"),
     Option("lang", OUTPUT, LANGUAGE_HELP, shown_default=BY_LOCALE, choices=LANGUAGES),
     Option("locust-tables", OUTPUT, "Print Locust's own statistics tables too, every 2 seconds and at the end", False, flag=True),
     Option("metrics-port", OUTPUT, "Serve the client's metrics for Prometheus at http://HOST:PORT/metrics (on the master, "

@@ -85,6 +85,7 @@ class Options:
     report: bool
     png: bool
     records_format: str
+    upload: str  # address; empty: nothing is uploaded
     language: str
     study: StudyOptions
     trace: TraceSource | None
@@ -231,6 +232,7 @@ def read_options(parsed: argparse.Namespace) -> Options:
         report=not parsed.no_report,
         png=bool(parsed.png),
         records_format=_records_format(parsed),
+        upload=parsed.upload or "",
         language=_language(parsed.lang),
         study=read_study(parsed),
         trace=read_trace_options(parsed),
