@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import requests
 
-from tests.conftest import ROOT, LocustProcesses, free_port, wait_for
+from tests.conftest import LocustProcesses, free_port, wait_for
 from tests.gateway_server import KEY
+from tests.warm.servers import start_server
 
 DEPLOYMENT = """
 kind: other
@@ -25,7 +24,7 @@ metrics: [{{role: server, url: "http://127.0.0.1:{port}/gw/metrics"}}]
 
 def test_a_run_through_a_gateway(locust: LocustProcesses, tmp_path: Path) -> None:
     port, log, file = free_port(), tmp_path / "log", tmp_path / "gateway.yaml"
-    server = subprocess.Popen([sys.executable, "-m", "tests.gateway_server", str(port), str(log)], cwd=ROOT)
+    server = start_server("tests.gateway_server", str(port), str(log))
     try:
         wait_for(lambda: requests.get(f"http://127.0.0.1:{port}/", timeout=1).status_code == 401, what="the gateway")
         (tmp_path / "log.gateway").unlink()

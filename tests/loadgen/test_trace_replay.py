@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -68,14 +67,16 @@ def whole_blocks(tokens: int) -> int:
     return tokens // 32 * 32
 
 
-def test_a_worker_without_the_file_ends_the_run_with_that_reason(locust: LocustProcesses, stub: Stub, tmp_path: Path) -> None:
+def test_a_worker_without_the_file_ends_the_run_with_that_reason(
+    locust: LocustProcesses, stub: Stub, python: str, tmp_path: Path
+) -> None:
     """The master stands where the path leads to the file, the worker elsewhere."""
     port = str(free_port())
     master = locust.start(
         *REPLAY, "--master", "--master-bind-port", port, "--expect-workers", "1", "--host", stub.url, "--trace", CUT
     )
     command = [
-        sys.executable,
+        python,
         "-m",
         "locust",
         "-f",

@@ -15,6 +15,7 @@ from tests.emulated import emulator
 from tests.loadgen.server.test_arms import Start
 from tests.loadgen.server.test_arms import emulator as arms_emulator
 from tests.loadgen.test_trace_replay import CUT, REPLAY
+from tests.warm.jobs import UNSTUDIED
 
 __all__ = ["arms_emulator"]
 LOAD = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "4", "-r", "10", "--requests", "12", "--rounds", "2",
@@ -118,14 +119,18 @@ def test_ctrl_c_in_the_warm_up(locust: LocustProcesses, second_stub: Stub) -> No
 
 
 def test_a_study_warms_up_once_and_a_sweep_at_each_level(locust: LocustProcesses, stub: Stub) -> None:
-    code, output = locust.run(*LOAD, "--host", stub.url, "--warm-up", "4", "--concurrency", "1", "2", timeout_s=120)
+    code, output = locust.run(
+        *LOAD, "--host", stub.url, "--warm-up", "4", "--concurrency", "1", "2", timeout_s=120, **{UNSTUDIED: "1"}
+    )
     assert code == 0, output
     assert [run.facts["warm_up"][0]["requests"] for run in locust.runs()] == [8, 8]
 
 
 def test_working_sets_are_warmed_up_once(locust: LocustProcesses, stub: Stub) -> None:
     sizes = ("--working-set", "10000", "20000")
-    code, output = locust.run(*LOAD[:7], *LOAD[-2:], "--host", stub.url, "--warm-up", "4", *sizes, timeout_s=120)
+    code, output = locust.run(
+        *LOAD[:7], *LOAD[-2:], "--host", stub.url, "--warm-up", "4", *sizes, timeout_s=120, **{UNSTUDIED: "1"}
+    )
     assert code == 0, output
     first, second = (run.facts["warm_up"][0] for run in locust.runs())
     assert first["ended"] == "asked for"

@@ -17,6 +17,7 @@ import requests
 import yaml
 
 from tests.conftest import ROOT, RunFiles, free_port, wait_for
+from tests.warm.servers import start_server
 
 FIXTURES = ROOT / "tests" / "fixtures" / "monitoring"
 GROWING = re.compile(r"_(total|sum|count|bucket|(read|write)_bytes)$")
@@ -37,8 +38,13 @@ def _process(command: list[str], alive_url: str) -> Iterator[None]:
 @contextmanager
 def emulator(*args: str, alive: str = "health") -> Iterator[str]:
     url = f"http://127.0.0.1:{free_port()}"
-    with _process([sys.executable, "-m", "locust_kvcache.emulator", "--port", url.rsplit(":", 1)[1], *args], f"{url}/{alive}"):
+    process = start_server("locust_kvcache.emulator", "--port", url.rsplit(":", 1)[1], *args)
+    try:
+        wait_for(lambda: requests.get(f"{url}/{alive}", timeout=1).ok, what=f"{url}/{alive}")
         yield url
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 
 POLL_S = 0.02
 UNANALYSED = "KV_TEST_UNANALYSED"  # in a process's environment: the runs of its load are not analysed
+UNSTUDIED = "KV_TEST_UNSTUDIED"  # nor is what a study has found
 
 
 class WarmProcess:
@@ -102,6 +103,8 @@ def forward(locust: str, analysis: str, folder: str, fresh: str, after_run: tupl
     module, args = sys.argv[2], sys.argv[3:]
     if module == after_run[0] and UNANALYSED in os.environ:
         return without_analysis(*after_run[1:])
+    if module.startswith("locust_kvcache.analysis.commands.") and UNSTUDIED in os.environ:
+        return 0
     mine = Path(folder) / f"forwarded-{os.getpid()}-{time.monotonic_ns()}"
     fifo = locust if starts_locust(module, args) else analysis
     process = WarmProcess(fifo, mine, module, args, os.getcwd(), dict(os.environ), sys.argv[0], streams_of=os.getpid())

@@ -26,8 +26,13 @@ def compared(folder: Path, **info: object) -> RunComparison:
     return compare_runs([analyse_folder(single), analyse_folder(pd_run)], accepted_conditions("rounds"))
 
 
-def test_all_figures_are_of_the_rounds_that_both_runs_have(tmp_path: Path) -> None:
-    found = compared(tmp_path)
+@pytest.fixture(scope="module")
+def alike(tmp_path_factory: pytest.TempPathFactory) -> RunComparison:
+    return compared(tmp_path_factory.mktemp("alike"))
+
+
+def test_all_figures_are_of_the_rounds_that_both_runs_have(alike: RunComparison) -> None:
+    found = alike
     assert [problem.text for problem in found.problems if problem.code == "rounds_cut"] == [
         "The runs have different numbers of rounds: rounds 1, 2, which all of them have, are compared."
     ]
@@ -38,8 +43,8 @@ def test_all_figures_are_of_the_rounds_that_both_runs_have(tmp_path: Path) -> No
     assert hit.loc[("ttft_ms", "mean"), "pairs"] == 10, "each request once, not once for round 2 and once for round 3"
 
 
-def test_runs_that_are_not_comparable_meet_no_target_across_runs(tmp_path: Path) -> None:
-    across = {row["target"]: row["verdict"] for row in compared(tmp_path / "alike").targets}
+def test_runs_that_are_not_comparable_meet_no_target_across_runs(alike: RunComparison, tmp_path: Path) -> None:
+    across = {row["target"]: row["verdict"] for row in alike.targets}
     assert across == {"pd_tpot_increase_max": "pass", "pd_hit_ttft_ratio_max": "pass"}
     found = compared(tmp_path / "other", users=10)
     assert not found.comparable

@@ -59,7 +59,9 @@ def test_files_for_ci(command, tmp_path: Path) -> None:
     assert (outcome["exit_code"], outcome["cause"]) == (1, "target missed")
     assert {row["verdict"] for row in outcome["targets"]} == {"pass", "fail", "not judged"}
     assert files[2].read_text().startswith("### KV cache: synthetic: target missed")
-    compared = command("analysis.compare_results", folder, synthetic_run(tmp_path / "other", TRUTH, users=3), "--junit", files[0])
+    compared = command(
+        "analysis.compare_results", folder / "stats.json", synthetic_run(tmp_path / "other", TRUTH, users=3), "--junit", files[0]
+    )
     assert compared.returncode == 0
     assert 'errors="1"' in files[0].read_text()
     assert command("analysis", folder, folder, "--no-report", "--json", files[1]).returncode == 3

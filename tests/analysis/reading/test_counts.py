@@ -77,10 +77,10 @@ def test_one_impossible_count_of_many_costs_only_itself(tmp_path: Path) -> None:
     assert published(found, "hit_rate")[1] == pytest.approx(2080 / 2096)
 
 
-@pytest.mark.parametrize("value", [-5, 1e40, 0, 3, 39.5])
-def test_output_tokens_that_cannot_be(tmp_path: Path, value: Any) -> None:
+def test_output_tokens_that_cannot_be(tmp_path: Path) -> None:
     """40 chunks carried output in every answer."""
-    found = analysed(tmp_path, lambda record: replace(record, output_tokens=value))
+    values: list[Any] = [-5, 1e40, 0, 3, 39.5]
+    found = analysed(tmp_path, lambda record: replace(record, output_tokens=values[record.request_index % len(values)]))
     assert published(found, "output_tokens") == published(found, "output_tokens_per_s") == [None, None]
     assert "cannot be true: completion_tokens in 32 of 32 answers" in problems(found, "usage_rejected")[0]
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import locust  # noqa: F401  isort: skip  (patches the standard library before anything else uses it)
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -17,15 +15,14 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.server.preflight import Preflight, Server
 from locust_kvcache.workload.scenario_file import load_scenario
 from locust_kvcache.workload.spec import Scenario
-from tests.conftest import ROOT, free_port, wait_for
+from tests.conftest import free_port, wait_for
+from tests.warm.servers import start_server
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port, log = free_port(), tmp_path_factory.mktemp("odd") / "log"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.odd_server", str(port), str(log)], cwd=ROOT, stderr=subprocess.DEVNULL
-    )
+    process = start_server("tests.odd_server", str(port), str(log))
     wait_for(lambda: requests.get(f"http://127.0.0.1:{port}/v1/models", timeout=1).ok, what="the odd server")
     yield f"http://127.0.0.1:{port}"
     process.kill()
