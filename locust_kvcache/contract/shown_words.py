@@ -21,7 +21,7 @@ WORDS = (
     "client-limited", "prefiller", "decoder", "server", "between", "proxy", "gateway", "store", "external", "cache", "queue",
     "prefill", "decode", "scheduled", "slower", "faster", "higher", "lower", "racing, failed and unknown", "warm-up", "single",
     "all", "capacity", "ramp", "memory", "best", "evicted", "granularity", "not stored", "overtaken", "unexplained", "fixed",
-    "achieved", "hand-off", "lookup", "load", "save", "front end", "outside the server", "network",
+    "achieved", "hand-off", "lookup", "load", "save", "front end", "outside the server", "network", "knee", "cheapest", "size", "off",
 )  # fmt: skip
 COMPOSED = (
     "{n} s left", "{n} min left", "{n} h left",
@@ -72,7 +72,8 @@ COUNTED = (
     "{n} tokens", "{n} observation", "{n} observations", "{n} change", "{n} changes", "{n} measured round", "{n} measured rounds",
     "{n} GPU", "{n} GPUs", "{n} engine", "{n} engines", "{n} hypotheses",
     "{n} hit", "{n} hits", "{n} warning", "{n} warnings", "{n} row", "{n} rows", "{n} value", "{n} values", "{n} answer",
-    "{n} answers", "{n} failed request", "{n} failed requests", "{n} repeat", "{n} repeats", "{n} chunk", "{n} chunks",
+    "{n} answers", "{n} measured load rate", "{n} measured load rates",
+    "{n} failed request", "{n} failed requests", "{n} repeat", "{n} repeats", "{n} chunk", "{n} chunks",
     "{n} block", "{n} blocks", "{n} prompt", "{n} prompts", "{n} prompt token", "{n} prompt tokens", "{n} cached token",
     "{n} cached tokens", "{n} error", "{n} errors", "{n} level", "{n} levels", "{n} cold request", "{n} cold requests",
 )  # fmt: skip

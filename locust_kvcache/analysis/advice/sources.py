@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from locust_kvcache.analysis.advice.measured_tiers import MeasuredTiers, measured_tiers
 from locust_kvcache.analysis.basics.number_text import percent, whole
 from locust_kvcache.analysis.labelling import label_run
 from locust_kvcache.analysis.model.engine_queue import EngineCosts
@@ -25,6 +26,7 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.record_files import record_files
 from locust_kvcache.contract.tier_capacity import tier_capacities
 
+ARMS_BELOW = frozenset({"cpu_hit", "disk_hit", "store_hit"})
 MISFIT = 0.08  # sum of |residual| over sum of TTFT, beyond which a fit predicts nothing
 BEYOND, BEYOND_WITH_ATTENTION = 1.25, 2.0  # times the most computed tokens that were fitted: what lies further out is unknown
 
@@ -90,14 +92,17 @@ def weighted_error(fit: Fit) -> float:
 
 
 def from_run(folder: Path) -> Source:
-    """Fitted to the requests that met no other's prefill."""
+    """Fitted to the requests that met no other's prefill and hit nothing below the GPU; with the load rates of its arms."""
     run = load_run(folder)
     if split_of(run.info.deployment) is not None:
         raise BadInput(
             f"{folder} ran on a pair, whose decoder tells no cost of a prefill; give a run on one of its servers, or --profile"
         )
     labelled, _ = label_run(run)
-    points = fit_points(labelled[undisturbed(labelled)])
+    tiers = measured_tiers(folder) if set(run.info.arms) & ARMS_BELOW else MeasuredTiers(frozenset(), {})
+    rounds = zip(labelled["scenario"].astype(str), labelled["round"], strict=True)
+    on_gpu = np.array([one not in tiers.below for one in rounds], dtype=bool)
+    points = fit_points(labelled[undisturbed(labelled) & on_gpu])
     fit = fit_ttft(points) if len(points) else None
     if fit is None:
         raise BadInput(
@@ -112,7 +117,9 @@ def from_run(folder: Path) -> Source:
     said = (
         f"TTFT model of {folder.resolve().name}: {len(fit.points)} requests that met no other's prefill; off by {percent(error)}"
     )
-    return _of_model(fit.model, folder.resolve().name, _decoding(run), float(computed.max()), _facts_of(run), (said + ".",))
+    facts = {**_facts_of(run), "links": {tier: Link(rate) for tier, rate in tiers.gb_per_s.items()}}
+    notes = (f"{said}.", *tiers.notes)
+    return _of_model(fit.model, folder.resolve().name, _decoding(run), float(computed.max()), facts, notes)
 
 
 def _decoding(run: RecordedRun) -> tuple[Floats, Floats, float] | None:

@@ -26,7 +26,7 @@ from locust_kvcache.analysis.report.publish import publish
 from locust_kvcache.contract.cache_tiers import TIERS
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.language import use_language
+from locust_kvcache.contract.language import told, use_language
 
 BLOCK_TOKENS = 16  # vLLM's default
 
@@ -208,7 +208,7 @@ def main() -> int:
     advice = advise(args)
     publish(advice_page(advice), args.output_dir, args.png)
     (args.output_dir / "advise.json").write_text(json.dumps(plain(advice_json(advice)), indent=2) + "\n", encoding="utf-8")
-    print(f"\n{advice.verify}")
+    print(f"\n{told(advice.verify)}")
     return 0
 
 

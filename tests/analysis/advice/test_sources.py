@@ -38,6 +38,22 @@ def test_a_run_of_one_user_gives_the_costs() -> None:
     assert found.longest_tokens > 29_000
 
 
+@pytest.mark.slow
+def test_a_run_of_arms_tells_how_fast_its_tier_loads() -> None:
+    """LMCache in host memory on an H200: 62 GB/s by the shortest prompts; 76 and 102 GB/s cannot be. Hits from there are not fitted."""
+    found = load_source(RESULTS / "h200-vllm-0.26" / "arms_lmcache_256")
+    assert set(found.links) == {"cpu"}
+    assert found.links["cpu"].gb_per_s == pytest.approx(62.4, abs=0.1)
+    assert "18 requests" in found.notes[0]
+    assert found.notes[2] == "cpu: 2 measured load rates above what its link carries, left out."
+
+
+def test_a_pair_is_refused() -> None:
+    with pytest.raises(BadInput, match="ran on a pair"):
+        load_source(RESULTS / "h200-pair-vllm-0.26" / "pd")
+
+
+@pytest.mark.slow
 def test_stats_of_the_run_give_the_same_times(tmp_path: Path) -> None:
     """Its own fit is over the same 18 requests, as one user waits for nobody."""
     write_stats(tmp_path / "stats.json", analyse_folder(LENGTHS).stats)
@@ -48,11 +64,12 @@ def test_stats_of_the_run_give_the_same_times(tmp_path: Path) -> None:
     assert told.longest_tokens == pytest.approx(fitted.longest_tokens, rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_fit_that_misses_is_refused() -> None:
     with pytest.raises(BadInput, match=r"its TTFT model misses by .* give a run of one user"):
         load_source(RESULTS / "h200-vllm-0.26" / "single_c1")
     with pytest.raises(BadInput, match="no TTFT model"):
-        load_source(RESULTS / "h200x8-vllm-0.26" / "q_u50_1")
+        load_source(RESULTS / "h200-two-gpus-vllm-0.26" / "tp2_load_1_c8")
 
 
 @pytest.mark.parametrize("name", available_profiles())
