@@ -78,6 +78,7 @@ LONG: dict[str, tuple[str, ...]] = {
     "tests/loadgen/test_events.py": ALL,
     "tests/loadgen/test_fleet.py": ("test_the_waterfall_is_the_fleets_truth[prefix]",),
     "tests/loadgen/test_hosts.py": ALL,
+    "tests/loadgen/test_interrupt.py": ("test_interrupt_reaches_the_main_greenlet_only[without: what it is for]",),
     "tests/loadgen/test_loss.py": (
         "test_a_killed_worker_in_a_cold_round[--allow-loss]",
         "test_a_worker_killed_between_rounds_is_replaced_before_go[seen in the pause]",

@@ -18,7 +18,7 @@ from tests.conftest import LocustProcesses, Module, RunFiles, Stub, free_port, s
 from tests.loadgen.master.test_coordinator import assert_each_once_per_round
 
 FILE = "locustfiles/cold_start.py"
-SHORT = ("--output-tokens", "8")  # few chunks, far apart: as long as many, in less computing time
+SHORT = ("--prompt-tokens", "400", "--output-tokens", "8")  # few chunks, far apart: as long as many, in less computing time
 
 
 class Cluster:

@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import ROOT, LocustProcesses, Stub, start_stub, wait_for
 
 LOAD = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "-r", "100", "--requests", "20", "--rounds", "2",
-        "--output-tokens", "6")  # fmt: skip
+        "--prompt-tokens", "400", "--output-tokens", "6")  # fmt: skip
 
 
 @pytest.fixture

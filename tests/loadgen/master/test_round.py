@@ -16,7 +16,7 @@ from tests.conftest import LocustProcesses, RunFiles, Stub, free_port, start_stu
 from tests.loadgen.master.test_coordinator import assert_barrier, assert_each_once_per_round, swarm
 
 FILE = "locustfiles/cold_start.py"
-SHORT = ("--output-tokens", "8")  # few chunks, far apart: as long as many, in less computing time
+SHORT = ("--prompt-tokens", "400", "--output-tokens", "8")  # few chunks, far apart: as long as many, in less computing time
 
 
 def base(stub: Stub, *more: str, requests_: int = 12) -> tuple[str, ...]:

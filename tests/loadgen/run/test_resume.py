@@ -21,7 +21,7 @@ from tests.conftest import LocustProcesses, RunFiles, Stub, start_stub, wait_for
 from tests.loadgen.master.test_coordinator import assert_each_once_per_round
 
 BASE = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "4", "-r", "100", "--requests", "8", "--rounds", "3",
-        "--output-tokens", "8")  # fmt: skip
+        "--prompt-tokens", "400", "--output-tokens", "8")  # fmt: skip
 
 
 @pytest.fixture
