@@ -27,13 +27,19 @@ class Option:
     why_not: str | None = None
 
 
+def servers_text(count: int, routing: str) -> str:
+    if count == 1:
+        return "1 server"
+    return f"{count} replicas, cache aware" if routing == CACHE_AWARE else f"{count} replicas, round robin"
+
+
 def replicas(question: Question, count: int, routing: str, block: int) -> Option:
     """`count` servers, each with the GPU cache of one."""
     asked = replace(question, servers=count, routing=routing)
     point = predict(asked, blocks_for(asked.demand, asked.source, block, count, routing), GPU,
                     float(question.gpu_tokens or 0.0) * question.kv_bytes / 1e9)  # fmt: skip
     gpus = None if question.gpus is None else count * question.gpus
-    name = "1 server" if count == 1 else f"{count} replicas, {routing.replace('_', ' ')}"
+    name = servers_text(count, routing)
     return Option(
         name, gpus, point.hit_rate, point.ttft_p50_ms, point.ttft_p90_ms, _cost(question, gpus, point.wall_s), point.why_no_ttft
     )

@@ -65,9 +65,12 @@ def marks_for(points: Sequence[Point], question: Question, unlimited: float) -> 
 def setting_of(marks: Sequence[Marks], own_gb: float | None, block: int) -> str:
     """The size that the verifying run should have, if the GPU cache is not enough: the cheapest, else the knee, of the tier that gains
     most."""
-    chosen = [one.cheapest or one.knee for one in marks if one.tier != GPU] or [one.knee for one in marks]
+    gpu = next((one.knee for one in marks if one.tier == GPU), None)
+    if gpu is not None and own_gb is not None and own_gb >= gpu.size_gb:
+        return ""
+    chosen = [one.cheapest or one.knee for one in marks if one.tier != GPU] or [gpu]
     best = max((one for one in chosen if one is not None), key=lambda one: one.hit_rate, default=None)
-    if best is None or (own_gb is not None and best.tier == GPU and own_gb >= best.size_gb):
+    if best is None:
         return ""
     words = SETTINGS[best.tier].format(gb=f"{best.size_gb:g}", blocks=int(best.size_tokens // block))
     return f"Give the server {best.size_gb:,.4g} GB of {words}, then run:"

@@ -45,7 +45,7 @@ def draw_advice(
     height = (1 - GAP * (len(panels) - 1)) / len(panels)
     for place, panel in enumerate(panels):
         inner = axes.inset_axes((0.0, 1 - height - place * (height + GAP), 1.0, height))
-        _panel(inner, points, panel)
+        _panel(inner, points, panel, lines.get(panel, 0.0))
         if panel in lines:
             inner.axhline(lines[panel], color=COLOURS["ink"], linestyle="--", linewidth=1, label=LINES)
         if panel == "hit":
@@ -68,7 +68,7 @@ def draw_advice(
     legend_below(axes)
 
 
-def _panel(axes: Axes, points: pd.DataFrame, panel: str) -> None:
+def _panel(axes: Axes, points: pd.DataFrame, panel: str, line: float) -> None:
     for (label, rows), style in zip(points.groupby("label", sort=False), LOOKS.values(), strict=False):
         rows = rows.sort_values("x")
         look = {"color": style["color"], "linestyle": style["linestyle"], "marker": style["marker"], "markersize": 5}
@@ -88,7 +88,7 @@ def _panel(axes: Axes, points: pd.DataFrame, panel: str) -> None:
     else:
         axes.set_ylim(0, 1.15 * highest if highest > 0 else 1.0)
     if panel == "cost" and lowest > 0:
-        axes.set_ylim(0, min(1.15 * highest, MOST_COST * lowest))  # what is far dearer than the cheapest needs no height
+        axes.set_ylim(0, 1.15 * max(line, min(highest, MOST_COST * max(lowest, line))))  # what is far dearer needs no height
     if panel == "p50":
         seconds_or_ms(axes, "y", "TTFT", highest)
     else:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from locust_kvcache.analysis.advice.check import Check, kept_text
 from locust_kvcache.analysis.advice.demand import Demand
-from locust_kvcache.analysis.advice.deployments import Option
+from locust_kvcache.analysis.advice.deployments import Option, servers_text
 from locust_kvcache.analysis.advice.marks import Marks, cost_without
 from locust_kvcache.analysis.advice.prediction import GPU, Point, Question
 from locust_kvcache.analysis.advice.sources import Source
@@ -25,6 +25,7 @@ from locust_kvcache.analysis.report.advice_tables import TIER_WORDS, check_table
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.trust import Said, weakest_first
 
+GPU_CACHE = "GPU cache of a server"
 PANEL_IN = 2.0  # height of a panel
 
 
@@ -109,7 +110,7 @@ def chart_marks(marks: Sequence[Marks], without: float | None) -> list[Mark]:
 def chart_of(advice: Advice) -> Chart:
     points = frame_of(advice.points)
     panels = [name for name in ("hit", "p50", "cost") if points[name].notna().sum() > 1]
-    limits = {} if advice.question.gpu_gb is None else {"GPU cache of a server": advice.question.gpu_gb}
+    limits = {} if advice.question.gpu_gb is None else {GPU_CACHE: advice.question.gpu_gb}
     shown = {"hit": "hit rate", "p50": "TTFT", "cost": "cost"}
     title = f"Predicted {listed(shown[name] for name in panels)} by the size of each tier"
     said = "; ".join(
@@ -183,7 +184,7 @@ def advice_page(advice: Advice) -> Page:
     demand = advice.demand
     what = f"{plural(len(demand.requests), 'request')}, {whole(demand.prompt_tokens)} prompt tokens, {demand.load_text}"
     if advice.question.servers > 1:
-        what += f", {advice.question.servers} servers, {advice.question.routing.replace('_', ' ')}"
+        what += f", {servers_text(advice.question.servers, advice.question.routing)}"
     which = f"; figures are of round {demand.rounds}" if demand.rounds > 1 else ""
     return Page(
         title=f"Cache sizes for {demand.name} on {advice.source.name}",

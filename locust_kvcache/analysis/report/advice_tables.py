@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from locust_kvcache.analysis.advice.check import Check
 from locust_kvcache.analysis.advice.deployments import Option
-from locust_kvcache.analysis.advice.marks import NEARLY_ALL, Marks
+from locust_kvcache.analysis.advice.marks import Marks
 from locust_kvcache.analysis.advice.prediction import Point
 from locust_kvcache.analysis.basics.number_text import DASH, number, percent, whole
 from locust_kvcache.analysis.tables.table import Table
@@ -62,7 +62,7 @@ def mark_table(marks: Sequence[Marks]) -> Table:
         rows.append((TIER_WORDS[one.tier], gb_of(one.knee), hits, pays_text(one), gb_of(one.cheapest), there, *times_of(best)))
     header = ("tier", "knee", "hit rate there", "pays up to", "cheapest", "hit rate", "TTFT P50, ms", "TTFT P90, ms")
     rule = (
-        f"knee: the smallest size with {NEARLY_ALL:.0%} of the hit rate of a cache without limit; hit rate and TTFT on the right are at "
+        "knee: the smallest size with nine tenths of the hit rate of a cache without limit; hit rate and TTFT on the right are at "
         "the cheapest size, else at the knee"
     )
     return Table("What each tier gives", header, tuple(rows), rule)
@@ -73,7 +73,7 @@ def pays_text(marks: Marks) -> str:
         return DASH
     if not marks.pays:
         return "no size tried"
-    return f"over {gb(marks.break_even_gb)}" if marks.largest_pays else gb(marks.break_even_gb)
+    return f"more than {gb(marks.break_even_gb)}" if marks.largest_pays else gb(marks.break_even_gb)
 
 
 def check_table(checks: Sequence[Check]) -> Table:

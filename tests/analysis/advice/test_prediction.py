@@ -11,7 +11,7 @@ import pytest
 
 from locust_kvcache.analysis.advice.demand import COLUMNS, Demand
 from locust_kvcache.analysis.advice.deployments import options_of, pairs
-from locust_kvcache.analysis.advice.marks import knee_of, marks_of
+from locust_kvcache.analysis.advice.marks import Marks, knee_of, marks_of
 from locust_kvcache.analysis.advice.prediction import (
     CACHE_AWARE,
     Point,
@@ -21,6 +21,7 @@ from locust_kvcache.analysis.advice.prediction import (
     open_at_once,
     predict,
 )
+from locust_kvcache.analysis.advice.sizes import setting_of
 from locust_kvcache.analysis.advice.sources import Link, Source
 from locust_kvcache.analysis.model.engine_queue import EngineCosts
 from locust_kvcache.analysis.model.tandem import Split
@@ -137,6 +138,19 @@ def test_knee_is_the_smallest_size_with_nine_tenths() -> None:
     assert knee_of(sizes, 0.5) == sizes[2]
     assert knee_of(sizes, 0.6) is None
     assert knee_of(sizes, 0.0) is None
+
+
+def test_the_verifying_run_has_the_size_that_gains_most() -> None:
+    small, large = Point("gpu", 1, 1000, 1, "round_robin", 0.1), Point("gpu", 10, 10_000, 1, "round_robin", 0.5)
+    gpu = Marks("gpu", large, None, None, None)
+    cpu = Marks("cpu", point(20, 0.5), 30.0, point(8, 0.4, 1.0), True)
+    assert setting_of([gpu], 10.0, 100) == ""  # the GPU cache is enough
+    assert (
+        setting_of([gpu], 1.0, 100)
+        == "Give the server 10 GB of KV cache of the engine (vLLM --num-gpu-blocks-override 100), then run:"
+    )
+    assert setting_of([gpu, cpu], 1.0, 100) == "Give the server 8 GB of host memory (LMCACHE_MAX_LOCAL_CPU_SIZE=8), then run:"
+    assert setting_of([Marks("gpu", None, None, None, None)], small.size_gb, 100) == ""
 
 
 def test_break_even_and_cheapest() -> None:

@@ -61,6 +61,17 @@ def test_a_scenario_on_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "-u 4" in found["verify"]
 
 
+def test_measured_runs_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight users on two H200s with tensor parallelism, predicted from one user; its GPU cache is that of the run."""
+    results = ROOT / "docs" / "results" / "h200-two-gpus-vllm-0.26"
+    found = ask(monkeypatch, tmp_path, "--scenario", "cold_start", "--requests", "24", "--users", "8", "--rounds", "1", "--from",
+                str(results / "tp2"), "--measured", str(results / "tp2_load_1_c8"), "--sizes-gb", "100")  # fmt: skip
+    assert [one["figure"] for one in found["checks"]] == ["hit rate", "TTFT P50, ms", "TTFT P90, ms", "mean TTFT, ms"]
+    assert all(one["kept"] for one in found["checks"])
+    page = " ".join((tmp_path / "report.md").read_text().replace("\\", "").split())
+    assert "Predicted against measured on tp2_load_1_c8: hit rate " in page
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
