@@ -135,7 +135,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(condition: Any, seconds: float = 120.0, what: str = "condition", pause_s: float = 0.05) -> Any:
+def wait_for(condition: Any, seconds: float = 120.0, what: str = "condition", pause_s: float = 0.1) -> Any:
     """The first truthy result of `condition`; fails loudly when it never comes."""
     deadline_s = time.monotonic() + seconds
     while time.monotonic() < deadline_s:
