@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from locust_kvcache.analysis.cache import prefixes
-from locust_kvcache.analysis.stats import busy_time, comparison, dependence, summary, verdicts
+from locust_kvcache.analysis.stats import busy_time, comparison, dependence, pairing, summary, verdicts
 from locust_kvcache.analysis.stats.intervals import Floats
 
 STATISTICS = (("ttft_ms", "mean"), ("ttft_ms", "median"), ("ttft_ms", "p90"), ("ttft_ms", "p95"), ("ttft_ms", "p99"),
@@ -149,7 +149,7 @@ def effects_of(
 ) -> pd.DataFrame:
     """What the reports of such runs say, but for the verdicts."""
     records = records_of(case, runs)
-    latencies = comparison.effects(comparison.pair_rounds(records), metrics)
+    latencies = comparison.effects(pairing.pair_rounds(records), metrics)
     rounds = rates_of(case, runs)
     sides = (rounds[rounds["round"] == 1], rounds[rounds["round"] > 1])
     rates = comparison.rate_effects(*sides, latencies, closed_loop=True, paused=dependence.paused(records))

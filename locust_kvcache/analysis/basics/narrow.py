@@ -2,25 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from locust_kvcache.analysis.basics.mapped import is_repeated, kept_column, release
+
 
 def chosen(records: pd.DataFrame, rows: pd.Series, columns: Iterable[str]) -> pd.DataFrame:
     """Of the rows of a mask these columns, as far as they are there."""
-    return records[[name for name in columns if name in records]][rows]
+    taken = records[[name for name in columns if name in records]][rows]
+    release()
+    return taken
 
 
 def rows_taken(records: pd.DataFrame, rows: pd.Series) -> pd.DataFrame:
-    """The rows of a mask with all columns. A column that is missing everywhere is one value that is repeated, and stays that."""
-    kept = rows.to_numpy()
-    index, count = records.index[kept], int(kept.sum())
+    """The rows of a mask with all columns, which are kept as those of a table that was read."""
+    places = rows.to_numpy()
+    index, count = records.index[places], int(places.sum())
     taken: dict[str, Any] = {}
     for name, column in records.items():
         values = column.array if isinstance(column.dtype, pd.CategoricalDtype) else column.to_numpy()
-        repeated = isinstance(values, np.ndarray) and values.strides == (0,) and len(values)
-        taken[str(name)] = pd.Series(np.broadcast_to(values[0], count) if repeated else values[kept], index=index, copy=False)
+        if isinstance(values, np.ndarray) and is_repeated(values):
+            taken[str(name)] = pd.Series(np.broadcast_to(values[0], count), index=index, copy=False)
+        else:
+            taken[str(name)] = kept_column(pd.Series(values[places], index=index, copy=False))
+        release()
     return pd.DataFrame(taken, index=index, copy=False)
+
+
+def by_group(
+    records: pd.DataFrame, keys: Sequence[str], columns: Iterable[str]
+) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """(key, rows with these columns) of each group of equal keys, in the order in which they first occur; a missing key is no group.
+
+    As pandas' groupby, which copies all rows before the first group: here one group is in memory at a time.
+    """
+    names = [name for name in dict.fromkeys(columns) if name in records]
+    for key, places in group_masks(records, keys):
+        yield key, chosen(records, places, names)
+
+
+def group_masks(records: pd.DataFrame, keys: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], pd.Series]]:
+    """(key, mask of its rows) of each group."""
+    codes, count = np.zeros(len(records), dtype=np.int32), 1
+    missing, uniques = np.zeros(len(records), dtype=bool), list[Any]()
+    for name in keys:
+        found, values = pd.factorize(records[name])
+        missing |= found < 0
+        codes = codes * len(values) + found.astype(np.int32)
+        uniques.append(values)
+        count *= len(values)
+    codes[missing] = -1
+    order = pd.unique(codes)
+    release()
+    for code in order[order >= 0]:
+        at, key = int(code), list[Any]()
+        for values in reversed(uniques):
+            at, place = divmod(at, len(values))
+            key.append(values[place])
+        yield tuple(reversed(key)), pd.Series(codes == code, index=records.index, copy=False)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from locust_kvcache.analysis.basics.narrow import chosen
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.analysis.servers.kv_transfers import LOAD
-from locust_kvcache.analysis.stats import comparison, dependence
+from locust_kvcache.analysis.stats import comparison, dependence, pairing
 from locust_kvcache.contract.round_kinds import CONTROL
 
 SPLIT = "arm"
@@ -36,7 +37,7 @@ def arm_effects(info: RunInfo, records: pd.DataFrame, rounds: pd.DataFrame, clos
     control = next((number for number, arm in arms_of(info).items() if arm == CONTROL), None)
     first = control or 1
     for number in [number for number in list(arms_of(info))[1:] if number != control]:
-        pairs = comparison.pair_two_rounds(records, first, number)
+        pairs = pairing.pair_two_rounds(records, first, number)
         if pairs.empty:
             continue
         latencies, sides = comparison.effects(pairs), (rounds[rounds["round"] == first], rounds[rounds["round"] == number])
@@ -64,7 +65,7 @@ def load_rates(
     for scenario, group in verdicts.groupby("scenario", sort=False):
         gpu = group.loc[group["tier"].eq("gpu"), "round"]
         for row in group[group["tier"].isin(BELOW)].to_dict("records") if len(gpu) else []:
-            pairs = comparison.pair_two_rounds(records[records["scenario"].eq(scenario)], int(gpu.iloc[0]), int(row["round"]))
+            pairs = pairing.pair_two_rounds(records, int(gpu.iloc[0]), int(row["round"]), str(scenario))
             if pairs.empty:
                 continue
             table = comparison.effects(pairs)
@@ -72,7 +73,8 @@ def load_rates(
             tokens = float(row["below_tokens"]) / len(pairs)
             rates = [_rate(tokens, ttft[key]) for key in ("difference", "difference_high", "difference_low")]
             gb = [rate * kv_bytes_per_token / 1e9 if rate and kv_bytes_per_token else None for rate in rates]
-            waiting = _waiting_at_once(records[records["scenario"].eq(scenario) & records["round"].eq(row["round"])])
+            mine = records["scenario"].eq(scenario) & records["round"].eq(row["round"])
+            waiting = _waiting_at_once(chosen(records, mine, ["ttft_ms", "started_at_s"]))
             withheld = _withheld(ttft, gb[0], _counted_gb_per_s(moved, row), waiting)
             if withheld:
                 rates, gb = [None] * 3, [None] * 3

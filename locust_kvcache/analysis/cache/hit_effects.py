@@ -6,11 +6,14 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from locust_kvcache.analysis.basics.narrow import chosen
 from locust_kvcache.analysis.cache import arm_effects, claimed
 from locust_kvcache.analysis.cache.claims import Claim
 from locust_kvcache.analysis.reading.run_info import RunInfo
-from locust_kvcache.analysis.stats import answer_checks, comparison, dependence, timed_comparison, verdicts
+from locust_kvcache.analysis.stats import answer_checks, comparison, dependence, pairing, timed_comparison, verdicts
 from locust_kvcache.contract.round_kinds import COLD, CONTROL, HIT
+
+TIMED = list(dict.fromkeys([*timed_comparison.NEEDED, *comparison.METRICS]))
 
 
 def judged_effects(info: RunInfo, records: pd.DataFrame, rounds: pd.DataFrame, claims: Mapping[str, Claim]) -> pd.DataFrame:
@@ -30,15 +33,16 @@ def hit_effects(info: RunInfo, records: pd.DataFrame, rounds: pd.DataFrame, clos
         tables.append(_between(records, rounds, COLD, HIT, closed, timed).assign(split=claimed.ROUND))
         if control:
             tables.append(_between(records, rounds, CONTROL, HIT, closed, timed).assign(split=claimed.AGAINST_CONTROL))
-        by_evidence = _by_evidence(records[records["round_window"].ne(CONTROL)] if control else records, timed)
-        tables.append(by_evidence.assign(split=claimed.EVIDENCE))
+        tables.append(_by_evidence(records, timed).assign(split=claimed.EVIDENCE))
     return verdicts.add_verdicts(_stack(*tables))
 
 
 def _by_evidence(records: pd.DataFrame, timed: bool) -> pd.DataFrame:
     if not timed:
-        return comparison.effects(comparison.pair_windows(records))
-    return timed_comparison.effects(records[records["window"].eq("cold")], records[records["window"].eq("hit")])
+        return comparison.effects(pairing.pair_windows(records))
+    mine = records["round_window"].ne(CONTROL)
+    cold, hit = (chosen(records, mine & records["window"].eq(kind), TIMED) for kind in ("cold", "hit"))
+    return timed_comparison.effects(cold, hit)
 
 
 def _between(
@@ -46,10 +50,10 @@ def _between(
 ) -> pd.DataFrame:
     """Effects from the rounds of one kind to those of another: on the same planned requests, or of timed rounds on all of each."""
     if timed:
-        first, later = (records[records["round_window"].eq(kind)] for kind in (baseline, contender))
+        first, later = (chosen(records, records["round_window"].eq(kind), TIMED) for kind in (baseline, contender))
         latencies = timed_comparison.effects(first, later)
     else:
-        latencies = comparison.effects(comparison.pair_rounds(records, baseline, contender))
+        latencies = comparison.effects(pairing.pair_rounds(records, baseline, contender))
     before, after = (rounds[rounds["kind"].eq(kind)] for kind in (baseline, contender))
     return _stack(latencies, comparison.rate_effects(before, after, latencies, closed, dependence.paused(records)))
 

@@ -11,6 +11,8 @@ from collections import OrderedDict
 import numpy as np
 import pandas as pd
 
+from locust_kvcache.analysis.basics.narrow import chosen
+
 BINS = 24
 MAX_TOUCHES = 4_000_000  # blocks over all requests; beyond it a simulation would take longer than the rest of the analysis
 ENDLESS = "endless"
@@ -33,12 +35,10 @@ def chains(records: pd.DataFrame, block: int) -> dict[Key, list[int]]:
 
     `shares_prefix_with` names the earlier request that shares most, so these links hold the whole tree of prefixes.
     """
-    known = records[records["prompt_tokens"].notna()].sort_values(["scenario", "request_index", "round"])
-    first = known[known["round"].eq(1)].drop_duplicates(["scenario", "request_index"])
     found: dict[Key, list[int]] = {}
     fresh = 0
     columns = ["scenario", "request_index", "shares_prefix_with", "planned_cached_tokens", "prompt_tokens", "output_tokens"]
-    for scenario, index, source, shared, prompt, output in first[columns].itertuples(index=False):
+    for scenario, index, source, shared, prompt, output in _first_sent(records, columns).itertuples(index=False):
         length = int(prompt + (output if output == output else 0) - 1) // block
         parent = found.get((str(scenario), int(source)), []) if source == source else []
         same = parent[: int(shared) // block if shared == shared else 0][:length]
@@ -47,15 +47,31 @@ def chains(records: pd.DataFrame, block: int) -> dict[Key, list[int]]:
     return found
 
 
+def touches(records: pd.DataFrame, block: int) -> int:
+    """Blocks that a simulation has to follow: those of `chains`, in each round."""
+    first = _first_sent(records, ["scenario", "request_index", "prompt_tokens", "output_tokens"])
+    lengths = (first["prompt_tokens"] + first["output_tokens"].fillna(0.0) - 1) // block
+    return int(lengths.sum()) * records["round"].nunique()
+
+
+def _first_sent(records: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Of each planned request its record of round 1, in the order of the plan."""
+    known = chosen(records, records["prompt_tokens"].notna() & records["round"].eq(1), columns)
+    return known.sort_values(["scenario", "request_index"]).drop_duplicates(["scenario", "request_index"])
+
+
 def lru_tokens(records: pd.DataFrame, blocks: dict[Key, list[int]], capacity_tokens: int, block: int) -> pd.DataFrame:
     """Columns ideal_tokens, what an LRU cache of this size holds of each prompt when it is sent, and evicted_tokens, what it drops for it.
 
     In the order of `started_at_s`, as the index says. A prompt's last blocks go first, as in vLLM; its last token is never served.
     """
     cache: OrderedDict[int, None] = OrderedDict()
-    ordered = records[records["prompt_tokens"].notna()].sort_values("started_at_s", kind="stable")
+    columns = ["scenario", "request_index", "prompt_tokens"]
+    ordered = chosen(records, records["prompt_tokens"].notna(), [*columns, "started_at_s"]).sort_values(
+        "started_at_s", kind="stable"
+    )
     found = []
-    for scenario, index, prompt in ordered[["scenario", "request_index", "prompt_tokens"]].itertuples(index=False):
+    for scenario, index, prompt in ordered[columns].itertuples(index=False):
         mine = blocks.get((str(scenario), int(index)), [])
         hit, most = 0, int(prompt - 1) // block
         while hit < min(most, len(mine)) and mine[hit] in cache:
@@ -76,7 +92,10 @@ def over_time(records: pd.DataFrame, block: int, sizes: dict[str, int], arms: bo
     Empty where nothing was reported. With it why there is no tier's cache, only the one without limit; None where tiers are there.
     """
     believed = ["reported_cached_tokens", "planned_cached_tokens", "prompt_tokens"]
-    told = records[records["ok"] & records[believed].notna().all(axis=1)]
+    known = records["ok"].copy()
+    for name in believed:
+        known &= records[name].notna()
+    told = chosen(records, known, ["scenario", "round", "started_at_s", *believed])
     if told.empty:
         return pd.DataFrame(columns=COLUMNS), "no cached tokens were reported, or none that can be believed"
     endless = pd.DataFrame({"ideal_tokens": told["planned_cached_tokens"], "evicted_tokens": 0.0})
@@ -85,10 +104,9 @@ def over_time(records: pd.DataFrame, block: int, sizes: dict[str, int], arms: bo
         return tables[0], "--arms empties tiers on purpose, which no simulation follows"
     if not sizes:
         return tables[0], "no tier's size is known (`metrics` of the deployment file, or its `capacity`)"
+    if (count := touches(records, block)) > MAX_TOUCHES:
+        return tables[0], f"{count:,} blocks would have to be followed; at most {MAX_TOUCHES:,} are"
     blocks = chains(records, block)
-    touches = sum(len(mine) for mine in blocks.values()) * records["round"].nunique()
-    if touches > MAX_TOUCHES:
-        return tables[0], f"{touches:,} blocks would have to be followed; at most {MAX_TOUCHES:,} are"
     tables += [_binned(told, tier, tokens, lru_tokens(records, blocks, tokens, block)) for tier, tokens in sizes.items()]
     return pd.concat(tables, ignore_index=True), None
 

@@ -5,9 +5,11 @@ Each request's loss is planned - reported. The causes, the first that applies: r
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import pandas as pd
 
-from locust_kvcache.analysis.basics.narrow import chosen
+from locust_kvcache.analysis.basics.narrow import chosen, group_masks
 from locust_kvcache.analysis.cache.cache_step import observed_step, whole_steps
 from locust_kvcache.analysis.cache.prefixes import roots, was_overtaken
 
@@ -22,48 +24,66 @@ MEANING = {
 }
 
 
-LOOKED_AT = ["scenario", "round", "request_index", "shares_prefix_with", "started_at_s", "window", "prompt_tokens",
-             "planned_cached_tokens", "reported_cached_tokens", "overtaken"]  # fmt: skip
+AMOUNTS = ["planned_cached_tokens", "reported_cached_tokens"]
 
 
 def account(records: pd.DataFrame, block: int) -> pd.DataFrame:
     """One row per scenario and round: planned, reported and lost tokens by cause, over successful requests that have both figures."""
     known = records["ok"] & records["reported_cached_tokens"].notna() & records["planned_cached_tokens"].notna()
-    both = chosen(records.assign(overtaken=was_overtaken(records)), known, LOOKED_AT)
     columns = ["scenario", "round", "requests", "prompt_tokens", "planned", "reported", "beyond_plan", "granularity_tokens",
                *(f"lost_{cause}" for cause in CAUSES)]  # fmt: skip
-    if both.empty:
+    if not known.any():
         return pd.DataFrame(columns=columns)
-    tables = []
-    for scenario, group in both.groupby("scenario", observed=True, sort=False):
-        steady = group[~group["window"].eq("racing")]
-        size = observed_step(steady["reported_cached_tokens"], block, steady["planned_cached_tokens"])
-        lost = _losses(group.assign(prefix=roots(group)), block, size)
-        tables.append(_by_round(lost).assign(scenario=str(scenario), granularity_tokens=size))
+    overtaken, tables = was_overtaken(records), list[pd.DataFrame]()
+    for key, places in group_masks(records, ["scenario"]):
+        mine = known & places
+        if mine.any():
+            amounts = chosen(records, mine & ~records["window"].eq("racing"), AMOUNTS)
+            size = observed_step(amounts["reported_cached_tokens"], block, amounts["planned_cached_tokens"])
+            del amounts
+            of_round = chosen(records, mine, ["round", "prompt_tokens"])
+            summed = _by_round(of_round, _losses(_in_order(records, mine, overtaken), block, size))
+            tables.append(summed.assign(scenario=str(key[0]), granularity_tokens=size))
     return pd.concat(tables, ignore_index=True)[columns]
 
 
-def _losses(records: pd.DataFrame, block: int, size: int) -> pd.DataFrame:
-    """Adds one column per cause. What an earlier request of the same prefix saw decides between evicted and not stored."""
-    ordered = records.sort_values("started_at_s", kind="stable")
-    planned, reported = ordered["planned_cached_tokens"], ordered["reported_cached_tokens"]
-    loss = (planned - reported).clip(lower=0)
-    racing = ordered["window"].eq("racing")
-    overtaken = ordered["overtaken"] & ~racing
-    early = racing | overtaken
+def _in_order(records: pd.DataFrame, mine: pd.Series, overtaken: pd.Series) -> pd.DataFrame:
+    """The cached tokens of one scenario's requests in the order of sending, who shares a prefix, and who came too early for it."""
+    links = chosen(records, mine, ["scenario", "request_index", "shares_prefix_with"])
+    prefix = roots(links).to_numpy()
+    del links
+    racing = records["window"].eq("racing")[mine]
+    table = chosen(records, mine, ["started_at_s", *AMOUNTS]).assign(
+        prefix=prefix, racing=racing, overtaken=overtaken[mine] & ~racing
+    )
+    return table.sort_values("started_at_s", kind="stable").drop(columns="started_at_s")
+
+
+def _losses(ordered: pd.DataFrame, block: int, size: int) -> Iterator[tuple[str, pd.Series]]:
+    """Name by name, what is summed up by round. What an earlier request of the same prefix saw decides between evicted and not stored."""
+    planned, reported, prefix = (ordered[name] for name in ("planned_cached_tokens", "reported_cached_tokens", "prefix"))
+    yield "planned", planned
+    yield "reported", reported
+    yield "beyond_plan", (reported - planned).clip(lower=0)
+    loss, early = (planned - reported).clip(lower=0), ordered["racing"] | ordered["overtaken"]
+    yield "lost_racing", loss.where(ordered["racing"], 0.0)
+    yield "lost_overtaken", loss.where(ordered["overtaken"], 0.0)
     rounding = (planned - whole_steps(planned, size)).clip(upper=loss).where(~early, 0.0)
-    served_most = reported.groupby(ordered["prefix"]).cummax().groupby(ordered["prefix"]).shift(fill_value=0)
+    yield "lost_granularity", rounding
     rest = (loss - rounding).where(~early, 0.0)
+    del loss, rounding
+    served_most = reported.groupby(prefix).cummax().groupby(prefix).shift(fill_value=0)
     evicted = rest.clip(upper=(served_most - reported).clip(lower=0)).where(served_most >= block, 0.0)
-    never_served = reported.lt(block) & (ordered.groupby("prefix").cumcount() > 0)
+    yield "lost_evicted", evicted
+    never_served = reported.lt(block) & prefix.duplicated()
     not_stored = (rest - evicted).where(never_served, 0.0)
-    lost = {"racing": loss.where(racing, 0.0), "overtaken": loss.where(overtaken, 0.0), "granularity": rounding, "evicted": evicted,
-            "not_stored": not_stored}  # fmt: skip
-    columns = {f"lost_{cause}": tokens for cause, tokens in lost.items()} | {"lost_other": rest - evicted - not_stored}
-    return ordered.assign(planned=planned, reported=reported, beyond_plan=(reported - planned).clip(lower=0), **columns)
+    yield "lost_not_stored", not_stored
+    yield "lost_other", rest - evicted - not_stored
 
 
-def _by_round(lost: pd.DataFrame) -> pd.DataFrame:
-    names = ["prompt_tokens", "planned", "reported", "beyond_plan", *(f"lost_{cause}" for cause in CAUSES)]
-    table = lost.groupby("round")[names].sum()
-    return table.assign(requests=lost.groupby("round").size()).reset_index()
+def _by_round(of: pd.DataFrame, losses: Iterable[tuple[str, pd.Series]]) -> pd.DataFrame:
+    """Sums of the prompt tokens and of each loss; `of` has the rounds, which a loss finds by its index."""
+    table = of.groupby("round")[["prompt_tokens"]].sum().assign(requests=of.groupby("round").size())
+    for name, tokens in losses:
+        table[name] = tokens.groupby(of["round"].reindex(tokens.index)).sum()
+    return table.reset_index()

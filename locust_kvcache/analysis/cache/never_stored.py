@@ -27,12 +27,13 @@ def never_stored(records: pd.DataFrame) -> dict[tuple[str, int], NeverStored]:
 
     Planned less reported, or all that was planned where nothing was reported: how much of it another request had stored is not known then.
     """
-    keys = ["scenario", "request_index"]
-    first = chosen(records, records["round"].eq(1) & ~records["ok"], keys)
-    columns = [*keys, "round", "planned_cached_tokens", "reported_cached_tokens"]
-    failed = pd.MultiIndex.from_frame(first[keys].astype({"scenario": str}))
-    later = with_scenario_text(chosen(records, records["ok"] & records["round"].gt(1), columns))
-    mine = later[pd.MultiIndex.from_frame(later[keys]).isin(failed)]
+    first = chosen(records, records["round"].eq(1) & ~records["ok"], ["scenario", "request_index"])
+    later, again = records["ok"] & records["round"].gt(1), pd.Series(False, index=records.index)
+    for scenario in first["scenario"].unique():
+        failed = first.loc[first["scenario"].eq(scenario), "request_index"]
+        again |= later & records["scenario"].eq(scenario) & records["request_index"].isin(failed)
+    columns = ["scenario", "round", "planned_cached_tokens", "reported_cached_tokens"]
+    mine = with_scenario_text(chosen(records, again, columns))
     missing = (mine["planned_cached_tokens"] - mine["reported_cached_tokens"].fillna(0.0)).clip(lower=0)
     rows = mine.assign(missing=missing)[missing.gt(0)].groupby(["scenario", "round"])["missing"].agg(["size", "sum"])
     return {(str(key[0]), int(key[1])): NeverStored(int(row["size"]), float(row["sum"])) for key, row in rows.iterrows()}  # type: ignore[index]

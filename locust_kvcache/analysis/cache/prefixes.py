@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from locust_kvcache.analysis.basics.narrow import chosen, group_masks
 from locust_kvcache.contract.round_kinds import sends_new_prompts
 
 Floats = NDArray[np.float64]
@@ -51,13 +52,23 @@ def was_overtaken(records: pd.DataFrame) -> pd.Series:
     """
     new = records["round"].eq(1)
     if "round_kind" in records:
-        kind = records["round_kind"].astype(object)
-        new = new.where(kind.isna(), kind.map(sends_new_prompts, na_action="ignore").eq(True))
+        kind = pd.Categorical(records["round_kind"])
+        fresh = [code for code, name in enumerate(kind.categories) if sends_new_prompts(name)]
+        new = (new & (kind.codes < 0)) | np.isin(kind.codes, fresh)
     shares = records["shares_prefix_with"].notna() & new & records["started_at_s"].notna()
-    by_request = [records["scenario"].astype(str), records["round"], records["request_index"]]
-    named = pd.MultiIndex.from_arrays([by_request[0], by_request[1], records["shares_prefix_with"].fillna(-1).astype("int64")])
-    brought_at_s = pd.Series(records["started_at_s"].to_numpy(), index=pd.MultiIndex.from_arrays(by_request))
-    brought_at_s = brought_at_s[~brought_at_s.index.duplicated()].reindex(named).set_axis(records.index)
-    place = records["started_at_s"].where(shares).groupby([*by_request[:2], siblings(records)]).rank(method="first")
-    first_by_clock = place.eq(1)
-    return shares & first_by_clock & ~brought_at_s.le(records["started_at_s"])
+    found = np.zeros(len(records), dtype=bool)
+    for _, places in group_masks(records, ["scenario", "round"]):
+        if (shares & places).any():
+            group = chosen(records, places, ["request_index", "shares_prefix_with", "started_at_s"])
+            found[places] = _overtook(group, shares[places])
+    return pd.Series(found, index=records.index)
+
+
+def _overtook(group: pd.DataFrame, shares: pd.Series) -> pd.Series:
+    """Of one round: the first by the clock on its prefix, and the request that was to bring it was not sent before."""
+    sent = group[shares].sort_values("started_at_s", kind="stable")
+    first = sent[~siblings(sent).duplicated()]
+    brought = group.drop_duplicates("request_index").set_index("request_index")["started_at_s"]
+    brought_at_s = brought.reindex(first["shares_prefix_with"].astype("int64")).to_numpy()
+    overtook = first.index[~(brought_at_s <= first["started_at_s"].to_numpy())]
+    return pd.Series(group.index.isin(overtook), index=group.index)

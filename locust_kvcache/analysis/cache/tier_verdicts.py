@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from locust_kvcache.analysis.basics.narrow import group_masks
 from locust_kvcache.analysis.basics.number_text import percent
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.basics.problems import Problem
@@ -158,17 +160,27 @@ def _hit(tier: str | None, cached: Any, prompt: Any, source: Facts | None, slack
     return names[tier], parts
 
 
+ANSWERED_BY = ("computed", "gpu", "cpu", "disk", "store", "below", "cache")
+
+
 def answered_by(records: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
     """Adds each request's round `verdict`, and `answered_by`: computed, or the tier where one tier answered its round, else cache.
 
     Missing where nothing tells whether this request hit.
     """
-    keys = ["scenario", "round"]
-    joined = records[keys].astype({"scenario": str}).merge(verdicts[[*keys, "verdict", "tier"]], on=keys, how="left")
-    named = joined["tier"].where(joined["tier"].isin(("gpu", "cpu", "disk", "store", "below")), "cache")
-    tier = named.where(records["window"].isin(("hit", "partial")).to_numpy())
-    answered = tier.mask(records["window"].eq("cold").to_numpy(), "computed")
-    return records.assign(verdict=joined["verdict"].to_numpy(), answered_by=answered.to_numpy())
+    told = {(row["scenario"], row["round"]): row for row in rows_of(verdicts[["scenario", "round", "verdict", "tier"]])}
+    names: list[str] = list(dict.fromkeys(row["verdict"] for row in told.values()))
+    verdict, answered = (np.full(len(records), -1, dtype=np.int8) for _ in range(2))
+    served = records["window"].isin(("hit", "partial"))
+    for key, places in group_masks(records, ["scenario", "round"]):
+        row = told.get((str(key[0]), int(key[1])), {})
+        verdict[places] = names.index(row["verdict"]) if row else -1
+        answered[places & served] = ANSWERED_BY.index(row["tier"] if row and row["tier"] in ANSWERED_BY else "cache")
+    answered[records["window"].eq("cold")] = ANSWERED_BY.index("computed")
+    return records.assign(
+        verdict=pd.Categorical.from_codes(verdict, pd.Index(names)),
+        answered_by=pd.Categorical.from_codes(answered, pd.Index(ANSWERED_BY)),
+    )
 
 
 def problems_of(

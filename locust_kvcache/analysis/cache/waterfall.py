@@ -22,7 +22,8 @@ from typing import Any
 
 import pandas as pd
 
-from locust_kvcache.analysis.cache.ideal_caches import MAX_TOUCHES, chains
+from locust_kvcache.analysis.basics.narrow import chosen
+from locust_kvcache.analysis.cache.ideal_caches import MAX_TOUCHES, chains, touches
 
 STEPS = ("reusable", "held", "captured", "delivered")
 PAID = ["round_1_ttft_ms", "ttft_ms", "ttft_cut", "compute_cut"]
@@ -53,18 +54,20 @@ def waterfall(records: pd.DataFrame, block: int, gpu_tokens: float | None, engin
 
     `gpu_tokens`: what the caches of all engines hold together, `engines` how many there are; each is taken to hold an equal part.
     """
-    answered = records[records["ok"] & records["prompt_tokens"].notna() & records["started_at_s"].notna()]
+    usable = records["ok"] & records["prompt_tokens"].notna() & records["started_at_s"].notna()
+    if not (usable & records["engine"].notna()).any():
+        return pd.DataFrame(columns=COLUMNS), None
+    answered = chosen(records, usable, ["scenario", "round", "request_index", "ttft_ms", *NEEDED])
     named = answered["engine"].notna() & answered["engine"].ne("")
     if not named.any():
         return pd.DataFrame(columns=COLUMNS), None
     if not named.all():
         why = f"{int((~named).sum())} of {len(named)} responses do not name the engine that answered"
         return pd.DataFrame(columns=COLUMNS), why
-    blocks = chains(records, block)
     count = max(engines, answered["engine"].nunique())
-    touches = sum(len(mine) for mine in blocks.values()) * records["round"].nunique() * count
-    if touches > MAX_TOUCHES:
-        return pd.DataFrame(columns=COLUMNS), f"{touches:,} blocks would have to be followed; at most {MAX_TOUCHES:,} are"
+    if (followed := touches(records, block) * count) > MAX_TOUCHES:
+        return pd.DataFrame(columns=COLUMNS), f"{followed:,} blocks would have to be followed; at most {MAX_TOUCHES:,} are"
+    blocks = chains(records, block)
     each = None if gpu_tokens is None else int(gpu_tokens / count)
     steps = _simulated(answered, blocks, block, None if each is None else each // block)
     told = answered[answered[NEEDED].notna().all(axis=1)]

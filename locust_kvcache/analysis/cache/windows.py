@@ -6,9 +6,12 @@ it took from its cache, against what the plan says could have been there; docs/m
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from locust_kvcache.analysis.basics.narrow import chosen
+from locust_kvcache.analysis.basics.mapped import release
+from locust_kvcache.analysis.basics.narrow import chosen, group_masks
 from locust_kvcache.analysis.basics.plain_values import with_scenario_text
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.cache.cache_step import all_but_a_step
@@ -23,30 +26,32 @@ RULES = {
 }
 LEAST_SHARE = 0.5  # of the prompt: a request that took less from the cache is partial, however little the plan allowed
 EVIDENCE_OF = ["scenario", "round", "request_index", "shares_prefix_with", "started_at_s", "prompt_tokens", "planned_cached_tokens",
-               "reported_cached_tokens", "usage_rejected"]  # fmt: skip
+               "reported_cached_tokens"]  # fmt: skip
 LYING_SHARE = 0.8  # of requests that nothing can have been cached for
 
 
 def label_windows(records: pd.DataFrame, block_size_tokens: int | None) -> pd.DataFrame:
     """Adds `round_window` and `window`; no row is ever dropped. In order of precedence: failed; racing; then by cached tokens."""
     block = block_size_tokens or BLOCK_SIZE_TOKENS
-    label = by_cached_tokens(records, block)
-    label = label.mask(is_racing(records, label), "racing")
-    label = label.mask(~records["ok"], "failed")
-    round_window = kinds_of(records).mask(~records["ok"], "failed")
-    return records.assign(
-        window=pd.Categorical(label, categories=EVIDENCE),
-        round_window=pd.Categorical(round_window, categories=(*KINDS, "failed")),
-    )
+    label, failed = by_cached_tokens(records, block), ~records["ok"]
+    label = label.mask(is_racing(records, label), "racing").mask(failed, "failed")
+    return records.assign(window=label, round_window=kinds_of(records).mask(failed, "failed"))
 
 
 def kinds_of(records: pd.DataFrame) -> pd.Series:
-    """cold, control or hit of each record's round; records that do not say it are of the first round, which is cold, or repeat it."""
-    by_number = pd.Series(COLD, index=records.index, dtype=object).mask(records["round"].gt(1), HIT)
-    if "round_kind" not in records:
-        return by_number
-    told = records["round_kind"].astype(object)
-    return told.where(told.isin(KINDS), by_number)
+    """cold, control or hit of each record's round; records that do not say it are of the first round, which is cold, or repeat it.
+    As a category that may become `failed`."""
+    names = (*KINDS, "failed")
+    codes = np.where(records["round"].gt(1), names.index(HIT), names.index(COLD)).astype(np.int8)
+    if "round_kind" in records:
+        told = pd.Categorical(records["round_kind"], categories=KINDS).codes
+        codes = np.where(told >= 0, told, codes)
+    return _labels(codes, names, records.index)
+
+
+def _labels(codes: NDArray[np.int8], names: tuple[str, ...], index: pd.Index) -> pd.Series:
+    """A byte per record in place of a text."""
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(names)), index=index, copy=False)
 
 
 def by_cached_tokens(records: pd.DataFrame, block: int) -> pd.Series:
@@ -57,11 +62,13 @@ def by_cached_tokens(records: pd.DataFrame, block: int) -> pd.Series:
     reported, planned = records["reported_cached_tokens"], records["planned_cached_tokens"]
     whole_prompt = (records["prompt_tokens"] - 1) // block * block
     allowed = planned.where(planned >= block, whole_prompt)
-    label = pd.Series("partial", index=records.index, dtype=object)
+    label = np.full(len(records), EVIDENCE.index("partial"), dtype=np.int8)
     enough = ~reported.lt(LEAST_SHARE * records["prompt_tokens"] - block)
-    label = label.mask(reported.ge(allowed - block) & allowed.notna() & enough, "hit")
-    label = label.mask(reported.lt(block), "cold")
-    return label.mask(reported.isna(), "unknown")
+    label[reported.ge(allowed - block) & allowed.notna() & enough] = EVIDENCE.index("hit")
+    label[reported.lt(block)] = EVIDENCE.index("cold")
+    label[reported.isna()] = EVIDENCE.index("unknown")
+    release()
+    return _labels(label, EVIDENCE, records.index)
 
 
 def is_racing(records: pd.DataFrame, label: pd.Series) -> pd.Series:
@@ -72,16 +79,16 @@ def is_racing(records: pd.DataFrame, label: pd.Series) -> pd.Series:
     they order requests, they don't measure.
     """
     computed = label.isin(["cold", "partial"]) | (label.eq("unknown") & records["round"].eq(1))
-    first_token_at_s = records["started_at_s"] + records["ttft_ms"] / 1000
-    table = records[["scenario", "round", "started_at_s"]].assign(
-        prefix=siblings(records), busy_until_s=first_token_at_s.where(computed).fillna(-1.0)
-    )
-    table = table.sort_values("started_at_s", kind="stable")
-    by_prefix = table.groupby(["scenario", "round", "prefix"], observed=True)["busy_until_s"]
-    busy_before_s = (
-        by_prefix.cummax().groupby([table["scenario"], table["round"], table["prefix"]], observed=True).shift(fill_value=-1.0)
-    )
-    return (busy_before_s > table["started_at_s"]).reindex(records.index)
+    found = np.zeros(len(records), dtype=bool)
+    for _, places in group_masks(records, ["scenario", "round"]):
+        group = chosen(records, places, ["started_at_s", "ttft_ms", "shares_prefix_with", "request_index"])
+        first_token_at_s = group["started_at_s"] + group["ttft_ms"] / 1000
+        table = pd.DataFrame({"started_at_s": group["started_at_s"], "prefix": siblings(group),
+                              "busy_until_s": first_token_at_s.where(computed[places]).fillna(-1.0)})  # fmt: skip
+        table = table.sort_values("started_at_s", kind="stable")
+        busy_before_s = table.groupby("prefix")["busy_until_s"].cummax().groupby(table["prefix"]).shift(fill_value=-1.0)
+        found[places] = (busy_before_s > table["started_at_s"]).reindex(group.index)
+    return pd.Series(found, index=records.index)
 
 
 def check_evidence(
@@ -97,11 +104,11 @@ def check_evidence(
     block = block_size_tokens or BLOCK_SIZE_TOKENS
     if (lie := _beyond_the_prefiller(records, block, prefiller)) is not None:
         return records.assign(reported_cached_tokens=float("nan")), [lie]
-    ok = chosen(records, records["ok"], EVIDENCE_OF)
+    problems = _unreported(chosen(records, records["ok"], ["reported_cached_tokens", "usage_rejected"]))
+    ok = chosen(records, records["ok"] & records["round"].eq(1), EVIDENCE_OF)
     place = ok.groupby([ok["scenario"], ok["round"], siblings(ok)], observed=True)["started_at_s"].rank(method="first")
-    first = ok["round"].eq(1) & ok["planned_cached_tokens"].eq(0) & ~place.gt(1)  # the plan's first, and first in time
+    first = ok["planned_cached_tokens"].eq(0) & ~place.gt(1)  # the plan's first, and first in time
     fresh = ok[first & ok["reported_cached_tokens"].notna()]
-    problems = _unreported(ok)
     if fresh.empty:
         return records, problems
     near_all = fresh["reported_cached_tokens"] >= fresh["prompt_tokens"] - 1 - 2 * block

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.basics.metrics import ANSWERED, metric_name
+from locust_kvcache.analysis.basics.narrow import chosen
 from locust_kvcache.analysis.basics.number_text import change, number, percent, ratio_change
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.charts import drawing, study_drawing
@@ -16,6 +17,8 @@ from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.tables.claim_words import arm_label, arm_words, claim_of, kind_of
 from locust_kvcache.analysis.tables.ideal_cache_tables import rate_points
 from locust_kvcache.analysis.tables.table import Stats, find, scenarios
+
+DRAWN = ["ok", "round", "started_at_s", "round_window", "window", "ttft_ms", "tpot_ms"]
 
 
 def slug(text: str) -> str:
@@ -49,7 +52,7 @@ def answer_chart(analysis: Analysis) -> Chart | None:
 def measured_chart(analysis: Analysis) -> Chart | None:
     """In the answer's place where no later round is compared: the first scenario's hit rate over time, else its TTFT."""
     for scenario in scenarios(analysis.stats)[:1]:
-        requests = analysis.requests[analysis.requests["scenario"].astype(str).eq(scenario)]
+        requests = _drawn(analysis.requests, scenario)
         return _hit_rates(analysis, scenario) or _over_time(requests, scenario)
     return None
 
@@ -68,7 +71,7 @@ def _note(stats: Stats, row: dict[str, Any]) -> str:
 
 def scenario_charts(analysis: Analysis, scenario: str) -> list[Chart]:
     """Distribution, course over time, throughput, decode speed of one scenario."""
-    requests = analysis.requests[analysis.requests["scenario"].astype(str).eq(scenario)]
+    requests = _drawn(analysis.requests, scenario)
     made = [
         _ecdf(requests, scenario, "round_window", "by round"),
         _ecdf(requests, scenario, "window", "by evidence"),
@@ -81,26 +84,32 @@ def scenario_charts(analysis: Analysis, scenario: str) -> list[Chart]:
     return [chart for chart in made if chart is not None]
 
 
+def _drawn(requests: pd.DataFrame, scenario: str) -> pd.DataFrame:
+    """What the charts draw of a scenario's requests."""
+    return chosen(requests, requests["scenario"].eq(scenario), DRAWN)
+
+
 def _ecdf(
     requests: pd.DataFrame, scenario: str, column: str, rule: str, metric: str = "ttft_ms", name: str = "TTFT"
 ) -> Chart | None:
-    rows = requests[requests["ok"] & requests[metric].notna()]
-    values = pd.DataFrame({"label": rows[column].astype(str), "value": rows[metric]})
-    values = values[values["value"] > 0]
-    if values.empty or (column == "window" and set(values["label"]) <= {"unknown"}):
+    rows = chosen(requests, requests["ok"] & requests[metric].gt(0), [column, metric])
+    values = rows.rename(columns={column: "label", metric: "value"})
+    labels = sorted(values["label"].unique())
+    if values.empty or (column == "window" and labels == ["unknown"]):
         return None
-    medians = values.groupby("label")["value"].median()
+    medians = values.groupby("label", observed=True)["value"].median().reindex(labels)
     text = f"{name} medians: " + "; ".join(f"{label} {number(value)} ms" for label, value in medians.items())
     return draw(slug(f"{metric}-ecdf-{rule}-{scenario}"), f"{name}: cumulative distribution, {rule}", text,
                 lambda axes: drawing.draw_ecdf(axes, values, name))  # fmt: skip
 
 
 def _over_time(requests: pd.DataFrame, scenario: str) -> Chart | None:
-    rows = requests[requests["ttft_ms"].gt(0) & requests["started_at_s"].notna()]
+    seen = requests["ttft_ms"].gt(0) & requests["started_at_s"].notna()
+    rows = chosen(requests, seen, ["started_at_s", "ttft_ms", "window", "round"])
     if rows.empty:
         return None
     origin = rows["started_at_s"].min()
-    points = pd.DataFrame({"at_s": rows["started_at_s"] - origin, "value": rows["ttft_ms"], "label": rows["window"].astype(str)})
+    points = pd.DataFrame({"at_s": rows["started_at_s"] - origin, "value": rows["ttft_ms"], "label": rows["window"]})
     starts = rows.groupby("round")["started_at_s"].min() - origin
     borders = [(float(at_s), f"round {number}") for number, at_s in starts.items()]
     text = f"{len(points)} requests in {len(borders)} rounds"

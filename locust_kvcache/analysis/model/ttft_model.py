@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from locust_kvcache.analysis.basics.narrow import chosen
 from locust_kvcache.analysis.stats import intervals
 from locust_kvcache.analysis.stats.intervals import Floats
 
@@ -66,22 +67,34 @@ class Fit:
 def fit_points(records: pd.DataFrame) -> pd.DataFrame:
     """The requests that a fit may use: successful, with both token counts, neither racing nor warm-up; whole sessions if there are many."""
     usable = records["window"].isin(["cold", "partial", "hit"]) & records["ttft_ms"].gt(0) & records["prompt_tokens"].gt(0)
-    rows = records[usable & records["reported_cached_tokens"].notna()]
-    shared = rows["prefix_root"] if "prefix_root" in rows else rows["session_id"]  # who shares a prefix is resampled as a whole
-    sessions = rows["scenario"].astype(str) + "/" + shared.astype(str)
-    if len(rows) > MAX_FITTED:
-        names = pd.Series(sessions.unique()).sample(frac=1, random_state=intervals.SEED)
-        sizes = sessions.value_counts().reindex(names).cumsum()
-        kept = sessions.isin(sizes.index[sizes <= MAX_FITTED])
-        rows, sessions = rows[kept], sessions[kept]
+    usable &= records["reported_cached_tokens"].notna()
+    shared = "prefix_root" if "prefix_root" in records else "session_id"  # who shares a prefix is resampled as a whole
+    kept, count = usable.to_numpy(), int(usable.sum())
+    if count > MAX_FITTED:
+        kept = _some_sessions(chosen(records, usable, ["scenario", shared]), shared, kept)
     columns = {
         "prompt_tokens": "prompt_tokens",
         "reported_cached_tokens": "cached_tokens",
         "ttft_ms": "ttft_ms",
         "window": "label",
     }
+    rows = chosen(records, pd.Series(kept, index=records.index), [*columns, "tpot_ms", "scenario", shared])
+    sessions = rows["scenario"].astype(str) + "/" + rows[shared].astype(str)
     points = rows[list(columns)].rename(columns=columns).assign(session=sessions, tpot_ms=rows["tpot_ms"])
     return points.assign(label=points["label"].astype(str)).reset_index(drop=True)
+
+
+def _some_sessions(rows: pd.DataFrame, shared: str, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Of the usable requests those of sessions that are drawn until there are MAX_FITTED of them."""
+    scenario, session = pd.factorize(rows["scenario"])[0], pd.factorize(rows[shared])[0]
+    codes = pd.factorize(scenario * (int(session.max()) + 1) + session)[0]
+    drawn = pd.Series(np.arange(int(codes.max()) + 1)).sample(frac=1, random_state=intervals.SEED).to_numpy()
+    sizes = np.bincount(codes)
+    few = np.zeros(len(sizes), dtype=bool)
+    few[drawn[np.cumsum(sizes[drawn]) <= MAX_FITTED]] = True
+    kept = usable.copy()
+    kept[usable] = few[codes]
+    return kept
 
 
 def fit_ttft(points: pd.DataFrame) -> Fit | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from locust_kvcache.analysis.basics.mapped import kept_column, release
 from locust_kvcache.analysis.basics.narrow import chosen
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.contract.finish_reasons import GIVEN_UP
@@ -50,9 +51,12 @@ def _impossible(records: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, pd.Serie
         value = records[column]
         least = 1 if column == "prompt_tokens" else 0
         found[column] = value.notna() & ~(value.between(least, LARGEST_COUNT) & value.mod(1).eq(0))
+        release()
     found["output_tokens"] |= records["output_tokens"].lt(records["chunks"])
     found["reported_cached_tokens"] |= records["reported_cached_tokens"].gt(records["prompt_tokens"])
-    cleaned = records.assign(**{column: records[column].mask(wrong) for column, wrong in found.items()})
+    cleaned = records.assign(
+        **{column: kept_column(records[column].mask(wrong)) for column, wrong in found.items() if wrong.any()}
+    )
     return cleaned, {column: wrong | wrong.index.isin(_naming(told, COUNTS[column])) for column, wrong in found.items()}
 
 

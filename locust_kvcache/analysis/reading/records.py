@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from locust_kvcache.analysis.basics.mapped import kept_column, release
+from locust_kvcache.analysis.basics.narrow import group_masks, rows_taken
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.reading.column_stack import ColumnStack
+from locust_kvcache.analysis.reading.memory_need import check_fits
 from locust_kvcache.analysis.reading.record_batches import add_file
 from locust_kvcache.analysis.reading.record_schema import FLAGS, LARGEST, NUMBERS
 from locust_kvcache.contract.record import MATTERS_MS, MATTERS_SHARE, OK, RECORD_FORMAT, STATUSES
@@ -25,6 +29,7 @@ def read_records(folder: Path, run_id: str) -> tuple[pd.DataFrame, list[Problem]
     files = record_files(folder)
     if not files:
         problems.append(Problem("error", "no_records_file", f"{OPEN_FILE} is missing.", "Was the folder copied without it?"))
+    check_fits(folder, files)
     stack = ColumnStack()
     for file in files:
         problems += add_file(stack, file)
@@ -36,13 +41,20 @@ def read_records(folder: Path, run_id: str) -> tuple[pd.DataFrame, list[Problem]
 
 def _without_impossible_numbers(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
     """Infinities, and numbers beyond LARGEST, are missing; so are keys that are not whole. The server's counts: counts.py."""
-    wrong = {name: frame[name].abs().gt(LARGEST) for name in NUMBERS if name not in (*FLAGS, *COUNTS)}
-    wrong |= {name: wrong[name] | frame[name].mod(1).gt(0) for name in KEYS}
-    named = [name for name, found in wrong.items() if found.any()]
+
+    def wrong(name: str) -> pd.Series:
+        beyond = frame[name].abs().gt(LARGEST)
+        return beyond | frame[name].mod(1).gt(0) if name in KEYS else beyond
+
+    named = []
+    for name in NUMBERS:
+        if name not in (*FLAGS, *COUNTS) and wrong(name).any():
+            named.append(name)
+        release()
     if not named:
         return frame, []
     text = f"Numbers that no request can have were found in {', '.join(named[:6])}; they were taken as missing."
-    cleaned = frame.assign(**{name: frame[name].mask(wrong[name]) for name in named})
+    cleaned = frame.assign(**{name: kept_column(frame[name].mask(wrong(name))) for name in named})
     return cleaned, [Problem("warning", "record_numbers", text, "Was records.jsonl changed after the run?")]
 
 
@@ -57,7 +69,7 @@ def _without_uncertain_ttft(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Pro
         f"read together with the next one, so it came up to {late_ms[left_out].max():.1f} ms before its time stamp."
     )
     way_out = "Use more workers (--processes, --worker), or fewer users per worker."
-    cleared = {name: frame[name].mask(left_out) for name in ("ttft_ms", "ttfvt_ms")}
+    cleared = {name: kept_column(frame[name].mask(left_out)) for name in ("ttft_ms", "ttfvt_ms")}
     return frame.assign(**cleared), [Problem("warning", "uncertain_ttft", text, way_out)]
 
 
@@ -72,19 +84,30 @@ def _usable(frame: pd.DataFrame, run_id: str) -> tuple[pd.DataFrame, list[Proble
         problems.append(
             Problem("warning", "record_format", text, "They were left out; the version that wrote them can read them.")
         )
-    whole = frame[list(KEYS)].notna().all(axis=1) & frame["scenario"].notna() & frame["status"].notna() & frame["round"].ge(1)
+    whole = frame["scenario"].notna() & frame["status"].notna() & frame["round"].ge(1)
+    for name in KEYS:
+        whole &= frame[name].notna()
     unnamed = ~whole & ~other_format
     if unnamed.any():
         text = f"{int(unnamed.sum())} records do not say which request they are of (scenario, {', '.join(KEYS)}, status)."
         problems.append(Problem("warning", "record_keys", text, "They were left out."))
     usable = whole & ~other_format
-    frame = frame if usable.all() else frame[usable]
-    twice = frame.duplicated(IDENTITY)
+    frame = frame if usable.all() else rows_taken(frame, usable)
+    twice = _duplicated(frame)
     if twice.any():
         text = f"{int(twice.sum())} records are of a request that already has one."
         problems.append(Problem("error", "duplicates", text, "The first of each was used. Were two runs written into one file?"))
-        frame = frame[~twice]
+        frame = rows_taken(frame, ~twice)
     return frame.reset_index(drop=True), problems + _oddities(frame, run_id)
+
+
+def _duplicated(frame: pd.DataFrame) -> pd.Series:
+    """Records of a request that an earlier one is of."""
+    found = np.zeros(len(frame), dtype=bool)
+    for _, places in group_masks(frame, IDENTITY[:-1]):
+        found[places.to_numpy()] = frame.loc[places, IDENTITY[-1]].duplicated().to_numpy()
+        release()
+    return pd.Series(found, index=frame.index)
 
 
 def _oddities(frame: pd.DataFrame, run_id: str) -> list[Problem]:
@@ -102,6 +125,10 @@ def _oddities(frame: pd.DataFrame, run_id: str) -> list[Problem]:
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:
     """Keys as integers, a time below 0 as missing, `ok` as a column of its own."""
-    keys = {name: frame[name].astype("int64") for name in KEYS}
-    times = [name for name in NUMBERS if name.endswith("_ms") and name != "schedule_lag_ms" and frame[name].lt(0).any()]
-    return frame.assign(**keys, **{name: frame[name].where(frame[name] >= 0) for name in times}, ok=frame["status"].eq(OK))
+    keys = {name: kept_column(frame[name].astype("int64")) for name in KEYS}
+    times = {}
+    for name in NUMBERS:
+        if name.endswith("_ms") and name != "schedule_lag_ms" and frame[name].lt(0).any():
+            times[name] = kept_column(frame[name].where(frame[name] >= 0))
+        release()
+    return frame.assign(**keys, **times, ok=frame["status"].eq(OK))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from locust_kvcache.analysis.basics.mapped import kept_column, release
 from locust_kvcache.analysis.basics.metrics import ADDED
 from locust_kvcache.contract.errors import BadInput
 
@@ -14,7 +15,7 @@ from locust_kvcache.contract.errors import BadInput
 def with_added_metrics(records: pd.DataFrame) -> pd.DataFrame:
     """The records with a column for each added metric; what is no finite number is missing. BadInput names the one that fails.
 
-    A metric gets a copy: what it writes there changes no other figure.
+    A metric gets a copy, of which pandas copies only what it writes to: that changes no other figure.
     """
     columns = {}
     for key, metric in ADDED.items():
@@ -23,7 +24,8 @@ def with_added_metrics(records: pd.DataFrame) -> pd.DataFrame:
                 f"the metric {key!r} of a package has the name of a column of the records; give its entry point another one"
             )
         try:
-            columns[key] = _column(metric.compute(records.copy()), records.index)
+            columns[key] = kept_column(_column(metric.compute(records.copy(deep=False)), records.index))
+            release()
         except (Exception, SystemExit) as error:
             said = " ".join(str(error).split())
             raise BadInput(f"the metric {key!r} of a package failed: {type(error).__name__}: {said}") from error

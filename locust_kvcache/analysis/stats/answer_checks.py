@@ -6,28 +6,24 @@ decides on them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
 from locust_kvcache.analysis.basics.metrics import BY_OUTPUT
-from locust_kvcache.analysis.basics.narrow import chosen
-from locust_kvcache.analysis.basics.plain_values import rows_of, with_scenario_text
+from locust_kvcache.analysis.basics.narrow import chosen, group_masks
 from locust_kvcache.analysis.basics.problems import Problem
 
 TOLERANCE = 0.05  # of the mean output tokens, and of the planned prompt tokens
 LEAST_TOKENS_OFF = 32  # a few tokens of a chat template are no missized prompt
 FEW = 0.1  # of a round's answers
 NOT_COMPARABLE = "not comparable"
-LOOKED_AT = ["scenario", "round", "ttft_ms", "ttfvt_ms", "planned_output_tokens", "output_tokens", "planned_prompt_tokens",
-             "prompt_tokens", "buffered", "end_missing"]  # fmt: skip
 
 
 def answer_problems(records: pd.DataFrame, scenarios: Iterable[Mapping[str, Any]] = ()) -> list[Problem]:
     """All that is to be said of the answers' and prompts' sizes, and of buffering. `scenarios` as run.json lists them."""
     by_name = {str(entry.get("name")): entry for entry in scenarios}
-    ok = with_scenario_text(chosen(records, records["ok"], LOOKED_AT))
     unequal = [
         Problem(
             "warning", "unequal_output", f"{text} E2E latency, TPOT and throughput of these rounds are not comparable.", _todo()
@@ -36,29 +32,37 @@ def answer_problems(records: pd.DataFrame, scenarios: Iterable[Mapping[str, Any]
     ]
     return [
         *unequal,
-        *_reasoning(ok, by_name),
-        *_not_as_asked(ok, by_name),
-        *_missized_prompts(ok, by_name),
-        *_buffered(ok),
-        *_end_missing(ok),
+        *_reasoning(records, by_name),
+        *_not_as_asked(records, by_name),
+        *_missized_prompts(records, by_name),
+        *_buffered(records),
+        *_end_missing(records),
     ]
 
 
-def _reasoning(ok: pd.DataFrame, by_name: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
+def _reasoning(records: pd.DataFrame, by_name: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
     """Where later turns carry the server's answers: how many had output that is not text, which is not sent again."""
     found = []
-    for name, group in ok.groupby("scenario", sort=False):
-        later = group[group["ttft_ms"].notna() & ~(group["ttfvt_ms"] <= group["ttft_ms"])]
-        if by_name.get(str(name), {}).get("reply") == "server" and len(later):
+    for (name,), group in _answers(records, ["scenario"], ["ttft_ms", "ttfvt_ms"]):
+        later = int((group["ttft_ms"].notna() & ~(group["ttfvt_ms"] <= group["ttft_ms"])).sum())
+        if by_name.get(str(name), {}).get("reply") == "server" and later:
             found.append(
                 Problem(
                     "note",
                     "reasoning_not_resent",
-                    f"{name}: {len(later)} of {len(group)} answers began with reasoning or calls of tools, which later turns do not carry: "
+                    f"{name}: {later} of {len(group)} answers began with reasoning or calls of tools, which later turns do not carry: "
                     "they share the prompt before such an answer, not the answer, and planned hits count it so.",
                 )
             )
     return found
+
+
+def _answers(records: pd.DataFrame, keys: list[str], columns: list[str]) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """These columns of the answers of each group that has some."""
+    for key, places in group_masks(records, keys):
+        group = chosen(records, places & records["ok"], columns)
+        if len(group):
+            yield key, group
 
 
 def _todo() -> str:
@@ -70,20 +74,30 @@ def unequal_output(records: pd.DataFrame) -> dict[str, str]:
 
     Only requests that succeeded in both rounds are looked at. Answers without a token count are compared by their chunks.
     """
-    found, columns = {}, ["scenario", "round", "request_index", "output_tokens", "chunks"]
-    for scenario, group in with_scenario_text(chosen(records, records["ok"], columns)).groupby("scenario", sort=False):
-        column = "output_tokens" if group["output_tokens"].notna().all() else "chunks"
-        sizes = group.pivot_table(index="request_index", columns="round", values=column)
-        first, off = min(sizes.columns, default=0), []
-        for number in [number for number in sizes.columns if number != first]:
-            both = sizes[[first, number]].dropna()
-            before, after = both[first].mean(), both[number].mean()
+    found = {}
+    for (scenario,), places in group_masks(records, ["scenario"]):
+        mine, off = places & records["ok"], []
+        column = "chunks" if (mine & records["output_tokens"].isna()).any() else "output_tokens"
+        numbers = sorted(records["round"][mine].unique())
+        first = numbers[0] if numbers else 0
+        sizes = _sizes(records, mine & records["round"].eq(first), column)
+        for number in numbers[1:]:
+            other = _sizes(records, mine & records["round"].eq(number), column)
+            both = sizes.index.intersection(other.index)
+            before, after = sizes.reindex(both).mean(), other.reindex(both).mean()
             if len(both) and abs(after - before) > TOLERANCE * before:
                 off.append(f"{after:,.1f} in round {number} against {before:,.1f} in round {first}")
         if off:
             what = "output tokens" if column == "output_tokens" else "chunks of output"
             found[str(scenario)] = f"{scenario}: answers are of unequal length ({what} on average: {'; '.join(off)})."
     return found
+
+
+def _sizes(records: pd.DataFrame, mine: pd.Series, column: str) -> pd.Series:
+    """Of each planned request, where it is known; a mean, if it was sent more than once."""
+    table = chosen(records, mine & records[column].notna(), ["request_index", column])
+    sizes = table.set_index("request_index")[column]
+    return sizes.sort_index() if sizes.index.is_unique else sizes.groupby(level=0).mean()
 
 
 def withhold(effects: pd.DataFrame, unequal: Mapping[str, str]) -> pd.DataFrame:
@@ -98,11 +112,12 @@ def withhold(effects: pd.DataFrame, unequal: Mapping[str, str]) -> pd.DataFrame:
     return effects.assign(verdict=verdict, withheld=reasons, **hidden)
 
 
-def _not_as_asked(ok: pd.DataFrame, scenarios: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
+def _not_as_asked(records: pd.DataFrame, scenarios: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
     """Answers of another length than asked for. Where a scenario lets answers end by themselves, only longer ones are worth a word."""
-    known = ok[ok["planned_output_tokens"].notna() & ok["output_tokens"].notna()]
     problems = []
-    for key, group in known.groupby(["scenario", "round"], sort=False):
+    for key, answers in _answers(records, ["scenario", "round"], ["planned_output_tokens", "output_tokens"]):
+        if (group := answers.dropna()).empty:
+            continue
         scenario, number = key
         ends_itself = scenarios.get(str(scenario), {}).get("ignore_eos") is False
         asked, came = group["planned_output_tokens"], group["output_tokens"]
@@ -117,13 +132,12 @@ def _not_as_asked(ok: pd.DataFrame, scenarios: Mapping[str, Mapping[str, Any]]) 
     return problems
 
 
-def _missized_prompts(ok: pd.DataFrame, scenarios: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
+def _missized_prompts(records: pd.DataFrame, scenarios: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
     """Rounds whose prompts the server counted otherwise than planned; a user's own texts are planned by an estimate only."""
-    known = ok[ok["planned_prompt_tokens"].notna() & ok["prompt_tokens"].notna()]
     problems = []
-    for key, group in known.groupby(["scenario", "round"], sort=False):
+    for key, answers in _answers(records, ["scenario", "round"], ["planned_prompt_tokens", "prompt_tokens"]):
         scenario, number = key
-        if scenarios.get(str(scenario), {}).get("corpus"):
+        if scenarios.get(str(scenario), {}).get("corpus") or (group := answers.dropna()).empty:
             continue
         planned, counted = group["planned_prompt_tokens"].mean(), group["prompt_tokens"].mean()
         if abs(counted - planned) <= max(TOLERANCE * planned, LEAST_TOKENS_OFF):
@@ -140,13 +154,13 @@ def _missized_prompts(ok: pd.DataFrame, scenarios: Mapping[str, Mapping[str, Any
     return problems
 
 
-def _buffered(ok: pd.DataFrame) -> list[Problem]:
+def _buffered(records: pd.DataFrame) -> list[Problem]:
     problems = []
-    counted = ok.assign(buffered=ok["buffered"].eq(1)).groupby(["scenario", "round"], sort=False)["buffered"].agg(["sum", "size"])
-    for row in rows_of(counted.reset_index()):
-        if row["sum"] > FEW * row["size"]:
+    for (scenario, number), group in _answers(records, ["scenario", "round"], ["buffered"]):
+        count = int(group["buffered"].eq(1).sum())
+        if count > FEW * len(group):
             text = (
-                f"Round {row['round']} of {row['scenario']}: {row['sum']:.0f} of {row['size']} answers were buffered on their way: they "
+                f"Round {number} of {scenario}: {count} of {len(group)} answers were buffered on their way: they "
                 "came all at once, or in clumps. Their TTFT holds the time to decode what was kept back; they have no TPOT and no ITL."
             )
             todo = "Is there a proxy (nginx: proxy_buffering off, or X-Accel-Buffering: no)? Or a server that does not stream?"
@@ -154,9 +168,12 @@ def _buffered(ok: pd.DataFrame) -> list[Problem]:
     return problems
 
 
-def _end_missing(ok: pd.DataFrame) -> list[Problem]:
+def _end_missing(records: pd.DataFrame) -> list[Problem]:
     """Answers that are whole by their [DONE] alone."""
-    if not (count := int(ok["end_missing"].eq(1).sum())):
+    if not (count := int((records["ok"] & records["end_missing"].eq(1)).sum())):
         return []
-    text = f"{count} of {len(ok)} answers ended with [DONE] and without a finish_reason or the end of their body: they count as whole."
+    text = (
+        f"{count} of {int(records['ok'].sum())} answers ended with [DONE] and without a finish_reason or the end of their body: they "
+        "count as whole."
+    )
     return [Problem("note", "end_missing", text, "Look at their output tokens, if you doubt it.")]

@@ -6,13 +6,14 @@ A round's own rate holds its ramp, its tail and its slowest request; the rate wh
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
-from locust_kvcache.analysis.basics.narrow import chosen
+from locust_kvcache.analysis.basics.narrow import chosen, group_masks
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.stats.intervals import CONFIDENCE, Floats
 
@@ -32,9 +33,10 @@ def busy_table(records: pd.DataFrame) -> pd.DataFrame:
     """
     rows: list[tuple[Any, ...]] = []
     timed = records["ok"] & records["started_at_s"].notna() & records["e2e_ms"].gt(0)
-    usable = chosen(records, timed, ["scenario", "round", "started_at_s", "e2e_ms"])
-    key: Any
-    for key, group in usable.groupby(["scenario", "round"], observed=True, sort=False):
+    for key, places in group_masks(records, ["scenario", "round"]):
+        group = chosen(records, places & timed, ["started_at_s", "e2e_ms"])
+        if group.empty:
+            continue
         start = group["started_at_s"].to_numpy(dtype="float64")
         start = start - start.min()
         end = start + group["e2e_ms"].to_numpy(dtype="float64") / 1000
@@ -62,18 +64,19 @@ def busy_of(start: Floats, end: Floats) -> tuple[Any, ...]:
 def in_flight(start: Floats, end: Floats) -> tuple[Floats, np.ndarray]:
     """(times, requests in flight from that time on), in order; an end comes before a start at the same moment."""
     at = np.concatenate([start, end])
-    step = np.concatenate([np.ones(len(start), dtype=int), -np.ones(len(end), dtype=int)])
+    step = np.concatenate([np.ones(len(start), dtype=np.int8), -np.ones(len(end), dtype=np.int8)])
     order = np.lexsort((step, at))
-    return at[order], np.cumsum(step[order])
+    return at[order], np.cumsum(step[order], dtype=np.int64)
 
 
 def block_rates(start: Floats, end: Floats, first: float, last: float) -> Floats:
     """Requests per second in each of BLOCKS equal parts of [first, last]; each request spread evenly over its own time."""
     edges = np.linspace(first, last, BLOCKS + 1)
-    inside = np.minimum(end[:, None], edges[None, 1:]) - np.maximum(start[:, None], edges[None, :-1])
-    width = (last - first) / BLOCKS
-    rates: Floats = (np.clip(inside, 0.0, None) / (end - start)[:, None]).sum(axis=0) / width if width > 0 else np.zeros(BLOCKS)
-    return rates
+    width, lasts = (last - first) / BLOCKS, end - start
+    if width <= 0:
+        return np.zeros(BLOCKS)
+    inside = (np.clip(np.minimum(end, after) - np.maximum(start, before), 0.0, None) for before, after in pairwise(edges))
+    return np.array([(part / lasts).sum() for part in inside]) / width
 
 
 def _batch_means(rates: Floats) -> tuple[float, float, float]:

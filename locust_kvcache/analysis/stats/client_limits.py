@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from locust_kvcache.analysis.basics.narrow import chosen
+from locust_kvcache.analysis.basics.narrow import chosen, group_masks
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.stats.intervals import MIN_CLUSTERS
@@ -22,8 +22,11 @@ def lag_by_round(records: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     keys: Any
-    columns = ["scenario", "round", "loop_lag_ms", "ttft_ms", "tpot_ms", "client_limited", "clock", "icl_p50_ms"]
-    for keys, group in chosen(records, records["ok"], columns).groupby(["scenario", "round"], observed=True, sort=False):
+    columns = ["loop_lag_ms", "ttft_ms", "tpot_ms", "client_limited", "clock", "icl_p50_ms"]
+    for keys, places in group_masks(records, ["scenario", "round"]):
+        group = chosen(records, places & records["ok"], columns)
+        if group.empty:
+            continue
         lag = group["loop_lag_ms"].dropna()
         ttft, tpot = group["ttft_ms"].median(), group["tpot_ms"].median()
         p90 = float(lag.quantile(0.9)) if len(lag) >= MIN_CLUSTERS else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,16 +15,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from locust_kvcache.analysis.basics.metrics import OF_REQUESTS
-from locust_kvcache.analysis.basics.narrow import chosen
-from locust_kvcache.analysis.basics.plain_values import with_scenario_text
 from locust_kvcache.analysis.stats import dependence, intervals
 from locust_kvcache.analysis.stats.dependence import Dependence
 from locust_kvcache.analysis.stats.influence import Side, quantile_interval, spreads
 from locust_kvcache.analysis.stats.intervals import Spread
+from locust_kvcache.analysis.stats.pairing import Matched, Pairs
 
-KEYS = ["scenario", "request_index", "session_id"]
 METRICS = tuple(metric.key for metric in OF_REQUESTS if metric.compared)
-COMPARED = [*KEYS, *dependence.COLUMNS, *METRICS]
 STATISTICS = ("mean", "median", "p90", "p95", "p99")
 RATES = ("requests_per_s", "total_tokens_per_s", "output_tokens_per_s")
 BUSY_RATE = "busy_requests_per_s"  # busy_time.py
@@ -37,85 +33,32 @@ COLUMNS = (
 ).split()
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """The records of both sides, each with `unit`: which of `units` (one row per planned request that both sides have) it belongs to."""
-
-    baseline: pd.DataFrame
-    contender: pd.DataFrame
-    units: pd.DataFrame
-    why_not: str = ""  # why nothing here can have an interval
-
-    @property
-    def empty(self) -> bool:
-        return self.units.empty
-
-    def __len__(self) -> int:
-        return len(self.units)
-
-
-def pair_rounds(records: pd.DataFrame, baseline: str = "cold", contender: str = "hit") -> Pairs:
-    """One planned request in the rounds of two kinds, in which it succeeded."""
-    first, later = (chosen(records, records["round_window"].eq(kind), COMPARED) for kind in (baseline, contender))
-    return pair(first, later)
-
-
-def pair_two_rounds(records: pd.DataFrame, baseline: int, contender: int) -> Pairs:
-    """The same planned request in two rounds in which it succeeded."""
-    ok = chosen(records, records["ok"], [*COMPARED, "round"])
-    return pair(ok[ok["round"].eq(baseline)], ok[ok["round"].eq(contender)])
-
-
-def pair_windows(records: pd.DataFrame) -> Pairs:
-    """Cold and hit of one planned request by evidence: all its cold records, and all its hit records."""
-    cold, hit = (chosen(records, records["window"].eq(kind), COMPARED) for kind in ("cold", "hit"))
-    return pair(cold, hit)
-
-
-def pair_runs(baseline: pd.DataFrame, contender: pd.DataFrame, why_not: str) -> Pairs:
-    """The same planned request of the same round in two runs; both succeeded. Requests say nothing of how runs differ: no intervals."""
-    return pair(baseline[baseline["ok"]], contender[contender["ok"]], [*KEYS, "round"], why_not)
-
-
-def pair(baseline: pd.DataFrame, contender: pd.DataFrame, keys: list[str] | None = None, why_not: str = "") -> Pairs:
-    """Both sides cut down to the planned requests that they share."""
-    keys = keys or KEYS
-    more = [name for name in dependence.COLUMNS if name in baseline]
-    sides = [with_scenario_text(side) for side in (baseline, contender)]
-    units = sides[0][[*keys, *more]].drop_duplicates(keys).merge(sides[1][keys].drop_duplicates(), on=keys)
-    units = units.sort_values("scenario", kind="stable", ignore_index=True)  # a scenario's units are numbers without gaps
-    units = units.assign(unit=np.arange(len(units)))
-    joined = [side[[*keys, *METRICS]].merge(units[[*keys, "unit"]], on=keys) for side in sides]
-    return Pairs(joined[0], joined[1], units, why_not)
-
-
 def effects(pairs: Pairs, metrics: Sequence[str] = METRICS) -> pd.DataFrame:
     """One row per scenario, metric and statistic (mean, median, percentiles that the clusters carry, median of the pairs' own ratios)."""
     rows: list[dict[str, Any]] = []
-    parts = [dict(iter(side.groupby("scenario", sort=False))) for side in (pairs.baseline, pairs.contender)]
-    for scenario, units in pairs.units.groupby("scenario", sort=False):
-        sides = [part[scenario] for part in parts]
+    for matched in pairs.matched:
+        units = matched.units()
         whole = dependence.of_requests(units)
         for metric in metrics:
-            before, after, both = _sides(sides, units, metric)
+            before, after, both = _sides(matched, metric)
             if both.any():
                 depends = whole if both.all() else dependence.of_requests(units[both])
                 told = compare_sides(before, after, depends, pairs.why_not or depends.why_not)
-                rows += [{"scenario": scenario, "metric": metric, **row} for row in told]
+                rows += [{"scenario": matched.scenario, "metric": metric, **row} for row in told]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _sides(sides: list[pd.DataFrame], units: pd.DataFrame, metric: str) -> tuple[Side, Side, NDArray[np.bool_]]:
-    """The metric's finite values of planned requests that have one on both sides, and which of `units` these are."""
-    first, both = int(units["unit"].iloc[0]), np.ones(len(units), dtype=bool)
-    known = []
-    for side in sides:
-        values, unit = side[metric].to_numpy(dtype="float64"), side["unit"].to_numpy() - first
-        finite = np.isfinite(values)
-        known.append((values[finite], unit[finite]))
-        both &= np.bincount(unit[finite], minlength=len(units)) > 0
+def _sides(matched: Matched, metric: str) -> tuple[Side, Side, NDArray[np.bool_]]:
+    """The metric's finite values of planned requests that have one on both sides, and which of the planned requests these are."""
+    count = len(matched.first)
+    known = [side.finite(metric) for side in (matched.baseline, matched.contender)]
+    both: NDArray[np.bool_] = np.ones(count, dtype=bool)
+    for side in known:
+        both &= np.bincount(side.unit, minlength=count) > 0
+    if both.all():
+        return known[0], known[1], both
     place = np.cumsum(both) - 1
-    before, after = (Side(values[both[unit]], place[unit[both[unit]]]) for values, unit in known)
+    before, after = (Side(side.values[both[side.unit]], place[side.unit[both[side.unit]]]) for side in known)
     return before, after, both
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from locust_kvcache.analysis.basics.narrow import chosen
+from locust_kvcache.analysis.basics.mapped import kept
+from locust_kvcache.analysis.basics.narrow import chosen, group_masks
 from locust_kvcache.analysis.stats.intervals import MIN_CLUSTERS, Floats, Ints, Spread, effective_count
 
 MOST_BLOCKS = 20
@@ -58,19 +59,22 @@ class Dependence:
 def add_dependence(records: pd.DataFrame, roots: pd.Series) -> pd.DataFrame:
     """Adds `prefix_root` and, where requests overlap, `time_block`, `in_flight` and `block_requests` (how long a block is); alike in all
     rounds of a planned request."""
-    root = roots.groupby([records["scenario"], records["session_id"]], observed=True).transform("min")
     columns = {
-        "time_block": np.full(len(records), -1),
+        "prefix_root": roots.to_numpy(dtype="int64", copy=True),
+        "time_block": np.full(len(records), -1, dtype=np.int64),
         "in_flight": np.zeros(len(records)),
         "block_requests": np.zeros(len(records)),
     }
-    for rows in records.groupby("scenario", observed=True).indices.values():
-        group = records[["round", "request_index", "ok", "started_at_s", "e2e_ms"]].iloc[rows]
+    for _, rows in group_masks(records, ["scenario"]):
+        columns["prefix_root"][rows] = roots[rows].groupby(records["session_id"][rows]).transform("min")
+        group = chosen(records, rows, ["round", "request_index", "ok", "started_at_s", "e2e_ms"])
         busy = in_flight(group)
         if busy > 0:
             blocks, length = _blocks(group, busy)
             columns["time_block"][rows], columns["in_flight"][rows], columns["block_requests"][rows] = blocks, busy, length
-    return records.assign(prefix_root=root, **columns)
+        del group
+    made = {name: pd.Series(kept(columns.pop(name)), index=records.index, copy=False) for name in list(columns)}
+    return records.assign(**made)
 
 
 def in_flight(records: pd.DataFrame) -> float:
@@ -96,8 +100,8 @@ def paused(records: pd.DataFrame) -> frozenset[str]:
     Over the whole round ramp and tail count as well (BUSY_SHARE); without these, pauses alone (PAUSELESS_SHARE).
     """
     found = set()
-    ok = chosen(records, records["ok"], ["scenario", "round", "started_at_s", "e2e_ms"])
-    for (scenario, _), group in ok.groupby(["scenario", "round"], observed=True):
+    for (scenario, _), rows in group_masks(records, ["scenario", "round"]):
+        group = chosen(records, rows & records["ok"], ["started_at_s", "e2e_ms"])
         start = group["started_at_s"].to_numpy(dtype="float64")
         end = start + group["e2e_ms"].to_numpy(dtype="float64") / 1000
         known = np.isfinite(end)

@@ -29,11 +29,10 @@ def over_time(records: pd.DataFrame, timed: Iterable[tuple[str, int]]) -> tuple[
     """(the first and the last tenth of each figure, its changes) of each timed round with enough requests. Times: s since its first
     request that is measured."""
     drift, found = list[dict[str, Any]](), list[dict[str, Any]]()
-    columns = ["scenario", "round", "started_at_s", "ttft_ms", "tpot_ms", "reported_cached_tokens", "prompt_tokens"]
-    usable = chosen(records, records["ok"] & records["started_at_s"].notna(), columns)
-    names = usable["scenario"].astype(str)
+    columns = ["started_at_s", "ttft_ms", "tpot_ms", "reported_cached_tokens", "prompt_tokens"]
+    usable = records["ok"] & records["started_at_s"].notna()
     for scenario, number_of in timed:
-        mine = usable[(names == scenario) & (usable["round"] == number_of)]
+        mine = chosen(records, usable & records["scenario"].eq(scenario) & records["round"].eq(number_of), columns)
         if len(mine) < WINDOW_REQUESTS * LEAST_VALUES:
             continue
         begin_s = float(mine["started_at_s"].min())

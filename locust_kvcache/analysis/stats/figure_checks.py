@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from locust_kvcache.analysis.basics.narrow import chosen
 from locust_kvcache.analysis.basics.plain_values import rows_of, with_scenario_text
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.contract.failure_words import counted_causes, listed
@@ -30,7 +31,7 @@ def disagreement(checked: pd.DataFrame) -> list[Problem]:
 
 
 def failures(records: pd.DataFrame) -> list[Problem]:
-    failed = records[~records["ok"]]
+    failed = chosen(records, ~records["ok"], ["status", "error"])
     if failed.empty:
         return []
     causes = counted_causes(status_errors(failed))
@@ -59,7 +60,7 @@ LATE_SHARE = 0.05
 def sent_late(records: pd.DataFrame) -> list[Problem]:
     """Open loop: rounds in which more than LATE_SHARE of the scheduled requests were sent more than LATE_MS after their intended time."""
     problems = []
-    scheduled = with_scenario_text(records[records["schedule_lag_ms"].notna()])
+    scheduled = with_scenario_text(chosen(records, records["schedule_lag_ms"].notna(), ["scenario", "round", "schedule_lag_ms"]))
     for (scenario, number), group in scheduled.groupby(["scenario", "round"], sort=False):
         lag_ms = group["schedule_lag_ms"]
         late = lag_ms[lag_ms > LATE_MS]

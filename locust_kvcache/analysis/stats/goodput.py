@@ -41,7 +41,7 @@ def goodput_table(records: pd.DataFrame, slo: Mapping[str, float], rounds: pd.Da
     if slo:
         met = meets_slo(records, slo)
         for row in rows_of(rounds):
-            mine = met[records["scenario"].astype(str).eq(row["scenario"]) & records["round"].eq(row["round"])]
+            mine = met[records["scenario"].eq(row["scenario"]) & records["round"].eq(row["round"])]
             rate = goodput_per_s(int(mine.sum()), row["wall_s"])
             rows.append(
                 (row["scenario"], row["round"], len(mine), int(mine.sum()), float(mine.mean()) if len(mine) else None, rate)

@@ -94,14 +94,16 @@ def is_carried(name: str, count: float) -> bool:
     return count >= (1 if name == "mean" else MIN_SAMPLES[quantile_of(name)])
 
 
-def carried_quantile(values: Floats, q: float) -> float | None:
-    """numpy's default quantile, or None where the sample has fewer values than MIN_SAMPLES asks for."""
-    return quantile(np.sort(values), q) if len(values) >= MIN_SAMPLES[q] else None
+def carried_quantile(ordered: Floats, q: float) -> float | None:
+    """numpy's default quantile of values that are in order, or None where the sample has fewer values than MIN_SAMPLES asks for."""
+    return quantile(ordered, q) if len(ordered) >= MIN_SAMPLES[q] else None
 
 
 def quantile(ordered: Floats, q: float) -> float:
     """numpy's default quantile of values that are in order: linear between order statistics."""
-    return float(np.interp(q * (len(ordered) - 1), np.arange(len(ordered)), ordered))
+    at = q * (len(ordered) - 1)
+    low = min(int(at), max(0, len(ordered) - 2))
+    return float(np.interp(at, np.arange(low, low + 2)[: len(ordered)], ordered[low : low + 2]))
 
 
 def quantile_interval(values: Floats, q: float, confidence: float = CONFIDENCE) -> tuple[float, float] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from locust_kvcache.analysis.basics.narrow import chosen
+from locust_kvcache.analysis.basics.narrow import chosen, group_masks
 
 TOOLS = {
     "vllm_ttft_ms": ("vllm bench serve", "TTFT, ms"),
@@ -36,10 +36,12 @@ def as_other_tools(records: pd.DataFrame) -> pd.DataFrame:
 
 def tool_table(records: pd.DataFrame) -> pd.DataFrame:
     """Mean and median per scenario, round and definition, over successful requests."""
-    ok = chosen(records, records["ok"], ["scenario", "round", "first_choice_ms", "ttft_ms", "e2e_ms", "output_tokens"])
-    keys, tables = [ok["scenario"], ok["round"]], []
-    for column, values in as_other_tools(ok).items():
-        table = values.groupby(keys, observed=True, sort=False).agg(["count", "mean", "median"]).reset_index()
-        tables.append(table[table["count"].gt(0)].assign(column=str(column)).astype({"scenario": str}))
-    whole = pd.concat(tables, ignore_index=True).rename(columns={"count": "n"})
-    return whole[["scenario", "round", "column", "n", "mean", "median"]]
+    rows = []
+    for key, places in group_masks(records, ["scenario", "round"]):
+        ok = chosen(records, places & records["ok"], ["first_choice_ms", "ttft_ms", "e2e_ms", "output_tokens"])
+        for column, values in as_other_tools(ok).items():
+            if count := int(values.count()):
+                rows.append((str(key[0]), key[1], str(column), count, values.mean(), values.median()))
+    order = list(TOOLS)
+    rows.sort(key=lambda row: order.index(row[2]))  # by definition, each with its rounds in their order
+    return pd.DataFrame(rows, columns=["scenario", "round", "column", "n", "mean", "median"])

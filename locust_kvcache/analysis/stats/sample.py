@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from locust_kvcache.analysis.basics.metrics import SAMPLED
+from locust_kvcache.analysis.basics.narrow import chosen, group_masks
 from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.stats.intervals import SEED
 
@@ -21,11 +22,12 @@ SAMPLE_COLUMNS = [
 def samples(records: pd.DataFrame) -> dict[str, list[Any]]:
     """The requests as columns: all, or whole sessions drawn at random, the same ones in each round."""
     parts = []
-    for _, group in records.groupby("scenario", observed=True):
-        sizes = group.loc[group["round"].eq(group["round"].min()), "session_id"].value_counts().sort_index()
+    for _, mine in group_masks(records, ["scenario"]):
+        first = mine & records["round"].eq(records["round"][mine].min())
+        sizes = records["session_id"][first].value_counts().sort_index()
         drawn = sizes.sample(frac=1, random_state=SEED) if sizes.sum() > SAMPLED_REQUESTS else sizes
         kept = drawn.index[drawn.cumsum() <= SAMPLED_REQUESTS] if sizes.sum() > SAMPLED_REQUESTS else drawn.index
-        parts.append(group[group["session_id"].isin(kept)])
+        parts.append(chosen(records, mine & records["session_id"].isin(kept), SAMPLE_COLUMNS))
     sample = pd.concat(parts) if parts else records
     rounded = sample[SAMPLE_COLUMNS].round(3)
     return {column: [plain(value) for value in rounded[column].tolist()] for column in SAMPLE_COLUMNS}

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from locust_kvcache.analysis.basics.narrow import chosen
+from locust_kvcache.analysis.basics.narrow import chosen, group_masks
 from locust_kvcache.analysis.basics.number_text import percent
-from locust_kvcache.analysis.basics.plain_values import with_scenario_text
 from locust_kvcache.analysis.basics.problems import Problem
 
 MIN_REQUESTS = 12
@@ -22,8 +21,7 @@ FALLS = "Warm-up, or the users' first requests queue together and the queue drai
 WARM_UP = "Warm the servers up before the first round (--warm-up), or compare against a control round (--control)."
 BURST = "All users start the round at once, and their first requests queue together: look at TTFT over time; use more requests per round."
 STEADY_COLUMNS = ["scenario", "round", "window", "requests", "drift", "drift_p", "warmup_ratio", "warmup_p", "steady"]
-LOOKED_AT = ["scenario", "round", "window", "started_at_s", "ttft_ms", "prompt_tokens", "reported_cached_tokens",
-             "planned_cached_tokens"]  # fmt: skip
+LOOKED_AT = ["started_at_s", "ttft_ms", "prompt_tokens", "reported_cached_tokens", "planned_cached_tokens"]
 
 
 def work_adjusted(group: pd.DataFrame) -> pd.Series:
@@ -46,11 +44,10 @@ def steady_state(records: pd.DataFrame) -> pd.DataFrame:
     logarithm over the order of sending; p by Kendall's tau. warmup_ratio: median of the first tenth (at least 3) over the median of the
     rest; p by Mann-Whitney.
     """
-    usable = chosen(records, records["ok"] & records["ttft_ms"].gt(0) & records["started_at_s"].notna(), LOOKED_AT)
+    usable = records["ok"] & records["ttft_ms"].gt(0) & records["started_at_s"].notna()
     rows = []
-    key: Any
-    for key, group in usable.groupby(["scenario", "round", "window"], observed=True, sort=False):
-        group = _alike(group, round_1=key[1] == 1, window=str(key[2]))
+    for key, places in group_masks(records, ["scenario", "round", "window"]):
+        group = _alike(chosen(records, places & usable, LOOKED_AT), round_1=key[1] == 1, window=str(key[2]))
         if len(group) >= MIN_REQUESTS:
             values = work_adjusted(group.sort_values("started_at_s", kind="stable")).to_numpy()
             rows.append({"scenario": str(key[0]), "round": int(key[1]), "window": str(key[2]), **_steady(_thinned(values))})
@@ -103,20 +100,23 @@ def _clear(p: float) -> bool:
 def outliers(records: pd.DataFrame, limit: int = 20) -> pd.DataFrame:
     """Requests whose TTFT is more than 5 robust standard deviations of the log (1.4826 MAD, at least 2 %) above or below its window's
     median, adjusted for the request's size; the farthest first."""
-    columns = [*LOOKED_AT, "request_index", "session_id", "worker"]
-    usable = with_scenario_text(chosen(records, records["ok"] & records["ttft_ms"].gt(0), columns))
     by = ["scenario", "round", "window"]
-    parts = [np.log(work_adjusted(group)) for _, group in usable.groupby(by, observed=True)]
-    log = pd.concat(parts).reindex(usable.index) if parts else usable["ttft_ms"]
-    groups = usable.assign(log=log).groupby(by, observed=True)["log"]
-    centre = groups.transform("median")
-    spread = (log - centre).abs().groupby([usable[name] for name in by], observed=True).transform("median") * 1.4826
-    distance = (log - centre) / spread.clip(lower=0.02)
-    big = groups.transform("size").ge(MIN_REQUESTS) & distance.abs().gt(OUTLIER)
-    table = usable.loc[big, [*by, "request_index", "session_id", "worker", "prompt_tokens", "ttft_ms"]]
-    table = table.assign(times_the_median=np.exp(log - centre)[big], deviations=distance[big])
-    table = table.astype({"window": str, "worker": object})
-    return table.reindex(table["deviations"].abs().sort_values(ascending=False).index).head(limit).assign(of=int(big.sum()))
+    columns = [*by, "request_index", "session_id", "worker", *LOOKED_AT]
+    usable, found = records["ok"] & records["ttft_ms"].gt(0), list[pd.DataFrame]()
+    for _, places in group_masks(records, by):
+        group = chosen(records, places & usable, columns)
+        log = np.log(work_adjusted(group))
+        centre = log.median()
+        distance = (log - centre) / max((log - centre).abs().median() * 1.4826, 0.02)
+        big = distance.abs().gt(OUTLIER)
+        if len(group) >= MIN_REQUESTS and big.any():
+            found.append(group[big].assign(times_the_median=np.exp(log - centre)[big], deviations=distance[big]))
+    named = [*by, "request_index", "session_id", "worker", "prompt_tokens", "ttft_ms"]
+    if not found:
+        return pd.DataFrame(columns=[*named, "times_the_median", "deviations", "of"])
+    texts = {"scenario": str, "window": str, "worker": object}
+    table = pd.concat([part.astype(texts) for part in found]).sort_index()[[*named, "times_the_median", "deviations"]]
+    return table.reindex(table["deviations"].abs().sort_values(ascending=False).index).head(limit).assign(of=len(table))
 
 
 def steadiness_problems(table: pd.DataFrame) -> list[Problem]:

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from locust_kvcache.analysis.basics.mapped import kept_column, release
 from locust_kvcache.analysis.basics.metrics import OF_REQUESTS
-from locust_kvcache.analysis.basics.plain_values import rows_of, with_scenario_text
+from locust_kvcache.analysis.basics.narrow import by_group, chosen, group_masks
+from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.stats import dependence, influence
 from locust_kvcache.analysis.stats.added_metrics import with_added_metrics
 from locust_kvcache.analysis.stats.figure_checks import status_errors
@@ -18,6 +20,9 @@ TOTALS = (
     "requests succeeded failed failed_by_status failed_by_cause cached_known sessions prompt_tokens output_tokens "
     "reported_cached_tokens planned_cached_tokens "
     "hit_rate planned_hit_rate cache_efficiency loop_lag_max_ms"
+).split()
+SUMMED = (
+    "ok status error session_id prompt_tokens output_tokens reported_cached_tokens planned_cached_tokens loop_lag_ms"
 ).split()
 QUANTILES = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 
@@ -31,8 +36,11 @@ def add_estimates(records: pd.DataFrame) -> pd.DataFrame:
     *_from_intended_ms = schedule_lag_ms + *_ms: what a client that does not wait for a free user would have seen (open loop).
     """
     estimate = records["ttft_ms"] - records["tpot_ms"]
-    from_intended = {f"{name}_from_intended_ms": records["schedule_lag_ms"] + records[f"{name}_ms"] for name in ("ttft", "e2e")}
-    return with_added_metrics(records.assign(prefill_estimate_ms=estimate.where(estimate >= 0), **from_intended))
+    columns = {"prefill_estimate_ms": kept_column(estimate.where(estimate >= 0))}
+    for name in ("ttft", "e2e"):
+        columns[f"{name}_from_intended_ms"] = kept_column(records["schedule_lag_ms"] + records[f"{name}_ms"])
+        release()
+    return with_added_metrics(records.assign(**columns))
 
 
 def from_intended(records: pd.DataFrame) -> pd.DataFrame:
@@ -47,13 +55,11 @@ def distributions(records: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     median_low and median_high are the median's 95 % interval: Woodruff's where requests depend on one another (dependence.py), order
     statistics where each stands for itself.
     """
-    metrics = [metric.key for metric in OF_REQUESTS]
-    needed = [*by, "request_index", "session_id", *(name for name in dependence.COLUMNS if name in records), *metrics]
     rows = []
-    for key, group in records.loc[records["ok"], [*dict.fromkeys(needed)]].groupby(by, observed=True, sort=False):
-        units = _Units(group)
+    for key, places in group_masks(records, by):
+        units = _Units(records, np.flatnonzero((places & records["ok"]).to_numpy()))
         for metric in OF_REQUESTS:
-            values = group[metric.key].to_numpy(dtype="float64", na_value=np.nan)
+            values = units.values(metric.key)
             known = ~np.isnan(values)
             if known.any():
                 told = describe(values[known], units.median_interval(values[known], known))
@@ -65,9 +71,15 @@ class _Units:
     """The planned requests of a group of records, and how they depend on one another: found once for all metrics that the same records
     have."""
 
-    def __init__(self, records: pd.DataFrame) -> None:
-        self._records = records
+    def __init__(self, records: pd.DataFrame, places: Ints) -> None:
+        self._records, self._places = records, places
         self._found: dict[bytes, tuple[dependence.Dependence, Ints]] = {}
+
+    def values(self, name: str) -> Floats:
+        """Of a column, NaN where it is missing."""
+        values: Floats = self._records[name].to_numpy(dtype="float64", na_value=np.nan)[self._places]
+        release()
+        return values
 
     def median_interval(self, values: Floats, known: NDArray[np.bool_]) -> tuple[float, float] | None:
         """Of the median of these records' values."""
@@ -82,22 +94,25 @@ class _Units:
 
     def _depends(self, known: NDArray[np.bool_]) -> tuple[dependence.Dependence, Ints]:
         if (key := known.tobytes()) not in self._found:
-            mine = self._records[["request_index", "session_id", *dependence.COLUMNS]][known]
-            units = mine.drop_duplicates("request_index")
-            unit = pd.Index(units["request_index"]).get_indexer(pd.Index(mine["request_index"])).astype(np.int64)
+            mine = self._places[known]
+            unit = pd.factorize(self._records["request_index"].to_numpy()[mine])[0].astype(np.int64, copy=False)
+            first = mine[np.diff(np.maximum.accumulate(unit), prepend=-1) > 0]
+            units = self._records[["session_id", *dependence.COLUMNS]].iloc[first]
+            release()
             self._found[key] = dependence.of_requests(units), unit
         return self._found[key]
 
 
 def describe(values: np.ndarray, interval: tuple[float, float] | None = None) -> dict[str, float | int | None]:
     """Count, mean, standard deviation (n - 1), extremes, the percentiles that the sample carries; the median's interval if it is given."""
+    ordered = np.sort(values)
     return {
         "n": len(values),
         "mean": float(values.mean()),
         "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
-        "min": float(values.min()),
-        "max": float(values.max()),
-        **{name: carried_quantile(values, q) for name, q in QUANTILES.items()},
+        "min": float(ordered[0]),
+        "max": float(ordered[-1]),
+        **{name: carried_quantile(ordered, q) for name, q in QUANTILES.items()},
         "median_low": interval[0] if interval else None,
         "median_high": interval[1] if interval else None,
     }
@@ -109,7 +124,7 @@ def totals(records: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     A sum over requests of which some lack the value is missing, not smaller; the rates are over the requests that have both values.
     """
     rows = []
-    for key, group in records.groupby(by, observed=True, sort=False):
+    for key, group in by_group(records, by, [*by, *SUMMED]):
         ok = group[group["ok"]]
         failures = group.loc[~group["ok"], "status"].astype(str).value_counts().sort_index()
         rows.append(
@@ -153,9 +168,10 @@ def round_table(records: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
     The wall time is the load's own (monotonic clock, first send to last end); without it, it is taken from the records' wall
     clocks, and `wall_from` says so.
     """
-    summed = totals(with_scenario_text(records), ["scenario", "round"])
+    summed = totals(records, ["scenario", "round"]).astype({"scenario": str})
     table = counts[["scenario", "round", "planned_requests", "wall_s"]].merge(summed, on=["scenario", "round"], how="left")
-    spans = {key: _wall_from_records(group) for key, group in records.groupby(["scenario", "round"], observed=True)}
+    keys = ["scenario", "round"]
+    spans = {key: _wall_from_records(group) for key, group in by_group(records, keys, ["started_at_s", "e2e_ms"])}
     spanned = pd.Series(
         [spans.get((row["scenario"], row["round"])) for row in rows_of(table[["scenario", "round"]])],
         index=table.index,
@@ -184,5 +200,5 @@ def _wall_from_records(group: pd.DataFrame) -> float | None:
 def failures(records: pd.DataFrame, limit: int = 50) -> pd.DataFrame:
     """Failed requests by scenario, round, class, HTTP status and message, the most frequent first."""
     by = ["scenario", "round", "status", "http_status", "error"]
-    failed = records.loc[~records["ok"], by].astype({"scenario": str, "status": str, "error": object})
+    failed = chosen(records, ~records["ok"], by).astype({"scenario": str, "status": str, "error": object})
     return failed.groupby(by, dropna=False).size().rename("requests").reset_index().nlargest(limit, "requests")

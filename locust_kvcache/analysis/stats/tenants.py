@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from locust_kvcache.analysis.basics.narrow import chosen, group_masks
 from locust_kvcache.analysis.stats.intervals import MIN_SAMPLES
 
 COLUMNS = [
@@ -25,14 +26,12 @@ def jain(values: Sequence[float]) -> float | None:
 
 def tenant_table(records: pd.DataFrame) -> pd.DataFrame:
     """One row per scenario, round and tenant; of successful requests, but for `requests` and `failed`. Empty without tenants."""
-    key: Any
     if "tenant" not in records or records["tenant"].isna().all():
         return pd.DataFrame(columns=COLUMNS)
-    named = records[records["tenant"].notna()]
-    rows = []
-    for key, group in named.groupby(["scenario", "round"], observed=True, sort=False):
-        everything = named[named["scenario"].eq(key[0]) & named["round"].eq(key[1])]
-        tokens, planned = (_tokens(everything, *names).sum() for names in (COUNTED, PLANNED))
+    named, rows = records["tenant"].notna(), []
+    for key, places in group_masks(records, ["scenario", "round"]):
+        group = chosen(records, places & named, USED)
+        tokens, planned = (_tokens(group, *names).sum() for names in (COUNTED, PLANNED))
         for tenant in sorted(map(str, group["tenant"].unique())):
             mine = group[group["tenant"].eq(tenant)]
             own = {"share_of_tokens": _share(_tokens(mine, *COUNTED).sum(), tokens),
@@ -41,6 +40,10 @@ def tenant_table(records: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+USED = [
+    "tenant", "ok", "prompt_tokens", "output_tokens", "planned_prompt_tokens", "planned_output_tokens", "reported_cached_tokens",
+    "planned_cached_tokens", "ttft_ms", "e2e_ms",
+]  # fmt: skip
 COUNTED = ("prompt_tokens", "output_tokens")
 PLANNED = ("planned_prompt_tokens", "planned_output_tokens")
 

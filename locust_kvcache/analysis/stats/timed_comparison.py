@@ -12,22 +12,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from locust_kvcache.analysis.basics.plain_values import with_scenario_text
+from locust_kvcache.analysis.basics.narrow import chosen
 from locust_kvcache.analysis.stats import dependence
 from locust_kvcache.analysis.stats.comparison import COLUMNS, METRICS, compare_values
 from locust_kvcache.analysis.stats.influence import Side
+
+NEEDED = ["scenario", "round", "ok", "started_at_s", "e2e_ms"]
 
 
 def effects(baseline: pd.DataFrame, contender: pd.DataFrame, metrics: Sequence[str] = METRICS) -> pd.DataFrame:
     """One row per scenario, metric and statistic, as comparison.effects has them; `pairs` is the number of requests of the smaller side."""
     rows: list[dict[str, Any]] = []
-    sides = [with_scenario_text(side[side["ok"] & side["started_at_s"].notna()]) for side in (baseline, contender)]
+    sides = [side[side["ok"] & side["started_at_s"].notna()] for side in (baseline, contender)]
     for scenario in [name for name in sides[0]["scenario"].unique() if (sides[1]["scenario"] == name).any()]:
-        mine = [side[side["scenario"] == scenario] for side in sides]
+        mine = [side["scenario"].eq(scenario) for side in sides]
         for metric in metrics:
-            known = [side[np.isfinite(side[metric].to_numpy(dtype="float64"))] for side in mine]
+            finite = [np.isfinite(side[metric].to_numpy(dtype="float64")) for side in sides]
+            known = [chosen(side, of & has, [*NEEDED, metric]) for side, of, has in zip(sides, mine, finite, strict=True)]
             if min(map(len, known)):
-                rows += [{"scenario": scenario, "metric": metric, **row} for row in _compared(known, metric)]
+                rows += [{"scenario": str(scenario), "metric": metric, **row} for row in _compared(known, metric)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

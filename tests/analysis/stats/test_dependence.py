@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from locust_kvcache.analysis.stats import comparison, dependence, verdicts
+from locust_kvcache.analysis.stats import comparison, dependence, pairing, verdicts
 from locust_kvcache.analysis.stats.dependence import Grouping
 
 
@@ -27,7 +27,7 @@ def records(requests: int, alike: int = 1, in_flight: int = 1, rounds: int = 2, 
 
 
 def mean_ttft(table: pd.DataFrame) -> dict[str, object]:
-    effects = comparison.effects(comparison.pair_rounds(table))
+    effects = comparison.effects(pairing.pair_rounds(table))
     return effects[effects["metric"].eq("ttft_ms") & effects["statistic"].eq("mean")].iloc[0].to_dict()
 
 
@@ -69,15 +69,15 @@ def test_percentiles_are_those_of_all_values_and_not_of_averages() -> None:
     hits = table["round"].gt(1)
     slow = (table["request_index"] + table["round"]).mod(2).eq(0)
     table.loc[hits, "ttft_ms"] = np.where(slow[hits], 900.0, 100.0)
-    effects = comparison.effects(comparison.pair_rounds(table)).set_index(["metric", "statistic"])
+    effects = comparison.effects(pairing.pair_rounds(table)).set_index(["metric", "statistic"])
     assert effects.loc[("ttft_ms", "p90"), "contender"] == 900.0
     assert effects.loc[("ttft_ms", "mean"), "contender"] == pytest.approx(500.0)
 
 
 def test_percentiles_are_carried_by_clusters() -> None:
     """120 requests in 12 sessions carry no P90 (20), in 120 sessions P90, P95 and P99."""
-    few = comparison.effects(comparison.pair_rounds(records(120, alike=10)))
-    many = comparison.effects(comparison.pair_rounds(records(120)))
+    few = comparison.effects(pairing.pair_rounds(records(120, alike=10)))
+    many = comparison.effects(pairing.pair_rounds(records(120)))
     assert set(few["statistic"]) == {"mean", "median", "pair_ratio"}
     assert {"p90", "p95", "p99"} <= set(many["statistic"])
 
@@ -85,7 +85,7 @@ def test_percentiles_are_carried_by_clusters() -> None:
 def test_metrics_that_are_functions_of_one_another_take_one_place() -> None:
     """Five metrics and three rates are four hypotheses: the smallest p-value is multiplied by 4."""
     table = records(30)
-    latencies = comparison.effects(comparison.pair_rounds(table))
+    latencies = comparison.effects(pairing.pair_rounds(table))
     rounds = pd.DataFrame([("s", n, 60.0, 0.5 * n, 5.0 * n, 50.0 * n) for n in (1, 2)],
                           columns=["scenario", "round", "wall_s", *comparison.RATES])  # fmt: skip
     rates = comparison.rate_effects(rounds[:1], rounds[1:], latencies, closed_loop=True)
@@ -100,7 +100,7 @@ def test_metrics_that_are_functions_of_one_another_take_one_place() -> None:
 def test_better_has_an_interval_without_zero() -> None:
     for seed in range(20):
         table = records(12).assign(ttft_ms=1000 * np.exp(np.random.default_rng(seed).normal(0, 1.0, 24)))
-        judged = verdicts.add_verdicts(comparison.effects(comparison.pair_rounds(table)))
+        judged = verdicts.add_verdicts(comparison.effects(pairing.pair_rounds(table)))
         said = judged[judged["verdict"].isin(["better", "worse"])]
         assert ((said["ratio_low"] > 1) | (said["ratio_high"] < 1)).all()
 
@@ -126,6 +126,6 @@ def test_clusters_that_all_have_the_same_share_below_the_median_give_it_no_inter
     """Each of six documents has four fast and four slow questions: the share below the median varies by nothing, which is no width of 0."""
     table = records(48, alike=8)
     table["ttft_ms"] = np.where(table["request_index"] % 2 == 0, 100.0, 900.0) + table["request_index"]
-    effects = comparison.effects(comparison.pair_rounds(table)).set_index(["metric", "statistic"])
+    effects = comparison.effects(pairing.pair_rounds(table)).set_index(["metric", "statistic"])
     assert pd.isna(effects.loc[("ttft_ms", "median"), "ratio_low"])
     assert pd.notna(effects.loc[("ttft_ms", "mean"), "ratio"])
