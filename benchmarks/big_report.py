@@ -1,7 +1,8 @@
 """python -m benchmarks.big_report [--records 1000000] [--records-format parquet]: memory and time of a report over a long run.
 
 A synthetic run is written by the master's own writer, and analysed by a process of its own, as after a load. Printed for each size:
-seconds to write, size on disk, and peak memory (ru_maxrss) and seconds of the report. Several sizes: --records 100000 1000000.
+seconds to write, size on disk, and of the report its peak memory (ru_maxrss), its seconds and its seconds of processors. Several
+sizes: --records 100000 1000000. --keep FOLDER leaves the runs there, and takes those that are there.
 """
 
 from __future__ import annotations
@@ -79,29 +80,39 @@ def write_run(folder: Path, count: int, kind: str) -> None:
     (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
 
 
-def report(folder: Path) -> tuple[float, float]:
-    """(peak MB, seconds) of `locust-kvcache report`; the peak is that of the largest child so far, so sizes go up."""
-    started = time.monotonic()
+def report(folder: Path) -> tuple[float, float, float]:
+    """(peak MB, seconds, seconds of processors) of `locust-kvcache report`; the peak is that of the largest child so far: sizes go
+    up."""
+    started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-m", "analysis", str(folder)], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stdout[-2000:] + done.stderr[-2000:])
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, time.monotonic() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    worked_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return after.ru_maxrss / 1024, time.monotonic() - started, worked_s
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--records", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--records-format", choices=FORMATS, default=PARQUET)
+    parser.add_argument("--keep", type=Path, help="folder in which the runs are written and left")
     given = parser.parse_args()
-    print(f"{'records':>12} {'written in s':>13} {'on disk, MB':>12} {'peak, MB':>9} {'report, s':>10}", flush=True)
+    print(
+        f"{'records':>12} {'written in s':>13} {'on disk, MB':>12} {'peak, MB':>9} {'report, s':>10} {'processor s':>12}",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as temporary:
         for count in sorted(given.records):
-            folder, began = Path(temporary) / str(count), time.monotonic()
-            write_run(folder, count, given.records_format)
+            folder, began = (given.keep or Path(temporary)) / str(count), time.monotonic()
+            if not folder.is_dir():
+                write_run(folder, count, given.records_format)
             written_s = time.monotonic() - began
             disk_mb = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
-            peak_mb, seconds = report(folder)
-            print(f"{count:>12,} {written_s:>13.1f} {disk_mb:>12.1f} {peak_mb:>9.0f} {seconds:>10.1f}", flush=True)
+            peak_mb, seconds, worked_s = report(folder)
+            print(
+                f"{count:>12,} {written_s:>13.1f} {disk_mb:>12.1f} {peak_mb:>9.0f} {seconds:>10.1f} {worked_s:>12.1f}", flush=True
+            )
 
 
 if __name__ == "__main__":

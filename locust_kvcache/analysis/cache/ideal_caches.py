@@ -11,7 +11,7 @@ from collections import OrderedDict
 import numpy as np
 import pandas as pd
 
-from locust_kvcache.analysis.basics.narrow import chosen
+from locust_kvcache.analysis.basics.narrow import chosen, group_masks
 
 BINS = 24
 MAX_TOUCHES = 4_000_000  # blocks over all requests; beyond it a simulation would take longer than the rest of the analysis
@@ -113,14 +113,26 @@ def over_time(records: pd.DataFrame, block: int, sizes: dict[str, int], arms: bo
 
 def _binned(told: pd.DataFrame, name: str, capacity_tokens: int | None, ideal: pd.DataFrame) -> pd.DataFrame:
     """Sums per bin; bins of equal length over each scenario, `at_s` from its first request to the bin's middle."""
-    begun = told.groupby("scenario", observed=True)["started_at_s"].transform("min")
-    since = told["started_at_s"] - begun
-    length = since.groupby(told["scenario"], observed=True).transform("max").clip(lower=1e-9) / BINS
-    place = np.minimum(since // length, BINS - 1)
-    frame = pd.DataFrame({
-        "scenario": told["scenario"], "round": told["round"], "at_s": (place + 0.5) * length,
-        "prompt_tokens": told["prompt_tokens"], **ideal.reindex(told.index), "served_tokens": told["reported_cached_tokens"],
-    })  # fmt: skip
-    table = frame.groupby(["scenario", "round", "at_s"], observed=True, sort=False).sum().reset_index()
-    table = table.astype({"scenario": str}).sort_values(["scenario", "at_s"])
-    return table.assign(cache=name, capacity_tokens=float("nan") if capacity_tokens is None else float(capacity_tokens))[COLUMNS]
+    tokens = {
+        "prompt_tokens": told["prompt_tokens"],
+        **ideal.reindex(told.index),
+        "served_tokens": told["reported_cached_tokens"],
+    }
+    tables = []
+    for (scenario,), places in group_masks(told, ["scenario"]):
+        mine = places & told["started_at_s"].notna()
+        if not mine.any():
+            continue
+        started_at_s = told["started_at_s"][mine].to_numpy()
+        since = started_at_s - started_at_s.min()
+        length = max(float(since.max()), 1e-9) / BINS
+        number, numbers = pd.factorize(told["round"][mine])
+        code = (number * BINS + np.minimum(since // length, BINS - 1)).astype(np.int32)
+        del started_at_s, since, number
+        table = pd.DataFrame({column: values[mine].groupby(code, sort=False).sum() for column, values in tokens.items()})
+        at = table.index.to_numpy()
+        tables.append(table.assign(scenario=str(scenario), round=numbers[at // BINS], at_s=(at % BINS + 0.5) * length))
+    if not tables:
+        return pd.DataFrame(columns=COLUMNS)
+    whole = pd.concat(tables, ignore_index=True).sort_values(["scenario", "at_s"])
+    return whole.assign(cache=name, capacity_tokens=float("nan") if capacity_tokens is None else float(capacity_tokens))[COLUMNS]
