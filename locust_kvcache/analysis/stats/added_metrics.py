@@ -11,11 +11,13 @@ from locust_kvcache.analysis.basics.mapped import kept_column, release
 from locust_kvcache.analysis.basics.metrics import ADDED
 from locust_kvcache.contract.errors import BadInput
 
+COPIES_AT_ONCE = int(pd.__version__.partition(".")[0]) < 3  # from 3 on a copy copies what is written to
+
 
 def with_added_metrics(records: pd.DataFrame) -> pd.DataFrame:
     """The records with a column for each added metric; what is no finite number is missing. BadInput names the one that fails.
 
-    A metric gets a copy, of which pandas copies only what it writes to: that changes no other figure.
+    A metric gets a copy: what it writes there changes no other figure.
     """
     columns = {}
     for key, metric in ADDED.items():
@@ -24,7 +26,7 @@ def with_added_metrics(records: pd.DataFrame) -> pd.DataFrame:
                 f"the metric {key!r} of a package has the name of a column of the records; give its entry point another one"
             )
         try:
-            columns[key] = kept_column(_column(metric.compute(records.copy(deep=False)), records.index))
+            columns[key] = kept_column(_column(metric.compute(records.copy(deep=COPIES_AT_ONCE)), records.index))
             release()
         except (Exception, SystemExit) as error:
             said = " ".join(str(error).split())
