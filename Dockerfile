@@ -34,6 +34,8 @@ COPY --from=wheel /wheel /wheel
 RUN pip install --no-cache-dir --no-deps /wheel/*.whl
 USER locust
 EXPOSE 5557 8089
+# options alone are those of a run, as operators of Locust give them; everything else is a command
+ENTRYPOINT ["sh", "-c", "case \"$1\" in -*) exec locust-kvcache run \"$@\";; *) exec \"$@\";; esac", "--"]
 # A master listens on 5557 (0x15B5), a worker is connected to it; one process alone has nothing to check
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s CMD ["sh", "-c", "tr '\\0' ' ' < /proc/1/cmdline | grep -qE -- '--(master|worker)( |$)' || tr '\\0' '\\n' < /proc/1/environ | grep -qE '^LOCUST_MODE_' || exit 0; cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -qE ':15B5 (0+:0000 0A|[0-9A-F]+:[0-9A-F]+ 01) |[0-9A-F]+:15B5 01 '"]
 CMD ["locust-kvcache"]

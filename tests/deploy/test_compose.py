@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,6 +101,22 @@ def test_every_service_says_whether_it_is_well_and_is_pinned() -> None:
         assert locust or "healthcheck" in service, name
         assert re.search(r":v?\d|:local$", service["image"]), name
     assert "HEALTHCHECK" in (ROOT / "Dockerfile").read_text()
+
+
+@pytest.mark.slow
+def test_bare_options_are_those_of_a_run_and_everything_else_is_a_command(tmp_path: Path) -> None:
+    """As operators of Locust start an image, and as the manifests here do."""
+    (tmp_path / "locust-kvcache").write_text("#!/bin/sh\necho ours $# $@\n")
+    (tmp_path / "locust-kvcache").chmod(0o755)
+    (entry,) = re.findall(r'^ENTRYPOINT (\["sh".*)$', (ROOT / "Dockerfile").read_text(), re.M)
+
+    def started(*words: str) -> str:
+        environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        return subprocess.run([*json.loads(entry), *words], env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert started("--master", "--slo", "ttft_ms=1 2") == "ours 4 run --master --slo ttft_ms=1 2\n"
+    assert started("locust-kvcache", "run", "--worker") == "ours 2 run --worker\n"
+    assert started("echo", "a b") == "a b\n"
 
 
 def test_passwords_come_from_the_environment_only() -> None:
