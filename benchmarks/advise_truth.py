@@ -21,7 +21,8 @@ import numpy as np
 from locust_kvcache.analysis.advice.check import HIT_RATE, Check, checks_of, measured_round
 from locust_kvcache.analysis.advice.demand import Demand, requests_of
 from locust_kvcache.analysis.advice.deployments import pairs
-from locust_kvcache.analysis.advice.prediction import CACHE_AWARE, GPU, ROUND_ROBIN, Point, Prices, Question, blocks_for, predict
+from locust_kvcache.analysis.advice.playing import CACHE_AWARE, ROUND_ROBIN, blocks_for
+from locust_kvcache.analysis.advice.prediction import GPU, Point, Prices, Question, predict
 from locust_kvcache.analysis.advice.profiles import from_profile
 from locust_kvcache.analysis.advice.sources import Source, load_source
 from locust_kvcache.analysis.basics.number_text import DASH
@@ -33,6 +34,10 @@ from locust_kvcache.workload.traces.source import TraceSource
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 STORE = "h200x4-store-trace-vllm-0.26"
+EIGHT = "h200x8-vllm-0.26"
+OWN_SCENARIOS = RESULTS.parent.parent / "tests" / "lab" / "h200" / "eight"
+ARCHIVES = {STORE: "runs.tar.xz", f"{EIGHT}/fleet": "fleet.tar.xz"}
+ALONE = "h200-pd-vllm-0.26/single_none"
 TWO = "h200-two-gpus-vllm-0.26"
 
 
@@ -55,10 +60,18 @@ class Case:
 
 CASES = (
     Case("vllm-0.32-cpu-trace", "trace_replay", 1, "vllm-0.32-cpu", 65_536, 32, step_tokens=2048, slots=16),
-    Case(f"{STORE}/trace_cache_aware_x2_1", "trace_replay", 1, "h200-pd-vllm-0.26/single_none", 363_920, 8, 4, CACHE_AWARE),
-    Case(f"{STORE}/trace_round_robin_x2_1", "trace_replay", 1, "h200-pd-vllm-0.26/single_none", 363_920, 8, 4),
-    Case(f"{STORE}/trace_round_robin_x2_2", "trace_replay", 1, "h200-pd-vllm-0.26/single_none", 363_920, 8, 4),
-    Case(f"{STORE}/trace_cache_aware_x8_1", "trace_replay", 1, "h200-pd-vllm-0.26/single_none", 363_920, 8, 4, CACHE_AWARE),
+    Case(f"{STORE}/trace_cache_aware_x2_1", "trace_replay", 1, ALONE, 363_920, 8, 4, CACHE_AWARE),
+    Case(f"{STORE}/trace_round_robin_x2_1", "trace_replay", 1, ALONE, 363_920, 8, 4),
+    Case(f"{STORE}/trace_round_robin_x2_2", "trace_replay", 1, ALONE, 363_920, 8, 4),
+    Case(f"{STORE}/trace_cache_aware_x8_1", "trace_replay", 1, ALONE, 363_920, 8, 4, CACHE_AWARE),
+    *(
+        Case(f"{EIGHT}/fleet/{routing}-{name}-1", f"fleet_{name}", round_, ALONE, 363_920, 16, 4, routing)
+        for name in ("one", "four")
+        for routing in (ROUND_ROBIN, CACHE_AWARE)
+        for round_ in (1, 2)
+    ),
+    Case(f"{EIGHT}/replicas4-mix_prompt-1", "mix_prompt", 1, ALONE, 363_920, 16, 4),
+    Case(f"{EIGHT}/replicas4-mix_answer-1", "mix_answer", 1, ALONE, 363_920, 16, 4),
     Case("h200-pair-vllm-0.26/single_load_c8", "cold_start", 1, "h200-pair-vllm-0.26/single", 174_960),
     Case("h200-pair-vllm-0.26/single_load_c8", "cold_start", 2, "h200-pair-vllm-0.26/single", 174_960),
     Case("h200-pair-vllm-0.26/single_turns_c10", "multi_turn_conversation", 1, "h200-pair-vllm-0.26/single", 174_960),
@@ -83,7 +96,8 @@ def demand_of(case: Case, run: dict[str, Any], trace: Path | None) -> Demand:
         source = TraceSource.from_dict({**entry["trace"], "path": str(trace), "sha256": ""})
         scenario = replay_scenario(source).with_requests(entry["requests"])
     else:
-        scenario = load_scenario(case.scenario).with_requests(entry["requests"])
+        own = OWN_SCENARIOS / f"{case.scenario}.yaml"
+        scenario = load_scenario(str(own) if own.is_file() else case.scenario).with_requests(entry["requests"])
     plan = dry_plan(scenario, run["seed"])
     due_s = None if plan.due_s is None else np.asarray(plan.due_s)
     return Demand(case.scenario, requests_of(plan), case.round, due_s, None if plan.due_s is not None else run["users"])
@@ -119,18 +133,29 @@ def row_of(case: Case, name: str, checks: list[Check]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def folder_of(case: Case, unpacked: Path) -> Path:
+    """Of a run in an archive, where it was unpacked."""
+    parent = case.run.rpartition("/")[0]
+    if parent not in ARCHIVES:
+        return RESULTS / case.run
+    target = unpacked / ARCHIVES[parent]
+    if not target.exists():
+        with tarfile.open(RESULTS / parent.split("/")[0] / ARCHIVES[parent]) as archive:
+            archive.extractall(target, filter="data")
+    name = Path(case.run).name
+    return next(path.parent for path in target.rglob("run.json") if path.parent.name == name)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trace", type=Path, help="Mooncake's conversation_trace.jsonl; without it runs of a trace are left out")
     args = parser.parse_args()
     print("| run | costs from | hit rate | TTFT P50, ms | P90, ms | mean, ms |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as unpacked:
-        with tarfile.open(RESULTS / STORE / "runs.tar.xz") as archive:
-            archive.extractall(unpacked, filter="data")
         for case in CASES:
             if args.trace is None and case.scenario == "trace_replay":
                 continue
-            folder = Path(unpacked) / "runs" / Path(case.run).name if case.run.startswith(STORE) else RESULTS / case.run
+            folder = folder_of(case, Path(unpacked))
             point, checks = checked(case, folder, args.trace)
             print(row_of(case, folder.name, checks), flush=True)
             if point.why_no_ttft:

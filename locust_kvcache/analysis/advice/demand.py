@@ -72,7 +72,7 @@ MOST_TOUCHES = 400_000  # blocks over all requests, from which a simulation of e
 
 @dataclass(frozen=True)
 class Blocks:
-    """The requests of all rounds with their blocks; `replica` is the server that each request of a round goes to."""
+    """The requests of all rounds with their blocks; `replica` is the server that each of them goes to."""
 
     records: pd.DataFrame
     chains: dict[tuple[str, int], list[int]]
@@ -80,6 +80,11 @@ class Blocks:
     replica: np.ndarray
     count: int  # of requests of a round
     known: dict[tuple[float, bool], Floats] = field(default_factory=dict)  # what was simulated already
+
+    @property
+    def last_replica(self) -> np.ndarray:
+        """Of the requests of the last round."""
+        return self.replica[-self.count :]
 
     @property
     def working_set_tokens(self) -> int:
@@ -95,20 +100,21 @@ class Blocks:
 
     def _simulated(self, capacity_tokens: float, shared: bool) -> Floats:
         where = np.zeros_like(self.replica) if shared else self.replica
-        every, begins = np.tile(where, len(self.records) // self.count), len(self.records) - self.count
+        begins = len(self.records) - self.count
         found = np.zeros(self.count)
         for one in np.unique(where):
-            mine = self.records[every == one]
+            mine = self.records[where == one]
             held = ideal_caches.lru_tokens(mine, self.chains, int(min(capacity_tokens, 1e15)), self.block)["ideal_tokens"]
             last = held[held.index >= begins]
             found[last.index.to_numpy() - begins] = last.to_numpy()
         return found
 
 
-def blocks_of(demand: Demand, order: Floats, block: int, replica: np.ndarray) -> Blocks:
-    """With larger blocks where there would be more than MOST_TOUCHES: a hit is then cut to whole ones of those."""
+def blocks_of(demand: Demand, order: Floats, block: int) -> Blocks:
+    """Of one server; with larger blocks where there would be more than MOST_TOUCHES: a hit is then cut to whole ones of those."""
     tokens = float((demand.requests["prompt_tokens"] + demand.requests["output_tokens"]).sum()) * demand.rounds
     while tokens / block > MOST_TOUCHES:
         block *= 2
     records = as_records(demand, order, block)
-    return Blocks(records, ideal_caches.chains(records, block), block, replica, len(demand.requests))
+    one = np.zeros(len(records), dtype=np.int64)
+    return Blocks(records, ideal_caches.chains(records, block), block, one, len(demand.requests))

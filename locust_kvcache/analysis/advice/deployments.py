@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from locust_kvcache.analysis.advice.prediction import CACHE_AWARE, GPU, ROUND_ROBIN, Question, blocks_for, predict, too_many
+from locust_kvcache.analysis.advice.playing import CACHE_AWARE, ROUND_ROBIN, blocks_for
+from locust_kvcache.analysis.advice.prediction import GPU, Question, predict, too_many
 from locust_kvcache.analysis.model import tandem
 from locust_kvcache.analysis.model.tandem import Costs, Load, Split
 
@@ -24,6 +25,7 @@ class Option:
     ttft_p50_ms: float | None = None
     ttft_p90_ms: float | None = None
     cost: float | None = None
+    at_least: bool = False
     why_not: str | None = None
 
 
@@ -41,7 +43,14 @@ def replicas(question: Question, count: int, routing: str, block: int) -> Option
     gpus = None if question.gpus is None else count * question.gpus
     name = servers_text(count, routing)
     return Option(
-        name, gpus, point.hit_rate, point.ttft_p50_ms, point.ttft_p90_ms, _cost(question, gpus, point.wall_s), point.why_no_ttft
+        name,
+        gpus,
+        point.hit_rate,
+        point.ttft_p50_ms,
+        point.ttft_p90_ms,
+        _cost(question, gpus, point.wall_s),
+        point.at_least,
+        point.why_no_ttft,
     )
 
 

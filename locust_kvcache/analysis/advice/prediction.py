@@ -6,25 +6,25 @@ through), so a prompt finds what the larger of the two kept. TTFT: the engine's 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from locust_kvcache.analysis.advice.demand import Blocks, Demand, blocks_of
+from locust_kvcache.analysis.advice.demand import Blocks, Demand
+from locust_kvcache.analysis.advice.playing import ROUND_ROBIN, serve_demand
 from locust_kvcache.analysis.advice.sources import Link, Source
 from locust_kvcache.analysis.basics.number_text import percent, whole
-from locust_kvcache.analysis.model.engine_queue import Requests, Served, serve
+from locust_kvcache.analysis.model.engine_queue import Served
+from locust_kvcache.analysis.model.stage_points import ALONE
 from locust_kvcache.analysis.stats.intervals import Floats
 
 PLAYS = 5  # of an open loop without due times, each with other arrivals
 MOST_DECODING = 10.0  # times as many requests that decode at once as where the time of a token was measured
+MOST_FRONT_END = 0.25  # of TTFT P50, beyond which it is a lower bound, unless requests are alone
 MOST_BEYOND = 0.05  # share of the computed tokens beyond what was fitted, above which there is no TTFT
 HOURS_PER_MONTH = 730.0
 GPU, STORE = "gpu", "store"
-ROUTINGS = ROUND_ROBIN, CACHE_AWARE = "round_robin", "cache_aware"
-FOUND_ENOUGH = 0.5  # of a prompt on a server, from which a cache-aware router sends it there
 
 
 @dataclass(frozen=True)
@@ -55,70 +55,11 @@ class Point:
     why_no_cost: str | None = None
     wall_s: float | None = None  # how long the load takes; of due times without a simulation, from the first to the last
     sustained: bool = True
+    at_least: bool = False  # TTFT P50 is mostly front end under load, of which a model knows too little
 
     @property
     def cost(self) -> float | None:
         return None if self.cost_gpu is None or self.cost_tier is None else self.cost_gpu + self.cost_tier
-
-
-def arrivals(demand: Demand, source: Source, servers: int) -> Floats:
-    """When each request of a round would be sent if every cache were without limit."""
-    shared = demand.requests["shared_tokens"].to_numpy(dtype=np.float64)
-    served = _serve(demand, source, shared, np.zeros(len(shared)), np.arange(len(shared)) % servers, servers, math.inf, 0)
-    return served.arrived_s
-
-
-def _serve(demand: Demand, source: Source, cached: Floats, load_s: Floats, replica: np.ndarray, servers: int,
-           capacity: float, seed: int) -> Served:  # fmt: skip
-    rows = demand.requests
-    prompt = rows["prompt_tokens"].to_numpy(dtype=np.float64)
-    requests = Requests(
-        session=rows["session"].tolist(),
-        prompt=prompt,
-        cached=cached,
-        output=rows["output_tokens"].astype(int).tolist(),
-        before_s=np.full(len(prompt), source.before_s),
-        front_s=source.front_s(prompt, cached),
-        load_s=load_s,
-        wait_s=rows["wait_s"].to_numpy(dtype=np.float64),
-        server=replica.tolist(),
-        due_s=demand.starts_s(seed),
-        users=demand.users,
-    )
-    return serve(requests, replace(source.costs, capacity_tokens=capacity), servers)
-
-
-def routed(
-    demand: Demand, chains: Mapping[tuple[str, int], Sequence[int]], order: Floats, servers: int, routing: str
-) -> np.ndarray:
-    """The server of each request. cache_aware: where most of the prompt was sent before, if that is at least half of it; else where
-    the fewest tokens went."""
-    count = len(demand.requests)
-    found = np.zeros(count, dtype=np.int64)
-    sent = np.argsort(order, kind="stable")
-    if routing == ROUND_ROBIN or servers == 1:
-        found[sent] = np.arange(count) % servers
-        return found
-    known: list[set[int]] = [set() for _ in range(servers)]
-    tokens = [0.0] * servers
-    prompts, index = demand.requests["prompt_tokens"].to_numpy(), demand.requests["request_index"].to_numpy()
-    for place in sent:
-        chain = chains[demand.name, int(index[place])]
-        held = [next((n for n, block in enumerate(chain) if block not in one), len(chain)) for one in known]
-        best = max(range(servers), key=lambda one: (held[one], -tokens[one]))
-        if held[best] < FOUND_ENOUGH * len(chain):
-            best = min(range(servers), key=lambda one: tokens[one])
-        found[place] = best
-        known[best].update(chain)
-        tokens[best] += float(prompts[place])
-    return found
-
-
-def blocks_for(demand: Demand, source: Source, block: int, servers: int = 1, routing: str = ROUND_ROBIN) -> Blocks:
-    """The demand's blocks in the order in which they are sent."""
-    order = arrivals(demand, source, servers)
-    plain = blocks_of(demand, order, block, np.zeros(len(demand.requests), dtype=np.int64))
-    return replace(plain, replica=routed(demand, plain.chains, order, servers, routing))
 
 
 @dataclass(frozen=True)
@@ -190,7 +131,7 @@ def _with_times(question: Question, blocks: Blocks, point: Point, cached: Floats
                 gpu_tokens: float) -> tuple[Point, float]:  # fmt: skip
     demand = question.demand
     plays = [
-        _serve(demand, question.source, cached, loads_s, blocks.replica, question.servers, gpu_tokens, seed)
+        serve_demand(demand, question.source, cached, loads_s, blocks.last_replica, question.servers, gpu_tokens, seed)
         for seed in range(PLAYS if demand.rate_per_s is not None else 1)
     ]
     wall_s = float(np.mean([one.wall_s for one in plays]))
@@ -198,10 +139,21 @@ def _with_times(question: Question, blocks: Blocks, point: Point, cached: Floats
         return replace(point, why_no_ttft=why), wall_s
     ttft_ms = 1000 * np.concatenate([one.ttft_s for one in plays])
     p50, p90 = (float(np.quantile(ttft_ms, share)) for share in (0.5, 0.9))
+    at_least = _mostly_front_end(question, cached, plays, p50 / 1000)
     last = [float(one.arrived_s.max() - one.arrived_s.min()) for one in plays]
     sustained = demand.users is not None or all(one.wall_s <= 1.1 * span + 60 for one, span in zip(plays, last, strict=True))
-    found = replace(point, ttft_p50_ms=p50, ttft_p90_ms=p90, ttft_mean_ms=float(ttft_ms.mean()), sustained=sustained)
+    found = replace(
+        point, ttft_p50_ms=p50, ttft_p90_ms=p90, ttft_mean_ms=float(ttft_ms.mean()), sustained=sustained, at_least=at_least
+    )
     return found, wall_s
+
+
+def _mostly_front_end(question: Question, cached: Floats, plays: Sequence[Served], p50_s: float) -> bool:
+    """Whether requests are not alone and the front end and one step are over a quarter of the median."""
+    source, prompt = question.source, question.demand.requests["prompt_tokens"].to_numpy(dtype=np.float64)
+    beside_s = source.before_s + float(np.median(source.front_s(prompt, cached))) + source.costs.decode_s(1)
+    at_once = max(float(one.e2e_s.sum()) / one.wall_s / question.servers for one in plays)
+    return at_once > ALONE and beside_s > MOST_FRONT_END * p50_s
 
 
 def too_many(source: Source, decoding: float) -> str | None:
@@ -235,14 +187,3 @@ def _with_cost(question: Question, point: Point, wall_s: float | None) -> Point:
     per_hour = count * point.size_gb * rent / HOURS_PER_MONTH
     tokens_per_hour = question.demand.prompt_tokens / wall_s * 3600
     return replace(point, cost_gpu=point.prefill_gpu_s * prices.gpu_hour / 3600, cost_tier=per_hour / tokens_per_hour * 1e6)
-
-
-def open_at_once(question: Question) -> int:
-    """Most requests at once, if every cache were without limit: an open loop needs as many users."""
-    demand = question.demand
-    shared = demand.requests["shared_tokens"].to_numpy(dtype=np.float64)
-    replica = np.arange(len(shared)) % question.servers
-    served = _serve(demand, question.source, shared, np.zeros(len(shared)), replica, question.servers, math.inf, 0)
-    times = np.concatenate([served.arrived_s, served.arrived_s + served.e2e_s])
-    steps = np.repeat([1, -1], len(shared))
-    return int(np.cumsum(steps[np.lexsort((steps, times))]).max())

@@ -14,7 +14,8 @@ from locust_kvcache.analysis.advice import asked
 from locust_kvcache.analysis.advice.check import Check, checks_of, measured_round
 from locust_kvcache.analysis.advice.demand import Blocks, Demand
 from locust_kvcache.analysis.advice.deployments import options_of
-from locust_kvcache.analysis.advice.prediction import GPU, ROUTINGS, Prices, Question, blocks_for, open_at_once, predict
+from locust_kvcache.analysis.advice.playing import ROUTINGS, blocks_for, open_at_once
+from locust_kvcache.analysis.advice.prediction import GPU, Prices, Question, predict
 from locust_kvcache.analysis.advice.profiles import from_profile
 from locust_kvcache.analysis.advice.sizes import marks_for, nice_sizes, points_of, setting_of, tiers_of
 from locust_kvcache.analysis.advice.sources import Link, Source, load_source
@@ -182,7 +183,7 @@ def advise(args: argparse.Namespace) -> Advice:
     options = options_of(question, args.replicas, [parse_split(word) for word in args.splits], block)
     unknown += [f"{one.name} has no figures: {one.why_not}." for one in options if one.why_not]
     setting = setting_of(marks, question.gpu_gb, block)
-    verify = f"{setting} {asked.verify_command(args, demand, open_at_once(question))}".strip()
+    verify = f"{setting} {asked.verify_command(args, demand, open_at_once(demand, source, question.servers))}".strip()
     return Advice(question, unlimited, working_gb, tuple(points), tuple(marks), tuple(options), (*unknown, *demand.notes), verify,
                   args.measured, checks(args, question, blocks))  # fmt: skip
 

@@ -21,11 +21,24 @@ from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.charts.advice_drawing import Mark, draw_advice
 from locust_kvcache.analysis.charts.figures import Chart, draw
-from locust_kvcache.analysis.report.advice_tables import TIER_WORDS, check_table, gb, gb_of, mark_table, option_table, size_table
+from locust_kvcache.analysis.report.advice_tables import (
+    TIER_WORDS,
+    check_table,
+    gb,
+    gb_of,
+    mark_table,
+    option_table,
+    p50_text,
+    size_table,
+)
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.trust import Said, weakest_first
 
 GPU_CACHE = "GPU cache of a server"
+LOWER_BOUND = (
+    "TTFT P50 with ≥ is a lower bound: over a quarter of it is front end and one step, which takes longer under load than the model "
+    "knows; published runs were up to 5 times slower (docs/advise.md)."
+)
 PANEL_IN = 2.0  # height of a panel
 
 
@@ -84,7 +97,7 @@ def _pays(marks: Marks) -> str:
 def _times(point: Point) -> str:
     if point.ttft_p50_ms is None:
         return ", TTFT not known"
-    return f", TTFT P50 {number(point.ttft_p50_ms)} ms, P90 {number(point.ttft_p90_ms)} ms"
+    return f", TTFT P50 {p50_text(point)} ms, P90 {number(point.ttft_p90_ms)} ms"
 
 
 def frame_of(points: Sequence[Point]) -> pd.DataFrame:
@@ -155,6 +168,8 @@ def problems_of(advice: Advice) -> tuple[dict[str, Any], ...]:
                 f"The load is not sustained with {sizes}: the queue grows, and times are those of so many requests only.",
             )
         )
+    if any(one.at_least for one in advice.points) or any(one.at_least for one in advice.options):
+        found.append(Problem("warning", "lower_bound", LOWER_BOUND))
     found += [Problem("note", "left_open", text) for text in advice.unknown]
     return tuple(plain(vars(problem)) for problem in found)
 

@@ -26,9 +26,14 @@ def gb_of(point: Point | None) -> str:
     return gb(None if point is None else point.size_gb)
 
 
+def p50_text(point: Point | Option) -> str:
+    """114, or ≥ 114 where it is a lower bound."""
+    return f"≥ {number(point.ttft_p50_ms)}" if point.at_least else number(point.ttft_p50_ms)
+
+
 def times_of(point: Point | None) -> tuple[str, str]:
     """P50 and P90."""
-    return (DASH, DASH) if point is None else (number(point.ttft_p50_ms), number(point.ttft_p90_ms))
+    return (DASH, DASH) if point is None else (p50_text(point), number(point.ttft_p90_ms))
 
 
 def size_table(points: Sequence[Point]) -> Table:
@@ -87,7 +92,7 @@ def option_table(options: Sequence[Option]) -> Table:
     header = ("", "GPUs", "hit rate", "TTFT P50, ms", "TTFT P90, ms", "cost")
     rows = []
     for one in options:
-        times = (number(one.ttft_p50_ms), number(one.ttft_p90_ms), number(one.cost))
+        times = (p50_text(one), number(one.ttft_p90_ms), number(one.cost))
         rows.append((one.name, whole(one.gpus), percent(one.hit_rate), *times))
     rule = "GPU caches alone; cost: all GPUs while the load goes on, per million prompt tokens"
     return Table("Replicas, and prefill and decode apart", header, tuple(rows), rule)

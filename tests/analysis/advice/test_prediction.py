@@ -12,15 +12,8 @@ import pytest
 from locust_kvcache.analysis.advice.demand import COLUMNS, Demand
 from locust_kvcache.analysis.advice.deployments import options_of, pairs
 from locust_kvcache.analysis.advice.marks import Marks, knee_of, marks_of
-from locust_kvcache.analysis.advice.prediction import (
-    CACHE_AWARE,
-    Point,
-    Prices,
-    Question,
-    blocks_for,
-    open_at_once,
-    predict,
-)
+from locust_kvcache.analysis.advice.playing import CACHE_AWARE, blocks_for, open_at_once
+from locust_kvcache.analysis.advice.prediction import Point, Prices, Question, predict
 from locust_kvcache.analysis.advice.sizes import setting_of
 from locust_kvcache.analysis.advice.sources import Link, Source
 from locust_kvcache.analysis.model.engine_queue import EngineCosts
@@ -98,16 +91,23 @@ def test_more_that_decode_at_once_than_were_measured_have_no_ttft() -> None:
     assert "decode at once" in str(found.why_no_ttft)
 
 
+def test_hits_under_load_are_a_lower_bound_and_those_of_one_user_are_not() -> None:
+    """Of a full hit one token is computed: the rest of its TTFT is front end."""
+    busy = Demand("busy", demand().requests.assign(output_tokens=100), 2, users=3)
+    slow = dataclasses.replace(SOURCE, front_end=((0.0, 0.05),))
+    assert at(10.0, demand=busy, source=slow).at_least
+    assert not at(10.0, demand=dataclasses.replace(busy, users=1), source=slow).at_least
+    assert not at(1.5, demand=busy, source=slow).at_least  # all is computed
+
+
 def test_replicas_split_what_round_robin_scatters_and_a_cache_aware_router_keeps() -> None:
-    """Two sessions take turns a, b, b, a: by turns each server sees both; by the router each prompt stays where it was."""
-    rows = [
-        (0, 0, 1001.0, 1, float("nan"), 0, 0.0), (1, 1, 1001.0, 1, float("nan"), 0, 0.0),
-        (2, 2, 1001.0, 1, 1.0, 1000, 0.0), (3, 3, 1001.0, 1, 0.0, 1000, 0.0),
-    ]  # fmt: skip
-    four = Demand("four", pd.DataFrame(rows, columns=COLUMNS), 1, due_s=np.arange(4) * 10.0)
-    assert at(5.0, demand=four, servers=2).hit_rate == 0.0
-    assert at(5.0, demand=four, servers=2, routing=CACHE_AWARE).hit_rate == pytest.approx(0.5, abs=0.001)
-    assert at(5.0, "store", demand=four, servers=2).hit_rate == pytest.approx(0.5, abs=0.001)  # which all share
+    """200 prompts, then the same again: by turns half of them come to the server that has them, whatever their order; by the router all."""
+    rows = [(index, index, 1001.0, 1, float("nan"), 0, 0.0) for index in range(200)]
+    rows += [(200 + index, 200 + index, 1001.0, 1, float(index), 1000, 0.0) for index in range(200)]
+    twice = Demand("twice", pd.DataFrame(rows, columns=COLUMNS), 1, due_s=np.arange(400) * 10.0)
+    assert at(1e3, demand=twice, servers=2).hit_rate == pytest.approx(0.25, abs=0.05)
+    assert at(1e3, demand=twice, servers=2, routing=CACHE_AWARE).hit_rate == pytest.approx(0.5, abs=0.001)
+    assert at(1e3, "store", demand=twice, servers=2).hit_rate == pytest.approx(0.5, abs=0.001)  # which all share
 
 
 def test_other_deployments() -> None:
@@ -116,8 +116,8 @@ def test_other_deployments() -> None:
     assert (one.gpus, two.gpus, pair.gpus) == (2, 4, 4)
     assert one.cost == pytest.approx(2 * 36 * 7201.001 / 3600 / 3003 * 1e6)
     assert two.cost == pytest.approx(2 * one.cost)
-    assert two.hit_rate == pytest.approx(1000 / 3003)  # the second server has one prompt, which it keeps
-    assert aware.hit_rate == two.hit_rate
+    assert one.hit_rate == 0.0
+    assert aware.hit_rate == pytest.approx(1000 / 3003)  # the second server has one prompt, which it keeps
     assert pair.ttft_p50_ms is None
     assert "locust-kvcache ratio --pd" in str(pair.why_not)
     known = pairs(question(source=dataclasses.replace(SOURCE, hand_off=Link(10.0, 0.2))), Split(1, 1), BLOCK)
@@ -125,8 +125,8 @@ def test_other_deployments() -> None:
 
 
 def test_open_at_once() -> None:
-    assert open_at_once(question()) == 1
-    assert open_at_once(question(demand=dataclasses.replace(demand(), due_s=np.zeros(3)))) == 3
+    assert open_at_once(demand(), SOURCE, 1) == 1
+    assert open_at_once(dataclasses.replace(demand(), due_s=np.zeros(3)), SOURCE, 1) == 3
 
 
 def point(size: float, hit: float, cost: float | None = None) -> Point:

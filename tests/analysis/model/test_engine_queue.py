@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from locust_kvcache.analysis.advice.demand import COLUMNS, Demand
-from locust_kvcache.analysis.advice.prediction import GPU, Prices, Question, blocks_for, predict
+from locust_kvcache.analysis.advice.playing import blocks_for
+from locust_kvcache.analysis.advice.prediction import GPU, Prices, Question, predict
 from locust_kvcache.analysis.advice.profiles import from_profile, profile_file
 from locust_kvcache.analysis.model.engine_queue import EngineCosts, Requests, serve
 from tests.emulator.virtual import deployment, drive, prompt
