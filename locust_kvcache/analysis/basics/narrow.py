@@ -13,7 +13,7 @@ from locust_kvcache.analysis.basics.mapped import is_repeated, kept_column, rele
 
 def chosen(records: pd.DataFrame, rows: pd.Series, columns: Iterable[str]) -> pd.DataFrame:
     """Of the rows of a mask these columns, as far as they are there."""
-    taken = records[[name for name in columns if name in records]][rows]
+    taken = records[[name for name in dict.fromkeys(columns) if name in records]][rows]
     release()
     return taken
 
@@ -40,7 +40,7 @@ def by_group(
 
     As pandas' groupby, which copies all rows before the first group: here one group is in memory at a time.
     """
-    names = [name for name in dict.fromkeys(columns) if name in records]
+    names = list(columns)
     for key, places in group_masks(records, keys):
         yield key, chosen(records, places, names)
 

@@ -39,3 +39,9 @@ def test_few_blocks_have_no_interval() -> None:
     assert pd.isna(row["ratio_low"])
     assert "blocks in time" in row["no_interval"]
     assert row["pairs"] == 12
+
+
+def test_every_metric_is_compared() -> None:
+    rng = np.random.default_rng(2)
+    found = effects(records(rng, 400, 100.0, 0.0), records(rng, 400, 50.0, 0.0), ["ttft_ms", "e2e_ms"])
+    assert found.loc[found["metric"].eq("e2e_ms") & found["statistic"].eq("mean"), "ratio"].tolist() == [1.0]
