@@ -84,7 +84,7 @@ LONG: dict[str, tuple[str, ...]] = {
         "test_a_worker_killed_between_rounds_is_replaced_before_go[seen in the pause]",
         "test_a_full_disk_ends_the_run_and_loses_nothing_that_was_written[for nothing]",
     ),
-    "tests/loadgen/test_many_requests.py": ("test_a_large_plan_starts_on_a_master_and_two_workers[300000]",),
+    "tests/loadgen/test_many_requests.py": ("test_a_large_plan_starts_on_a_master_and_two_workers[150000]",),
     "tests/monitoring/test_browser.py": ALL,
     "tests/monitoring/test_hostile_text.py": ALL,
 }
