@@ -10,8 +10,11 @@ import pytest
 
 from locust_kvcache.analysis.advice.profiles import from_profile
 from locust_kvcache.analysis.advice.sources import from_stats, load_source, undisturbed
-from locust_kvcache.analysis.pipeline import analyse_folder
-from locust_kvcache.analysis.reading.stats_file import write_stats
+from locust_kvcache.analysis.labelling import label_run
+from locust_kvcache.analysis.model.model_statistics import model_stats
+from locust_kvcache.analysis.model.ttft_model import fit_points, fit_ttft
+from locust_kvcache.analysis.reading.runs import load_run
+from locust_kvcache.analysis.reading.stats_file import KIND, STATS_FORMAT, TABLES, write_stats
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.emulator.spec import available_profiles, load_profile
 from tests.conftest import ROOT
@@ -53,10 +56,16 @@ def test_a_pair_is_refused() -> None:
         load_source(RESULTS / "h200-pair-vllm-0.26" / "pd")
 
 
-@pytest.mark.slow
 def test_stats_of_the_run_give_the_same_times(tmp_path: Path) -> None:
     """Its own fit is over the same 18 requests, as one user waits for nobody."""
-    write_stats(tmp_path / "stats.json", analyse_folder(LENGTHS).stats)
+    run = load_run(LENGTHS)
+    points = fit_points(label_run(run)[0])
+    model = model_stats(fit_ttft(points), 262144.0, points)
+    empty = {name: [] for name in TABLES}
+    write_stats(
+        tmp_path / "stats.json",
+        {"kind": KIND, "format": STATS_FORMAT, **empty, "run": run.info.raw, "samples": {}, "ttft_model": model},
+    )
     told, fitted = from_stats(tmp_path / "stats.json"), load_source(LENGTHS)
     for tokens in (4089, 29951):
         assert told.costs.prefill_s(tokens, 0) == pytest.approx(fitted.costs.prefill_s(tokens, 0), rel=0.01)
