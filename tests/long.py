@@ -54,6 +54,7 @@ LONG: dict[str, tuple[str, ...]] = {
     ),
     "tests/campaign/test_command.py": ("test_a_campaign_is_stopped_goes_on_and_compares",),
     "tests/certificate/test_command.py": ALL,
+    "tests/cli/test_upload.py": ("test_a_run_that_cannot_be_copied_ends_with_9_and_keeps_everything",),
     "tests/deploy/test_ci_example.py": ALL,
     "tests/deploy/test_wheel.py": (
         "test_the_main_job_in_an_empty_folder",

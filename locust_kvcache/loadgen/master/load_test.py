@@ -146,15 +146,18 @@ class LoadTest:
         return text
 
     def _uploaded(self) -> str:
-        """What the upload of the folders that are complete says; empty where nothing is uploaded."""
+        """What the upload of the folders that are complete says; empty where nothing is uploaded. A failure is logged: between the runs of
+        a study nothing is printed."""
         folders, self._to_upload = self._to_upload, []
         if not folders or not self.job.options.upload:
             return ""
         console().phase("uploading")
         code, text = uploaded(folders, self.job.options.upload)
-        if code:
-            self._ended(NOT_UPLOADED)
-        return text
+        if not code:
+            return text
+        log.error("%s", text.removeprefix("error: "))
+        self._ended(NOT_UPLOADED)
+        return ""
 
     def close(self) -> None:
         """No run comes any more."""
