@@ -90,7 +90,7 @@ def lead_of(advice: Advice) -> str:
 
 
 def _pays(marks: Marks) -> str:
-    beyond = "at every size tried" if marks.largest_pays else f"up to {gb(marks.break_even_gb)}"
+    beyond = "up to the largest size tried" if marks.largest_pays else f"up to {gb(marks.break_even_gb)}"
     return f"At these prices {TIER_WORDS[marks.tier]} pays {beyond}, and is cheapest at {gb_of(marks.cheapest)}."
 
 
