@@ -177,8 +177,8 @@ def _with_cost(question: Question, point: Point, wall_s: float | None) -> Point:
     rent = prices.gb_month.get(point.tier, 0.0 if own else None)  # what a server has is paid with its GPUs
     if prices.gpu_hour is None or rent is None or point.prefill_gpu_s is None or wall_s is None:
         wanted = (
-            ("--price-per-gpu-hour" if prices.gpu_hour is None else ""),
-            (f"--price-per-gb-month {point.tier}=PRICE" if rent is None else ""),
+            ("--gpu-hour-price" if prices.gpu_hour is None else ""),
+            (f"--gb-month-price {point.tier}=PRICE" if rent is None else ""),
             ("--gpus" if point.prefill_gpu_s is None else ""),
         )
         missing = " and ".join(filter(None, wanted)) or "how long the load takes"

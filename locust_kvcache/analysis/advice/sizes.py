@@ -34,7 +34,7 @@ def tiers_of(wanted: Sequence[str], source: Source, prices: Prices) -> tuple[lis
     known = [tier for tier in TIERS if tier == GPU or tier in source.links or tier in prices.gb_month]
     out = [tier for tier in TIERS if tier not in known]
     said = [
-        f"Nothing is known of {', '.join(out)}: give --link-gb-per-s and --price-per-gb-month, or --tiers for the hit rate alone."
+        f"Nothing is known of {', '.join(out)}: give --link-gb-per-s and --gb-month-price, or --tiers for the hit rate alone."
     ]
     return known, said if out else []
 

@@ -37,10 +37,10 @@ def parser() -> argparse.ArgumentParser:
         "advise",
         "Predicts hit rate, TTFT and cost for each size of each cache tier, from a trace or scenario and what a request costs a server.",
         (
-            "--trace conversation_trace.jsonl --profile h200_qwen_72b_fp8 --price-per-gpu-hour 3 --price-per-gb-month cpu=2 store=0.5 "
+            "--trace conversation_trace.jsonl --profile h200_qwen_72b_fp8 --gpu-hour-price 3 --gb-month-price cpu=2 store=0.5 "
             "--link-gb-per-s cpu=40 --gpus 1 --replicas 1 2 4",
-            "--scenario long_context_high_reuse --users 10 --from results/one_user --link-gb-per-s cpu=40 --price-per-gb-month cpu=2 "
-            "--price-per-gpu-hour 3",
+            "--scenario long_context_high_reuse --users 10 --from results/one_user --link-gb-per-s cpu=40 --gb-month-price cpu=2 "
+            "--gpu-hour-price 3",
         ),
     )
     asked.add_demand(found)
@@ -76,9 +76,9 @@ def _add_servers(found: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--link-gb-per-s", nargs="+", default=[], metavar="TIER=GB/S", help="how fast a tier loads: cpu=40 disk=3 store=5"
     )
-    group.add_argument("--price-per-gpu-hour", type=float, metavar="PRICE")
+    group.add_argument("--gpu-hour-price", type=float, metavar="PRICE")
     group.add_argument(
-        "--price-per-gb-month", nargs="+", default=[], metavar="TIER=PRICE", help="rent of a tier: cpu=2 disk=0.1 store=0.5"
+        "--gb-month-price", nargs="+", default=[], metavar="TIER=PRICE", help="rent of a tier: cpu=2 disk=0.1 store=0.5"
     )
 
 
@@ -142,12 +142,12 @@ def source_of(args: argparse.Namespace) -> Source:
 
 
 def prices_of(args: argparse.Namespace, source: Source) -> Prices:
-    given = by_tier("--price-per-gb-month", args.price_per_gb_month)
+    given = by_tier("--gb-month-price", args.gb_month_price)
     if source.price_per_gb_month is not None:
         given.setdefault("store", source.price_per_gb_month)
-    price = source.price_per_gpu_hour if args.price_per_gpu_hour is None else args.price_per_gpu_hour
+    price = source.price_per_gpu_hour if args.gpu_hour_price is None else args.gpu_hour_price
     if price is not None and price < 0:
-        raise BadInput(f"--price-per-gpu-hour is {price:g}; expected 0 or more")
+        raise BadInput(f"--gpu-hour-price is {price:g}; expected 0 or more")
     return Prices(price, given)
 
 

@@ -69,7 +69,7 @@ def test_cost_by_hand() -> None:
     assert hit.cost_gpu == pytest.approx(2 * 0.003 / 3003 * 1e6 * 0.01)
     assert hit.cost_tier == pytest.approx(6 / 3003 * 1e6, rel=1e-3)
     assert at(2.0).cost is None
-    assert "--price-per-gb-month gpu=" in str(at(2.0).why_no_cost)
+    assert "--gb-month-price gpu=" in str(at(2.0).why_no_cost)
     assert at(1.0, prices=Prices()).cost is None
 
 

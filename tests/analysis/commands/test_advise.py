@@ -15,7 +15,7 @@ from locust_kvcache.contract.errors import BadInput
 from tests.conftest import ROOT
 
 TRACE = str(ROOT / "docs" / "examples" / "trace.jsonl")
-MONEY = ["--price-per-gpu-hour", "3", "--gpus", "1", "--price-per-gb-month", "cpu=0.5"]
+MONEY = ["--gpu-hour-price", "3", "--gpus", "1", "--gb-month-price", "cpu=0.5"]
 
 
 def ask(monkeypatch: pytest.MonkeyPatch, folder: Path, *words: str) -> dict[str, Any]:
