@@ -13,12 +13,12 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.budget import dry_plan
 from locust_kvcache.workload.scenario_file import load_scenario
 from locust_kvcache.workload.spec import Scenario
-from locust_kvcache.workload.traces.loading import NO_PREFIXES, NONE
+from locust_kvcache.workload.traces.loading import NO_PREFIXES, NONE, load_rows
 from locust_kvcache.workload.traces.replay import replay_scenario
-from locust_kvcache.workload.traces.source import TraceSource
+from locust_kvcache.workload.traces.source import TIME_UNITS, TraceSource
 
 MOST_REQUESTS = 200_000
-TRACE_OPTIONS = ("trace_window", "trace_speed", "trace_sample", "trace_block_size", "trace_block_tokens")
+TRACE_OPTIONS = ("trace_window", "trace_speed", "trace_time_unit", "trace_sample", "trace_block_size", "trace_block_tokens")
 
 
 def add_demand(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +26,7 @@ def add_demand(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--trace", metavar="FILE", help="a trace of any format that `run --trace` reads, at its own times")
     group.add_argument("--trace-window", metavar="START:STOP", help="part of the trace, in seconds of its own clock")
     group.add_argument("--trace-speed", type=float, metavar="X", help="2: twice as fast as recorded")
+    group.add_argument("--trace-time-unit", choices=TIME_UNITS, help="of its timestamps (default: as its format has them)")
     group.add_argument("--trace-sample", type=float, metavar="SHARE", help="share of the prompt families to keep")
     group.add_argument("--trace-block-size", type=int, metavar="N", help="tokens per hash_id of the file")
     group.add_argument("--trace-block-tokens", type=int, metavar="N", help="tokens to send per block")
@@ -70,6 +71,7 @@ def demand_of(args: argparse.Namespace) -> Demand:
         users=None if timed else args.users,
         rate_per_s=None if timed else args.request_rate,
         notes=scenario.file_notes,
+        doubt=load_rows(scenario.trace).warning if scenario.trace is not None else None,
     )
 
 
@@ -93,7 +95,7 @@ def _replay(args: argparse.Namespace) -> Scenario:
     start_s, stop_s = _window(args.trace_window)
     source = TraceSource(
         args.trace, speed=args.trace_speed or 1.0, start_s=start_s, stop_s=stop_s, sample=args.trace_sample or 1.0,
-        block_size=args.trace_block_size, block_tokens=args.trace_block_tokens,
+        block_size=args.trace_block_size, block_tokens=args.trace_block_tokens, time_unit=args.trace_time_unit,
     )  # fmt: skip
     scenario = replay_scenario(source)
     if scenario.trace is not None and scenario.trace.prefixes == NONE:

@@ -28,6 +28,7 @@ class Demand:
     users: int | None = None
     rate_per_s: float | None = None
     notes: tuple[str, ...] = ()
+    doubt: str | None = None  # of the unit of a trace's times, on which TTFT and cost depend
 
     @property
     def prompt_tokens(self) -> float:

@@ -122,7 +122,7 @@ def chart_marks(marks: Sequence[Marks], without: float | None) -> list[Mark]:
 
 def chart_of(advice: Advice) -> Chart:
     points = frame_of(advice.points)
-    panels = [name for name in ("hit", "p50", "cost") if points[name].notna().sum() > 1]
+    panels = ["hit", *(name for name in ("p50", "cost") if points[name].notna().sum() > 1)]  # of one size there is a point
     limits = {} if advice.question.gpu_gb is None else {GPU_CACHE: advice.question.gpu_gb}
     shown = {"hit": "hit rate", "p50": "TTFT", "cost": "cost"}
     title = f"Predicted {listed(shown[name] for name in panels)} by the size of each tier"
@@ -158,6 +158,8 @@ def problems_of(advice: Advice) -> tuple[dict[str, Any], ...]:
         Problem("warning", "not_known", f"{text}." if len(sizes) == max(every.values()) else f"{text} (at {', '.join(sizes)}).")
         for text, sizes in reasons.items()
     ]
+    if advice.demand.doubt is not None:
+        found.insert(0, Problem("warning", "time_unit", f"{advice.demand.doubt}."))
     slow = [one for one in advice.points if not one.sustained]
     if slow:
         sizes = ", ".join(f"{TIER_WORDS[one.tier]} {gb(one.size_gb)}" for one in slow)

@@ -93,9 +93,8 @@ class FileRows:
         """Of a file whose requests wait for one another."""
         if self.format == WEKA:
             if self.given_block_size is None and isinstance(entries[0][0], dict):
-                self.given_block_size = length_value(
-                    entries[0][0].get("block_size") or WEKA_BLOCK, "block_size", entries[0][1], 1
-                )
+                size = entries[0][0].get("block_size")
+                self.given_block_size = WEKA_BLOCK if size is None else length_value(size, "block_size", entries[0][1], 1)
             for at, tokens, output, blocks, link in weka_requests(entries, self.block_size):
                 yield EntryRow(at, tokens, output, blocks, link)
             return

@@ -35,7 +35,7 @@ class WekaSession:
             raise BadInput(f"{where} is {str(trace)[:60]!r}; expected {EXPECTED}")
         self._name, self._where, self._block_size = str(trace.get("id") or where), where, block_size
         self._scope = "" if trace.get("hash_id_scope") == "global" else self._name
-        if (size := trace.get("block_size", block_size)) != block_size:
+        if (size := trace.get("block_size")) not in (None, block_size):
             raise BadInput(
                 f"{where}: key 'block_size' is {size!r}, the first session has {block_size}; expected one size in a file"
             )

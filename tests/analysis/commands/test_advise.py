@@ -44,6 +44,31 @@ def test_a_trace_on_a_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     assert "The knee is at" in " ".join(capsys.readouterr().out.split())
 
 
+def row(at: float, *blocks: int) -> str:
+    return json.dumps({"timestamp": at, "input_length": 512 * len(blocks), "output_length": 4, "hash_ids": blocks}) + "\n"
+
+
+def test_a_trace_of_one_short_request_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only one size is tried, so that TTFT has no line: the picture has its hit rate alone."""
+    trace = tmp_path / "one.jsonl"
+    trace.write_text(json.dumps({"timestamp": 0, "input_length": 3, "output_length": 4, "hash_ids": [7]}))
+    found = ask(monkeypatch, tmp_path, "--trace", str(trace), "--profile", "h200_qwen_72b_fp8")
+    assert found["unlimited_hit_rate"] == 0
+    assert "Predicted hit rate by the size of each tier" in (tmp_path / "report.html").read_text()
+
+
+def test_times_that_may_be_seconds_are_doubted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TTFT depends on the unit of the times: 0, 30 and 60 are 60 ms, or a minute."""
+    trace = tmp_path / "minute.jsonl"
+    trace.write_text(row(0, 1) + row(30, 2) + row(60, 1))
+    words = ("--trace", str(trace), "--profile", "h200_qwen_72b_fp8")
+    ask(monkeypatch, tmp_path, *words)
+    assert "3 requests span 0.06 s" in (tmp_path / "report.md").read_text()
+    found = ask(monkeypatch, tmp_path, *words, "--trace-time-unit", "s")
+    assert "--trace-time-unit s" in found["verify"]
+    assert "requests span" not in (tmp_path / "report.md").read_text()
+
+
 def test_a_scenario_on_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a link and prices: hit rates alone below the GPU, and it says so."""
     run = str(ROOT / "docs" / "results" / "h200-pd-vllm-0.26" / "single_none")

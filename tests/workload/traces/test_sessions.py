@@ -85,6 +85,14 @@ def test_weka_sessions_fork_into_their_sub_agents(tmp_path: Path) -> None:
     assert [turn.shared_tokens for turn in turns] == [0, 64, 64, 100, 128]
 
 
+@pytest.mark.parametrize("size", [0, -64, "big", True])
+def test_a_block_size_that_is_none_is_named(size: Any, tmp_path: Path) -> None:
+    """The first session's size counts for the file, also where it cannot be one; null is as if it were not there."""
+    with pytest.raises(BadInput, match=r"'block_size' is .*expected a whole number of tokens from 1"):
+        plan_of(tmp_path / "w.jsonl", {**WEKA, "block_size": size})
+    assert plan_of(tmp_path / "n.jsonl", {**WEKA, "block_size": None}).sessions
+
+
 def span(begin: float, end: float, tokens: int = 100, trace: str = "t", **more: Any) -> dict[str, Any]:
     attributes = {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": tokens, "gen_ai.usage.output_tokens": 7, **more}
     listed = [
