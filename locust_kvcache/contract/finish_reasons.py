@@ -5,7 +5,8 @@ from __future__ import annotations
 # OpenAI, vLLM, SGLang, TGI, llama.cpp, Anthropic, Gemini; compared in lower case
 FINISHED = frozenset(
     "stop length tool_calls function_call content_filter eos eos_token stop_sequence stop_token stop_str end_turn tool_use "
-    "max_tokens max_length max_new_tokens max_output_tokens end complete completed finished done refusal pause_turn".split()
+    "max_tokens max_length max_new_tokens max_output_tokens model_context_window_exceeded "
+    "end complete completed finished done refusal pause_turn".split()
 )
 GIVEN_UP = frozenset("abort aborted error cancel cancelled canceled failed failure timeout insufficient_system_resource".split())
 

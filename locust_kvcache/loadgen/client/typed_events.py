@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from locust_kvcache.loadgen.client.event_facts import reported_cached_tokens
+
 _MESSAGES = frozenset(
     "message_start content_block_start content_block_delta content_block_stop message_delta message_stop message ping".split()
 )
@@ -30,6 +32,7 @@ _BLOCK_DELTAS = {
 _LABELS = ("signature_delta", "citations_delta")  # describe the output, and are none
 _PARTS = {"output_text": "text", "refusal": "refusal", "reasoning_text": "text", "function_call_arguments": "arguments"}
 _ENDS = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
+_UNDER_WAY = ("in_progress", "queued")
 
 
 class Said(NamedTuple):
@@ -89,26 +92,39 @@ def _response_event(kind: str, event: dict[str, Any]) -> Said:
         return Said([], part=_delta(_RESPONSE_DELTAS[what], event.get(_PARTS[what]))["delta"])
     response = _dict(event.get("response"))
     if kind in _ENDS:
-        return _response_end(response)._replace(whole=_whole_response(response) if response.get("output") else None)
+        whole = _whole_response(response) if response.get("output") else None
+        return _response_end(response, of_event=last)._replace(whole=whole)
+    if kind == "response.output_item.done":
+        return Said([], whole=_whole_response({"output": [event.get("item")]}))
+    if kind == "response.content_part.done":
+        return Said([], whole={"content": [event.get("part")]})
     if kind == "response.output_item.added":
         item = _dict(event.get("item"))
         return Said([_called(item.get("name"))]) if str(item.get("type", "")).endswith("_call") else NOTHING
     return Said([{"delta": {}}], response_id=response.get("id")) if kind == "response.created" else NOTHING
 
 
-def _response_end(response: dict[str, Any], output: dict[str, Any] | None = None) -> Said:
+def _response_end(response: dict[str, Any], output: dict[str, Any] | None = None, of_event: str | None = None) -> Said:
+    """An event that ends the response says how by its name, where the response has no status, or still that of its beginning."""
     error = response.get("error")
     if error:
         return Said([], _response_counts(response), str(_dict(error).get("message") or error))
     reason = _dict(response.get("incomplete_details")).get("reason") or response.get("status")
+    if of_event is not None and (not isinstance(reason, str) or reason in _UNDER_WAY):
+        reason = of_event
     choices = [{"delta": output or {}, "finish_reason": reason}]
     return Said(choices, _response_counts(response), response_id=response.get("id"))
 
 
 def _response_counts(response: dict[str, Any]) -> dict[str, Any]:
+    """Some servers have the names of a chat here."""
     usage = _dict(response.get("usage"))
     cached = _dict(usage.get("input_tokens_details")).get("cached_tokens")
-    return {"prompt": usage.get("input_tokens"), "output": usage.get("output_tokens"), "cached": cached}
+    return {
+        "prompt": usage.get("input_tokens", usage.get("prompt_tokens")),
+        "output": usage.get("output_tokens", usage.get("completion_tokens")),
+        "cached": reported_cached_tokens(response, usage) if cached is None else cached,
+    }
 
 
 def _whole_response(response: dict[str, Any]) -> dict[str, Any]:
@@ -152,10 +168,10 @@ def _whole_message(event: dict[str, Any]) -> Said:
 
 
 def _message_counts(event: dict[str, Any]) -> dict[str, Any]:
-    """`input_tokens` leaves out what was read from the cache or written to it. A 0 that stands without those two is a placeholder."""
+    """`input_tokens` leaves out what was read from the cache or written to it. A prompt without any token is a placeholder."""
     usage = _dict(event.get("usage"))
     cached, written = usage.get("cache_read_input_tokens"), usage.get("cache_creation_input_tokens")
     uncached = usage.get("input_tokens")
-    if uncached == 0 and cached is None and written is None:
-        uncached = None
+    if uncached == 0 and not cached and not written:
+        uncached = cached = written = None
     return {"uncached": uncached, "cached": cached, "written": written, "output": usage.get("output_tokens")}

@@ -100,6 +100,9 @@ def test_a_delta_of_tomorrow_is_output_and_is_named() -> None:
             "it broke",
         ),
         (delta("output_text", "more"), "cut", None, "without a finish_reason"),
+        ({"type": "response.completed"}, "ok", "completed", None),  # the event's name says it
+        (ended(status="in_progress"), "ok", "completed", None),
+        (ended("incomplete", incomplete_details={"reason": 7}), "aborted", "incomplete", None),
     ],
 )
 def test_how_a_response_ends(end: Event, status: str, reason: str | None, said: str | None) -> None:
@@ -111,6 +114,9 @@ def test_how_a_response_ends(end: Event, status: str, reason: str | None, said: 
 def done(kind: str, value: str) -> Event:
     field = {"function_call_arguments": "arguments", "refusal": "refusal"}.get(kind, "text")
     return {"type": f"response.{kind}.done", field: value, "sequence_number": 8}
+
+
+CONTENT_PART = {"type": "response.content_part.done", "part": {"type": "output_text", "text": "he"}}
 
 
 def message(text: str) -> list[Event]:
@@ -125,6 +131,10 @@ def message(text: str) -> list[Event]:
         ([ended(output=message("he"))], "he", 1),  # nothing before the end
         ([delta("output_text", "h"), delta("output_text", "e"), done("output_text", "he"), ended(output=message("he"))], "he", 2),
         ([done("function_call_arguments", '{"a": 1}'), ended()], "", 1),
+        ([{"type": "response.output_item.done", "item": message("he")[0]}, ended(output=message("he"))], "he", 1),
+        ([{"type": "response.output_item.done", "item": None}, ended(output=message("he"))], "he", 1),
+        ([CONTENT_PART, {"type": "response.output_item.done", "item": message("he")[0]}, ended()], "he", 1),
+        ([delta("output_text", "he"), CONTENT_PART, ended()], "he", 1),
     ],
 )
 def test_output_that_comes_as_a_whole_counts_where_no_pieces_came(events: list[Event], reply: str, chunks: int) -> None:
@@ -181,6 +191,12 @@ def test_the_name_of_a_used_tool_is_output() -> None:
         ({"input_tokens": 100}, {"input_tokens": 0, "cache_read_input_tokens": 100}, 100, 100),
         ({"input_tokens": 100}, {"input_tokens": 0}, 100, None),  # a gateway's placeholder
         ({"input_tokens": 100}, {}, 100, None),
+        (
+            {"input_tokens": 4, "cache_read_input_tokens": 96},
+            {"input_tokens": 0, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0},
+            100,
+            96,
+        ),
         ({}, {}, None, None),
         ({"input_tokens": 36, "cache_read_input_tokens": "many"}, {}, None, None),
     ],
@@ -190,6 +206,12 @@ def test_prompt_tokens_of_a_message_are_the_sum_of_its_parts(
 ) -> None:
     reader = stream(start(**first), TEXT, stop(**last), STOP).reader
     assert (reader.prompt_tokens, reader.cached_tokens, reader.output_tokens) == (prompt, cached, 9)
+
+
+def test_a_response_that_counts_as_a_chat_does() -> None:
+    usage = {"prompt_tokens": 40, "completion_tokens": 9, "prompt_tokens_details": {"cached_tokens": 32}}
+    reader = stream(CREATED, delta("output_text", "he"), ended(usage=usage)).reader
+    assert (reader.prompt_tokens, reader.cached_tokens, reader.output_tokens) == (40, 32, 9)
 
 
 def test_a_message_that_was_cut_or_failed() -> None:
