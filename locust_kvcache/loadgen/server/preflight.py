@@ -90,7 +90,7 @@ class Preflight:
         calibration = self._calibrate(scenarios, first.reader.prompt_tokens)
         check_context(self.probe.model, models.context_tokens, scenarios, calibration)
         sized = ask_largest(self.probe, scenarios, calibration)
-        check_refused(sized, self.deployment.endpoint)
+        check_refused(sized, self.deployment.endpoint, self.probe.least_tokens)
         self.warnings += sized_warnings(
             sized, calibration.source != "assumed", lambda: ask_largest(self.probe, scenarios, calibration)
         )

@@ -114,17 +114,27 @@ def check_context(
             )
 
 
-def check_refused(sized: Sized, endpoint: str) -> None:
-    """BadInput where such a request is not possible at all."""
+TOO_LONG = (
+    "Plan shorter ones (--prompt-tokens, --output-tokens), or raise the server's (vLLM: --max-model-len) or the proxy's limit (nginx: "
+    "client_max_body_size)"
+)
+
+
+def check_refused(sized: Sized, endpoint: str, least_tokens: int = 1) -> None:
+    """BadInput where such a request is not possible at all. `least_tokens`: of output that the server answered before."""
     for outcome in filter(None, (sized.outcome, sized.whole)):
         status = outcome.response.http_status or 0
         if not 400 <= status < 500 or status in NOT_REFUSED:
             continue
+        few = outcome.asked_tokens is not None and outcome.asked_tokens < least_tokens
         raise BadInput(
             f"{endpoint} refuses the largest request of scenario {sized.scenario.name} ({sized.turn.prompt_tokens:,} prompt tokens, "
-            f"{outcome.asked_tokens:,} of output): "
-            f"{outcome.error}. Plan shorter ones (--prompt-tokens, --output-tokens), or raise the server's (vLLM: --max-model-len) or the "
-            "proxy's limit (nginx: client_max_body_size)"
+            f"{outcome.asked_tokens:,} of output): {outcome.error}. "
+            + (
+                f"It answered requests of {least_tokens} tokens of output: --output-tokens {least_tokens}, or more"
+                if few
+                else TOO_LONG
+            )
         )
 
 

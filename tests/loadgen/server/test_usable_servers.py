@@ -234,6 +234,16 @@ def test_an_answer_that_does_not_fit_behind_the_prompt_is_refused_before_the_loa
     assert looked_at(Short, scenario=with_lengths(SCENARIO, 600, 100)).model == "m"
 
 
+class Least(Scripted):
+    def refuse(self, body: dict[str, Any]) -> Refusal:
+        return (400, {"error": "max_tokens must be at least 16"}, {}) if self.output_tokens(body) < 16 else None
+
+
+def test_fewer_tokens_of_output_than_a_server_takes_are_no_long_request() -> None:
+    with pytest.raises(BadInput, match=r"8 of output.*must be at least 16.*answered requests of 16 tokens.*--output-tokens 16"):
+        looked_at(Least, scenario=with_lengths(SCENARIO, 200, 8))
+
+
 class NoSystem(Scripted):
     def refuse(self, body: dict[str, Any]) -> Refusal:
         if any(message["role"] == "system" for message in body["messages"]):
