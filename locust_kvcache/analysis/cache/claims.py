@@ -181,6 +181,8 @@ def _not_served(later: Sequence[RoundFacts], shared: dict[str, Any]) -> Claim | 
             else "the server reports no"
         )
         lead = f"nothing shows that the cache did it ({some} cached tokens, and no counters tell)"
+        if worst.recorded == worst.failed:
+            lead = f"nothing shows that the cache did it (no successful request is recorded in {name})"
         return _against(
             exit_codes.NOTHING_JUDGED, lead, "nothing shows that the later rounds hit", shared, verdict="no sign of a hit"
         )

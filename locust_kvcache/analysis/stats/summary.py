@@ -185,7 +185,7 @@ def round_table(records: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
     return table.assign(
         wall_s=wall_s,
         wall_from=np.where(known, "run.json", np.where(spanned.notna(), "records", "unknown")),
-        requests_per_s=table["succeeded"] / wall_s,
+        requests_per_s=table["succeeded"].where(table["requests"] > 0) / wall_s,  # without a record nothing is known
         total_tokens_per_s=tokens / wall_s,
         output_tokens_per_s=table["output_tokens"].astype("float64") / wall_s,
     )

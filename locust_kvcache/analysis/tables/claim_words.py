@@ -94,7 +94,7 @@ def _one_round(stats: Stats, scenario: str, lead: str) -> str:
     parts = [f"mean TTFT {number(times[0]['mean'])} ms"] if times else []
     if row["hit_rate"] is not None:
         parts.append(f"{percent(row['hit_rate'])} of the prompt tokens came from the cache{known_of(row)}")
-    said = ", ".join(parts) or "no request succeeded"
+    said = ", ".join(parts) or ("no request succeeded" if row["requests"] else "no request has a record")
     return (
         f"{lead}. Apart from that: {said}. There is one round, so hit and cold rounds are not compared."
         if lead

@@ -89,6 +89,13 @@ def test_without_evidence_nothing_shows_that_the_cache_did_it() -> None:
     assert (found.cause, found.credited, found.later) == ("nothing could be judged", False, "round 2")
 
 
+def test_a_round_without_a_successful_request_says_nothing_of_what_the_server_reports() -> None:
+    found = claim(a_round(1, 0.0), a_round(2, None, recorded=6, failed=6), limit=Limit(6))
+    leads = " ".join((found.lead, *found.also))
+    assert "no successful request is recorded in round 2" in leads
+    assert "reports no" not in leads
+
+
 def test_a_round_that_never_reached_the_servers_is_not_their_caches() -> None:
     found = claim(a_round(1, seen_share=1.0), a_round(2, ALLOWED, seen_share=0.02))
     assert found.lead.startswith(

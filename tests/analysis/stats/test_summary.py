@@ -117,6 +117,13 @@ def test_missing_is_missing(tmp_path: Path) -> None:
     assert (target["verdict"], target["why"]) == ("not judged", "nothing shows that the later rounds hit")
 
 
+def test_a_round_without_records_has_no_throughput(tmp_path: Path) -> None:
+    """Its records are lost, which is not a rate of 0."""
+    records = [record for record in make_records(TRUTH) if record.round == 1]
+    row = find(analyse_folder(write_run(tmp_path, records, TRUTH)), "rounds", round=2)
+    assert (row["requests"], row["requests_per_s"]) == (0, None)
+
+
 def test_one_unknown_token_count_makes_the_sum_unknown(tmp_path: Path) -> None:
     records = make_records(TRUTH)
     records[0] = dataclasses.replace(records[0], output_tokens=None)
