@@ -119,8 +119,10 @@ def test_missing_is_missing(tmp_path: Path) -> None:
 
 def test_a_round_without_records_has_no_throughput(tmp_path: Path) -> None:
     """Its records are lost, which is not a rate of 0."""
-    records = [record for record in make_records(TRUTH) if record.round == 1]
-    row = find(analyse_folder(write_run(tmp_path, records, TRUTH)), "rounds", round=2)
+    folder = write_run(tmp_path, make_records(TRUTH), TRUTH)
+    lines = (folder / "records.jsonl").read_text().splitlines(keepends=True)
+    (folder / "records.jsonl").write_text("".join(line for line in lines if json.loads(line)["round"] == 1))
+    row = find(analyse_folder(folder), "rounds", round=2)
     assert (row["requests"], row["requests_per_s"]) == (0, None)
 
 
