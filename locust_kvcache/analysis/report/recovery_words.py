@@ -99,7 +99,7 @@ def weak_points(events: Runs, incomplete: Sequence[str]) -> list[str]:
         found.append(f"the level before rests on {plural(min(len(one.before) for one in few), 'window')}")
     if any(window.sent < WINDOW_REQUESTS for one in first for window in one.before):
         found.append(f"windows before it hold fewer than {WINDOW_REQUESTS} requests")
-    if all(one.levels["hit_rate"] is None for one in first):
+    if all(one.levels["hit_rate"] is None for one in first) and any(one.before for one in first):
         found.append("no hits were reported before it")
     return found
 
