@@ -178,9 +178,11 @@ def _judged(
 ) -> dict[str, Any]:
     """What may be claimed of each scenario, and the effects and targets under that claim."""
     account = lost_tokens.account(all_records, block)
+    buffered = answer_checks.buffered_rounds(all_records)
     claims = run_claims.claims_of_run(
-        run.info, run.complete, limit, all_rounds, states["verdicts"], account, servers["counted_prompts"], block
+        run.info, run.complete, limit, all_rounds, states["verdicts"], account, servers["counted_prompts"], block, buffered
     )
+    no_ttft = {scenario: "TTFT holds time of decoding: answers were buffered on their way" for scenario, _ in buffered}
     closed = run.info.arrival.closed
     effects = hit_effects.judged_effects(run.info, records, rounds, claims)
     late = not closed and bool(figure_checks.sent_late(records))  # then a target counts from the intended time
@@ -193,7 +195,7 @@ def _judged(
     return {
         "claims": [claim.to_dict() for claim in claims.values()],
         "effects": effects,
-        "targets": targets.judge_run(run.info.targets, of_targets, scenarios, why_not, closed, late),
+        "targets": targets.judge_run(run.info.targets, of_targets, scenarios, why_not, closed, late, no_ttft),
         "cache": account,
     }
 

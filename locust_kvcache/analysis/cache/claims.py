@@ -46,6 +46,7 @@ class RoundFacts:
     cached_known: int = 0  # requests that reported theirs
     allowed_tokens: float | None = None  # by the plan, in whole blocks of the cache
     slack_tokens: float = 0.0  # a block per request
+    buffered: int = 0  # answers that were kept back on their way, where they are many
     seen_share: float | None = None  # of the prompt tokens sent, what the servers' counters grew by; None without such counters
 
     @property
@@ -110,7 +111,7 @@ def decide(
     shared: dict[str, Any] = {"scenario": scenario, "control": control, "rounds": served, "later": _later_name(later)}
     found = [claim for claim in (
         _late(rounds, shared), _incomplete(complete, shared), _failed(rounds, limit, shared), _unequal(rounds, closed, shared),
-        _not_served(later, shared),
+        _not_served(later, shared), _kept_back(rounds, shared),
     ) if claim]  # fmt: skip
     if not found:
         return Claim(cause=exit_codes.OK.name, **shared)
@@ -197,6 +198,16 @@ def _not_served(later: Sequence[RoundFacts], shared: dict[str, Any]) -> Claim | 
             exit_codes.NOTHING_HIT, lead, "nothing hit: the servers did not get the requests", shared, verdict="nothing hit"
         )
     return None
+
+
+def _kept_back(rounds: Sequence[RoundFacts], shared: dict[str, Any]) -> Claim | None:
+    """The change stays the cache's; only, TTFT is not the time to a first token."""
+    worst = max(rounds, key=lambda facts: facts.buffered, default=None)
+    if worst is None or not worst.buffered:
+        return None
+    answers = f"{worst.buffered:,} of {worst.recorded - worst.failed:,} answers of round {worst.number}"
+    lead = f"TTFT holds time of decoding, as {answers} were buffered on their way"
+    return Claim(cause=exit_codes.OK.name, lead=lead, **shared)
 
 
 def _later_name(later: Sequence[RoundFacts]) -> str:

@@ -89,7 +89,7 @@ def against_table(found: RunComparison, scenario: str) -> Table:
     rows = rows_of(found.effects[found.effects["scenario"].eq(scenario) & found.effects["statistic"].isin(["mean", "rate"])])
     lines = tuple(
         (f"{row['contender_run']}, {row['window']}: {_name(row['metric'])}", number(row["baseline"]), number(row["contender"]),
-         _between_runs(row), DASH if row["pairs"] is None or pd.isna(row["pairs"]) else f"{row['pairs']:.0f}")
+         _between_runs(found, row), DASH if row["pairs"] is None or pd.isna(row["pairs"]) else f"{row['pairs']:.0f}")
         for row in rows
     )  # fmt: skip
     header = ("", found.names[0], "contender", "difference", "pairs")
@@ -98,8 +98,10 @@ def against_table(found: RunComparison, scenario: str) -> Table:
     return Table(f"{scenario}: against {found.names[0]}", header, lines, rule, notes, sortable=True)
 
 
-def _between_runs(row: dict[str, Any]) -> str:
+def _between_runs(found: RunComparison, row: dict[str, Any]) -> str:
     """The change alone: an interval over requests would be read as one over runs."""
+    if not found.comparable:
+        return "not comparable"
     if is_missing(row["ratio"]):
         return DASH
     return higher(row["ratio"]) if "_per_s" in row["metric"] else slower(row["ratio"])
@@ -145,7 +147,7 @@ def _two_runs(found: RunComparison, scenario: str) -> Table:
         row: list[str] = [name]
         for side, window in enumerate(("cold", "hit")):
             told = find(rows_of(effects), metric=metric, window=window, statistic=statistic)
-            row += [cells[0][side], cells[1][side], _between_runs(told[0]) if told else DASH]
+            row += [cells[0][side], cells[1][side], _between_runs(found, told[0]) if told else DASH]
         rows.append(tuple(row))
     hit = [_hit_cells(stats, scenario) for stats in (first, second)]
     rows.append(("hit rate", hit[0][0], hit[1][0], "", hit[0][1], hit[1][1], ""))

@@ -154,6 +154,15 @@ def _missized_prompts(records: pd.DataFrame, scenarios: Mapping[str, Mapping[str
     return problems
 
 
+def buffered_rounds(records: pd.DataFrame) -> dict[tuple[str, int], int]:
+    """By scenario and round: answers that were buffered on their way, where they are more than a few."""
+    return {
+        (str(scenario), int(number)): count
+        for (scenario, number), group in _answers(records, ["scenario", "round"], ["buffered"])
+        if (count := int(group["buffered"].eq(1).sum())) > FEW * len(group)
+    }
+
+
 def _buffered(records: pd.DataFrame) -> list[Problem]:
     problems = []
     for (scenario, number), group in _answers(records, ["scenario", "round"], ["buffered"]):

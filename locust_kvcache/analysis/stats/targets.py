@@ -54,20 +54,23 @@ def judge_run(
     why_not: Callable[[str, int | None], str] = lambda scenario, number: "",
     closed_loop: bool = True,
     intended: bool = False,
+    no_ttft: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """The targets of one run, per scenario, on cold against hit, each arm by itself. One without a threshold is left out.
 
     `intended`: the effects count from the intended time, as requests of an open loop were sent late; the text says so.
 
     `why_not` says of a scenario, and of an arm's round, why evidence forbids to judge it (cache/claimed.py); empty where it does not.
+    `no_ttft` says by scenario why its TTFT is no time to a first token.
     """
     judged = []
     for name, (text, metric, *rest) in RUN_TARGETS.items():
         for scenario in scenarios if targets.get(name) is not None else []:
+            no_figure = (no_ttft or {}).get(scenario, "") if metric == "ttft_ms" else ""
             for number, table in _sides(effects[effects["scenario"] == scenario], metric):
                 which = "" if number is None else f", round {number:.0f}"
                 which += ", from the intended time" if intended and metric == "ttft_ms" else ""
-                why = why_not(scenario, number)
+                why = why_not(scenario, number) or no_figure
                 if not why and metric in RATES and not closed_loop:
                     why = "in an open loop the rate is that of the arrivals"
                 if why:
