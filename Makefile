@@ -28,7 +28,7 @@ setup: $(VENV)/installed  ## Make the virtual environment, with this checkout in
 demo: $(VENV)/installed  ## Both deployments on the emulator, cold and hit, compared in a report
 	@$(BIN)/python -m benchmarks.demo
 
-test: $(VENV)/installed  ## The test suite, in about ten minutes on two cores: something of everything
+test: $(VENV)/installed  ## The test suite, in about seven minutes on two cores: something of everything
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder -m "not long"
 
 test-long: $(VENV)/installed  ## The tests that are long by nature (tests/long.py), and all samples: with `make test` that is everything
