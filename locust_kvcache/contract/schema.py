@@ -57,19 +57,30 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return loaded
 
 
+KIND_WORDS: Mapping[type[Any], str] = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "a mapping of keys",
+}
+
+
 class Section:
     """One mapping of a YAML file. `take` reads a key with its type and bounds; `done` rejects keys nobody took."""
 
     def __init__(self, values: Any, source: str, prefix: str = "") -> None:
         if not isinstance(values, Mapping):
-            raise BadInput(f"{source}: {prefix or 'the file'}: expected a mapping of keys, found {values!r}")
+            where = f"key {prefix.removesuffix('.')!r}" if prefix else "the file"
+            raise BadInput(f"{source}: {where} is {values!r}; expected a mapping of keys")
         self._values = dict(values)
         self._source = source
         self._prefix = prefix
         self._taken: set[str] = set()
 
     def name(self, key: str) -> str:
-        return f"{self._source}: key {self._prefix}{key!r}"
+        return f"{self._source}: key {self._prefix + key!r}"
 
     def section(self, key: str) -> Section:
         """A nested mapping; an absent one is empty, so that its own defaults apply."""
@@ -83,7 +94,7 @@ class Section:
         self._taken.add(key)
         if key not in self._values:
             if default is _MISSING:
-                raise BadInput(f"{self.name(key)} is missing; add it ({kind.__name__})")
+                raise BadInput(f"{self.name(key)} is missing; add it ({KIND_WORDS[kind]})")
             return default
         value: Any = self._values[key]
         if value is None and default is None:
@@ -91,7 +102,7 @@ class Section:
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
-            raise BadInput(f"{self.name(key)} is {value!r}; expected {kind.__name__}")
+            raise BadInput(f"{self.name(key)} is {value!r}; expected {KIND_WORDS[kind]}")
         if isinstance(value, float) and not math.isfinite(value):
             raise BadInput(f"{self.name(key)} is {value!r}; expected a finite number")
         if choices and value not in choices:

@@ -118,7 +118,7 @@ def _conversations(values: dict[str, Any], source: str) -> Scenario:
     held = sum(len(one.users) for one in found.conversations)
     requests = top.take("requests", int, held, low=1)
     if requests > held:
-        raise BadInput(f"{top.name('requests')} is {requests}; the file holds {held} user turns")
+        raise BadInput(f"{top.name('requests')} is {requests}; the file holds {held} user turn{'s' * (held != 1)}")
     scenario = Scenario(
         name=top.take("name", str),
         summary=top.take("summary", str),
@@ -206,7 +206,7 @@ def _check_chunks(scenario: Scenario, source: str) -> None:
     if stray := [name for name, value in given.items() if value]:
         raise BadInput(f"{source}: {stray[0]} stands beside `chunks`; leave one of them out")
     if scenario.prefix_shared_by != 0:
-        raise BadInput(f"{source}: key prefix.'shared_by' is {scenario.prefix_shared_by}; with `chunks` expected all")
+        raise BadInput(f"{source}: key 'prefix.shared_by' is {scenario.prefix_shared_by}; with `chunks` expected all")
 
 
 def _shaped(scenario: Scenario, shape: Shape, source: str) -> Scenario:
@@ -219,7 +219,7 @@ def _shaped(scenario: Scenario, shape: Shape, source: str) -> Scenario:
         raise BadInput(f"{source}: {stray or f'api: {scenario.api}'} stands beside {given[0]}; leave one of them out")
     if scenario.shape and shape.compaction and shape.compaction.at_tokens <= scenario.prefix_tokens + shape.schema_tokens:
         raise BadInput(
-            f"{source}: key compaction.'at_tokens' is {shape.compaction.at_tokens}; expected more than the prefix and the schemas of "
+            f"{source}: key 'compaction.at_tokens' is {shape.compaction.at_tokens}; expected more than the prefix and the schemas of "
             f"tools have ({scenario.prefix_tokens + shape.schema_tokens})"
         )
     return dataclasses.replace(scenario, prefix_tokens=scenario.prefix_tokens + shape.schema_tokens)

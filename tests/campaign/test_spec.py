@@ -67,9 +67,9 @@ def test_router_policies_share_a_fleet(tmp_path: Path) -> None:
     [
         ({"deployments": []}, "key 'deployments' is []"),
         ({"deployments": [A, A]}, "names 'a' twice"),
-        ({"deployments": [{"name": "a"}]}, "key deployments[0].'host' is missing"),
+        ({"deployments": [{"name": "a"}]}, "key 'deployments[0].host' is missing"),
         ({"deployments": [{**A, "name": "../a"}]}, "expected a plain folder name"),
-        ({"deployments": [{**A, "upp": "x"}]}, "key deployments[0].'upp' is unknown; did you mean 'up'?"),
+        ({"deployments": [{**A, "upp": "x"}]}, "key 'deployments[0].upp' is unknown; did you mean 'up'?"),
         ({"run": "cold_start --run-name x"}, "has --run-name; the campaign says that itself"),
         ({"run": "cold_start --nonce=7"}, "has --nonce=7; the campaign says that itself"),
         ({"router_policies": [{"name": "a"}]}, "key 'router_policies' stands beside 'deployments'"),

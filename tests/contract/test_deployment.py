@@ -29,8 +29,8 @@ def test_kv_bytes_per_token_are_those_of_the_architecture() -> None:
         ("kind: pd\nendpoint: http://h:1", "key 'kind' is 'pd'; allowed: pd_disagg, non_disagg, other"),
         ("kind: other\nendpoint: h:1", "expected http://host:port"),
         ("kind: other\nendpoint: http://h:1\nendpont: 3", "key 'endpont' is unknown; did you mean 'endpoint'?"),
-        ("kind: other\nendpoint: http://h:1\nmetrics: [{role: x}]", "metrics[0].'url' is missing"),
-        ("kind: other\nendpoint: http://h:1\nengines: [{name: a}]", "engines[0].'metrics' is missing"),
+        ("kind: other\nendpoint: http://h:1\nmetrics: [{role: x}]", "'metrics[0].url' is missing"),
+        ("kind: other\nendpoint: http://h:1\nengines: [{name: a}]", "'engines[0].metrics' is missing"),
         (
             'kind: other\nendpoint: http://h:1\nengines: [{name: a, metrics: "http://h:1/m"}, {name: a, metrics: "http://h:2/m"}]',
             "key 'engines' has the name 'a' twice",

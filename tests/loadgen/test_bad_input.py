@@ -73,7 +73,7 @@ def test_a_scenario_with_a_typo_names_file_and_key(locust: LocustProcesses, tmp_
     text = Path("scenarios/cold_start.yaml").read_text().replace("shared_by", "sharde_by")
     (tmp_path / "cold_start.yaml").write_text(text)
     output = refused(locust, "--host", "http://127.0.0.1:1", "--scenarios", str(tmp_path / "cold_start.yaml"))
-    assert "cold_start.yaml: key prefix.'sharde_by' is unknown; did you mean 'shared_by'?" in output
+    assert "cold_start.yaml: key 'prefix.sharde_by' is unknown; did you mean 'shared_by'?" in output
 
 
 class _WantsKey(http.server.BaseHTTPRequestHandler):

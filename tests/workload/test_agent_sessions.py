@@ -130,11 +130,11 @@ def test_every_plan_holds_together(shape: dict[str, Any], requests: int, seed: i
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"tools": {"share": 2, "result_tokens": 5}}, "'share' is 2; expected a share"),
-        ({"tools": {"share": 0.5}}, "'result_tokens' is None"),
-        ({"forks": {"every": 0}}, "'every' is 0; expected at least 1"),
+        ({"tools": {"share": 2, "result_tokens": 5}}, "share' is 2; expected a share"),
+        ({"tools": {"share": 0.5}}, "result_tokens' is None"),
+        ({"forks": {"every": 0}}, "every' is 0; expected at least 1"),
         ({"compaction": {"at_tokens": 400, "summary_tokens": 5}}, "expected more than the prefix"),
-        ({"compaction": {"at_tokens": 4000, "summary": 5}}, "'summary_tokens' is missing"),
+        ({"compaction": {"at_tokens": 4000, "summary": 5}}, "summary_tokens' is missing"),
         ({"forks": FORKS, "api": "completions"}, "api: completions stands beside forks"),
     ],
 )

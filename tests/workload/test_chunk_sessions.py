@@ -61,7 +61,7 @@ def test_a_scenario_travels() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"chunks": {"count": 3, "tokens": 100, "per_prompt": 4}}, "'per_prompt' is 4; expected at most count, 3"),
+        ({"chunks": {"count": 3, "tokens": 100, "per_prompt": 4}}, "per_prompt' is 4; expected at most count, 3"),
         ({"turns": {"count": 2, "text": "question", "tokens": 9}}, "turns.count stands beside `chunks`"),
         ({"prefix": {"text": "document", "tokens": 100}}, "with `chunks` expected all"),
     ],

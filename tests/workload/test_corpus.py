@@ -211,9 +211,9 @@ def test_own_documents_by_popularity(tmp_path: Path) -> None:
         (b"a", {"files": ["*.md"]}, "'\\*.md' matches no file"),
         (b"a", {"files": "a.txt"}, "expected a list"),
         (b"a", {"shared_by": 2}, "stands beside 'files'"),
-        (b"a", {"tokens": 99}, "key prefix.'tokens' is unknown"),
+        (b"a", {"tokens": 99}, "key 'prefix.tokens' is unknown"),
         (b"a", {"cut_tokens": 3}, "expected at least 32"),
-        (b"a", {"popularity": {"documents": 3, "zipf": 1}}, "'documents' is unknown"),
+        (b"a", {"popularity": {"documents": 3, "zipf": 1}}, "documents' is unknown"),
     ],
 )
 def test_errors_of_documents(tmp_path: Path, text: bytes, prefix: dict[str, Any], told: str) -> None:
@@ -222,7 +222,7 @@ def test_errors_of_documents(tmp_path: Path, text: bytes, prefix: dict[str, Any]
 
 
 def test_errors_of_conversations(tmp_path: Path) -> None:
-    for more, told in (({"history": "none"}, "allowed: file, generated"), ({"prefix": 1}, "'prefix' is unknown")):
+    for more, told in (({"history": "none"}, "allowed: file, generated"), ({"prefix": 1}, "'conversations.prefix' is unknown")):
         with pytest.raises(BadInput, match=told):
             written(tmp_path, [SHAREGPT], **more)
 

@@ -98,7 +98,7 @@ def test_rows_of_a_trace_under_different_salts_share_nothing() -> None:
         ({"headers": {"Host": "a"}}, "set by the load generator itself"),
         ({"echo_headers": 3}, "such as [x-session-token]"),
         ({"users": -1}, "expected at least 0"),
-        ({"priority": "high"}, "expected int"),
+        ({"priority": "high"}, "expected a whole number"),
         ({"tenant": "a b"}, "letters, digits"),
         ({"salt": "x"}, "cache_salt"),
     ],

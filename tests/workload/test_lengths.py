@@ -120,10 +120,10 @@ def test_how_many_documents_are_cold_by_the_formula() -> None:
     ("section", "keys", "told"),
     [
         ("turns", {"tokens": {"normal": {"mean": 5, "std": 1, "min": 10, "max": 20}}}, "center 5 outside min 10 and max 20"),
-        ("turns", {"tokens": {"gauss": {"mean": 5}}}, "'gauss' is unknown"),
+        ("turns", {"tokens": {"gauss": {"mean": 5}}}, "gauss' is unknown"),
         ("turns", {"tokens": {}}, "no distribution"),
         ("output", {"tokens": {"empirical": [0, 3]}}, "at least 1 each"),
-        ("output", {"tokens": {"normal": {"mean": 5, "std": 1, "min": 1}}}, "'max' is missing"),
+        ("output", {"tokens": {"normal": {"mean": 5, "std": 1, "min": 1}}}, "max' is missing"),
         ("prefix", {"popularity": {"documents": 5, "zipf": 1.0}}, "leave one out"),
         ("prefix", {"shared_by": None, "popularity": {"documents": 0, "zipf": 1.0}}, "at least 1"),
     ],

@@ -79,14 +79,14 @@ def test_options_scale_and_cut_what_was_drawn() -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("soon", "'think_time' is 'soon'; expected float"),
+        ("soon", "think_time' is 'soon'; expected a number"),
         (-1, "expected at least 0"),
-        ({"mean_s": 4}, "'distribution' is missing"),
+        ({"mean_s": 4}, "distribution' is missing"),
         ({"distribution": "normal", "mean_s": 4}, "allowed: constant, exponential, lognormal, empirical"),
-        ({"distribution": "exponential", "median_s": 4}, "'mean_s' is missing"),
+        ({"distribution": "exponential", "median_s": 4}, "mean_s' is missing"),
         ({"distribution": "lognormal", "median_s": 4, "p99_s": 2}, "expected at least 4"),
         ({"by_turn": []}, "expected a list"),
-        ({"by_turn": [1, "x"]}, "think_time.'by_turn': key '1' is 'x'"),
+        ({"by_turn": [1, "x"]}, "think_time.by_turn': key '1' is 'x'"),
         ({"distribution": "empirical", "file": "gaps.txt"}, "gaps.txt: line 2 is 'x'; expected a number of seconds"),
     ],
 )
