@@ -182,7 +182,7 @@ def _judged(
     claims = run_claims.claims_of_run(
         run.info, run.complete, limit, all_rounds, states["verdicts"], account, servers["counted_prompts"], block, buffered
     )
-    no_ttft = {scenario: "TTFT holds time of decoding: answers were buffered on their way" for scenario, _ in buffered}
+    no_ttft = {scenario: "TTFT includes decode time: answers were buffered on their way" for scenario, _ in buffered}
     closed = run.info.arrival.closed
     effects = hit_effects.judged_effects(run.info, records, rounds, claims)
     late = not closed and bool(figure_checks.sent_late(records))  # then a target counts from the intended time

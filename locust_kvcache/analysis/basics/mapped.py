@@ -122,6 +122,6 @@ class Growing:
         except OSError as error:
             raise BadInput(
                 f"{folder()}: cannot hold the columns of the records: {error.strerror}. Set TMPDIR to a folder with more room; a report "
-                "takes about 300 bytes per record there."
+                "takes up to 400 bytes per record there."
             ) from error
         self._held = []

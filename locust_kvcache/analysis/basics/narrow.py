@@ -47,14 +47,13 @@ def by_group(
 
 def group_masks(records: pd.DataFrame, keys: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], pd.Series]]:
     """(key, mask of its rows) of each group."""
-    codes, count = np.zeros(len(records), dtype=np.int32), 1
+    codes = np.zeros(len(records), dtype=np.int32)
     missing, uniques = np.zeros(len(records), dtype=bool), list[Any]()
     for name in keys:
         found, values = pd.factorize(records[name])
         missing |= found < 0
         codes = codes * len(values) + found.astype(np.int32)
         uniques.append(values)
-        count *= len(values)
     codes[missing] = -1
     order = pd.unique(codes)
     release()

@@ -206,7 +206,7 @@ def _kept_back(rounds: Sequence[RoundFacts], shared: dict[str, Any]) -> Claim | 
     if worst is None or not worst.buffered:
         return None
     answers = f"{worst.buffered:,} of {worst.recorded - worst.failed:,} answers of round {worst.number}"
-    lead = f"TTFT holds time of decoding, as {answers} were buffered on their way"
+    lead = f"TTFT includes decode time: {answers} were buffered on their way"
     return Claim(cause=exit_codes.OK.name, lead=lead, **shared)
 
 

@@ -26,13 +26,13 @@ def claims_of_run(
     account: pd.DataFrame,
     counted: pd.DataFrame,
     block: int,
-    buffered: Mapping[tuple[str, int], int],
+    buffered: Mapping[tuple[str, int], tuple[int, int]],
 ) -> dict[str, Claim]:
     """By scenario. `rounds` is the table of rounds with `late` and the columns of busy_time; `buffered` is by scenario and round."""
     users = loads(rounds, {(entry.scenario, entry.number): entry.users for entry in info.rounds if entry.users is not None})
     facts = facts_of(rounds, verdicts, account, counted, users, round_kinds(info.rounds), block)
     facts = {
-        scenario: [replace(each, buffered=buffered.get((scenario, each.number), 0)) for each in mine]
+        scenario: [replace(each, buffered=buffered.get((scenario, each.number), (0, 0))[0]) for each in mine]
         for scenario, mine in facts.items()
     }
     return {scenario: decide(scenario, mine, complete, limit, info.arrival.closed) for scenario, mine in facts.items()}

@@ -154,10 +154,10 @@ def _missized_prompts(records: pd.DataFrame, scenarios: Mapping[str, Mapping[str
     return problems
 
 
-def buffered_rounds(records: pd.DataFrame) -> dict[tuple[str, int], int]:
-    """By scenario and round: answers that were buffered on their way, where they are more than a few."""
+def buffered_rounds(records: pd.DataFrame) -> dict[tuple[str, int], tuple[int, int]]:
+    """By scenario and round: answers that were buffered on their way, where they are more than a few, and all answers."""
     return {
-        (str(scenario), int(number)): count
+        (str(scenario), int(number)): (count, len(group))
         for (scenario, number), group in _answers(records, ["scenario", "round"], ["buffered"])
         if (count := int(group["buffered"].eq(1).sum())) > FEW * len(group)
     }
@@ -165,15 +165,13 @@ def buffered_rounds(records: pd.DataFrame) -> dict[tuple[str, int], int]:
 
 def _buffered(records: pd.DataFrame) -> list[Problem]:
     problems = []
-    for (scenario, number), group in _answers(records, ["scenario", "round"], ["buffered"]):
-        count = int(group["buffered"].eq(1).sum())
-        if count > FEW * len(group):
-            text = (
-                f"Round {number} of {scenario}: {count} of {len(group)} answers were buffered on their way: they "
-                "came all at once, or in clumps. Their TTFT holds the time to decode what was kept back; they have no TPOT and no ITL."
-            )
-            todo = "Is there a proxy (nginx: proxy_buffering off, or X-Accel-Buffering: no)? Or a server that does not stream?"
-            problems.append(Problem("warning", "buffered", text, todo))
+    for (scenario, number), (count, answers) in buffered_rounds(records).items():
+        text = (
+            f"Round {number} of {scenario}: {count} of {answers} answers were buffered on their way: they "
+            "came all at once, or in clumps. Their TTFT holds the time to decode what was kept back; they have no TPOT and no ITL."
+        )
+        todo = "Is there a proxy (nginx: proxy_buffering off, or X-Accel-Buffering: no)? Or a server that does not stream?"
+        problems.append(Problem("warning", "buffered", text, todo))
     return problems
 
 

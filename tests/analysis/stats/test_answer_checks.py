@@ -100,7 +100,7 @@ def test_answers_that_a_proxy_kept_back(tmp_path: Path) -> None:
     found = analysed(tmp_path, kept_back, replace(TRUTH, info={"targets": {"hit_ttft_reduction_min": 0.1}}))
     (text,) = problems(found, "buffered")
     assert "16 of 16 answers were buffered on their way" in text
-    why = "TTFT holds time of decoding, as 16 of 16 answers of round 1 were buffered on their way"
+    why = "TTFT includes decode time: 16 of 16 answers of round 1 were buffered on their way"
     assert headline(found.stats).startswith(f"{TRUTH.scenario}: {why}. Apart from that: repeating the requests")
     (target,) = [row for row in found.stats["targets"] if row["target"] == "hit_ttft_reduction_min"]
-    assert (target["verdict"], target["why"]) == ("not judged", "TTFT holds time of decoding: answers were buffered on their way")
+    assert (target["verdict"], target["why"]) == ("not judged", "TTFT includes decode time: answers were buffered on their way")
