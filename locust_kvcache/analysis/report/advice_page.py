@@ -71,7 +71,8 @@ class Advice:
 
 
 def lead_of(advice: Advice) -> str:
-    said = [
+    said = [] if advice.measured is not None else ["Predicted, not measured."]
+    said += [
         f"A cache without limit would hit {percent(advice.unlimited_hit_rate)} of the prompt tokens of {advice.demand.name} "
         f"({gb(advice.working_set_gb)} of KV)."
     ]
@@ -80,10 +81,10 @@ def lead_of(advice: Advice) -> str:
         knee = max(knees, key=lambda one: one.ttft_p50_ms is not None)
         said.append(f"The knee is at {gb(knee.size_gb)}: {percent(knee.hit_rate)}{_times(knee)}.")
     elif advice.unlimited_hit_rate > 0:
-        said.append("No size tried comes near that: the knee lies beyond.")
+        said.append("The knee is beyond the largest size tried.")
     said += [_pays(one) for one in advice.marks if one.pays]
     if silent := [TIER_WORDS[one.tier] for one in advice.marks if one.pays is False]:
-        said.append(f"At these prices no size tried pays of: {', '.join(silent)}.")
+        said.append(f"At these prices no tried size of these tiers pays: {', '.join(silent)}.")
     if advice.measured is not None:
         said.append(f"Predicted against measured on {advice.measured.resolve().name}: {kept_text(advice.checks)}.")
     return " ".join(said)
