@@ -48,7 +48,7 @@ def test_requests_wait_until_the_server_is_back(port: int) -> None:
         gevent.sleep(0)
     [(seconds, over, error)] = told
     assert over
-    assert seconds >= 0.1
+    assert seconds >= 0.05  # half of what was slept: the loop counts a sleep from when it last looked at the clock
     assert error.startswith("ConnectionRefusedError")
 
 
