@@ -72,6 +72,8 @@ ROUNDS_AND_CACHES = (
            "steady), a number, or off (docs/warm-up-and-control.md)", "auto", metavar="auto|N|off", in_form=True),
     Option("repeat", ROUNDS, "Number of complete runs of this load, one after another, with a summary at the end. Each has "
            "its own nonce and folder (NAME-1 ...)", 1, metavar="N", kind=int, low=1),
+    Option("settle-timeout", ROUNDS, "Seconds that a round of --arms waits until a store below the GPU has taken its puts; "
+           "after that the round begins, and the run says so", 60.0, "60", "S", float, 3),
     Option("empty-caches", ROUNDS, "Empty every tier in the deployment's `caches` before each scenario's first round, and "
            "check it with a canary", False, flag=True, in_form=True),
     Option("round-pause", ROUNDS, "Seconds without load between rounds", 0.0, "0", "S", float, 0, in_form=True),

@@ -78,6 +78,7 @@ class Options:
     repeat: int  # so many complete runs
     max_failures: FailureLimit
     empty_caches: bool
+    settle_timeout_s: float
     preflight_only: bool
     nvml: bool  # power and energy of the master's own GPUs are read
     no_events: bool  # the deployment's `events` are left out
@@ -224,6 +225,7 @@ def read_options(parsed: argparse.Namespace) -> Options:
         repeat=read_repeat(parsed),
         max_failures=parse_failure_limit(parsed.max_failures),
         empty_caches=bool(parsed.empty_caches),
+        settle_timeout_s=number("settle-timeout", parsed.settle_timeout, float, 3) or 60.0,
         preflight_only=bool(parsed.preflight_only),
         nvml=bool(parsed.nvml),
         no_events=bool(parsed.no_events),

@@ -23,7 +23,7 @@ log = logging.getLogger("kvcache")
 
 def make_arms(run: Run, job: Job) -> Arms:
     """What brings the caches into each round's state."""
-    return Arms(job.deployment, run.arms, job.options.empty_caches, make_canary(job, run.server))
+    return Arms(job.deployment, run.arms, job.options.empty_caches, make_canary(job, run.server), job.options.settle_timeout_s)
 
 
 def open_run(

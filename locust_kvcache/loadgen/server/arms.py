@@ -6,10 +6,7 @@ An arm is an intention. Which tier answered is for the counters to say: the fact
 from __future__ import annotations
 
 import logging
-import time
 from typing import Any
-
-import gevent
 
 from locust_kvcache.contract.cache_tiers import CacheAction, actions_before
 from locust_kvcache.contract.deployment import Deployment
@@ -17,48 +14,23 @@ from locust_kvcache.contract.restart import AFTER_RESTART
 from locust_kvcache.contract.round_kinds import CONTROL
 from locust_kvcache.loadgen.server.cache_actions import carry_out
 from locust_kvcache.loadgen.server.canary import Canary
-from locust_kvcache.loadgen.server.metrics_pages import scrape
 from locust_kvcache.loadgen.server.restart import restart_engine
+from locust_kvcache.loadgen.server.settling import settle
 
 log = logging.getLogger("kvcache")
-SETTLE_S = 2.0  # a store whose keys do not change for so long has taken all puts
-STORED = ("master_key_count", "master_allocated_bytes", "lmcache_mp_l1_write", "lmcache_mp_l2_store")  # what grows with a put
-SETTLE_TIMEOUT_S = 60.0
-
-
-def settle(deployment: Deployment) -> float | None:
-    """Wait until a store or disk has what was put into it: seconds waited. A reset before that is refused, and a read finds a part.
-
-    None where the page of its master or lmcache server cannot be read: nothing tells whether the puts were done.
-    """
-    pages = [target for target in deployment.metrics if "mooncake" in target[0] or "lmcache" in target[0]]
-    begun_s = changed_s = time.monotonic()
-    last: Any = None
-    read = True
-    while pages and time.monotonic() - changed_s < SETTLE_S and time.monotonic() - begun_s < SETTLE_TIMEOUT_S:
-        rows = scrape(pages, deployment.access)
-        read = all(row["ok"] for row in rows)
-        seen = [_store_state(row["samples"]) for row in rows] if read else None
-        if seen != last:
-            last, changed_s = seen, time.monotonic()
-        gevent.sleep(0.2)
-    if not read:
-        return None
-    return round(time.monotonic() - begun_s, 3) if pages else 0.0
-
-
-def _store_state(samples: dict[str, float]) -> list[tuple[str, float]]:
-    return sorted((name, value) for name, value in samples.items() if name.startswith(STORED))
 
 
 class Arms:
     """Prepares each round of a scenario. Without arms and without --empty-caches it does nothing."""
 
-    def __init__(self, deployment: Deployment, arms: tuple[str, ...], empty_first: bool, canary: Canary) -> None:
+    def __init__(
+        self, deployment: Deployment, arms: tuple[str, ...], empty_first: bool, canary: Canary, settle_limit_s: float
+    ) -> None:
         self._deployment = deployment
         self._arms = arms
         self._empty_first = empty_first
         self._canary = canary
+        self._settle_limit_s = settle_limit_s
         self._stored = False
 
     def before(self, number: int) -> dict[str, Any]:
@@ -78,7 +50,7 @@ class Arms:
             self._canary.store()
             self._stored = True
         if actions or number > 1:
-            facts["settled_s"] = settle(self._deployment)
+            facts |= self._settle()
         if actions:
             facts["cache_actions"] = [result.to_dict() for result in carry_out(actions, self._deployment.access)]
         if arm == AFTER_RESTART and self._deployment.restart is not None:
@@ -94,11 +66,15 @@ class Arms:
         actions = actions_before(arm, self._deployment.caches)
         if not actions:
             return []
-        settle(self._deployment)
+        settle(self._deployment, self._settle_limit_s)
         return [result.to_dict() for result in carry_out(actions, self._deployment.access)]
 
     def close(self) -> None:
         self._canary.close()
+
+    def _settle(self) -> dict[str, Any]:
+        settled = settle(self._deployment, self._settle_limit_s)
+        return {"settled_s": settled.waited_s, **({"still_storing": True} if settled.growing else {})}
 
 
 def describe(facts: dict[str, Any]) -> list[str]:
@@ -138,6 +114,11 @@ def warnings_of(facts: dict[str, Any]) -> list[str]:
         texts.append(
             "the store's page could not be read: whether its puts were done before this round is not known. Check the mooncake and "
             "lmcache entries under `metrics` in the deployment file"
+        )
+    if facts.get("still_storing"):
+        texts.append(
+            f"the store was still taking puts after {facts['settled_s']:.0f} s: this round ran beside them, may find only a part of the "
+            "store, and a reset may have been refused. Give --settle-timeout more seconds, or send less (docs/servers.md, a slow store)"
         )
     emptied = {result["tier"] for result in facts.get("cache_actions", ())}
     canary = facts.get("canary")

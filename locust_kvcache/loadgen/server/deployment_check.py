@@ -7,7 +7,6 @@ import requests
 from locust_kvcache.contract.cache_tiers import TIERS, CacheAction
 from locust_kvcache.contract.deployment import Access, Deployment
 from locust_kvcache.contract.finding import ERROR, NOTE, OK, SEVERITIES, WARNING, Finding
-from locust_kvcache.loadgen.server.arms import settle
 from locust_kvcache.loadgen.server.cache_actions import carry_out
 from locust_kvcache.loadgen.server.canary import Canary
 from locust_kvcache.loadgen.server.findings import (
@@ -22,6 +21,7 @@ from locust_kvcache.loadgen.server.findings import (
 from locust_kvcache.loadgen.server.metrics_pages import scrape
 from locust_kvcache.loadgen.server.pages import ask_page
 from locust_kvcache.loadgen.server.preflight import Server
+from locust_kvcache.loadgen.server.settling import settle
 
 GET_TIMEOUT_S = 5.0
 
@@ -48,7 +48,9 @@ def passive_findings(
     return [*metrics_findings(rows), *store_findings(rows), *fits]
 
 
-def active_findings(deployment: Deployment, canary: Canary, kv_bytes_per_token: int | None) -> list[Finding]:
+def active_findings(
+    deployment: Deployment, canary: Canary, kv_bytes_per_token: int | None, settle_limit_s: float
+) -> list[Finding]:
     """Store a canary and ask again; then empty tier by tier from above, and ask after each which tier is left to answer."""
     first = canary.store()
     findings = limit_findings(first, kv_bytes_per_token, deployment.link_gb_per_s)
@@ -56,7 +58,7 @@ def active_findings(deployment: Deployment, canary: Canary, kv_bytes_per_token: 
         return [*findings, _reset_exists(deployment)]
     roles = [role for role, _ in deployment.metrics]
     canary.ask()
-    settle(deployment)
+    settle(deployment, settle_limit_s)
     above: list[CacheAction] = []
     for tier in TIERS:
         own = [action for action in deployment.caches if action.tier == tier]
@@ -121,13 +123,15 @@ def _reset_exists(deployment: Deployment) -> Finding:
     )
 
 
-def check(deployment: Deployment, server: Server, canary: Canary, tokens: int, kv_bytes_per_token: int | None) -> list[Finding]:
+def check(
+    deployment: Deployment, server: Server, canary: Canary, tokens: int, kv_bytes_per_token: int | None, settle_limit_s: float
+) -> list[Finding]:
     """Everything, in the order in which a person would ask."""
     rows = scrape(deployment.metrics, deployment.access)
     return [
         *server_findings(deployment, server),
         *passive_findings(deployment, rows, tokens, kv_bytes_per_token, store_arm=True),
-        *active_findings(deployment, canary, kv_bytes_per_token),
+        *active_findings(deployment, canary, kv_bytes_per_token, settle_limit_s),
     ]
 
 

@@ -103,6 +103,6 @@ def preflight_only(job: Job) -> list[Finding]:
     canary = make_canary(job, look.server)
     try:
         tokens = working_set(job.scenarios, look.server, job.options.seed)
-        return check(job.deployment, look.server, canary, tokens, look.kv_bytes_per_token)
+        return check(job.deployment, look.server, canary, tokens, look.kv_bytes_per_token, job.options.settle_timeout_s)
     finally:
         canary.close()

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 import requests
 
-from locust_kvcache.contract.deployment import Deployment
-from locust_kvcache.loadgen.server import arms
 from tests.conftest import ROOT, LocustProcesses, Stub, free_port, wait_for
 from tests.warm.servers import start_server
 
@@ -209,29 +207,3 @@ def test_the_preflight_without_any_means_says_so(locust: LocustProcesses, stub: 
     assert code == 0, output
     assert "no way to empty a cache is known" in output
     assert "metrics of server" in output
-
-
-def test_a_master_that_cannot_be_read_is_not_settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arms, "SETTLE_S", 0.3)
-    page = f"http://127.0.0.1:{free_port()}/metrics"
-    under_test = Deployment("d", "non_disagg", "http://127.0.0.1:1", metrics=(("mooncake_master", page),))
-    assert arms.settle(under_test) is None
-    assert "could not be read" in arms.warnings_of({"cache_actions": [], "settled_s": None})[0]
-    assert arms.settle(Deployment("d", "non_disagg", "http://127.0.0.1:1")) == 0.0
-
-
-def test_an_lmcache_server_that_still_writes_to_its_disk_is_not_settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three pages whose counter of stored objects still grows, then the same page: settled only after the last growth."""
-    monkeypatch.setattr(arms, "SETTLE_S", 0.5)
-    written = [1.0, 2.0, 3.0]
-    asked: list[float] = []
-
-    def page(*_: object) -> list[dict[str, Any]]:
-        asked.append(written[min(len(asked), 2)])
-        return [{"ok": True, "samples": {"lmcache_mp_l2_store_completed_chunks_total": asked[-1]}}]
-
-    monkeypatch.setattr(arms, "scrape", page)
-    under_test = Deployment("d", "non_disagg", "http://127.0.0.1:1", metrics=(("lmcache", "http://127.0.0.1:1/metrics"),))
-    assert arms.settle(under_test)
-    assert asked[:3] == written
-    assert len(asked) > 3
