@@ -3,7 +3,7 @@
 #   LAB    folder with the parts, join.sh and start_vllm.sh, and with site.tar.xz (the load generator's packages) and vr.tar.xz (vllm-router's)
 #   OUT    where results go (default results)        SERVER=emulator: rehearse the load of each phase without a GPU
 # Phases: setup  r1  r1_compile  r1_store  quoted (GPUs 0-3)  fleet (GPUs 4-7)  pd, then points (GPUs 0-3)  tp (GPUs 4-7)  pair72  all_stop
-#           quoted_store  trace (GPUs 0-3, on a machine with four)  client (no GPU)
+#         quoted_store, then trace (GPUs 0-3, on a machine with four; fleet_up starts its engines)  client (no GPU)
 #   quoted+fleet and pd+tp run the two phases beside each other, on halves of the machine.
 set -uo pipefail
 cd "$(dirname "$0")/../../.."
@@ -77,10 +77,13 @@ quoted() { # the quoted table's load in three ways, hits from the GPU and from h
   done
 }
 quoted_store() { # the quoted load on a Mooncake store below the GPUs, by TCP; QUOTED as above
-  export MODEL=model-qwen2.5-72b-bf16 MODE=graph KV=mooncake TP=4 GPUS=0,1,2,3 LEN=32768 MOONCAKE_CONFIG_PATH=$V/mooncake-quoted.json; local item way control
+  local -x MODEL=model-qwen2.5-72b-bf16 MODE=graph KV=mooncake TP=4 GPUS=0,1,2,3 LEN=32768 MOONCAKE_CONFIG_PATH=$V/mooncake-quoted.json
+  # blocks of 128 tokens and longer queues: with vLLM's 16 tokens most puts are refused (docs/servers.md, a slow store)
+  local -x EXTRA="--block-size ${STORE_BLOCK:-128}" MC_TCP_MAX_QUEUED_TRANSFERS_PER_PEER=65535 MC_TCP_MAX_PENDING_ADMISSIONS_PER_PEER=65535 MC_TCP_ADMISSION_TIMEOUT_MS=600000
+  local -x MC_TCP_LANES_PER_PEER=${LANES:-8} MC_TCP_SLICE_SIZE=131072; local item way control
   echo '{"metadata_server":"http://127.0.0.1:8090/metadata","master_server_address":"127.0.0.1:50051","global_segment_size":"'"${STORE_GB:-85}"'GB","local_buffer_size":"4GB","protocol":"tcp","device_name":""}' >"$MOONCAKE_CONFIG_PATH"
   [ -f "$V/vllm-8000.pid" ] || serve 8000 || { tail -30 "$V/mooncake_master.log" | cut -c1-200; return; }; say "72B TP4 with a Mooncake store up"
-  for item in ${QUOTED:-u50_1 u1_1 r1_1 u50_2 u1_2 r1_2 u50_3 u1_3}; do
+  for item in ${QUOTED-u1_1 u50_1 r1_1 u50_2 u1_2 u50_3 r1_2 u1_3 r1_3}; do
     [ $(($(date +%s) - T0)) -gt "${UNTIL:-500}" ] && { say "no time for $item"; continue; }
     control=off
     case $item in
@@ -89,17 +92,21 @@ quoted_store() { # the quoted load on a Mooncake store below the GPUs, by TCP; Q
       r1*) way="-u 50 --arrival poisson --request-rate 1 --requests ${RATE_REQUESTS:-16} --warm-up 2" ;;
       u1*) way="-u 1 --requests ${ONE_REQUESTS:-8} --warm-up 2" ;;
     esac
-    load 160 --scenarios mooncake_lmcache_72b --deployment $EIGHT/tp4_store.yaml $way --arms cold gpu_hit store_hit --control $control --run-name "s_$item"; say "s_$item"
+    load 220 --scenarios mooncake_lmcache_72b --deployment $EIGHT/tp4_store.yaml $way --arms cold gpu_hit store_hit --settle-timeout "${SETTLE:-60}" --control $control --run-name "s_$item"; say "s_$item"
+    grep -ao 'batch_put failed: [0-9/]*' "$V/vllm-8000.log" | wc -l; curl -s 127.0.0.1:9013/metrics | grep -E '^master_(allocated_bytes|key_count) '
     tail -c 60000 "$V/mooncake_master.log" >$RES/mooncake_master.log 2>/dev/null; tail -c 100000 "$V/vllm-8000.log" >$RES/vllm-8000-end.log 2>/dev/null; pack quoted_store
   done
 }
-trace() { # Mooncake's conversation trace through four replicas behind vllm-router: a rate that they sustain, and one that they do not
-  export MODE=graph KV=none MODEL=model-qwen2.5-32b-fp8 TP=1 LEN=32768 UTIL=0.88; local urls=() i k rate p speed window
-  for i in 1 2 3 4; do (GPUS=$((i - 1)) serve 810$i) & urls+=("http://127.0.0.1:810$i"); sleep 3; done; wait; say "fleet up"
-  for k in $(seq "$RUNS"); do for rate in "2 600:700" "8 600:1000"; do for p in round_robin cache_aware; do
-    [ $(($(date +%s) - T0)) -gt "${UNTIL:-500}" ] && { say "no time for $p at $rate"; continue; }
-    read -r speed window <<<"$rate"; router 9100 29100 "$p" "${urls[@]}"
-    load 100 --scenarios trace_replay --trace "$TRACE" --trace-speed "$speed" --trace-window "$window" --trace-block-tokens 120 --deployment $EIGHT/fleet.yaml \
+fleet_up() { # the four replicas of `trace`, where they do not run yet
+  local -x MODE=graph KV=none MODEL=model-qwen2.5-32b-fp8 TP=1 LEN=32768 UTIL=0.88; local i
+  [ -f "$V/vllm-8101.pid" ] || (for i in 1 2 3 4; do (GPUS=$((i - 1)) serve 810$i) & sleep 3; done; wait); say "fleet up"
+}
+trace() { # Mooncake's conversation trace through four replicas behind vllm-router: a rate that they do not sustain, and one that they do
+  local -x MODEL=model-qwen2.5-32b-fp8; local urls=(http://127.0.0.1:810{1,2,3,4}) k rate p speed window; fleet_up
+  for k in ${TRACE_RUNS:-1 2 3}; do for rate in ${TRACE_RATES:-8@600:1000 2@600:700}; do for p in round_robin cache_aware; do
+    [ $(($(date +%s) - T0)) -gt "${UNTIL:-460}" ] && { say "no time for $p at $rate $k"; continue; }
+    speed=${rate%@*} window=${rate#*@}; router 9100 29100 "$p" "${urls[@]}"
+    load 135 --scenarios trace_replay --trace "$TRACE" --trace-speed "$speed" --trace-window "$window" --trace-block-tokens 120 --deployment $EIGHT/fleet.yaml \
       -u 1000 --empty-caches --warm-up 4 --run-name "trace_${p}_x${speed}_$k"; say "trace $p x$speed $k"; pack trace
   done; done; done
 }
