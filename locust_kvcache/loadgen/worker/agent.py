@@ -5,14 +5,12 @@ Lives in every process that runs users (a Locust worker, or the only process).
 
 from __future__ import annotations
 
-import logging
 import socket
 import time
-from collections.abc import Callable, Set
-from typing import Any, TypeVar
+from collections.abc import Set
+from typing import Any
 
 import gevent
-from gevent.event import Event
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
@@ -27,79 +25,64 @@ from locust_kvcache.loadgen.protocol.messages import (
     AskTime,
     BeginRun,
     Deal,
-    Done,
     EndRound,
     Files,
     Flushed,
     Go,
     Halt,
-    Message,
     Ready,
     Refused,
     Release,
     RunClosed,
     ServerGone,
     Time,
-    TimeUp,
-    Want,
 )
 from locust_kvcache.loadgen.worker import garbage_collection
-from locust_kvcache.loadgen.worker.client_certificate import certified_chunks_per_s
 from locust_kvcache.loadgen.worker.finishing import Finisher
 from locust_kvcache.loadgen.worker.foreign_load import ForeignLoad
+from locust_kvcache.loadgen.worker.logged_once import ErrorLog
 from locust_kvcache.loadgen.worker.loop_lag import LagMonitor
+from locust_kvcache.loadgen.worker.master_line import MasterLine
 from locust_kvcache.loadgen.worker.outage import Outage
-from locust_kvcache.loadgen.worker.request_record import ErrorLog
+from locust_kvcache.loadgen.worker.release_asker import ReleaseAsker
 from locust_kvcache.loadgen.worker.run_here import RunHere
 from locust_kvcache.loadgen.worker.session_queue import SessionQueue
 from locust_kvcache.loadgen.worker.share import Assignment, Share, new_share
 from locust_kvcache.loadgen.worker.texts_ahead import prepare
 
-log = logging.getLogger("kvcache")
 SHIP_INTERVAL_S = 0.5
-ASK_INTERVAL_S = 0.1
-ASK_AGAIN_S = 2.0  # a release that was lost on its way is asked for again
-M = TypeVar("M", bound=Message)
 
 
 class Agent:
     def __init__(self, environment: Environment) -> None:
         runner: Any = environment.runner
         self._runner = runner
+        line = MasterLine(runner)
+        self._send = line.send
         self.lag = LagMonitor()
         self.errors = ErrorLog()
         self.finisher = Finisher(environment, self)
         self._host = socket.gethostname()
-        self._unknown_fields: set[str] = set()
         self._run: RunHere | None = None
         self._share: Share | None = None
         self._sessions = SessionQueue()
-        self._low = Event()  # few released sessions are left
+        self._asker = ReleaseAsker(lambda: None if self._halted else self._share, self._sessions, self._send)
         self._foreign = ForeignLoad(environment)
         self.outage = Outage()
         self._halted = False
         self._started = False
         self._files = fingerprint()  # now: what this process has loaded
-        self._listen(AskFiles, lambda _: self._send(Files(self._files, FORKING.token)))
-        self._listen(AskTime, lambda _: self._send(Time(time.time())))
-        self._listen(BeginRun, self._on_run)
-        self._listen(Deal, self._on_deal, concurrent=True)
-        self._listen(Go, self._on_go)
-        self._listen(Release, self._on_release)
-        self._listen(EndRound, self._on_end, concurrent=True)
-        self._listen(Halt, lambda message: self.halt(message.stop_timeout_s), concurrent=True)
-        self._listen(RunClosed, self._on_closed)
+        line.listen(AskFiles, lambda _: self._send(Files(self._files, FORKING.token)))
+        line.listen(AskTime, lambda _: self._send(Time(time.time())))
+        line.listen(BeginRun, self._on_run)
+        line.listen(Deal, self._on_deal, concurrent=True)
+        line.listen(Go, self._on_go)
+        line.listen(Release, self._on_release)
+        line.listen(EndRound, self._on_end, concurrent=True)
+        line.listen(Halt, lambda message: self.halt(message.stop_timeout_s), concurrent=True)
+        line.listen(RunClosed, self._on_closed)
 
     # -- messages from the master; the ones that take time run in a greenlet of their own
-
-    def _listen(self, message_type: type[M], act: Callable[[M], None], concurrent: bool = False) -> None:
-        def heard(environment: Environment, msg: Any, **_: Any) -> None:
-            act(message_type.from_wire(msg.data))
-
-        self._runner.register_message(message_type.kind, heard, concurrent=concurrent)
-
-    def _send(self, message: Message) -> None:
-        self._runner.send_message(message.kind, message.to_wire())
 
     def _mine(self, message: AboutRound) -> Share | None:
         """The share of the round under way, if the message is about it."""
@@ -118,7 +101,7 @@ class Agent:
         if not self._started:
             self._started = True
             gevent.spawn(self._ship_regularly)
-            gevent.spawn(self._ask_regularly)
+            gevent.spawn(self._asker.run)
 
     def _on_deal(self, message: Deal) -> None:
         """Make this worker's share ready: all text is made and encoded before any stream is open.
@@ -144,7 +127,7 @@ class Agent:
             garbage_collection.pause()
         share.add(message.sessions)
         self._send(Ready(*about, message.deal, share.wanted(0)))
-        self._low.set()
+        self._asker.low.set()
 
     def _on_go(self, message: Go) -> None:
         share = self._mine(message)
@@ -161,11 +144,8 @@ class Agent:
         """Of a timed round: what is open ends, nothing more begins, and the master is told what was begun."""
         if share is not self._share or self._halted:
             return
-        share.time_is_up.set()
         self._sessions.clear()
-        cut = share.cut_sessions()
-        share.open_requests -= sum(len(share.prepared.session(session).turns) - len(begun) for session, begun in cut)
-        self._send(TimeUp(share.config.run_id, share.scenario, share.number, share.received, cut))
+        self._send(share.end_by_the_clock())
 
     def _on_release(self, message: Release) -> None:
         share = self._mine(message)
@@ -173,20 +153,6 @@ class Agent:
             return
         for session in share.take_release(message.start, message.sessions, message.rest, self._sessions.waiting):
             self._sessions.put(Assignment(share, session))
-
-    def _ask_regularly(self) -> None:
-        """Ask for releases ahead of need, so that no user waits for the master; a greenlet of its own, as sending may block."""
-        while True:
-            self._low.wait(ASK_INTERVAL_S)
-            self._low.clear()
-            share, now_s = self._share, time.monotonic()
-            if share is None or not share.started_s or self._halted or share.time_is_up.is_set():
-                continue
-            if share.asked_s is not None and now_s - share.asked_s < ASK_AGAIN_S:
-                continue
-            if count := share.wanted(len(self._sessions)):
-                share.asked_s = now_s
-                self._send(Want(share.config.run_id, share.scenario, share.number, share.received, count))
 
     # -- what users call
 
@@ -220,7 +186,7 @@ class Agent:
             gevent.sleep(0.1)
             return None
         if self._share is not None and self._share.runs_low(len(self._sessions)):
-            self._low.set()
+            self._asker.low.set()
         work = self._sessions.take()
         if work is not None and work.due_s is not None:
             work.share.note_taken(work.due_s)
@@ -244,14 +210,6 @@ class Agent:
         if share.open_requests == 0:
             gevent.spawn(self._ship)  # the send may block, and the caller is a user
 
-    def note_unknown_field(self, name: str) -> None:
-        """Say once that output came in a field that is not known; it was counted as output that is not visible."""
-        if name not in self._unknown_fields:
-            self._unknown_fields.add(name)
-            log.warning(
-                "answers carry output in the unknown field %r; it counts as output that is not visible, as reasoning does", name
-            )
-
     # -- records to the master
 
     def _ship(self) -> None:
@@ -269,20 +227,7 @@ class Agent:
         if share is None:
             return
         garbage_collection.resume()
-        wall_s = share.last_end_s - share.started_s
-        self._send(
-            Done(
-                message.run_id,
-                message.scenario,
-                message.round,
-                wall_s=wall_s,
-                started_at_s=share.started_at_s,
-                chunks_per_s=share.chunks / wall_s if wall_s > 0 else 0.0,
-                certified_chunks_per_s=certified_chunks_per_s(),
-                starved_s=share.starved_s,
-                foreign_requests=self._foreign.end(),
-            )
-        )
+        self._send(share.how_it_went(self._foreign.end()))
 
     def _on_closed(self, message: RunClosed) -> None:
         if self._run is not None and message.run_id == self._run.config.run_id:

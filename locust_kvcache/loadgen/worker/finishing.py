@@ -20,6 +20,7 @@ from locust_kvcache.contract.record import OK, Record
 from locust_kvcache.contract.round_kinds import WARM_UP
 from locust_kvcache.loadgen.client.slices import slices
 from locust_kvcache.loadgen.client.stream import StreamOutcome, finish_outcome
+from locust_kvcache.loadgen.worker.logged_once import UnknownFields
 from locust_kvcache.loadgen.worker.record_hook import LOCUST_ORDERS
 from locust_kvcache.loadgen.worker.request_record import internal_error_record, make_record
 from locust_kvcache.loadgen.worker.share import Assignment
@@ -71,6 +72,7 @@ class Finisher:
         self._arrived = Event()
         self._open = 0
         self._greenlet: gevent.Greenlet | None = None
+        self._unknown_fields = UnknownFields()
 
     def later(self, ended: EndedRequest) -> None:
         self._open += 1
@@ -129,7 +131,7 @@ class Finisher:
         if work.share.timed is not None and turn is work.session.turns[-1]:
             prepared.forget(work.session)
         if reader.unknown_field:
-            agent.note_unknown_field(reader.unknown_field)
+            self._unknown_fields.tell(reader.unknown_field)
         try:
             self._tell_locust(record, ended.elapsed_ms)
         except LOCUST_ORDERS as order:

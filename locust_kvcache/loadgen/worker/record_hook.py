@@ -11,7 +11,7 @@ from locust import log as locust_log
 from locust.event import EventHook
 from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, StopTest, StopUser
 
-from locust_kvcache.loadgen.worker.request_record import ErrorLog
+from locust_kvcache.loadgen.worker.logged_once import ErrorLog
 
 LOCUST_ORDERS = (
     StopUser,

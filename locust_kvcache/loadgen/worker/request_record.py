@@ -1,15 +1,12 @@
 """Makes the Record of a planned request from the plan, the outcome and the clocks.
 
 Nothing that goes wrong here may cost a request its record, or the round could never end: an exception becomes a record of status
-`internal_error`, and its traceback is logged once.
+`internal_error`, and its traceback is logged once (logged_once.py).
 """
 
 from __future__ import annotations
 
-import logging
-import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from locust_kvcache.contract.deployment import ENGINE_HEADERS
@@ -25,24 +22,6 @@ from locust_kvcache.contract.record import (
 from locust_kvcache.loadgen.client.stream import StreamOutcome
 from locust_kvcache.loadgen.worker.share import Assignment
 from locust_kvcache.workload.turn import Turn
-
-log = logging.getLogger("kvcache")
-
-
-@dataclass
-class ErrorLog:
-    """Logs the traceback of an unexpected exception the first time that it comes from a place in the code."""
-
-    _seen: set[tuple[str, str, int]] = field(default_factory=set)
-
-    def tell(self, error: BaseException, doing: str) -> str:
-        """One line that names the error, for a record."""
-        frames = traceback.extract_tb(error.__traceback__)
-        place = (type(error).__name__, frames[-1].filename, frames[-1].lineno or 0) if frames else (type(error).__name__, "", 0)
-        if place not in self._seen:
-            self._seen.add(place)
-            log.error("an unexpected error while %s; further ones from the same place are not shown", doing, exc_info=error)
-        return f"{type(error).__name__} while {doing}: {error}"[:500]
 
 
 def _planned(work: Assignment, turn: Turn, worker: str) -> dict[str, Any]:

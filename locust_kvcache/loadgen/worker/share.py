@@ -12,10 +12,11 @@ from gevent.event import Event
 from locust_kvcache.contract.record import PHASE_OPEN_AT_END, PHASE_WARM_UP
 from locust_kvcache.contract.round_kinds import WARM_UP, sends_new_prompts
 from locust_kvcache.loadgen.protocol.arrivals import plan_due_s, window_due_s
-from locust_kvcache.loadgen.protocol.messages import Deal
+from locust_kvcache.loadgen.protocol.messages import Deal, Done, TimeUp
 from locust_kvcache.loadgen.protocol.run_config import RunConfig, pause
 from locust_kvcache.loadgen.protocol.session_ids import SessionLine
 from locust_kvcache.loadgen.protocol.timed import TimedRound, timed_due_s
+from locust_kvcache.loadgen.worker.client_certificate import certified_chunks_per_s
 from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
 from locust_kvcache.loadgen.worker.texts_ahead import TextsAhead
 from locust_kvcache.workload.endless import EndlessSessions
@@ -98,10 +99,29 @@ class Share:
             return PHASE_WARM_UP
         return PHASE_OPEN_AT_END if ended_s > self.started_s + self.timed.round_s else None
 
-    def cut_sessions(self) -> list[tuple[int, list[int]]]:
-        """When the time is up: the sessions with turns that were not begun, and the numbers of those that were."""
-        whole = self.prepared.session
-        return [(session, sorted(begun)) for session, begun in self.begun.items() if len(begun) < len(whole(session).turns)]
+    def end_by_the_clock(self) -> TimeUp:
+        """The time is up: nothing more begins. What the master is told names the sessions with turns that were not begun, and the numbers
+        of those that were."""
+        self.time_is_up.set()
+        turns = {session: len(self.prepared.session(session).turns) for session in self.begun}
+        cut = [(session, sorted(begun)) for session, begun in self.begun.items() if len(begun) < turns[session]]
+        self.open_requests -= sum(turns[session] - len(begun) for session, begun in cut)
+        return TimeUp(self.config.run_id, self.scenario, self.number, self.received, cut)
+
+    def how_it_went(self, foreign_requests: dict[str, int]) -> Done:
+        """What the master is told at the end of the round."""
+        wall_s = self.last_end_s - self.started_s
+        return Done(
+            self.config.run_id,
+            self.scenario,
+            self.number,
+            wall_s=wall_s,
+            started_at_s=self.started_at_s,
+            chunks_per_s=self.chunks / wall_s if wall_s > 0 else 0.0,
+            certified_chunks_per_s=certified_chunks_per_s(),
+            starved_s=self.starved_s,
+            foreign_requests=foreign_requests,
+        )
 
     def note_taken(self, due_s: float) -> None:
         """A user took a session; past its due time, all users were busy: the load is less open than it was asked to be."""

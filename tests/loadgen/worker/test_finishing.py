@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from locust_kvcache.loadgen.worker.finishing import Finisher
-from locust_kvcache.loadgen.worker.request_record import ErrorLog
+from locust_kvcache.loadgen.worker.logged_once import ErrorLog
 from tests.conftest import ROOT, LocustProcesses, Stub
 
 LOCUSTFILE = """
