@@ -18,6 +18,7 @@ from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
 from locust_kvcache.analysis.cache import (
     claimed,
     hit_effects,
+    hit_rate_target,
     ideal_caches,
     lost_tokens,
     run_claims,
@@ -108,7 +109,8 @@ def _analyse(run: RecordedRun, slo: Mapping[str, float] | None, max_failures: Fa
     ]
     drifts, changed = drift.over_time(records, run.info.timed_rounds)
     problems += drift.change_problems(changed)
-    judged = _judged(run, limit, records, rounds, all_records, all_rounds, servers, states, block)
+    rejected = windows.are_rejected([*run.problems, *evidence_problems])
+    judged = _judged(run, limit, records, rounds, all_records, all_rounds, servers, states, block, rejected)
     stats = {
         **_outcome(run, limit, rounds, block),
         **judged,
@@ -175,13 +177,15 @@ def _judged(
     servers: dict[str, pd.DataFrame],
     states: dict[str, pd.DataFrame],
     block: int,
+    rejected: bool,
 ) -> dict[str, Any]:
     """What may be claimed of each scenario, and the effects and targets under that claim."""
     account = lost_tokens.account(all_records, block)
     buffered = answer_checks.buffered_rounds(all_records)
-    claims = run_claims.claims_of_run(
-        run.info, run.complete, limit, all_rounds, states["verdicts"], account, servers["counted_prompts"], block, buffered
+    facts = run_claims.facts_of_run(
+        run.info, all_rounds, states["verdicts"], account, servers["counted_prompts"], block, buffered
     )
+    claims = run_claims.claims_of_run(facts, run.complete, limit, run.info.arrival.closed)
     no_ttft = {scenario: "TTFT includes decode time: answers were buffered on their way" for scenario, _ in buffered}
     closed = run.info.arrival.closed
     effects = hit_effects.judged_effects(run.info, records, rounds, claims)
@@ -195,7 +199,10 @@ def _judged(
     return {
         "claims": [claim.to_dict() for claim in claims.values()],
         "effects": effects,
-        "targets": targets.judge_run(run.info.targets, of_targets, scenarios, why_not, closed, late, no_ttft),
+        "targets": [
+            *hit_rate_target.judge(run.info.targets, facts, run.complete, limit, bool(run.info.arms), rejected),
+            *targets.judge_run(run.info.targets, of_targets, scenarios, why_not, closed, late, no_ttft),
+        ],
         "cache": account,
     }
 

@@ -19,20 +19,13 @@ from locust_kvcache.contract.gateway import Headers, checked_body, checked_heade
 from locust_kvcache.contract.restart import Restart, parse_restart
 from locust_kvcache.contract.schema import Section, load_yaml
 from locust_kvcache.contract.shipped import find_config, shipped
+from locust_kvcache.contract.targets import read_targets
 
 CONFIGS = shipped("configs")
 MODELS = Path("configs/models.yaml")
 OBJECTIVES = ("ttft_ms", "tpot_ms", "e2e_ms")
 CAPACITIES = ("gpu_tokens", "cpu_gb", "store_gb")  # GB: 10^9 bytes
 KINDS = ("pd_disagg", "non_disagg", "other")
-# What a file may set; nothing is judged that nobody set.
-TARGETS = (
-    "hit_ttft_reduction_min",
-    "hit_throughput_gain_min",
-    "hit_busy_throughput_gain_min",
-    "pd_tpot_increase_max",
-    "pd_hit_ttft_ratio_max",
-)
 
 
 # Response headers in which the engine is looked for where no `router.engine_header` is given; the emulated fleet sends it
@@ -98,12 +91,6 @@ class Deployment:
 
     def to_dict(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "metrics": [{"role": role, "url": url} for role, url in self.metrics]}
-
-
-def _targets(section: Section) -> dict[str, float]:
-    chosen = {name: section.take(name, float, None) for name in TARGETS}
-    section.done()
-    return {name: value for name, value in chosen.items() if value is not None}
 
 
 def _amounts(section: Section, names: tuple[str, ...]) -> dict[str, float]:
@@ -194,7 +181,7 @@ def load_deployment(path: Path) -> Deployment:
         restart=parse_restart(top, endpoint),
         events=parse_events(top.raw("events") or [], source),
         link_gb_per_s=top.take("link_gb_per_s", float, None, low=1e-6),
-        targets=_targets(targets),
+        targets=read_targets(targets),
         slo=_amounts(top.section("slo"), OBJECTIVES),
         capacity=_amounts(top.section("capacity"), CAPACITIES),
         leases_s=_leases(top),
@@ -243,7 +230,7 @@ def load_models(path: Path | None = None) -> tuple[str, dict[str, ModelInfo]]:
             section.take("served_name", str),
             section.take("kv_bytes_per_token", int, None, low=1),
             {name: value for name, value in values.items() if name != "targets"},
-            _targets(section.section("targets")),
+            read_targets(section.section("targets")),
         )
     if active not in models:
         raise BadInput(f"{source}: key 'active' is {active!r}; allowed: {', '.join(models)}")

@@ -57,7 +57,7 @@ FAILURES = Cause("failures", Exit.FAILURES, "more requests failed than --max-fai
 NOTHING_HIT = Cause(
     "nothing hit",
     Exit.NOTHING_HIT,
-    "the later rounds were not served from the cache, or less than the plan allows: no target on hits can be judged",
+    "the later rounds were not served from the cache, or less than the plan allows: of targets on hits only hit_rate_min can be judged",
 )
 CLIENT_LATE = Cause("load generator late", Exit.CLIENT_LATE, "the load generator was late: its times are not valid")
 ABORTED = Cause(

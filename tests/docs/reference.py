@@ -140,6 +140,11 @@ DEPLOYMENT = {
         "commands that the master runs while a round is under way, see [recovery.md](recovery.md#let-the-master-play-it)",
     ),
     "link_gb_per_s": ("number", "unknown", "slowest link between the GPU and the store, in 10^9 bytes/s"),
+    "targets.hit_rate_min": (
+        "share",
+        "not judged",
+        "cached / prompt tokens of the hit rounds, at least this much: 0.6 is 60 % ([evidence](metrics.md#targets))",
+    ),
     "targets.hit_ttft_reduction_min": ("share", "not judged", "TTFT on a hit: reduction against cold, at least this much"),
     "targets.hit_throughput_gain_min": ("share", "not judged", "requests/s on a hit: gain against cold, at least this much"),
     "targets.hit_busy_throughput_gain_min": ("share", "not judged", "the same, only while all users are busy"),

@@ -14,7 +14,9 @@ import pandas as pd
 from locust_kvcache.analysis.across_runs import run_spread
 from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.stats import targets
+from locust_kvcache.analysis.tables.table import find
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.targets import HIT_RATE
 
 RUNS_FOR_A_VERDICT = 3  # of each deployment; two give an interval that covers, and is seldom narrow enough to say anything
 LEAST_RUNS = 2
@@ -66,18 +68,17 @@ def _own(runs: list[Analysis], within: pd.DataFrame) -> list[dict[str, Any]]:
     """A target that one of the runs could not be judged on (nothing hit, an open loop) is not judged on all of them either."""
     found = []
     for row in runs[0].stats["targets"]:
-        name = row["target"]
-        if name in targets.RUN_TARGETS and row["text"] == targets.RUN_TARGETS[name][0]:
-            mine = [
-                one
-                for run in runs
-                for one in run.stats["targets"]
-                if one["target"] == name and one["scenario"] == row["scenario"]
-            ]
-            open_ = next((one for one in mine if one["verdict"] == targets.NOT_JUDGED), None)
-            table = within[within["scenario"].eq(row["scenario"])]
-            rule = targets.RUN_TARGETS[name]
-            found.append(open_ or targets.judge(name, row["threshold"], rule, table, row["scenario"]))
+        name, scenario = row["target"], row["scenario"]
+        of_all = name == HIT_RATE and not runs[0].info.arms
+        if not of_all and (name not in targets.EFFECT_TARGETS or row["text"] != targets.EFFECT_TARGETS[name][0]):
+            continue
+        mine = [one for run in runs for one in find(run.stats["targets"], target=name, scenario=scenario)]
+        open_ = next((one for one in mine if one["verdict"] == targets.NOT_JUDGED), None)
+        if open_ or of_all:
+            found.append(open_ or targets.over_runs(mine))
+        else:
+            table = within[within["scenario"].eq(scenario)]
+            found.append(targets.judge(name, row["threshold"], targets.EFFECT_TARGETS[name], table, scenario))
     return found
 
 

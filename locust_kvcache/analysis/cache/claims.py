@@ -47,6 +47,7 @@ class RoundFacts:
     allowed_tokens: float | None = None  # by the plan, in whole blocks of the cache
     slack_tokens: float = 0.0  # a block per request
     buffered: int = 0  # answers that were kept back on their way, where they are many
+    evidence: str = ""  # what tells `cached_tokens`: counters of a role, or the answers
     seen_share: float | None = None  # of the prompt tokens sent, what the servers' counters grew by; None without such counters
 
     @property
@@ -119,6 +120,12 @@ def decide(
     also = tuple(claim.lead for claim in found[1:])
     return Claim(**{**_fields(first), "also": also, "valid": all(claim.valid for claim in found),
                     "credited": all(claim.credited for claim in found)})  # fmt: skip
+
+
+def why_not_whole(rounds: Sequence[RoundFacts], complete: bool, limit: FailureLimit) -> str:
+    """Why the counts of these rounds are not those of whole rounds; empty where they are, also where the times are not valid."""
+    found = (_incomplete(complete, {"scenario": ""}), _failed(rounds, limit, {"scenario": ""}))
+    return next((claim.why_not_judged for claim in found if claim), "")
 
 
 def _fields(claim: Claim) -> dict[str, Any]:

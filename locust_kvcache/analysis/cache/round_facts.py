@@ -81,6 +81,7 @@ def _facts(row: Row, verdict: Row, lost: Row, block: int) -> RoundFacts:
         cached_tokens=verdict.get("cached_tokens"),
         allowed_tokens=_allowed(verdict, lost, requests, block),
         slack_tokens=float(block * requests),
+        evidence=str(verdict.get("evidence") or "").partition(",")[0],  # without what a canary says
     )
 
 

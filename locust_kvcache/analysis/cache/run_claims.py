@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -10,32 +10,36 @@ import pandas as pd
 from locust_kvcache.analysis.basics.number_text import percent
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.basics.problems import Problem
-from locust_kvcache.analysis.cache.claims import Claim, decide
+from locust_kvcache.analysis.cache.claims import Claim, RoundFacts, decide
 from locust_kvcache.analysis.cache.round_facts import facts_of, idle_scenarios, round_kinds, unseen_rounds
 from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.analysis.stats.busy_time import loads
 from locust_kvcache.contract.failure_limit import FailureLimit
 
 
-def claims_of_run(
+def facts_of_run(
     info: RunInfo,
-    complete: bool,
-    limit: FailureLimit,
     rounds: pd.DataFrame,
     verdicts: pd.DataFrame,
     account: pd.DataFrame,
     counted: pd.DataFrame,
     block: int,
     buffered: Mapping[tuple[str, int], tuple[int, int]],
-) -> dict[str, Claim]:
+) -> dict[str, list[RoundFacts]]:
     """By scenario. `rounds` is the table of rounds with `late` and the columns of busy_time; `buffered` is by scenario and round."""
     users = loads(rounds, {(entry.scenario, entry.number): entry.users for entry in info.rounds if entry.users is not None})
     facts = facts_of(rounds, verdicts, account, counted, users, round_kinds(info.rounds), block)
-    facts = {
+    return {
         scenario: [replace(each, buffered=buffered.get((scenario, each.number), (0, 0))[0]) for each in mine]
         for scenario, mine in facts.items()
     }
-    return {scenario: decide(scenario, mine, complete, limit, info.arrival.closed) for scenario, mine in facts.items()}
+
+
+def claims_of_run(
+    facts: Mapping[str, Sequence[RoundFacts]], complete: bool, limit: FailureLimit, closed: bool
+) -> dict[str, Claim]:
+    """By scenario."""
+    return {scenario: decide(scenario, mine, complete, limit, closed) for scenario, mine in facts.items()}
 
 
 def trusted(tiers: pd.DataFrame, counted: pd.DataFrame) -> pd.DataFrame:

@@ -6,6 +6,8 @@ it took from its cache, against what the plan says could have been there; docs/m
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -27,6 +29,7 @@ RULES = {
 LEAST_SHARE = 0.5  # of the prompt: a request that took less from the cache is partial, however little the plan allowed
 EVIDENCE_OF = ["scenario", "round", "request_index", "shares_prefix_with", "started_at_s", "prompt_tokens", "planned_cached_tokens",
                "reported_cached_tokens"]  # fmt: skip
+LIE = "cached_tokens_lie"  # code of the problem
 LYING_SHARE = 0.8  # of requests that nothing can have been cached for
 
 
@@ -124,13 +127,18 @@ def check_evidence(
         )
         return records.assign(reported_cached_tokens=float("nan")), [
             *problems,
-            Problem("warning", "cached_tokens_lie", text, way_out),
+            Problem("warning", LIE, text, way_out),
         ]
     warm = int(fresh["reported_cached_tokens"].ge(block).sum())
     if warm:
         text = f"{warm} of {len(fresh)} requests with a never-seen prefix were served from a cache: round 1 is not wholly cold."
         problems.append(Problem("warning", "not_cold", text, "Use a fresh nonce (the default), and compare by evidence."))
     return records, problems
+
+
+def are_rejected(problems: Iterable[Problem]) -> bool:
+    """Whether `check_evidence` removed the reported cached tokens of this run."""
+    return any(problem.code == LIE for problem in problems)
 
 
 def _beyond_the_prefiller(records: pd.DataFrame, block: int, prefiller: pd.DataFrame | None) -> Problem | None:
@@ -153,7 +161,7 @@ def _beyond_the_prefiller(records: pd.DataFrame, block: int, prefiller: pd.DataF
     )
     return Problem(
         "warning",
-        "cached_tokens_lie",
+        LIE,
         text,
         "Hit rates here are the prefiller's, by its counters: see the table of which cache answered each round.",
     )

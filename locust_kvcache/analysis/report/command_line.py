@@ -7,10 +7,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED, RUN_TARGETS
+from locust_kvcache.analysis.cache.claims import HIT, LESS
+from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED, PASS, RUN_TARGETS
 from locust_kvcache.contract import exit_codes
 from locust_kvcache.contract.exit_codes import Cause, cause_named, worst
 from locust_kvcache.contract.language import BY_LOCALE, HELP, LANGUAGES, default_language
+from locust_kvcache.contract.targets import HIT_RATE
 
 
 def add_language(parser: argparse.ArgumentParser) -> None:
@@ -24,9 +26,16 @@ def add_png(parser: argparse.ArgumentParser) -> None:
 
 def gate_causes(stats: dict[str, Any]) -> list[Cause]:
     """What a gate finds in one run, its targets apart: by the claim of each scenario, and by its records."""
-    causes = [cause_named(claim["cause"]) for claim in stats.get("claims") or []]
+    causes = [cause_named(claim["cause"]) for claim in stats.get("claims") or [] if not _hit_as_asked(stats, claim)]
     causes += [] if stats.get("records_complete", stats["complete"]) else [exit_codes.INCOMPLETE]
     return [cause for cause in causes if cause is not exit_codes.NOTHING_JUDGED]  # that depends on whether a target was set
+
+
+def _hit_as_asked(stats: dict[str, Any], claim: Mapping[str, Any]) -> bool:
+    """Whether rounds that hit less than planned hit as much as `hit_rate_min` asks for, and no other target on them is left open."""
+    mine = [row for row in stats["targets"] if row["target"] in RUN_TARGETS and row["scenario"] == claim["scenario"]]
+    less = claim["cause"] == exit_codes.NOTHING_HIT.name and all(served in (HIT, LESS) for _, served, _ in claim["rounds"])
+    return less and any(row["target"] == HIT_RATE for row in mine) and all(row["verdict"] == PASS for row in mine)
 
 
 def target_causes(targets: list[dict[str, Any]]) -> list[Cause]:

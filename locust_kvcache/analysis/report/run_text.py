@@ -15,6 +15,7 @@ from locust_kvcache.analysis.tables.console_lines import WIDTH, shortened, summa
 from locust_kvcache.analysis.tables.run_tables import comparison_names, known_rate
 from locust_kvcache.analysis.tables.table import Stats, Table, find, run_of, scenarios
 from locust_kvcache.contract.language import told
+from locust_kvcache.contract.targets import HIT_RATE
 
 METRICS = (
     ("ttft_ms", "TTFT, ms"),
@@ -26,6 +27,7 @@ MOST_TARGETS = 4
 
 
 NAMES = {
+    HIT_RATE: "hit rate of the hit rounds",
     "hit_ttft_reduction_min": "TTFT on a hit",
     "hit_throughput_gain_min": "throughput on a hit",
     "hit_busy_throughput_gain_min": "busy throughput on a hit",

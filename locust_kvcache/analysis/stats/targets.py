@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from locust_kvcache.analysis.stats.intervals import Spread, half_width
+from locust_kvcache.contract.targets import HIT_RATE
+
 PASS, FAIL, NOT_JUDGED = "pass", "fail", "not judged"
 # name -> (what it says, metric, statistic, how its value comes from contender / baseline, whether it is a minimum)
-RUN_TARGETS = {
+EFFECT_TARGETS = {
     "hit_ttft_reduction_min": ("TTFT: reduction by a hit (mean)", "ttft_ms", "mean", "reduction", True),
     "hit_throughput_gain_min": (
         "Throughput: gain by a hit (requests/s of whole rounds)",
@@ -25,6 +30,11 @@ RUN_TARGETS = {
         "gain",
         True,
     ),
+}
+# All that one run can meet. The hit rate is no effect: cache/hit_rate_target.py judges it from the evidence of the hit rounds.
+RUN_TARGETS = {
+    HIT_RATE: ("Hit rate of the hit rounds (cached / prompt tokens)", "hit_rate", "sum", "share", True),
+    **EFFECT_TARGETS,
 }
 PAIR_TARGETS = {
     "pd_tpot_increase_max": ("TPOT of PD above the single server's (mean, all rounds)", "tpot_ms", "mean", "gain", False),
@@ -64,7 +74,7 @@ def judge_run(
     `no_ttft` says by scenario why its TTFT is no time to a first token.
     """
     judged = []
-    for name, (text, metric, *rest) in RUN_TARGETS.items():
+    for name, (text, metric, *rest) in EFFECT_TARGETS.items():
         for scenario in scenarios if targets.get(name) is not None else []:
             no_figure = (no_ttft or {}).get(scenario, "") if metric == "ttft_ms" else ""
             for number, table in _sides(effects[effects["scenario"] == scenario], metric):
@@ -74,11 +84,11 @@ def judge_run(
                 if not why and metric in RATES and not closed_loop:
                     why = "in an open loop the rate is that of the arrivals"
                 if why:
-                    judged.append(_not_judged(name, targets[name], scenario, why, which))
+                    judged.append(not_judged(name, targets[name], scenario, why, which))
                 else:
                     judged.append(judge(name, targets[name], (text + which, metric, *rest), table, scenario))  # type: ignore[arg-type]
     others = [
-        _not_judged(name, targets[name], None, "needs a PD run and a single-server run: locust-kvcache compare")
+        not_judged(name, targets[name], None, "needs a PD run and a single-server run: locust-kvcache compare")
         for name in PAIR_TARGETS
         if targets.get(name) is not None
     ]
@@ -110,13 +120,13 @@ def judge(
     """One target on one scenario. The point estimate decides; `certain` says whether the whole interval lies on its side."""
     text, metric, statistic, kind, minimum = rule
     rows = effects[(effects["metric"] == metric) & (effects["statistic"] == statistic)]
-    if not _is_number(threshold):
-        return _not_judged(name, threshold, scenario, "")
+    if not is_number(threshold):
+        return not_judged(name, threshold, scenario, "")
     if rows.empty or pd.isna(rows.iloc[0]["ratio"]):
-        return _not_judged(name, threshold, scenario, NO_FIGURE.get(metric, "cold or hit has no value of this metric"))
+        return not_judged(name, threshold, scenario, NO_FIGURE.get(metric, "cold or hit has no value of this metric"))
     row = rows.iloc[0]
     if row.get("withheld"):
-        return _not_judged(name, threshold, scenario, f"not comparable: {row['withheld']}")
+        return not_judged(name, threshold, scenario, f"not comparable: {row['withheld']}")
     split = row.get("split")
     ends = [None if pd.isna(row[key]) else _VALUE[kind](float(row[key])) for key in ("ratio", "ratio_low", "ratio_high")]
     value, bounds = ends[0], sorted(end for end in ends[1:] if end is not None)
@@ -140,12 +150,28 @@ def judge(
     }
 
 
-def _is_number(threshold: Any) -> bool:
+def over_runs(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One minimum that each of several runs was judged on by itself: the mean of their values, with Student's interval over runs."""
+    values = [float(row["value"]) for row in rows]
+    if len(values) < 2:
+        return rows[0]
+    mean, threshold = statistics.fmean(values), rows[0]["threshold"]
+    half = half_width(Spread(statistics.stdev(values) / math.sqrt(len(values)), len(values) - 1))
+    met, low, high = mean >= threshold, max(0.0, mean - half), min(1.0, mean + half)
+    certain = all((end >= threshold) == met for end in (low, high))
+    return {
+        **rows[0], "value": mean, "low": low, "high": high, "verdict": PASS if met else FAIL, "certain": certain,
+        "why": "" if certain else "not statistically certain",
+    }  # fmt: skip
+
+
+def is_number(threshold: Any) -> bool:
     return isinstance(threshold, int | float) and not isinstance(threshold, bool)
 
 
-def _not_judged(name: str, threshold: Any, scenario: str | None, why: str, which: str = "") -> dict[str, Any]:
-    if not _is_number(threshold):  # run.json may hold anything
+def not_judged(name: str, threshold: Any, scenario: str | None, why: str, which: str = "") -> dict[str, Any]:
+    """A row of a target without a figure; `which` is added to its text."""
+    if not is_number(threshold):  # run.json may hold anything
         threshold, why = None, f"the threshold {threshold!r} is not a number"
     text, _, _, kind, minimum = RUN_TARGETS.get(name) or PAIR_TARGETS[name]
     return {

@@ -6,6 +6,7 @@ from locust_kvcache.contract.language import BY_LOCALE, LANGUAGES
 from locust_kvcache.contract.language import HELP as LANGUAGE_HELP
 from locust_kvcache.contract.record_files import FORMATS, JSONL
 from locust_kvcache.contract.slo import OBJECTIVES_HELP
+from locust_kvcache.contract.targets import TARGETS_HELP
 from locust_kvcache.loadgen.options.option import DRY_RUN, LOAD, OUTPUT, ROUNDS, SENT, SERVERS, STUDIES, TRACE, Option
 from locust_kvcache.workload.apis import APIS
 
@@ -118,6 +119,8 @@ WHAT_IS_WRITTEN = (
     Option("output-dir", OUTPUT, "Folder in which each run gets its own folder", "results", metavar="DIR"),
     Option("run-name", OUTPUT, "Name of the run's folder", shown_default="<deployment>_<model>_<time>", metavar="NAME", in_form=True),
     Option("slo", OUTPUT, OBJECTIVES_HELP, shown_default="the deployment's `slo`", metavar="NAME=MS", many=True, aliases=("goodput",)),
+    Option("targets", OUTPUT, TARGETS_HELP, shown_default="the deployment's and the model's; those given here replace them one by one",
+           metavar="NAME=NUMBER", many=True),
     Option("max-failures", OUTPUT, "Requests that may fail in a run that still counts as complete: a number, or a share such "
            "as 1%", "0", metavar="N|SHARE%"),
     Option("gate", OUTPUT, "Exit with another code than 0 when a target is missed (1) or the run is incomplete (2); see "

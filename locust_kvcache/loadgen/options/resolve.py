@@ -113,8 +113,8 @@ def _fewest(share: float) -> int:
 
 
 def find_deployment(options: Options, host: str | None) -> Deployment:
-    """The deployment file's description; --host takes the place of its endpoint, --slo of its objectives; --header and --extra-body are
-    added."""
+    """The deployment file's description; --host takes the place of its endpoint, --slo of its objectives; --header, --extra-body and
+    --targets are added."""
     if options.deployment is None and not host:
         raise BadInput("no server: give --host http://HOST:PORT, or --deployment FILE")
     deployment = load_deployment(options.deployment) if options.deployment else host_deployment(str(host))
@@ -126,6 +126,7 @@ def find_deployment(options: Options, host: str | None) -> Deployment:
         deployment,
         endpoint=endpoint,
         slo=options.study.slo or deployment.slo,
+        targets={**deployment.targets, **options.study.targets},
         price_per_gpu_hour=deployment.price_per_gpu_hour if gpu_price is None else gpu_price,
         price_per_gb_month=deployment.price_per_gb_month if store_price is None else store_price,
         transport=dataclasses.replace(deployment.transport, headers=headers),

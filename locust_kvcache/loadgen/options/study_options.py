@@ -11,6 +11,7 @@ from pathlib import Path
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.slo import EXPECTED, parse_slo, parse_times
+from locust_kvcache.contract.targets import parse_targets
 from locust_kvcache.loadgen.options.declared import LEVELS
 from locust_kvcache.loadgen.options.option import number, words
 from locust_kvcache.loadgen.options.round_options import check_control
@@ -37,6 +38,7 @@ class StudyOptions:
     """Everything off by default."""
 
     slo: dict[str, float] = field(default_factory=dict)  # takes the place of the deployment's
+    targets: dict[str, float] = field(default_factory=dict)  # over the deployment's and the model's
     dry_run: bool = False
     gpu_hour_price: float | None = None
     gb_month_price: float | None = None
@@ -142,6 +144,7 @@ def read_study(parsed: argparse.Namespace) -> StudyOptions:
     _check(parsed, capacity, share, bool(sizes))
     return StudyOptions(
         slo=parse_slo(words(parsed.slo)),
+        targets=parse_targets(words(parsed.targets)),
         dry_run=bool(parsed.dry_run),
         gpu_hour_price=number("gpu-hour-price", parsed.gpu_hour_price, float, 0),
         gb_month_price=number("gb-month-price", parsed.gb_month_price, float, 0),

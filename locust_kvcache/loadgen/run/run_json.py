@@ -41,7 +41,7 @@ def _plan(config: RunConfig, options: Options, control_last: bool) -> dict[str, 
 
 
 def targets_of(deployment: Deployment, model_info: ModelInfo | None, from_file: bool) -> dict[str, float]:
-    """The deployment file's, else those of the model's entry beside it; with --host alone nobody set any."""
+    """The deployment's, with --targets over the file's; else those of the model's entry beside a file."""
     return {**(model_info.targets if model_info and from_file else {}), **deployment.targets}
 
 

@@ -75,6 +75,6 @@ def test_an_open_loop_s_rate_is_that_of_its_arrivals(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(TARGETS))
 def test_a_deployment_file_can_set_both(name: str) -> None:
-    from locust_kvcache.contract.deployment import TARGETS as known
+    from locust_kvcache.contract.targets import TARGETS as known
 
     assert name in known

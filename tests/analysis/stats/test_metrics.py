@@ -24,7 +24,7 @@ def test_the_lists_of_the_statistics_are_those_of_the_declaration() -> None:
     assert tuple(metric.key for metric in OF_REQUESTS if metric.compared) == comparison.METRICS
     assert tuple(metric.key for metric in OF_ROUNDS if metric.compared) == comparison.RATES
     assert set(run_spread.METRICS) == {metric.key for metric in OF_REQUESTS if metric.repeated}
-    assert {rule[1] for rule in {**targets.RUN_TARGETS, **targets.PAIR_TARGETS}.values()} <= set(BY_KEY)
+    assert {rule[1] for rule in {**targets.EFFECT_TARGETS, **targets.PAIR_TARGETS}.values()} <= set(BY_KEY)
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.key)

@@ -43,6 +43,7 @@ def written(text: str, name: str = "run.yaml") -> str:
         ("scenarios: cold_start", ["--scenarios", "cold_start"]),
         ("warm-up: off\ncontrol: on", ["--warm-up=off", "--control=on"]),
         ("slo: {ttft_ms: 2000, tpot_ms: 50.5}", ["--slo", "ttft_ms=2000", "tpot_ms=50.5"]),
+        ("targets: {hit_rate_min: 0.6}", ["--targets", "hit_rate_min=0.6"]),
         ("header: {X-A: b}", ["--header=X-A: b"]),
         ("header: ['X-A: b', 'X-C: d']", ["--header=X-A: b", "--header=X-C: d"]),
         ("extra-body: {priority: 1, a: [true]}", ['--extra-body={"priority": 1, "a": [true]}']),

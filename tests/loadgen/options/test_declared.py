@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 from locust.argument_parser import get_parser
@@ -11,6 +12,7 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.options.declared import OPTIONS
 from locust_kvcache.loadgen.options.option import GROUPS, number
 from locust_kvcache.loadgen.options.page import page
+from locust_kvcache.loadgen.options.resolve import find_deployment
 from locust_kvcache.loadgen.options.run_options import Options, read_options
 from tests.conftest import ROOT
 
@@ -31,6 +33,18 @@ def parsed(text: str) -> argparse.Namespace:
 
 def options(text: str) -> Options:
     return read_options(parsed(text))
+
+
+def test_targets_replace_those_of_the_deployment_one_by_one(tmp_path: Path) -> None:
+    file = tmp_path / "d.yaml"
+    file.write_text("endpoint: http://h:1\nkind: other\ntargets: {hit_rate_min: 0.5, hit_ttft_reduction_min: 0.4}\n")
+    given = options(f"--deployment {file} --targets hit_rate_min=0.7 hit_throughput_gain_min=1.5")
+    assert find_deployment(given, None).targets == {
+        "hit_rate_min": 0.7,
+        "hit_ttft_reduction_min": 0.4,
+        "hit_throughput_gain_min": 1.5,
+    }
+    assert find_deployment(options("--targets hit_rate_min=0.7"), "http://h:1").targets == {"hit_rate_min": 0.7}
 
 
 def test_names_of_other_tools() -> None:
