@@ -15,6 +15,7 @@ from locust_kvcache.contract.errors import BadInput
 SAME, DIFFERS, FORBIDS = "same", "differs", "differs: not comparable"
 TOKEN_TOLERANCE = 0.05
 TOKEN_COUNTS = (("prompt_tokens", "prompt tokens per request"), ("output_tokens", "output tokens per request"))
+OF_REQUESTS = ["ok", *(column for column, _ in TOKEN_COUNTS)]  # columns that are read here
 # path in run.json -> (label, whether a difference forbids the comparison)
 CONDITIONS: dict[str, tuple[str, bool]] = {
     "deployment.name": ("deployment", False),

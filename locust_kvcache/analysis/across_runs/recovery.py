@@ -5,19 +5,22 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from locust_kvcache.analysis.across_runs.recovery_engines import EngineSilence, silent_engines
 from locust_kvcache.analysis.across_runs.recovery_windows import Window, choose_width_s, cut, ends_s, states
+from locust_kvcache.analysis.basics.narrow import chosen, rows_taken
 from locust_kvcache.analysis.reading.runs import RecordedRun
 from locust_kvcache.contract.errors import BadInput
 
 SHARES = (0.9, 0.99)
 FIGURES = ("hit_rate", "ttft_ms", "requests_per_s")
 LESS_IS_BETTER = frozenset({"ttft_ms"})
+OF_AN_EVENT = "scenario session_id started_at_s ok ttft_ms planned_cached_tokens reported_cached_tokens".split()
+COLUMNS = [*OF_AN_EVENT, *"round round_kind status http_status e2e_ms prompt_tokens".split()]
 HALF = 0.5  # of the tokens that should hit: below it a session's cache is lost
 RUN_END, KIND_END = "the end of the run", "the end of rounds of this kind"
 
@@ -125,9 +128,15 @@ def width_for(records: pd.DataFrame, events: Sequence[Event]) -> float:
     return choose_width_s(records, span_of(records, events, 0).begin_s, events[0].at_s)
 
 
+def sent_requests(run: RecordedRun) -> RecordedRun:
+    """The run with the columns that are read here, of requests that were sent."""
+    records, sent = run.records[COLUMNS], run.records["started_at_s"].notna()
+    return replace(run, records=records if sent.all() else rows_taken(records, sent))
+
+
 def outcomes(run: RecordedRun, events: Sequence[Event], width_s: float) -> list[Outcome]:
-    records = run.records[run.records["started_at_s"].notna()]
-    return [_outcome(run, records, events, place, width_s) for place in range(len(events))]
+    """Of a run of `sent_requests`."""
+    return [_outcome(run, run.records, events, place, width_s) for place in range(len(events))]
 
 
 def _outcome(run: RecordedRun, records: pd.DataFrame, events: Sequence[Event], place: int, width_s: float) -> Outcome:
@@ -135,8 +144,8 @@ def _outcome(run: RecordedRun, records: pd.DataFrame, events: Sequence[Event], p
     before = cut(records, span.base_s, span.begin_s, span.base_s, width_s)
     after = cut(records, event.at_s, event.at_s, span.stop_s, width_s)
     sent = records["started_at_s"]
-    mine = records[(sent >= event.at_s) & (sent < span.next_s)]
-    then = records[(sent >= span.begin_s) & (sent < event.at_s)]
+    mine = chosen(records, (sent >= event.at_s) & (sent < span.next_s), OF_AN_EVENT)
+    then = chosen(records, (sent >= span.begin_s) & (sent < event.at_s), OF_AN_EVENT)
     failed = _failed(records, events, place, span)
     planned, recomputed = _recomputed(mine)
     planned_before, recomputed_before = _recomputed(then)
@@ -202,8 +211,8 @@ def crossing(before: Sequence[Window], after: Sequence[Window], figure: str, sha
 
 def _failed(records: pd.DataFrame, events: Sequence[Event], place: int, span: Span) -> pd.DataFrame:
     """Failed requests that may be this event's: sent after it, or before it by no more than the longest answer took (so they were open)."""
-    answered = records[records["ok"]]
-    longest_s = float(answered["e2e_ms"].max()) / 1000 if len(answered) and answered["e2e_ms"].notna().any() else 0.0
+    answered_ms = records["e2e_ms"][records["ok"]]
+    longest_s = float(answered_ms.max()) / 1000 if answered_ms.notna().any() else 0.0
     at_s = events[place].at_s
     open_s = max(at_s - longest_s, events[place - 1].at_s if place else -math.inf)
     sent = records["started_at_s"]
@@ -234,7 +243,7 @@ def lost_sessions(before: pd.DataFrame, after: pd.DataFrame) -> tuple[int, int]:
 def _hits(records: pd.DataFrame, last: bool) -> pd.Series:
     """Share of the planned tokens that hit, of each session's last or first request."""
     told = records[records["ok"] & records["planned_cached_tokens"].gt(0) & records["reported_cached_tokens"].notna()]
-    keys = [told["scenario"].astype(str), told["session_id"]]
+    keys = [told["scenario"], told["session_id"]]
     shares = (told["reported_cached_tokens"] / told["planned_cached_tokens"]).loc[told["started_at_s"].sort_values().index]
-    grouped = shares.groupby(keys)
+    grouped = shares.groupby(keys, observed=True)
     return grouped.last() if last else grouped.first()

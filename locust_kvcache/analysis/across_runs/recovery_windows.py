@@ -9,8 +9,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
+from locust_kvcache.analysis.basics.mapped import release
+from locust_kvcache.analysis.basics.narrow import chosen
 from locust_kvcache.analysis.stats.intervals import Spread, half_width
 from locust_kvcache.contract.round_kinds import COLD, HIT
 
@@ -40,26 +43,28 @@ def ends_s(records: pd.DataFrame) -> pd.Series:
 
 
 def states(records: pd.DataFrame) -> pd.Series:
-    """What each request belongs to, as `scenario cold`: a level before an event is one of requests of the same state."""
-    kinds = records["round_kind"].astype("object")
-    kinds = kinds.where(kinds.notna(), records["round"].map(lambda number: COLD if number == 1 else HIT))
-    return records["scenario"].astype(str) + " " + kinds.astype(str)
+    """What each request belongs to, as a number per scenario and kind of round: a level before an event is one of requests of the same
+    state. A round that does not say its kind is cold if it is the first, else a hit round."""
+    kinds = pd.Categorical(records["round_kind"])
+    kinds = kinds.add_categories([kind for kind in (COLD, HIT) if kind not in kinds.categories])
+    names = list(kinds.categories)
+    by_number = np.where(records["round"].eq(1), names.index(COLD), names.index(HIT))
+    codes = np.where(kinds.codes < 0, by_number, kinds.codes) + len(names) * pd.factorize(records["scenario"])[0]
+    return pd.Series(codes, index=records.index, copy=False)
 
 
 def cut(records: pd.DataFrame, at_s: float, begin_s: float, stop_s: float, width_s: float) -> list[Window]:
     """The whole windows between `begin_s` and `stop_s` (epoch seconds), in order."""
     first, last = math.ceil((begin_s - at_s) / width_s - 1e-9), math.floor((stop_s - at_s) / width_s + 1e-9)
-    frame = records.assign(
-        place=((records["started_at_s"] - at_s) // width_s),
-        told=records["ok"] & records["reported_cached_tokens"].notna() & records["prompt_tokens"].gt(0),
-    )
-    sent = frame.groupby("place").size()
-    bad = frame[~frame["ok"]].groupby("place").size()
-    empty = frame[frame["status"].eq("no_output") & frame["http_status"].eq(200)].groupby("place").size()
-    told = frame[frame["told"]].groupby("place")[["reported_cached_tokens", "prompt_tokens"]].sum()
-    rates = told["reported_cached_tokens"] / told["prompt_tokens"]
-    ttft = frame[frame["ok"]].groupby("place")["ttft_ms"].mean().dropna()
-    answered = ((ends_s(frame[frame["ok"]]) - at_s) // width_s).value_counts()
+    place, ok = (records["started_at_s"] - at_s) // width_s, records["ok"]
+    told = ok & records["reported_cached_tokens"].notna() & records["prompt_tokens"].gt(0)
+    sent, bad = place.value_counts(), place[~ok].value_counts()
+    empty = place[records["status"].eq("no_output") & records["http_status"].eq(200)].value_counts()
+    tokens = [records[name][told].groupby(place[told]).sum() for name in ("reported_cached_tokens", "prompt_tokens")]
+    rates = tokens[0] / tokens[1]
+    ttft = records["ttft_ms"][ok].groupby(place[ok]).mean().dropna()
+    release()
+    answered = ((ends_s(chosen(records, ok, ["started_at_s", "e2e_ms"])) - at_s) // width_s).value_counts()
     return [
         Window(
             k * width_s, (k + 1) * width_s, int(sent.get(k, 0)), int(bad.get(k, 0)), int(empty.get(k, 0)),

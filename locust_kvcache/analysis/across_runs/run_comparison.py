@@ -101,8 +101,7 @@ def _effects(runs: list[Analysis], names: list[str]) -> pd.DataFrame:
     for run, name in zip(runs[1:], names[1:], strict=True):
         closed = all(r.info.arrival.closed for r in (base, run))
         for window in WINDOWS:
-            before, after = (r.requests[r.requests["round_window"].astype(str).eq(window)] for r in (base, run))
-            latencies = comparison.effects(pairing.pair_runs(before, after, ONE_RUN))
+            latencies = comparison.effects(pairing.pair_runs(base.requests, run.requests, ONE_RUN, window))
             rounds = (_rounds(base, window), _rounds(run, window))
             parts = [
                 latencies,
@@ -152,16 +151,13 @@ def _targets(runs: list[Analysis], names: list[str], comparable: bool) -> list[d
     single, pd_run = runs[kinds.index("non_disagg")], runs[kinds.index("pd_disagg")]
     pair_name = f"{names[kinds.index('pd_disagg')]} / {names[kinds.index('non_disagg')]}"
     scenarios = list(dict.fromkeys(row["scenario"] for row in pd_run.stats["rounds"]))
-    tables = {"pd_tpot_increase_max": comparison.effects(pairing.pair_runs(single.requests, pd_run.requests, ONE_RUN)),
-              "pd_hit_ttft_ratio_max": comparison.effects(_hit_against_cold(single, pd_run))}  # fmt: skip
+    # a hit against the prompt that the single server computes
+    pairs = {
+        "pd_tpot_increase_max": pairing.pair_runs(single.requests, pd_run.requests, ONE_RUN),
+        "pd_hit_ttft_ratio_max": pairing.pair_hit_with_cold(single.requests, pd_run.requests, ONE_RUN),
+    }
+    tables = {name: comparison.effects(found) for name, found in pairs.items()}
     across = targets.judge_pair(pd_run.info.targets, tables, scenarios)
     if not comparable:
         across = [{**row, **NOT_COMPARABLE} for row in across]
     return judged + [{**row, "run": pair_name} for row in across]
-
-
-def _hit_against_cold(single: Analysis, pd_run: Analysis) -> pairing.Pairs:
-    """The same planned request: cold on the single server (it computes the prompt), in the later rounds on PD."""
-    cold = single.requests[single.requests["round_window"].astype(str).eq("cold")]
-    hit = pd_run.requests[pd_run.requests["round_window"].astype(str).eq("hit")]
-    return pairing.pair_runs(cold.assign(round=0), hit.assign(round=0), ONE_RUN)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+
 from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.cache import server_evidence, tier_verdicts, windows
 from locust_kvcache.analysis.labelling import label_run
@@ -17,14 +19,13 @@ from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.analysis.stats import client_limits
 
 
-def run_evidence(run: RecordedRun) -> dict[str, Any]:
-    """Tables as in stats.json: run, complete, rounds, verdicts."""
+def run_evidence(run: RecordedRun, labelled: pd.DataFrame | None = None) -> dict[str, Any]:
+    """Tables as in stats.json: run, complete, rounds, verdicts. `labelled`: its records from `label_run`, where they are at hand."""
     with unusable_is_bad_input(run.folder):
-        return _evidence(run)
+        return _evidence(run, label_run(run)[0] if labelled is None else labelled)
 
 
-def _evidence(run: RecordedRun) -> dict[str, Any]:
-    labelled, _ = label_run(run)
+def _evidence(run: RecordedRun, labelled: pd.DataFrame) -> dict[str, Any]:
     records = measured(labelled)
     client = client_limits.with_certificates(client_limits.lag_by_round(records), run.info.beyond_certificate)
     rounds = round_rows(run, records, client)

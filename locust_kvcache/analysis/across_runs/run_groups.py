@@ -7,12 +7,14 @@ with one run of each the comparison describes these runs (run_comparison.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from locust_kvcache.analysis.across_runs import run_spread
-from locust_kvcache.analysis.pipeline import Analysis
+from locust_kvcache.analysis.across_runs import conditions, run_spread
+from locust_kvcache.analysis.pipeline import Analysis, open_run
 from locust_kvcache.analysis.stats import targets
 from locust_kvcache.analysis.tables.table import find
 from locust_kvcache.contract.errors import BadInput
@@ -20,6 +22,21 @@ from locust_kvcache.contract.targets import HIT_RATE
 
 RUNS_FOR_A_VERDICT = 3  # of each deployment; two give an interval that covers, and is seldom narrow enough to say anything
 LEAST_RUNS = 2
+
+
+def opened(paths: Sequence[Path]) -> list[Analysis]:
+    """The runs of a comparison, read one after the other."""
+    runs: list[Analysis] = []
+    for path in paths:
+        runs.append(open_run(path))
+        if are_repeated(grouped(runs)):
+            runs = [repeated_run(run) for run in runs]
+    return runs
+
+
+def repeated_run(run: Analysis) -> Analysis:
+    """The run with those columns of its requests that repeated runs need; the files of the others (basics/mapped.py) are given back."""
+    return replace(run, requests=run.requests[conditions.OF_REQUESTS])
 
 
 def grouped(runs: Sequence[Analysis]) -> dict[str, list[Analysis]]:

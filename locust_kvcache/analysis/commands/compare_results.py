@@ -17,7 +17,7 @@ from locust_kvcache.analysis.basics.number_text import plural
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.commands.repeats import judged_targets, repeats_page, targets_of
-from locust_kvcache.analysis.pipeline import Analysis, open_run
+from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.analysis.report import ci
 from locust_kvcache.analysis.report.ci import Outcome
@@ -128,7 +128,7 @@ def main() -> int:
     accepted = accepted_conditions(args.accept)
     paths = chosen_paths(args)
     with unusable_is_bad_input(*paths):
-        runs = [open_run(path) for path in paths]
+        runs = run_groups.opened(paths)
         groups = run_groups.grouped(runs)
         if args.gate:
             run_groups.check_gate(groups, args.accept_single_runs)

@@ -13,7 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from locust_kvcache.analysis.across_runs.recovery import Event, Outcome, check_events, end_of, outcomes, width_for
+from locust_kvcache.analysis.across_runs.recovery import (
+    Event,
+    Outcome,
+    check_events,
+    end_of,
+    outcomes,
+    sent_requests,
+    width_for,
+)
 from locust_kvcache.analysis.across_runs.recovery_windows import MOST_WINDOWS
 from locust_kvcache.analysis.across_runs.run_evidence import run_evidence
 from locust_kvcache.analysis.basics.number_text import listed, number, plural
@@ -62,10 +70,10 @@ def recorded_events(run: RecordedRun) -> list[Event]:
 
 
 def events_of(run: RecordedRun, given: Sequence[tuple[str, float, bool]]) -> list[Event]:
-    """Those given that fall into this run, else those that it recorded."""
-    if not run.records["started_at_s"].notna().any():
+    """Those given that fall into this run of `sent_requests`, else those that it recorded."""
+    if run.records.empty:
         raise BadInput(f"{run.folder}: no record says when its request was sent; expected the folder of a run with requests")
-    records = run.records[run.records["started_at_s"].notna()]
+    records = run.records
     first, last = float(records["started_at_s"].min()), end_of(records)
     events = [Event(name, first + time if relative else time) for name, time, relative in given]
     names = [event.name for event in events]
@@ -83,7 +91,7 @@ def events_of(run: RecordedRun, given: Sequence[tuple[str, float, bool]]) -> lis
 
 
 def measure(runs: Sequence[RecordedRun], given: Sequence[tuple[str, float, bool]], width_s: float | None) -> list[list[Outcome]]:
-    """Per event, one outcome per run; all runs have the same events."""
+    """Per event, one outcome per run of `sent_requests`; all runs have the same events."""
     every = [events_of(run, given) for run in runs]
     names = [[event.name for event in events] for events in every]
     if any(found != names[0] for found in names):
@@ -92,9 +100,7 @@ def measure(runs: Sequence[RecordedRun], given: Sequence[tuple[str, float, bool]
             f"events of {runs[other].info.run_id} are {listed(names[other])}, those of {runs[0].info.run_id} are {listed(names[0])}; "
             "expected the same in each run"
         )
-    width = width_s or max(
-        width_for(run.records[run.records["started_at_s"].notna()], events) for run, events in zip(runs, every, strict=True)
-    )
+    width = width_s or max(width_for(run.records, events) for run, events in zip(runs, every, strict=True))
     for run in runs:
         sent = run.records["started_at_s"]
         windows = float(sent.max() - sent.min()) / width
@@ -112,15 +118,25 @@ def as_json(events: Sequence[Sequence[Outcome]], lead: str) -> dict[str, Any]:
     }
 
 
-def without_false_hits(runs: Sequence[RecordedRun]) -> tuple[list[RecordedRun], tuple[dict[str, Any], ...]]:
-    """The runs without reported cached tokens that cannot be true, as a PD pair's decoder reports them; and which runs had such."""
-    labelled = [label_run(run) for run in runs]
-    believed = [dataclasses.replace(run, records=records) for run, (records, _) in zip(runs, labelled, strict=True)]
-    lies = [
-        (str(run.info.run_id), [dataclasses.asdict(problem) for problem in problems if problem.code == "cached_tokens_lie"])
-        for run, (_, problems) in zip(runs, labelled, strict=True)
-    ]
-    return believed, merged(lies)
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """A run of `sent_requests`, without reported cached tokens that cannot be true, as a PD pair's decoder reports them (`lies`)."""
+
+    run: RecordedRun
+    evidence: dict[str, Any]
+    lies: list[dict[str, Any]]
+
+    @property
+    def run_id(self) -> str:
+        return str(self.run.info.run_id)
+
+
+def read(path: Path) -> Read:
+    """What the page needs of a run; its other columns are given up before the next run is read."""
+    run = load_run(path)
+    labelled, problems = label_run(run)
+    lies = [dataclasses.asdict(problem) for problem in problems if problem.code == "cached_tokens_lie"]
+    return Read(sent_requests(dataclasses.replace(run, records=labelled)), run_evidence(run, labelled), lies)
 
 
 def main() -> int:
@@ -143,17 +159,17 @@ def main() -> int:
     use_language(args.lang)
     if args.window_s is not None and not args.window_s > 0:
         raise BadInput(f"--window-s is {args.window_s:g}; expected more than 0")
-    runs = [load_run(path) for path in args.runs]
-    ids = [str(run.info.run_id) for run in runs]
+    found = [read(path) for path in args.runs]
+    ids, runs = [one.run_id for one in found], [one.run for one in found]
     if len(set(ids)) < len(ids):
         twice = sorted({name for name in ids if ids.count(name) > 1})
         raise BadInput(f"run {', '.join(twice)} is given more than once; expected each run once")
-    believed, problems = without_false_hits(runs)
-    events = measure(believed, [parse_event(word) for word in args.event], args.window_s)
+    events = measure(runs, [parse_event(word) for word in args.event], args.window_s)
     width = number(events[0][0].width_s)
     about = f"{runs[0].info.model} on {runs[0].info.deployment.name}: {plural(len(runs), 'run')}, windows of {width} s"
     incomplete = [str(run.info.run_id) for run in runs if not run.complete]
-    page = recovery_page(events, about, incomplete, [run_evidence(run) for run in runs], problems)
+    problems = merged([(one.run_id, one.lies) for one in found])
+    page = recovery_page(events, about, incomplete, [one.evidence for one in found], problems)
     folder = args.output_dir or folder_beside(args.runs[0], "recovery")
     publish(page, folder, args.png)
     (folder / "recovery.json").write_text(json.dumps(plain(as_json(events, page.lead)), indent=2) + "\n", encoding="utf-8")

@@ -221,7 +221,7 @@ def main() -> int:
     if len(args.runs) < 2:
         raise BadInput(f"{len(args.runs)} run given; expected 2 or more: locust-kvcache repeats RUN RUN ...")
     with unusable_is_bad_input(*args.runs):
-        page = repeats_page([open_run(path) for path in args.runs])
+        page = repeats_page([run_groups.repeated_run(open_run(path)) for path in args.runs])
     publish(page, args.output_dir or folder_beside(args.runs[0], "repeats"), args.png)
     return 0
 

@@ -15,7 +15,7 @@ from locust_kvcache.analysis.basics.mapped import release
 from locust_kvcache.analysis.stats import dependence
 from locust_kvcache.analysis.stats.influence import Side
 from locust_kvcache.analysis.stats.intervals import Floats, Ints
-from locust_kvcache.contract.round_kinds import CONTROL
+from locust_kvcache.contract.round_kinds import COLD, CONTROL, HIT
 
 KEYS = ("request_index", "session_id")  # of a scenario's planned request
 
@@ -85,9 +85,20 @@ def pair_windows(records: pd.DataFrame) -> Pairs:
     return pair(records, mine & records["window"].eq("cold"), records, mine & records["window"].eq("hit"))
 
 
-def pair_runs(baseline: pd.DataFrame, contender: pd.DataFrame, why_not: str) -> Pairs:
-    """The same planned request of the same round in two runs; both succeeded. Requests say nothing of how runs differ: no intervals."""
-    return pair(baseline, baseline["ok"], contender, contender["ok"], (*KEYS, "round"), why_not)
+def pair_runs(baseline: pd.DataFrame, contender: pd.DataFrame, why_not: str, window: str | None = None) -> Pairs:
+    """The same planned request of the same round in two runs, in all rounds or in those of one kind; both succeeded. Requests say nothing
+    of how runs differ: no intervals."""
+    sides = [records["ok"] if window is None else _succeeded(records, window) for records in (baseline, contender)]
+    return pair(baseline, sides[0], contender, sides[1], (*KEYS, "round"), why_not)
+
+
+def pair_hit_with_cold(cold: pd.DataFrame, hit: pd.DataFrame, why_not: str) -> Pairs:
+    """The same planned request in the cold rounds of one run and in the hit rounds of another."""
+    return pair(cold, _succeeded(cold, COLD), hit, _succeeded(hit, HIT), KEYS, why_not)
+
+
+def _succeeded(records: pd.DataFrame, window: str) -> pd.Series:
+    return records["ok"] & records["round_window"].eq(window)
 
 
 def pair(

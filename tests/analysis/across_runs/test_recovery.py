@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import lzma
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from locust_kvcache.analysis.across_runs import recovery
 from locust_kvcache.analysis.across_runs.recovery import Event
-from locust_kvcache.analysis.across_runs.recovery_windows import cut, mean_interval
+from locust_kvcache.analysis.across_runs.recovery_windows import cut, mean_interval, states
+from locust_kvcache.analysis.basics import mapped
 from locust_kvcache.analysis.commands import recovery as command
 from locust_kvcache.analysis.reading.runs import RecordedRun, load_run
 from locust_kvcache.contract.errors import BadInput
@@ -105,6 +108,27 @@ def test_a_known_dip_and_a_known_way_back(run: RecordedRun) -> None:
     assert one.recomputed_before == 0
     assert (one.sessions, one.sessions_lost) == (40, 38)  # the first answers of sessions 1 and 2 after it came when 740 hit
     assert one.until == recovery.RUN_END
+
+
+def test_columns_in_files_and_requests_that_were_never_sent_change_nothing(
+    run: RecordedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = [Event("kill", T0 + EVENT_S)]
+    expected = recovery.outcomes(run, events, 1.0)
+    monkeypatch.setattr(mapped, "MAPPED_FROM_BYTES", 1)
+    unsent = request(1200, 0.0, 0, started_at_s=None, status="dropped", ttft_ms=None, e2e_ms=None)
+    write_run(tmp_path / "r", [*records(), unsent], run_id="r", deployment=run.info.raw["deployment"])
+    read = recovery.sent_requests(load_run(tmp_path / "r"))
+    assert (len(read.records), list(read.records)) == (1200, recovery.COLUMNS)
+    assert [replace(one, engines=()) for one in expected] == recovery.outcomes(read, events, 1.0)
+
+
+def test_a_state_is_a_scenario_and_a_kind_of_round() -> None:
+    """A round that does not say its kind is cold if it is the first, else a hit round."""
+    table = pd.DataFrame({"scenario": list("aaaab"), "round": [1, 1, 2, 2, 1], "round_kind": ["cold", None, "hit", None, None]})
+    for kinds in (table["round_kind"], table["round_kind"].astype("category"), pd.Series([None] * 5, dtype="category")):
+        found = states(table.assign(round_kind=kinds))
+        assert pd.factorize(found)[0].tolist() == [0, 0, 1, 1, 2]
 
 
 def test_engines_that_answer_and_take_nothing(run: RecordedRun) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from locust_kvcache.analysis.across_runs import run_spread
+from locust_kvcache.analysis.across_runs import run_groups, run_spread
 from locust_kvcache.analysis.pipeline import analyse_folder, open_stats
 from locust_kvcache.analysis.reading.stats_file import write_stats
 from tests.analysis.synthetic import Truth, synthetic_run
@@ -88,6 +88,13 @@ def test_a_known_difference_is_found_and_its_page_written(module: Module, runs: 
     (line,) = [line for line in page.splitlines() if line.startswith("| b, round 1: TTFT") and "%" in line]
     assert "worse" in line
     assert "Shortest mean TTFT, cold: a (" in page
+
+
+@pytest.mark.slow
+def test_repeated_runs_keep_the_columns_that_are_compared(runs: list[Path]) -> None:
+    """Two runs of one deployment are described, which takes all columns; a third one makes them repetitions."""
+    assert [len(run.requests.columns) > 50 for run in run_groups.opened(runs[:2])] == [True, True]
+    assert [list(run.requests) for run in run_groups.opened(runs[:3])] == [["ok", "prompt_tokens", "output_tokens"]] * 3
 
 
 @pytest.mark.slow
