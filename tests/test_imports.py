@@ -44,7 +44,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"reading", "stats", "servers"},
         {"model"},
         {"cache"},
-        {"labelling"},
+        {"labelling", "request_tables", "round_rows"},
         {"pipeline", "tables"},
         {"across_runs", "advice", "charts"},
         {"report", "exports"},

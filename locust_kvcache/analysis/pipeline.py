@@ -13,49 +13,43 @@ from typing import Any
 
 import pandas as pd
 
+from locust_kvcache.analysis import request_tables
 from locust_kvcache.analysis.basics.plain_values import plain, rows_of
 from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
 from locust_kvcache.analysis.cache import (
     claimed,
     hit_effects,
     hit_rate_target,
-    ideal_caches,
     lost_tokens,
     run_claims,
     server_evidence,
     tier_verdicts,
-    waterfall,
     windows,
 )
-from locust_kvcache.analysis.cache.round_facts import kind_of, round_kinds
 from locust_kvcache.analysis.labelling import label_run
-from locust_kvcache.analysis.model import model_statistics, ttft_model
 from locust_kvcache.analysis.reading import timed
 from locust_kvcache.analysis.reading.run_info import RunInfo, parse_run_info
 from locust_kvcache.analysis.reading.runs import RecordedRun, load_run
 from locust_kvcache.analysis.reading.stats_file import KIND, STATS_FORMAT, read_stats
 from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
+from locust_kvcache.analysis.round_rows import round_rows, rows_of_rounds
 from locust_kvcache.analysis.servers import gpu_energy
 from locust_kvcache.analysis.stats import (
     answer_checks,
-    busy_time,
     client_limits,
     cost,
     drift,
     figure_checks,
     file_checks,
     goodput,
-    other_tools,
     sample,
     steadiness,
     summary,
     targets,
-    tenants,
 )
 from locust_kvcache.analysis.stats.intervals import CONFIDENCE
 from locust_kvcache.contract.failure_limit import FailureLimit, parse_failure_limit
 from locust_kvcache.contract.record_files import record_files
-from locust_kvcache.contract.tier_capacity import tier_capacities
 
 
 @dataclass(frozen=True)
@@ -95,9 +89,9 @@ def _analyse(run: RecordedRun, slo: Mapping[str, float] | None, max_failures: Fa
     records = timed.measured(all_records)  # of timed rounds; times and rates are theirs, what the caches did is told of all
     client = client_limits.with_certificates(client_limits.lag_by_round(records), run.info.beyond_certificate)
     rounds = timed.with_times(round_rows(run, records, client), all_records, run.info)
-    all_rounds = rounds if records is all_records else _rounds(run.info, all_records, run.counts, client)
+    all_rounds = rounds if records is all_records else rows_of_rounds(run.info, all_records, run.counts, client)
     block = run.info.block_size_tokens or windows.BLOCK_SIZE_TOKENS
-    steady, distributions = steadiness.steady_state(records), _distributions(records)
+    steady, distributions = steadiness.steady_state(records), request_tables.distributions(records)
     servers, server_problems = server_evidence.server_tables(run, all_rounds)
     states, state_problems = server_evidence.cache_states(run.info, all_records, all_rounds, servers, distributions, block)
     problems = [
@@ -114,7 +108,7 @@ def _analyse(run: RecordedRun, slo: Mapping[str, float] | None, max_failures: Fa
     stats = {
         **_outcome(run, limit, rounds, block),
         **judged,
-        **_described(run, records, block),
+        **request_tables.described(run, records, block),
         **states,
         **servers,
         "problems": [problem.to_dict() for problem in sorted_problems(problems)],
@@ -207,29 +201,6 @@ def _judged(
     }
 
 
-def _described(run: RecordedRun, records: pd.DataFrame, block: int) -> dict[str, Any]:
-    """Tables that describe the requests and judge nothing."""
-    by_round = records.groupby(["scenario", "round", "window"], observed=True).size()
-    over_time, over_time_note = _over_time(run, records, block)
-    fleet, fleet_note = _waterfall(run, records, block)
-    by_tenant = tenants.tenant_table(records)
-    return {
-        "windows": summary.totals(records, ["scenario", "window"]),
-        "windows_by_round": by_round.rename("requests").reset_index(),
-        "failures": summary.failures(records),
-        "cache_over_time": over_time,
-        "cache_over_time_note": over_time_note,
-        "waterfall": fleet,
-        "waterfall_note": fleet_note,
-        "tenants": by_tenant,
-        "fairness": tenants.fairness_table(by_tenant),
-        "other_tools": other_tools.tool_table(records),
-        "outliers": steadiness.outliers(records),
-        "ttft_model": _model(records, run.info),
-        "samples": sample.samples(records),
-    }
-
-
 def _goodput(info: RunInfo, records: pd.DataFrame, rounds: pd.DataFrame, slo: Mapping[str, float] | None) -> dict[str, Any]:
     """The objectives in force (those given now, else the deployment's), and the requests that kept them."""
     objectives = dict(slo or info.deployment.slo)
@@ -247,48 +218,6 @@ def _cost(
         "cost": cost.cost_rows(rounds, gpu_energy.by_round(energy), of.gpus, of.price_per_gpu_hour),
         "break_even": cost.break_even(rounds, rows_of(verdicts), info.arrival.closed, of.gpus, *prices, kv_bytes, weak),
     }
-
-
-def round_rows(run: RecordedRun, records: pd.DataFrame, client: pd.DataFrame) -> pd.DataFrame:
-    """The table of rounds; of timed ones, what is measured: `records` without those of their warm-up share."""
-    return _rounds(run.info, records, timed.measured_counts(run.counts, run.records, run.info), client)
-
-
-def _rounds(info: RunInfo, records: pd.DataFrame, counts: pd.DataFrame, client: pd.DataFrame) -> pd.DataFrame:
-    """The table of rounds: what each was played for, whether the client was in time, and the rate while all users were busy."""
-    keys, kinds = ["scenario", "round"], round_kinds(info.rounds)
-    rounds = summary.round_table(records, counts)
-    rounds["kind"] = [kinds.get(key, kind_of(key[1])) for key in zip(rounds["scenario"], rounds["round"], strict=True)]
-    return rounds.merge(client, on=keys, how="left").merge(busy_time.busy_table(records), on=keys, how="left")
-
-
-def _distributions(records: pd.DataFrame) -> pd.DataFrame:
-    """By round (each one), by round window (all hit rounds together) and by evidence, in one table: split, scenario, group, metric."""
-    tables = []
-    for split, column in (("round", "round"), ("round_window", "round_window"), ("evidence", "window")):
-        table = summary.distributions(records, ["scenario", column])
-        tables.append(table.rename(columns={column: "group"}).assign(split=split).astype({"group": str}))
-    return pd.concat(tables, ignore_index=True)
-
-
-def _over_time(run: RecordedRun, records: pd.DataFrame, block: int) -> tuple[pd.DataFrame, str | None]:
-    """Served beside what ideal caches would have served, over the run, and why tiers are missing there."""
-    sizes = tier_capacities(run.server_metrics, run.info.model_facts.kv_bytes_per_token, dict(run.info.deployment.capacity))
-    return ideal_caches.over_time(records, block, sizes, arms=bool(run.info.arms))
-
-
-def _waterfall(run: RecordedRun, records: pd.DataFrame, block: int) -> tuple[pd.DataFrame, str | None]:
-    """Where a fleet lost what could have been reused, where its responses name the engine."""
-    rows, given = run.server_metrics, dict(run.info.deployment.capacity)
-    held = tier_capacities(rows, run.info.model_facts.kv_bytes_per_token, given).get("gpu")
-    return waterfall.waterfall(records, block, held, len(run.info.deployment.engine_names))
-
-
-def _model(records: pd.DataFrame, info: RunInfo) -> dict[str, Any]:
-    """One model per deployment, over all scenarios."""
-    points = ttft_model.fit_points(records)
-    fit = ttft_model.fit_ttft(points) if len(points) else None
-    return model_statistics.model_stats(fit, info.model_facts.kv_bytes_per_token, points, info.users)
 
 
 def open_stats(path: str | Path) -> Analysis:

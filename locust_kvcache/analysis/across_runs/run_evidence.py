@@ -12,10 +12,10 @@ import pandas as pd
 from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.cache import server_evidence, tier_verdicts, windows
 from locust_kvcache.analysis.labelling import label_run
-from locust_kvcache.analysis.pipeline import round_rows
 from locust_kvcache.analysis.reading.runs import RecordedRun
 from locust_kvcache.analysis.reading.timed import measured
 from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
+from locust_kvcache.analysis.round_rows import round_rows
 from locust_kvcache.analysis.stats import client_limits
 
 
