@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
-from typing import Protocol
+from collections.abc import Callable, Sequence, Set
 
 from gevent.event import Event
 
 from locust_kvcache.contract.outage_words import UNREACHABLE
-from locust_kvcache.loadgen.console import Progress, console
+from locust_kvcache.loadgen.console import console
 from locust_kvcache.loadgen.master.ledger import Ledger, deal
+from locust_kvcache.loadgen.master.played import Played
 from locust_kvcache.loadgen.master.spawning import Spawning
+from locust_kvcache.loadgen.master.worker_watch import Change, WorkerWatch
 from locust_kvcache.loadgen.master.workers import Workers
-from locust_kvcache.loadgen.protocol.arrivals import Arrival
 from locust_kvcache.loadgen.protocol.messages import (
     AboutRound,
     BeginRun,
@@ -32,51 +32,10 @@ from locust_kvcache.loadgen.protocol.messages import (
     Want,
 )
 from locust_kvcache.loadgen.protocol.run_config import RunConfig, pause
-from locust_kvcache.loadgen.protocol.timed import TimedRound
 from locust_kvcache.loadgen.run.endings import LimitReached, RunIncomplete
-from locust_kvcache.workload.plan import Plan, Turn
 from locust_kvcache.workload.steps import in_pieces
 
-LOST_AFTER_S = 15.0  # a worker that is missing for so long is given up; until then it may come back and go on
-LOST_BEFORE_S = 5.0  # the same before the round has begun: nothing is lost but time
 DONE_TIMEOUT_S = 5.0
-
-
-class WorkerLost(Exception):
-    """A worker was lost before the round had begun: nothing was sent, and users can be given to others first."""
-
-
-class Played(Protocol):
-    """What a round driver plays: sessions of a plan, and who keeps what comes of them. A measured round, or a warm-up's window."""
-
-    @property
-    def scenario(self) -> str: ...
-    @property
-    def number(self) -> int: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def nonce(self) -> str | None: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def plan(self) -> Plan: ...
-    @property
-    def sessions(self) -> Sequence[int]: ...
-    @property
-    def requests(self) -> int: ...
-    @property
-    def arrival(self) -> Arrival | None: ...
-    @property
-    def timed(self) -> TimedRound | None: ...
-    def begin(self, users: int, planned_users: int) -> None: ...
-    def seen(self) -> Set[int]: ...
-    def progress(self, elapsed_s: float) -> Progress: ...
-    def worker_lost(self) -> None: ...
-    def lost(self, turns: list[Turn], worker: str) -> None: ...
-    def check(self) -> None: ...
-    def warn(self, text: str) -> None: ...
-    def end(self, answers: list[Done], users: int, foreign: Mapping[str, int]) -> None: ...
 
 
 class RoundDriver:
@@ -101,8 +60,7 @@ class RoundDriver:
         self._ready: dict[str, tuple[int, int]] = {}  # worker -> (deal it has prepared, sessions it wants at once)
         self._last_deal: dict[str, int] = {}  # worker -> number of its last deal
         self._done: dict[str, Done] = {}
-        self._missing_since_s: dict[str, float] = {}
-        self._gone: set[str] = set()
+        self._watch = WorkerWatch(workers)
         self._handed_back: list[int] = []
         self._started = False
         self._started_s = 0.0
@@ -174,7 +132,7 @@ class RoundDriver:
     def _deal(self, sessions: Sequence[int], users: dict[str, int]) -> None:
         """Give sessions to workers in proportion to their users; in mid-round, to those that are in the round."""
         played = self._played
-        able = {worker: count for worker, count in users.items() if worker not in self._gone}
+        able = {worker: count for worker, count in users.items() if worker not in self._watch.lost}
         if self._started:
             able = {worker: count for worker, count in able.items() if worker in self._ledger.workers}
         if not any(able.values()):
@@ -218,7 +176,7 @@ class RoundDriver:
 
     def _collect_answers(self) -> dict[str, Done]:
         """How the round went on each worker; one that does not say so in time is left out."""
-        asked = self._ledger.workers - self._gone
+        asked = self._ledger.workers - self._watch.lost
         for worker in asked:
             self._workers.send(worker, EndRound(*self._about))
         deadline_s = time.monotonic() + DONE_TIMEOUT_S
@@ -230,27 +188,17 @@ class RoundDriver:
     # -- loss
 
     def _check_workers(self) -> None:
-        """Deal again what a silent worker was not given yet; after LOST_AFTER_S count what it was given as possibly sent. Before the
-        round has begun there is no need to: WorkerLost."""
-        connected, now_s = set(self._workers.connected()), time.monotonic()
-        for worker in self._ledger.workers - self._gone:
-            if worker in connected:
-                if self._missing_since_s.pop(worker, None) is not None and self._started:
+        """Deal again what a silent worker was not given yet; of a lost one count what it was given as possibly sent."""
+        for worker, change in self._watch.changes(self._ledger.workers, self._started):
+            match change:
+                case Change.BACK:
                     self._played.warn(
                         f"worker {self._workers.name(worker)} is back in {self._where()}; its times of that while are suspect"
                     )
-                continue
-            if not self._started:
-                self._missing_since_s.setdefault(worker, now_s)
-                if worker not in self._workers.known() or now_s - self._missing_since_s[worker] > LOST_BEFORE_S:
-                    raise WorkerLost(worker)
-                continue
-            if worker not in self._missing_since_s:
-                self._missing_since_s[worker] = now_s
-                self._replace(worker)
-            has_left = worker not in self._workers.known()
-            if has_left or now_s - self._missing_since_s[worker] > LOST_AFTER_S:
-                self._give_up(worker)
+                case Change.SILENT:
+                    self._replace(worker)
+                case Change.LOST:
+                    self._give_up(worker)
         if self._handed_back:
             sessions, self._handed_back = self._handed_back, []
             self._deal(sessions, self._users())
@@ -278,7 +226,6 @@ class RoundDriver:
         return self._ledger.withdraw(worker)
 
     def _give_up(self, worker: str) -> None:
-        self._gone.add(worker)
         self._workers.give_up(worker)
         turns = self._ledger.open_turns(worker, self._seen())
         self._played.lost(turns, self._workers.name(worker))

@@ -11,11 +11,13 @@ from locust.env import Environment
 
 from locust_kvcache.contract.round_kinds import CONTROL, HIT
 from locust_kvcache.loadgen.master.fault_player import FaultPlayer
-from locust_kvcache.loadgen.master.round_driver import LOST_BEFORE_S, Played, RoundDriver, WorkerLost
+from locust_kvcache.loadgen.master.played import Played
+from locust_kvcache.loadgen.master.round_driver import RoundDriver
 from locust_kvcache.loadgen.master.shape import RoundShape
 from locust_kvcache.loadgen.master.spawning import Spawning
 from locust_kvcache.loadgen.master.timed_round_driver import TimedRoundDriver
 from locust_kvcache.loadgen.master.warm_up_driver import WarmUpDriver
+from locust_kvcache.loadgen.master.worker_watch import LOST_BEFORE_S, WorkerLost
 from locust_kvcache.loadgen.master.workers import Workers
 from locust_kvcache.loadgen.options.resolve import Job
 from locust_kvcache.loadgen.protocol.arrivals import Arrival

@@ -55,14 +55,14 @@ class TimedRoundDriver(RoundDriver):
         """All workers that are left have said so; meanwhile none runs out of sessions."""
         if not self._timed_round.all_dealt:
             self._deal_more()
-        return self._ledger.workers - self._gone <= self._told
+        return self._ledger.workers - self._watch.lost <= self._told
 
     def _deal_more(self) -> None:
         """To workers that have less than half of what they may need in the next AHEAD_S."""
         timed, elapsed_s = self._timed_round.timed, time.monotonic() - self._started_s
         if timed is None or elapsed_s >= timed.round_s:
             return
-        users = {worker: count for worker, count in self._users().items() if worker in self._ledger.workers - self._gone}
+        users = {worker: count for worker, count in self._users().items() if worker in self._ledger.workers - self._watch.lost}
         wanted = {worker: self._wanted(worker, count, elapsed_s) for worker, count in users.items() if count}
         low = {worker: count for worker, count in wanted.items() if self._ledger.waiting(worker) < count / 2}
         if low:
