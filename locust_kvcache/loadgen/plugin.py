@@ -13,7 +13,7 @@ from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import Exit
-from locust_kvcache.loadgen.dry_run import dry_run_text
+from locust_kvcache.loadgen.dry_run.text import dry_run_text
 from locust_kvcache.loadgen.interrupt import interrupt_main_only
 from locust_kvcache.loadgen.master.coordinator import Coordinator
 from locust_kvcache.loadgen.master.dispatcher import ScenarioDispatcher

@@ -19,7 +19,7 @@ from locust.argument_parser import get_parser
 import locust_kvcache.loadgen.user  # noqa: F401  declares our options on Locust's parser
 from locust_kvcache.cli.run import locust_arguments
 from locust_kvcache.contract.exit_codes import Exit
-from locust_kvcache.loadgen.dry_run import dry_run_text
+from locust_kvcache.loadgen.dry_run.text import dry_run_text
 from locust_kvcache.loadgen.options.resolve import plan_job
 from locust_kvcache.loadgen.options.run_options import read_options
 from tests.conftest import ROOT, LocustProcesses, Warm

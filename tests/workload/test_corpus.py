@@ -13,7 +13,7 @@ import yaml
 from locust_kvcache.contract.deployment import Transport
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.client.target import Target
-from locust_kvcache.loadgen.dry_run import corpus_notes
+from locust_kvcache.loadgen.dry_run.notes import corpus_notes
 from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
 from locust_kvcache.workload.conversations import Conversation, read_conversations
 from locust_kvcache.workload.corpus import cut, load_corpus

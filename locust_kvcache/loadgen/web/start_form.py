@@ -15,7 +15,7 @@ from locust.env import Environment
 
 from locust_kvcache.contract.deployment import CONFIGS
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.loadgen.dry_run import dry_run_text
+from locust_kvcache.loadgen.dry_run.text import dry_run_text
 from locust_kvcache.loadgen.options.declared import OPTIONS
 from locust_kvcache.loadgen.options.option import GROUPS, Option
 from locust_kvcache.loadgen.options.resolve import plan_job
