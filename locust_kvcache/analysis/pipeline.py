@@ -28,7 +28,8 @@ from locust_kvcache.analysis.cache import (
 )
 from locust_kvcache.analysis.labelling import label_run
 from locust_kvcache.analysis.reading import timed
-from locust_kvcache.analysis.reading.run_info import RunInfo, parse_run_info
+from locust_kvcache.analysis.reading.run_info import RunInfo
+from locust_kvcache.analysis.reading.run_json import parse_run_info
 from locust_kvcache.analysis.reading.runs import RecordedRun, load_run
 from locust_kvcache.analysis.reading.stats_file import KIND, STATS_FORMAT, read_stats
 from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input

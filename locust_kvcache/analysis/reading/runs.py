@@ -18,7 +18,8 @@ from locust_kvcache.analysis.basics.plain_values import readable, rows_of
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.reading.counts import check_counts
 from locust_kvcache.analysis.reading.records import read_records
-from locust_kvcache.analysis.reading.run_info import RunInfo, parse_run_info
+from locust_kvcache.analysis.reading.run_info import RunInfo
+from locust_kvcache.analysis.reading.run_json import parse_run_info
 from locust_kvcache.analysis.reading.scrapes import read_scrapes
 from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.contract.errors import BadInput

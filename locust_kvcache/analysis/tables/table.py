@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from locust_kvcache.analysis.reading.run_info import RunInfo, parse_run_info
+from locust_kvcache.analysis.reading.run_info import RunInfo
+from locust_kvcache.analysis.reading.run_json import parse_run_info
 from locust_kvcache.contract.language import told
 
 Stats = dict[str, Any]  # the content of stats.json

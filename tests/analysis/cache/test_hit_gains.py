@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from locust_kvcache.analysis.cache.hit_gains import gains, largest
-from locust_kvcache.analysis.reading.run_info import parse_run_info
+from locust_kvcache.analysis.reading.run_json import parse_run_info
 from locust_kvcache.analysis.tables.store_cost import cost_row, has_store
 
 FACTS: dict[str, Any] = {"deployment": {"kind": "non_disagg"}, "model_info": {"kv_bytes_per_token": 100_000}}

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from locust_kvcache.analysis.cache import tier_verdicts
-from locust_kvcache.analysis.reading.run_info import parse_run_info
+from locust_kvcache.analysis.reading.run_json import parse_run_info
 from locust_kvcache.analysis.servers import server_counters
 from tests.analysis.cache.test_tier_verdicts import BLOCK, TRAFFIC, rounds
 

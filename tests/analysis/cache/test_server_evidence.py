@@ -8,7 +8,7 @@ import pytest
 
 from locust_kvcache.analysis.cache.server_evidence import link_gb_per_s
 from locust_kvcache.analysis.pipeline import analyse_folder
-from locust_kvcache.analysis.reading.run_info import parse_run_info
+from locust_kvcache.analysis.reading.run_json import parse_run_info
 from tests.analysis.synthetic import RUN_JSON, Truth, synthetic_run
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from locust_kvcache.analysis.cache import arm_effects, tier_verdicts
 from locust_kvcache.analysis.cache.never_stored import never_stored
-from locust_kvcache.analysis.reading.run_info import parse_run_info
+from locust_kvcache.analysis.reading.run_json import parse_run_info
 from locust_kvcache.analysis.servers import hidden_failures
 from locust_kvcache.analysis.servers.kv_transfers import COLUMNS
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from locust_kvcache.analysis.reading.run_info import parse_run_info
+from locust_kvcache.analysis.reading.run_json import parse_run_info
 from locust_kvcache.analysis.reading.runs import load_run
 from tests.analysis.synthetic import Truth, synthetic_run
 
