@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from locust_kvcache.contract.record import Record, quantile
+from locust_kvcache.contract.quantile import quantile
+from locust_kvcache.contract.record import Record
 
 ROOT = Path(__file__).resolve().parent.parent
 PORT, MASTER_PORT = 18411, 18412

@@ -37,7 +37,7 @@ from locust_kvcache.certificate.command import (
     truth_server,
 )
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.record import quantile
+from locust_kvcache.contract.quantile import quantile
 
 PROMPT_TOKENS, REQUESTS_EACH = 20, 2
 TIMEOUT_S = 240.0

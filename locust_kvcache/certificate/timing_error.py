@@ -7,7 +7,7 @@ import re
 import resource
 
 from locust_kvcache.certificate.readers import Read
-from locust_kvcache.contract.record import quantile
+from locust_kvcache.contract.quantile import quantile
 
 
 def cpu_s(usage: resource.struct_rusage) -> float:

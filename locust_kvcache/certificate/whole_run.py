@@ -18,7 +18,8 @@ from locust import events, task
 from locust_kvcache.certificate.readers import Read
 from locust_kvcache.certificate.timing_error import cpu_s, error_figures
 from locust_kvcache.certificate.variables import FIGURES_VARIABLE, TOKENS_VARIABLE
-from locust_kvcache.contract.record import OK, Record, quantile
+from locust_kvcache.contract.quantile import quantile
+from locust_kvcache.contract.record import OK, Record
 from locust_kvcache.loadgen.user import KVCacheUser
 from locust_kvcache.loadgen.worker.finishing import EndedRequest
 

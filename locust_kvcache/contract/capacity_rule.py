@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from locust_kvcache.contract.record import OK, quantile
+from locust_kvcache.contract.quantile import quantile
+from locust_kvcache.contract.record import OK
 
 BLOCKS = 10  # of a step, in order of time; the first two fill the queue and are left out
 FILLING = 2

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from locust_kvcache.contract.record import stream_timing
+from locust_kvcache.contract.stream_times import stream_timing
 from locust_kvcache.loadgen.client.connection import Connection
 from locust_kvcache.loadgen.client.stream import StreamOutcome, stream_request
 from locust_kvcache.loadgen.client.target import Target

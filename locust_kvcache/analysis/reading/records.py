@@ -15,7 +15,8 @@ from locust_kvcache.analysis.reading.column_stack import ColumnStack
 from locust_kvcache.analysis.reading.memory_need import check_fits
 from locust_kvcache.analysis.reading.record_batches import add_file
 from locust_kvcache.analysis.reading.record_schema import FLAGS, LARGEST, NUMBERS
-from locust_kvcache.contract.record import MATTERS_MS, MATTERS_SHARE, OK, RECORD_FORMAT, STATUSES
+from locust_kvcache.contract.late_stamps import MATTERS_MS, MATTERS_SHARE
+from locust_kvcache.contract.record import OK, RECORD_FORMAT, STATUSES
 from locust_kvcache.contract.record_files import OPEN_FILE, record_files
 
 KEYS = ("round", "request_index", "session_id", "turn")
@@ -59,7 +60,7 @@ def _without_impossible_numbers(frame: pd.DataFrame) -> tuple[pd.DataFrame, list
 
 
 def _without_uncertain_ttft(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
-    """A first chunk that shares the stamp of a later one gives no TTFT, where that matters (contract.record.matters)."""
+    """A first chunk that shares the stamp of a later one gives no TTFT, where that matters (contract.late_stamps.matters)."""
     late_ms, ttft_ms = frame["ttft_uncertain_ms"], frame["ttft_ms"]
     left_out = late_ms.gt(MATTERS_MS) & late_ms.gt(MATTERS_SHARE * ttft_ms)
     if not left_out.any():

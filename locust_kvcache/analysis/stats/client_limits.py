@@ -17,7 +17,7 @@ LIMITED_SHARE = 0.1
 
 def lag_by_round(records: pd.DataFrame) -> pd.DataFrame:
     """Per scenario and round: the event loop's lag beside the TTFT. `client_limited` if more than 10 % of the requests are marked so
-    (contract.record.client_was_limited knows who stamped them); of records without that mark, if the P90 of the lag exceeds 10 %
+    (contract.late_stamps.client_was_limited knows who stamped them); of records without that mark, if the P90 of the lag exceeds 10 %
     of the median TTFT.
     """
     rows = []

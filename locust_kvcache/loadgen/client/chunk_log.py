@@ -6,7 +6,7 @@ import itertools
 from array import array
 from functools import partial
 
-from locust_kvcache.contract.record import OutputChunk
+from locust_kvcache.contract.stream_times import OutputChunk
 
 _new_chunk = partial(tuple.__new__, OutputChunk)
 

@@ -11,7 +11,7 @@ import httptools
 from locust_kvcache.contract.failure_words import message_of
 from locust_kvcache.contract.finish_reasons import was_given_up
 from locust_kvcache.contract.gateway import without_secrets
-from locust_kvcache.contract.record import OutputChunk
+from locust_kvcache.contract.stream_times import OutputChunk
 from locust_kvcache.loadgen.client.connection import Connection
 from locust_kvcache.loadgen.client.framing import MAX_RESPONSE_BYTES, Response, ResponseTooLarge
 from locust_kvcache.loadgen.client.sse import EventReader

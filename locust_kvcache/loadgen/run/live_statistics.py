@@ -47,7 +47,7 @@ class Histogram:
         raise IndexError(position)
 
     def quantile(self, q: float) -> float | None:
-        """As locust_kvcache.contract.record.quantile, within 1 %; None where there are too few values for it."""
+        """As locust_kvcache.contract.quantile.quantile, within 1 %; None where there are too few values for it."""
         if self.count < FEWEST[q]:
             return None
         position = q * (self.count - 1)

@@ -14,8 +14,10 @@ from typing import Any
 
 import gevent
 
+from locust_kvcache.contract.clumps import CLUMP_CHUNKS, TOGETHER_MS, was_buffered
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.record import CLUMP_CHUNKS, TOGETHER_MS, quantile, stream_timing, was_buffered
+from locust_kvcache.contract.quantile import quantile
+from locust_kvcache.contract.stream_times import stream_timing
 from locust_kvcache.loadgen.client.stream import StreamOutcome
 from locust_kvcache.loadgen.protocol.run_config import body_parameters, pause
 from locust_kvcache.loadgen.server.patience import patiently

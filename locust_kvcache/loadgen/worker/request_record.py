@@ -9,16 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from locust_kvcache.contract.clumps import was_buffered
 from locust_kvcache.contract.deployment import ENGINE_HEADERS
-from locust_kvcache.contract.record import (
-    INTERNAL_ERROR,
-    OK,
-    Record,
-    client_was_limited,
-    first_stamp_uncertain_ms,
-    stream_timing,
-    was_buffered,
-)
+from locust_kvcache.contract.late_stamps import client_was_limited, first_stamp_uncertain_ms
+from locust_kvcache.contract.record import INTERNAL_ERROR, OK, Record
+from locust_kvcache.contract.stream_times import stream_timing
 from locust_kvcache.loadgen.client.stream import StreamOutcome
 from locust_kvcache.loadgen.worker.share import Assignment
 from locust_kvcache.workload.turn import Turn

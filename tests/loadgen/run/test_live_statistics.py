@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from locust_kvcache.contract.record import Record, quantile
+from locust_kvcache.contract.quantile import quantile
+from locust_kvcache.contract.record import Record
 from locust_kvcache.loadgen.run.live_statistics import MAX_POINTS, Histogram, Live
 
 

@@ -8,9 +8,6 @@ import json
 import socket
 from pathlib import Path
 
-import pytest
-
-from locust_kvcache.contract.record import client_was_limited
 from locust_kvcache.loadgen.protocol.messages import Done
 from locust_kvcache.loadgen.run.beyond_certificate import limits_of_round
 from locust_kvcache.loadgen.worker.client_certificate import certified_chunks_per_s
@@ -46,21 +43,3 @@ def test_a_round_beyond_a_certificate_is_client_limited() -> None:
     assert "12,000 chunks/s, its certificate stands for 9,000; use more workers (--processes)" in (warning or "")
     assert limits_of_round([answer(100, 9000)])[0]["client_limited"] is False
     assert limits_of_round([answer(100, 9000), answer(100, None)])[0]["client_limited"] is None  # not known is not fine
-
-
-@pytest.mark.parametrize(
-    ("clock", "lag_ms", "ttft_ms", "icl_ms", "expected"),
-    [
-        ("kernel", 12.0, 50.0, 20.0, False),  # the kernel stamped in time, whenever the loop came
-        ("kernel", 25.0, 50.0, 20.0, True),  # two chunks may have waited together
-        ("process", 12.0, 50.0, 20.0, True),  # 12 ms in a TTFT of 50
-        ("process", 12.0, 500.0, 20.0, False),
-        ("process", 0.9, 5.0, 1.0, False),
-        ("process", None, 5.0, 1.0, None),
-        ("kernel", 5.0, None, None, None),
-    ],
-)
-def test_when_a_late_loop_moves_a_record(
-    clock: str, lag_ms: float | None, ttft_ms: float | None, icl_ms: float | None, expected: bool | None
-) -> None:
-    assert client_was_limited(clock, lag_ms, ttft_ms, icl_ms) is expected
