@@ -86,7 +86,8 @@ def checked(path: Path) -> str:
     from locust.argument_parser import get_parser
 
     from locust_kvcache.loadgen.options.config_file import read_config
-    from locust_kvcache.loadgen.options.run_options import check_users, read_options
+    from locust_kvcache.loadgen.options.load_options import check_users
+    from locust_kvcache.loadgen.options.run_options import read_options
 
     parser = get_parser(default_config_files=[])
     file = read_config(path, parser)

@@ -23,9 +23,10 @@ from locust_kvcache.loadgen.master.run_driver import RecordListener, RunDriver
 from locust_kvcache.loadgen.master.spawning import Spawning
 from locust_kvcache.loadgen.master.user_classes import check_classes, scenarios_of
 from locust_kvcache.loadgen.master.workers import Workers
+from locust_kvcache.loadgen.options.load_options import check_users
 from locust_kvcache.loadgen.options.open_files import too_few_files
 from locust_kvcache.loadgen.options.resolve import Job, resolve
-from locust_kvcache.loadgen.options.run_options import Options, check_users, read_options
+from locust_kvcache.loadgen.options.run_options import Options, read_options
 from locust_kvcache.loadgen.protocol.messages import FROM_WORKERS, AboutRun, Files, Message, Time
 from locust_kvcache.loadgen.run.endings import RunIncomplete
 from locust_kvcache.loadgen.run.folder import check_writable

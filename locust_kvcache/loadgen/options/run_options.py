@@ -1,4 +1,4 @@
-"""Reads and checks Locust's parsed options into one typed Options; declared.py declares them.
+"""Reads and checks Locust's parsed options into one typed Options.
 
 The web form enforces neither type nor choices, so nothing that argparse checked is trusted at test start.
 """
@@ -7,29 +7,24 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from locust import events
-
+import locust_kvcache.loadgen.options.locust_parser  # noqa: F401  what is read here is declared there
 from locust_kvcache.contract.cache_tiers import ARMS
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.exit_codes import Exit
 from locust_kvcache.contract.failure_limit import FailureLimit, parse_failure_limit
 from locust_kvcache.contract.gateway import Headers, body_option, header_option
 from locust_kvcache.contract.language import LANGUAGES, default_language
 from locust_kvcache.contract.record_files import FORMATS, JSONL, PARQUET
 from locust_kvcache.loadgen.options.alert_rules import AlertRule, parse_rules
-from locust_kvcache.loadgen.options.declared import ARRIVALS, OPTIONS
-from locust_kvcache.loadgen.options.option import GROUPS, number, words
-from locust_kvcache.loadgen.options.processes import follow_ports
+from locust_kvcache.loadgen.options.load_options import read_gaps, read_levels, read_request_rate
+from locust_kvcache.loadgen.options.option import number, words
 from locust_kvcache.loadgen.options.round_length import RoundLength, read_round_length
 from locust_kvcache.loadgen.options.round_options import read_control, read_repeat, read_warm_up
 from locust_kvcache.loadgen.options.study_options import StudyOptions, read_study
 from locust_kvcache.loadgen.options.trace_options import read_trace_options
-from locust_kvcache.loadgen.typed_locust import listen
 from locust_kvcache.workload.apis import APIS
 from locust_kvcache.workload.identity import checked_echo, checked_salt
 from locust_kvcache.workload.traces.source import TraceSource
@@ -97,31 +92,6 @@ class Options:
         return self.trace is not None and self.arrival == "closed"
 
 
-SIMPLE = ("scenarios", "requests", "rounds", "deployment")  # what Locust's own start form shows of ours
-
-
-def refuse(message: str) -> NoReturn:
-    """Arguments that argparse refuses are bad input: one line and the exit code of the table."""
-    line = " ".join(message.split()).encode("utf-8", "backslashreplace").decode()  # half a character has no bytes
-    sys.stderr.write(f"error: {line}\n")
-    raise SystemExit(int(Exit.BAD_INPUT))
-
-
-def _declare(parser: Any) -> None:
-    for name in GROUPS:
-        group = parser.add_argument_group(f"KV cache load test: {name}")
-        for option in OPTIONS:
-            if option.group == name:
-                action: Any = option.declare(group.add_argument)
-                action.include_in_web_ui = option.name in SIMPLE  # Locust's own mark; all of `in_form` stand at /kvcache/start
-    parser.set_defaults(web_host="127.0.0.1")  # a page without a login is for this host, unless --web-host says otherwise
-    parser.error = refuse
-    follow_ports(parser)
-
-
-listen(events.init_command_line_parser, _declare)
-
-
 def _language(given: str | None) -> str:
     if given and given not in LANGUAGES:
         raise BadInput(f"--lang is {given!r}; allowed: {', '.join(LANGUAGES)}")
@@ -134,17 +104,6 @@ def _api(given: str | None) -> str:
     return given or ""
 
 
-def _levels(parsed: argparse.Namespace) -> tuple[int, ...]:
-    levels = tuple(number("concurrency", word, int, 1) for word in words(parsed.concurrency))
-    if len(set(levels)) < len(levels):
-        raise BadInput(f"--concurrency names a level twice: {' '.join(map(str, levels))}; name each once")
-    if levels and parsed.arrival != "closed":
-        raise BadInput(f"--concurrency is for --arrival closed; with {parsed.arrival} the load is --request-rate")
-    if levels and parsed.resume:
-        raise BadInput("--resume goes on with one run: give it without --concurrency, with -u as that run's level was")
-    return levels
-
-
 def _arms(parsed: argparse.Namespace) -> tuple[str, ...]:
     arms = tuple(words(parsed.arms))
     if unknown := [arm for arm in arms if arm not in ARMS]:
@@ -154,38 +113,10 @@ def _arms(parsed: argparse.Namespace) -> tuple[str, ...]:
     return arms
 
 
-def metrics_address(text: str) -> tuple[str, int] | None:
-    """--metrics-port as (host, port); None where it is not given."""
-    if not text:
-        return None
-    host, _, port = text.rpartition(":")
-    if not port.isdecimal() or not 0 < int(port) < 65536:
-        raise BadInput(f"--metrics-port is {text!r}; expected PORT or HOST:PORT, a port from 1 to 65535")
-    return host.strip("[]") or "127.0.0.1", int(port)
-
-
-def _check_arrival(parsed: argparse.Namespace, rate: float | None) -> None:
-    """Options that another one makes say nothing are refused: the load would not be the one that was meant."""
-    if rate is not None and parsed.arrival == "closed" and not parsed.capacity and not parsed.noisy_neighbour:
-        raise BadInput(
-            f"--request-rate is {rate:g} and --arrival is closed, where users send as fast as they are answered; add --arrival constant, "
-            "poisson or gamma"
-        )
-    burstiness = number("burstiness", parsed.burstiness, float, 1e-6)
-    if burstiness not in (None, 1.0) and parsed.arrival != "gamma":
-        raise BadInput(f"--burstiness is {burstiness:g} and --arrival is {parsed.arrival}; it shapes --arrival gamma alone")
-
-
-def check_users(users: object, spawn_rate: object) -> None:
-    """Locust's own -u and -r, which it takes as they are."""
-    number("users", str(users) if users is not None else None, int, 1)
-    number("spawn-rate", str(spawn_rate) if spawn_rate is not None else None, float, 1e-6)
-
-
 def read_options(parsed: argparse.Namespace) -> Options:
     """The typed options; BadInput names the option, the value found and what is allowed."""
-    rate = _request_rate(parsed)
-    concurrency = _levels(parsed)
+    rate = read_request_rate(parsed)
+    concurrency = read_levels(parsed)
     arms = _arms(parsed)
     return Options(
         deployment=Path(parsed.deployment) if parsed.deployment else None,
@@ -201,7 +132,7 @@ def read_options(parsed: argparse.Namespace) -> Options:
         output_tokens=number("output-tokens", parsed.output_tokens, int, 1),
         cache_salt=checked_salt(parsed.cache_salt, "--cache-salt") if parsed.cache_salt else "",
         echo_headers=checked_echo(list(parsed.echo_header or ()), "--echo-header"),
-        gaps=_gaps(parsed),
+        gaps=read_gaps(parsed),
         concurrency=concurrency,
         output_dir=Path(parsed.output_dir or "results"),
         run_name=_run_name(parsed),
@@ -241,17 +172,6 @@ def read_options(parsed: argparse.Namespace) -> Options:
     )
 
 
-def _request_rate(parsed: argparse.Namespace) -> float | None:
-    """Session starts per second; None in a closed loop."""
-    if parsed.arrival not in ARRIVALS:
-        raise BadInput(f"--arrival is {parsed.arrival!r}; allowed: {', '.join(ARRIVALS)}")
-    rate: float | None = number("request-rate", parsed.request_rate, float, 1e-6)
-    if parsed.arrival != "closed" and rate is None and not parsed.capacity:
-        raise BadInput(f"--arrival {parsed.arrival} needs --request-rate (session starts per second, over all workers)")
-    _check_arrival(parsed, rate)
-    return rate
-
-
 def _records_format(parsed: argparse.Namespace) -> str:
     given = parsed.records_format or JSONL
     if given not in FORMATS:
@@ -268,8 +188,3 @@ def _run_name(parsed: argparse.Namespace) -> str | None:
     if name and (Path(name).name != name or name in (".", "..")):
         raise BadInput(f"--run-name is {name!r}; expected a plain folder name")
     return name
-
-
-def _gaps(parsed: Any) -> Gaps:
-    scale = number("gap-scale", parsed.gap_scale, float, 0)
-    return Gaps(1.0 if scale is None else scale, number("max-gap", parsed.max_gap, float, 0))

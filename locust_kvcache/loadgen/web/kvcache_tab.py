@@ -21,7 +21,8 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.master.coordinator import Coordinator
 from locust_kvcache.loadgen.master.run_driver import RunDriver
 from locust_kvcache.loadgen.master.user_classes import scenarios_of
-from locust_kvcache.loadgen.options.run_options import Options, check_users, read_options
+from locust_kvcache.loadgen.options.load_options import check_users
+from locust_kvcache.loadgen.options.run_options import Options, read_options
 from locust_kvcache.loadgen.typed_locust import flask_app, guarded
 from locust_kvcache.loadgen.web.guard import attach as attach_guard
 from locust_kvcache.loadgen.web.guard import refused_field, say_where

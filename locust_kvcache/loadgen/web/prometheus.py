@@ -22,7 +22,6 @@ from prometheus_client.registry import Collector
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.record import OK
 from locust_kvcache.loadgen.master.coordinator import Coordinator
-from locust_kvcache.loadgen.options.run_options import metrics_address
 from locust_kvcache.loadgen.run.live_statistics import Live
 from locust_kvcache.loadgen.run.state import Run
 from locust_kvcache.loadgen.typed_locust import flask_app
@@ -176,6 +175,16 @@ def _serve(metrics: ClientMetrics, host: str, port: int) -> None:
     except OSError as error:
         raise BadInput(f"--metrics-port {host}:{port} cannot be listened on ({error}); choose another") from error
     log.info("metrics for Prometheus at http://%s:%d/metrics", host, port)
+
+
+def metrics_address(text: str) -> tuple[str, int] | None:
+    """--metrics-port as (host, port); None where it is not given."""
+    if not text:
+        return None
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise BadInput(f"--metrics-port is {text!r}; expected PORT or HOST:PORT, a port from 1 to 65535")
+    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def attach(environment: Environment, coordinator: Coordinator) -> None:

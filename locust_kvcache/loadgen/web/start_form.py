@@ -17,9 +17,10 @@ from locust_kvcache.contract.deployment import CONFIGS
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.dry_run.text import dry_run_text
 from locust_kvcache.loadgen.options.declared import OPTIONS
+from locust_kvcache.loadgen.options.load_options import check_users
 from locust_kvcache.loadgen.options.option import GROUPS, Option
 from locust_kvcache.loadgen.options.resolve import plan_job
-from locust_kvcache.loadgen.options.run_options import Options, check_users
+from locust_kvcache.loadgen.options.run_options import Options
 from locust_kvcache.loadgen.typed_locust import flask_app, guarded
 from locust_kvcache.workload.scenario_file import available_scenarios
 

@@ -10,7 +10,8 @@ from locust.argument_parser import get_parser
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import Exit
 from locust_kvcache.loadgen.options.declared import OPTIONS
-from locust_kvcache.loadgen.options.run_options import check_users, read_options
+from locust_kvcache.loadgen.options.load_options import check_users
+from locust_kvcache.loadgen.options.run_options import read_options
 from tests.samples import examples
 
 PARSER = get_parser(default_config_files=[])

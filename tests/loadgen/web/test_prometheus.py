@@ -14,10 +14,9 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.loadgen.options.run_options import metrics_address
 from locust_kvcache.loadgen.run.live_statistics import Live
 from locust_kvcache.loadgen.web.login import WRONG_PASSWORD_DELAY_S
-from locust_kvcache.loadgen.web.prometheus import ClientMetrics
+from locust_kvcache.loadgen.web.prometheus import ClientMetrics, metrics_address
 from tests.conftest import LocustProcesses, Stub, free_port, start_stub, wait_for
 from tests.loadgen.master.test_coordinator import swarm
 from tests.loadgen.run.test_live_statistics import line

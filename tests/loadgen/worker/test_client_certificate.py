@@ -1,4 +1,4 @@
-"""The client's certificate: read by the worker, compared with the load of each round; and the lag rule of a record."""
+"""The client's certificate: read by the worker, compared with the load of each round."""
 
 from __future__ import annotations
 
