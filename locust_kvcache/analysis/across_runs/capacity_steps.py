@@ -6,7 +6,7 @@ Every step is judged again from its records, by the rules that the search itself
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,22 @@ def steps_of(run: RecordedRun, slo: Mapping[str, float], share: float) -> tuple[
         mine = run.records[run.records["scenario"].astype(str).eq(entry.scenario) & run.records["round"].eq(entry.number)]
         found.append(_step(entry.scenario, run.info.deployment, entry.capacity, mine, entry.wall_s, limits, share))
     return found, limits
+
+
+def steps_of_runs(runs: Sequence[RecordedRun], slo: Mapping[str, float], share: float) -> tuple[list[Step], dict[str, float]]:
+    """The steps of all runs of one search, and the limits that hold. BadInput where the runs are not of one search."""
+    steps: list[Step] = []
+    limits_of: list[dict[str, float]] = []
+    for run in runs:
+        some, limits = steps_of(run, slo, share)
+        steps, limits_of = steps + some, [*limits_of, limits]
+    if not steps:
+        raise BadInput(f"{runs[0].folder}: no round of a --capacity search in these runs; give the folders that a search wrote")
+    if len({step.unit for step in steps}) > 1:
+        raise BadInput("some of these runs searched a rate, others users; give those of one kind")
+    if len({str(sorted(limits.items())) for limits in limits_of}) > 1 or len({run.info.model for run in runs}) > 1:
+        raise BadInput("the runs have different models or objectives; give the runs of one search, or one --slo for all")
+    return steps, limits_of[0]
 
 
 def _step(

@@ -10,7 +10,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from locust_kvcache.analysis.across_runs.capacity_steps import RATE, Step, found_capacity
-from locust_kvcache.analysis.commands.capacity import problems_of
+from locust_kvcache.analysis.report.capacity_words import problems_of
 from locust_kvcache.contract.capacity_rule import Measured, Sample, Search, judge, next_level
 from locust_kvcache.contract.record import Record
 from tests.contract.test_capacity_rule import queue
