@@ -178,7 +178,7 @@ def _judged(
     account = lost_tokens.account(all_records, block)
     buffered = answer_checks.buffered_rounds(all_records)
     facts = run_claims.facts_of_run(
-        run.info, all_rounds, states["verdicts"], account, servers["counted_prompts"], block, buffered
+        run.info, all_rounds, states["verdicts"], account, servers["counted_prompts"], block, buffered, rejected
     )
     claims = run_claims.claims_of_run(facts, run.complete, limit, run.info.arrival.closed)
     no_ttft = {scenario: "TTFT includes decode time: answers were buffered on their way" for scenario, _ in buffered}
@@ -195,7 +195,7 @@ def _judged(
         "claims": [claim.to_dict() for claim in claims.values()],
         "effects": effects,
         "targets": [
-            *hit_rate_target.judge(run.info.targets, facts, run.complete, limit, bool(run.info.arms), rejected),
+            *hit_rate_target.judge(run.info.targets, facts, run.complete, limit, bool(run.info.arms)),
             *targets.judge_run(run.info.targets, of_targets, scenarios, why_not, closed, late, no_ttft),
         ],
         "cache": account,

@@ -44,6 +44,7 @@ class RoundFacts:
     prompt_tokens: float | None = None
     cached_tokens: float | None = None
     cached_known: int = 0  # requests that reported theirs
+    rejected: bool = False  # what the answers reported cannot be true, and was removed
     allowed_tokens: float | None = None  # by the plan, in whole blocks of the cache
     slack_tokens: float = 0.0  # a block per request
     buffered: int = 0  # answers that were kept back on their way, where they are many
@@ -184,11 +185,13 @@ def _not_served(later: Sequence[RoundFacts], shared: dict[str, Any]) -> Claim | 
     text = worst.served_text()
     if worst.served == UNKNOWN:
         some = (
-            f"only {worst.cached_known} of {worst.recorded - worst.failed} requests report"
+            f"only {worst.cached_known} of {worst.recorded - worst.failed} requests report cached tokens"
             if worst.cached_known
-            else "the server reports no"
+            else "the reported cached tokens are rejected"
+            if worst.rejected
+            else "the server reports no cached tokens"
         )
-        lead = f"nothing shows that the cache did it ({some} cached tokens, and no counters tell)"
+        lead = f"nothing shows that the cache did it ({some}, and no counters tell)"
         if worst.recorded == worst.failed:
             lead = f"nothing shows that the cache did it (no successful request is recorded in {name})"
         return _against(

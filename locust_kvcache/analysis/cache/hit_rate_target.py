@@ -25,12 +25,8 @@ def judge(
     complete: bool = True,
     limit: FailureLimit = NO_FAILURE,
     arms: bool = False,
-    rejected: bool = False,
 ) -> list[dict[str, Any]]:
-    """A row per scenario over all its hit rounds; with `arms` a row for each hit round. None without a threshold.
-
-    `rejected`: the cached tokens of the answers cannot be true and were removed.
-    """
+    """A row per scenario over all its hit rounds; with `arms` a row for each hit round. None without a threshold."""
     threshold = targets.get(HIT_RATE)
     if threshold is None:
         return []
@@ -39,7 +35,7 @@ def judge(
         hits = [one for one in rounds if one.kind == HIT]
         groups = [[one] for one in hits] if arms and hits else [hits]
         why = why_not_whole(rounds, complete, limit)
-        found += [_judge(threshold, scenario, group, why or _why_not(group, rejected), arms) for group in groups]
+        found += [_judge(threshold, scenario, group, why or _why_not(group), arms) for group in groups]
     return found
 
 
@@ -72,14 +68,14 @@ def hit_rate(hits: Sequence[RoundFacts]) -> float:
     return sum(one.cached_tokens or 0.0 for one in hits) / sum(one.prompt_tokens or 0.0 for one in hits)
 
 
-def _why_not(hits: Sequence[RoundFacts], rejected: bool) -> str:
+def _why_not(hits: Sequence[RoundFacts]) -> str:
     """Empty where the hit rate of these rounds is known."""
     if not hits:
         return "the run has no hit round"
-    return next((why for one in hits if (why := _unknown(one, rejected))), "")
+    return next((why for one in hits if (why := _unknown(one))), "")
 
 
-def _unknown(one: RoundFacts, rejected: bool) -> str:
+def _unknown(one: RoundFacts) -> str:
     """Why the hit rate of one round is not known."""
     where, by_counters = f"round {one.number}", one.evidence.startswith("counters")
     low, high = ALL_SEEN
@@ -88,7 +84,7 @@ def _unknown(one: RoundFacts, rejected: bool) -> str:
     strange = one.seen_share is not None and not low <= one.seen_share <= high
     if one.served == ELSEWHERE or (by_counters and strange):
         return f"in {where} the servers counted {percent(one.seen_share)} of the prompt tokens that were sent"
-    if one.cached_tokens is None and rejected:
+    if one.cached_tokens is None and one.rejected:
         return f"the reported cached tokens are rejected, and no counters tell what {where} hit"
     if one.cached_tokens is None and one.cached_known:
         return f"only {one.cached_known} of {one.recorded - one.failed} requests of {where} report cached tokens, and no counters tell"

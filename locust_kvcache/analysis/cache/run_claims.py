@@ -25,12 +25,14 @@ def facts_of_run(
     counted: pd.DataFrame,
     block: int,
     buffered: Mapping[tuple[str, int], tuple[int, int]],
+    rejected: bool = False,
 ) -> dict[str, list[RoundFacts]]:
-    """By scenario. `rounds` is the table of rounds with `late` and the columns of busy_time; `buffered` is by scenario and round."""
+    """By scenario. `rounds` is the table of rounds with `late` and the columns of busy_time; `buffered` is by scenario and round;
+    `rejected`: the cached tokens of the answers cannot be true and were removed."""
     users = loads(rounds, {(entry.scenario, entry.number): entry.users for entry in info.rounds if entry.users is not None})
     facts = facts_of(rounds, verdicts, account, counted, users, round_kinds(info.rounds), block)
     return {
-        scenario: [replace(each, buffered=buffered.get((scenario, each.number), (0, 0))[0]) for each in mine]
+        scenario: [replace(each, buffered=buffered.get((scenario, each.number), (0, 0))[0], rejected=rejected) for each in mine]
         for scenario, mine in facts.items()
     }
 
