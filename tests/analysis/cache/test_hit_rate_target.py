@@ -10,6 +10,7 @@ import pytest
 
 from locust_kvcache.analysis.cache.claims import RoundFacts
 from locust_kvcache.analysis.cache.hit_rate_target import judge
+from locust_kvcache.analysis.commands.repeats import judged_targets
 from locust_kvcache.analysis.pipeline import analyse_folder
 from locust_kvcache.analysis.report.command_line import gate
 from locust_kvcache.analysis.report.run_text import target_line
@@ -133,6 +134,18 @@ def test_less_than_planned_passes_the_gate_where_the_target_asks_for_no_more(tmp
     both = stats_of(tmp_path / "both", truth, hit_rate_min=0.5, hit_ttft_reduction_min=0.1)
     assert [row["verdict"] for row in both["targets"]] == ["pass", "not judged"]
     assert gate([both], both["targets"]).name == "nothing hit"
+
+
+def test_repeated_runs_that_hit_enough_on_average_pass_the_gate(tmp_path: Path) -> None:
+    """50, 60 and 70 % of what could be cached: 55 % is met by the mean, and missed by the first run alone."""
+    made = [Truth(efficiency=share, run_id=f"run{share}") for share in (0.5, 0.6, 0.7)]
+    runs = [analyse_folder(synthetic_run(tmp_path / one.run_id, one, targets={"hit_rate_min": 0.55})) for one in made]
+    assert [run.stats["targets"][0]["verdict"] for run in runs] == ["fail", "pass", "pass"]
+    (row,) = judged_targets(runs)
+    assert (row["verdict"], row["value"]) == ("pass", pytest.approx(0.6, abs=0.02))
+    stats = [run.stats for run in runs]
+    assert gate(stats, [row]).name == "ok"
+    assert gate(stats[:1], stats[0]["targets"]).name == "nothing hit"
 
 
 def test_a_missed_target_fails_the_gate(tmp_path: Path) -> None:
