@@ -62,6 +62,24 @@ def parse_arguments() -> argparse.Namespace:
     add("--time-scale", type=float, default=1.0, help="real seconds per simulated second; 0.1 is ten times faster (default: 1)")
     add("--model", help="served model name (default: the profile's)")
     add("--api-key-env", metavar="VAR", help="environment variable with the key that clients must send (default: no key)")
+    _add_disaggregated(parser)
+    add("--mooncake-port", type=int, help="also serve the store's mooncake_master metrics page on this port (real default: 9003)")
+    add("--gpu-watts", type=float, metavar="W",
+        help="one GPU a server, always at so many watts, on a dcgm-exporter's page /dcgm/metrics (not role fleet)")  # fmt: skip
+    add("--scheduling-policy", choices=("fcfs", "priority"), default="fcfs",
+        help="the first in the queue, or the lowest `priority`, which fcfs refuses as vLLM does (default: fcfs)")  # fmt: skip
+    add("--ttl-s", type=float, default=0.0, metavar="S",
+        help="the store forgets a chunk so many simulated seconds after its last use (default: the profile's, mostly never)")  # fmt: skip
+    _add_fleet(parser)
+    add("--fault", action="append", default=[], metavar="NAME[=VALUE][@SHARE]", help="a fault or lie, repeatable; listed below")
+    options = parser.parse_args()
+    _check(parser, options)
+    return options
+
+
+def _add_disaggregated(parser: argparse.ArgumentParser) -> None:
+    """Options of prefillers, decoders, the proxy before them and the store between them."""
+    add = parser.add_argument
     add(
         "--proxy", choices=list(PROXIES), default="wait_store", help="roles pd and proxy: the proxy's order (default: wait_store)"
     )
@@ -79,18 +97,6 @@ def parse_arguments() -> argparse.Namespace:
         metavar="URL",
         help="roles single, prefiller, decoder: the shared store's process (default: a store of its own)",
     )
-    add("--mooncake-port", type=int, help="also serve the store's mooncake_master metrics page on this port (real default: 9003)")
-    add("--gpu-watts", type=float, metavar="W",
-        help="one GPU a server, always at so many watts, on a dcgm-exporter's page /dcgm/metrics (not role fleet)")  # fmt: skip
-    add("--scheduling-policy", choices=("fcfs", "priority"), default="fcfs",
-        help="the first in the queue, or the lowest `priority`, which fcfs refuses as vLLM does (default: fcfs)")  # fmt: skip
-    add("--ttl-s", type=float, default=0.0, metavar="S",
-        help="the store forgets a chunk so many simulated seconds after its last use (default: the profile's, mostly never)")  # fmt: skip
-    _add_fleet(parser)
-    add("--fault", action="append", default=[], metavar="NAME[=VALUE][@SHARE]", help="a fault or lie, repeatable; listed below")
-    options = parser.parse_args()
-    _check(parser, options)
-    return options
 
 
 def _add_fleet(parser: argparse.ArgumentParser) -> None:

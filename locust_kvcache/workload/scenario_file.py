@@ -13,11 +13,12 @@ from locust_kvcache.contract.shipped import shipped
 from locust_kvcache.workload.apis import APIS, CHAT, CONVERSING, check_api
 from locust_kvcache.workload.chunk_sessions import parse_chunks
 from locust_kvcache.workload.corpus import load_corpus, parse_conversations, parse_documents
-from locust_kvcache.workload.dose_response import parse_doses
+from locust_kvcache.workload.dose_response import Doses, parse_doses
 from locust_kvcache.workload.estimate import estimated_tokens
 from locust_kvcache.workload.identity import parse_identity
 from locust_kvcache.workload.lengths import Lengths, parse_lengths
-from locust_kvcache.workload.session_shape import SECTIONS, Shape, parse_shape
+from locust_kvcache.workload.scenario_conflicts import check_parts
+from locust_kvcache.workload.session_shape import parse_shape
 from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.tenants import TENANTS, mixed, parse_tenants
 from locust_kvcache.workload.text import KINDS
@@ -109,6 +110,12 @@ def _output(output: Section) -> dict[str, Any]:
     }
 
 
+def _doses(top: Section, prefix: Section, output: Section) -> Doses:
+    return parse_doses(
+        top.section("doses"), prefix.take("tokens", int, low=SMALLEST_PREFIX_TOKENS), output.take("tokens", int, low=1)
+    )
+
+
 def _conversations(values: dict[str, Any], source: str) -> Scenario:
     """A scenario whose turns are those of a file; without `requests`, all of them."""
     top = Section(values, source)
@@ -151,11 +158,7 @@ def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
         return _conversations(values, source)
     top = Section(values, source)
     prefix, turns, output = top.section("prefix"), top.section("turns"), top.section("output")
-    doses = None
-    if "doses" in values:
-        doses = parse_doses(
-            top.section("doses"), prefix.take("tokens", int, low=SMALLEST_PREFIX_TOKENS), output.take("tokens", int, low=1)
-        )
+    doses = _doses(top, prefix, output) if "doses" in values else None
     turn_lengths = _lengths(turns, "tokens")
     shape = parse_shape(top, turns, Path(source).parent)
     scenario = Scenario(
@@ -180,49 +183,11 @@ def parse_scenario(values: dict[str, Any], source: str) -> Scenario:
     )
     for section in (top, prefix, turns, output):
         section.done()
-    if doses and (scenario.prefix_shared_by != 1 or scenario.corpus):
-        raise BadInput(
-            f"{prefix.name('shared_by')} is {prefix.raw('shared_by')!r}; with `doses` expected 1: "
-            "a shared prefix would be hit from the start"
-        )
-    if scenario.chunks is not None:
-        _check_chunks(scenario, source)
-    if shape is not None:
-        scenario = _shaped(scenario, shape, source)
+    check_parts(scenario, prefix, source)
+    if shape is not None:  # the schemas of tools are part of the prefix
+        scenario = dataclasses.replace(scenario, prefix_tokens=scenario.prefix_tokens + shape.schema_tokens)
     check_api(scenario, f"{source}: key 'api'")
     return scenario
-
-
-def _check_chunks(scenario: Scenario, source: str) -> None:
-    """BadInput names what does not go together with `chunks`."""
-    given = {
-        "tools, forks, compaction or drawn turns": scenario.shape,
-        "doses": scenario.doses,
-        "prefix.files": scenario.corpus,
-        "prefix.popularity": scenario.documents,
-        "turns.count": scenario.turns > 1,
-        "identity.cache_salt": scenario.identity.salts_apart,
-    }
-    if stray := [name for name, value in given.items() if value]:
-        raise BadInput(f"{source}: {stray[0]} stands beside `chunks`; leave one of them out")
-    if scenario.prefix_shared_by != 0:
-        raise BadInput(f"{source}: key 'prefix.shared_by' is {scenario.prefix_shared_by}; with `chunks` expected all")
-
-
-def _shaped(scenario: Scenario, shape: Shape, source: str) -> Scenario:
-    """The schemas of tools are part of the prefix. BadInput names what does not go together."""
-    given = [name for name in SECTIONS if getattr(shape, name) is not None] or ["a distribution in turns.count"]
-    stray = (
-        "doses" if scenario.doses else "prefix.files" if scenario.corpus else "prefix.popularity" if scenario.documents else ""
-    )
-    if stray or scenario.api not in CONVERSING:
-        raise BadInput(f"{source}: {stray or f'api: {scenario.api}'} stands beside {given[0]}; leave one of them out")
-    if scenario.shape and shape.compaction and shape.compaction.at_tokens <= scenario.prefix_tokens + shape.schema_tokens:
-        raise BadInput(
-            f"{source}: key 'compaction.at_tokens' is {shape.compaction.at_tokens}; expected more than the prefix and the schemas of "
-            f"tools have ({scenario.prefix_tokens + shape.schema_tokens})"
-        )
-    return dataclasses.replace(scenario, prefix_tokens=scenario.prefix_tokens + shape.schema_tokens)
 
 
 def folders() -> tuple[Path, ...]:

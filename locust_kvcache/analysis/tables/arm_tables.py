@@ -37,29 +37,26 @@ def verdict_table(stats: Stats) -> Table:
     return Table("Which cache answered each round", header, tuple(rows), RULE, texts=(1, 2, 6))
 
 
+def _arm_row(stats: Stats, scenario: str, row: dict[str, Any]) -> tuple[str, ...]:
+    times = find(stats["distributions"], scenario=scenario, split="round", group=str(row["round"]), metric="ttft_ms")
+    effects = find(stats["effects"], split="arm", scenario=scenario, round=row["round"])
+    ttft = find(effects, metric="ttft_ms", statistic="mean")
+    rate = find(effects, metric="requests_per_s")
+    rates = find(stats["rounds"], scenario=scenario, round=row["round"])
+    return (
+        f"{arm_words(row['arm'])} (round {row['round']})",
+        shown_verdict(row["verdict"]),
+        *(number(times[0][name]) if times else DASH for name in ("mean", "median", "p90")),
+        change(ttft[0]) if ttft else DASH,
+        number(rates[0]["requests_per_s"]) if rates else DASH,
+        change(rate[0]) if rate else DASH,
+        (ttft[0]["verdict"] or DASH) if ttft else DASH,
+    )
+
+
 def arm_table(stats: Stats, scenario: str) -> Table:
     """One row per arm: TTFT, its change against cold, throughput, named by what answered."""
-    rows = []
-    for row in find(stats["verdicts"], scenario=scenario):
-        if row["arm"] is None:
-            continue
-        times = find(stats["distributions"], scenario=scenario, split="round", group=str(row["round"]), metric="ttft_ms")
-        cells = [number(times[0][name]) if times else DASH for name in ("mean", "median", "p90")]
-        effects = find(stats["effects"], split="arm", scenario=scenario, round=row["round"])
-        ttft = find(effects, metric="ttft_ms", statistic="mean")
-        rate = find(effects, metric="requests_per_s")
-        rates = find(stats["rounds"], scenario=scenario, round=row["round"])
-        rows.append(
-            (
-                f"{arm_words(row['arm'])} (round {row['round']})",
-                shown_verdict(row["verdict"]),
-                *cells,
-                change(ttft[0]) if ttft else DASH,
-                number(rates[0]["requests_per_s"]) if rates else DASH,
-                change(rate[0]) if rate else DASH,
-                (ttft[0]["verdict"] or DASH) if ttft else DASH,
-            )
-        )
+    rows = [_arm_row(stats, scenario, row) for row in find(stats["verdicts"], scenario=scenario) if row["arm"] is not None]
     header = (
         "arm",
         "answered by",

@@ -6,14 +6,15 @@ Nothing that goes wrong here may cost a request its record, or the round could n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from locust_kvcache.contract.clumps import was_buffered
 from locust_kvcache.contract.deployment import ENGINE_HEADERS
 from locust_kvcache.contract.late_stamps import client_was_limited, first_stamp_uncertain_ms
 from locust_kvcache.contract.record import INTERNAL_ERROR, OK, Record
-from locust_kvcache.contract.stream_times import stream_timing
+from locust_kvcache.contract.stream_times import OutputChunk, Timing, stream_timing
+from locust_kvcache.loadgen.client.framing import Response
 from locust_kvcache.loadgen.client.stream import StreamOutcome
 from locust_kvcache.loadgen.worker.share import Assignment
 from locust_kvcache.workload.turn import Turn
@@ -57,19 +58,11 @@ def make_record(
 ) -> Record:
     """The record of a request that came to some end. `started_at_s`: when it was sent, by the master's wall clock. `ended_s`: monotonic."""
     config, response, reader = work.share.config, outcome.response, outcome.reader
-    lag_ms = None if work.due_s is None or turn.number > 1 else (response.sent_at_s - work.due_s) * 1000
-    sent = bool(response.sent_at_s)
     chunks = outcome.chunks
     timing = stream_timing(response.sent_at_s, response.first_byte_at_s, reader.first_choice_at_s, chunks, reader.output_tokens)
-    clock = "kernel" if response.kernel_stamps else "process"
-    uncertain_ms = first_stamp_uncertain_ms(clock, chunks, response.unseen_s)
-    buffered = was_buffered(timing.clump_gap_ms, loop_lag_ms)
-    limited = client_was_limited(clock, loop_lag_ms, timing.ttft_ms, timing.icl_p50_ms, uncertain_ms)
     return Record(
         **_planned(work, turn, worker),
-        started_at_s=started_at_s if sent else None,
-        scheduled_at_s=started_at_s - lag_ms / 1000 if sent and lag_ms is not None else None,
-        schedule_lag_ms=lag_ms if sent else None,
+        **_sending(work, turn, response, started_at_s),
         status=outcome.status,
         error=outcome.error,
         http_status=response.http_status,
@@ -81,8 +74,6 @@ def make_record(
         ),
         reported_cached_tokens=_cached_tokens(outcome, config.zero_cached_if_missing),
         usage_rejected=reader.counts.rejected,
-        connect_ms=response.connect_ms,
-        reconnected=response.reconnected if sent else None,
         end_missing=outcome.end_missing if outcome.status == OK else None,
         ttfb_ms=timing.ttfb_ms,
         first_choice_ms=timing.first_choice_ms,
@@ -97,13 +88,38 @@ def make_record(
         chunks=len(reader.log),
         response_bytes=response.body_bytes,
         engine=_engine(response.headers, config.transport.engine_header),
-        clock=clock,
-        loop_lag_ms=loop_lag_ms,
-        client_limited=True if timing.clump_gap_ms is not None and not buffered else limited,
-        ttft_uncertain_ms=uncertain_ms,
-        buffered=buffered if timing.ttft_ms is not None else None,
+        **_doubts(response, chunks, timing, loop_lag_ms),
         phase=work.share.phase(response.sent_at_s or ended_s, ended_s),
     )
+
+
+def _sending(work: Assignment, turn: Turn, response: Response, started_at_s: float) -> dict[str, Any]:
+    """When it was sent, and how; what was not sent has no times."""
+    if not response.sent_at_s:
+        return {"connect_ms": response.connect_ms}
+    lag_ms = None if work.due_s is None or turn.number > 1 else (response.sent_at_s - work.due_s) * 1000
+    return {
+        "started_at_s": started_at_s,
+        "scheduled_at_s": started_at_s - lag_ms / 1000 if lag_ms is not None else None,
+        "schedule_lag_ms": lag_ms,
+        "connect_ms": response.connect_ms,
+        "reconnected": response.reconnected,
+    }
+
+
+def _doubts(response: Response, chunks: Sequence[OutputChunk], timing: Timing, loop_lag_ms: float | None) -> dict[str, Any]:
+    """Who stamped the chunks, and what could have moved the times: this client, or something on the way."""
+    clock = "kernel" if response.kernel_stamps else "process"
+    uncertain_ms = first_stamp_uncertain_ms(clock, chunks, response.unseen_s)
+    buffered = was_buffered(timing.clump_gap_ms, loop_lag_ms)
+    limited = client_was_limited(clock, loop_lag_ms, timing.ttft_ms, timing.icl_p50_ms, uncertain_ms)
+    return {
+        "clock": clock,
+        "loop_lag_ms": loop_lag_ms,
+        "client_limited": True if timing.clump_gap_ms is not None and not buffered else limited,
+        "ttft_uncertain_ms": uncertain_ms,
+        "buffered": buffered if timing.ttft_ms is not None else None,
+    }
 
 
 def _engine(headers: Mapping[str, str], named: str) -> str | None:
