@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from locust_kvcache.contract.round_kinds import sends_new_prompts
-from locust_kvcache.workload.plan import Calibration, Plan, Session, make_plan, planned_cached_tokens
+from locust_kvcache.workload.make_plan import make_plan
+from locust_kvcache.workload.plan import Calibration, Plan, Session, planned_cached_tokens
 from locust_kvcache.workload.spec import Scenario
 
 DEFAULT_BLOCK_TOKENS = 16  # vLLM's default; a dry run asks no server for its own

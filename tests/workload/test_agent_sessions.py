@@ -12,7 +12,8 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.worker.prepared_requests import calling_turns
 from locust_kvcache.workload.budget import Expectation, dry_plan, session_s
 from locust_kvcache.workload.footprint import working_set_tokens
-from locust_kvcache.workload.plan import Calibration, Plan, make_plan
+from locust_kvcache.workload.make_plan import make_plan
+from locust_kvcache.workload.plan import Calibration, Plan
 from locust_kvcache.workload.scenario_file import parse_scenario
 from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.text import KINDS

@@ -9,7 +9,8 @@ import pytest
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.budget import dry_plan
 from locust_kvcache.workload.chunk_sessions import Chunks, chunk_reuse, chunk_sessions
-from locust_kvcache.workload.plan import Calibration, make_plan
+from locust_kvcache.workload.make_plan import make_plan
+from locust_kvcache.workload.plan import Calibration
 from locust_kvcache.workload.scenario_file import load_scenario, parse_scenario
 from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.text import KINDS

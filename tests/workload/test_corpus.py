@@ -19,7 +19,8 @@ from locust_kvcache.workload.conversations import Conversation, read_conversatio
 from locust_kvcache.workload.corpus import cut, load_corpus
 from locust_kvcache.workload.estimate import estimated_tokens
 from locust_kvcache.workload.footprint import working_set_tokens
-from locust_kvcache.workload.plan import Calibration, Plan, make_plan, planned_cached_tokens
+from locust_kvcache.workload.make_plan import make_plan
+from locust_kvcache.workload.plan import Calibration, Plan, planned_cached_tokens
 from locust_kvcache.workload.scenario_file import load_scenario
 from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.working_set import filling

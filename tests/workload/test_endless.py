@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from locust_kvcache.workload.endless import EndlessSessions, endless
-from locust_kvcache.workload.plan import Calibration, Plan, make_plan
+from locust_kvcache.workload.make_plan import make_plan
+from locust_kvcache.workload.plan import Calibration, Plan
 from locust_kvcache.workload.scenario_file import load_scenario
 from locust_kvcache.workload.text import KINDS
 

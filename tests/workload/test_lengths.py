@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.lengths import Lengths
-from locust_kvcache.workload.plan import Calibration, Plan, make_plan, planned_cached_tokens
+from locust_kvcache.workload.make_plan import make_plan
+from locust_kvcache.workload.plan import Calibration, Plan, planned_cached_tokens
 from locust_kvcache.workload.scenario_file import FOLDER, parse_scenario
 from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.steps import finished

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.workload.plan import Calibration, Plan, Turn, make_plan, planned_cached_tokens
+from locust_kvcache.workload.make_plan import make_plan
+from locust_kvcache.workload.plan import Calibration, Plan, Turn, planned_cached_tokens
 from locust_kvcache.workload.scenario_file import available_scenarios, load_scenario, parse_scenario
 from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.text import KINDS, make_text, piece_cost, sample_text, vocabulary

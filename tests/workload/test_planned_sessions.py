@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.budget import dry_plan
 from locust_kvcache.workload.lengths import Lengths
-from locust_kvcache.workload.plan import Plan, make_plan
+from locust_kvcache.workload.make_plan import make_plan
+from locust_kvcache.workload.plan import Plan
 from locust_kvcache.workload.planned_sessions import PlannedSessions
 from locust_kvcache.workload.scenario_file import load_scenario
 from locust_kvcache.workload.spec import Scenario

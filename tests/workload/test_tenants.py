@@ -10,8 +10,8 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.protocol.arrivals import Arrival, plan_due_s
 from locust_kvcache.workload.budget import dry_plan
 from locust_kvcache.workload.footprint import working_set_tokens
+from locust_kvcache.workload.make_plan import make_plan
 from locust_kvcache.workload.mixed_sessions import even_order
-from locust_kvcache.workload.plan import make_plan
 from locust_kvcache.workload.scenario_file import parse_scenario
 from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.tenants import alone

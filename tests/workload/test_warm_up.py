@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from locust_kvcache.workload.budget import UNCALIBRATED
-from locust_kvcache.workload.plan import Plan, make_plan
+from locust_kvcache.workload.make_plan import make_plan
+from locust_kvcache.workload.plan import Plan
 from locust_kvcache.workload.scenario_file import load_scenario
 from locust_kvcache.workload.warm_up import (
     AUTO,

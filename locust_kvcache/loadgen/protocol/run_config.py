@@ -10,7 +10,8 @@ import gevent
 
 from locust_kvcache.contract.deployment import Transport
 from locust_kvcache.loadgen.protocol.arrivals import Arrival
-from locust_kvcache.workload.plan import Calibration, Plan, make_plan
+from locust_kvcache.workload.make_plan import make_plan
+from locust_kvcache.workload.plan import Calibration, Plan
 from locust_kvcache.workload.spec import Scenario
 
 

@@ -18,7 +18,7 @@ from locust_kvcache.loadgen.server.nvml import Nvml
 from locust_kvcache.loadgen.server.preflight import Preflight, Server
 from locust_kvcache.loadgen.server.probe import Probe
 from locust_kvcache.workload.footprint import largest_working_set_tokens
-from locust_kvcache.workload.plan import make_plan
+from locust_kvcache.workload.make_plan import make_plan
 from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.traces.loading import load_rows
 

@@ -24,7 +24,8 @@ from locust_kvcache.loadgen.server.patience import patiently
 from locust_kvcache.loadgen.server.probe import Probe
 from locust_kvcache.loadgen.worker.loop_lag import INTERVAL_S, LagMonitor
 from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
-from locust_kvcache.workload.plan import Calibration, Plan, Session, Turn, make_plan
+from locust_kvcache.workload.make_plan import make_plan
+from locust_kvcache.workload.plan import Calibration, Plan, Session, Turn
 from locust_kvcache.workload.spec import Scenario
 
 MOST_OUTPUT_TOKENS = 16  # enough to see an answer that ends early

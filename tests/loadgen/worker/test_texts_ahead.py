@@ -16,7 +16,8 @@ from locust_kvcache.loadgen.worker import texts_ahead
 from locust_kvcache.loadgen.worker.prepared_requests import PreparedRequests
 from locust_kvcache.loadgen.worker.share import Share
 from locust_kvcache.loadgen.worker.shared_texts import ENTRY_BYTES, SharedTexts
-from locust_kvcache.workload.plan import Plan, make_plan
+from locust_kvcache.workload.make_plan import make_plan
+from locust_kvcache.workload.plan import Plan
 from locust_kvcache.workload.scenario_file import load_scenario
 from tests.workload.test_plan import ONE_EACH
 

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.workload.plan import Calibration, make_plan
+from locust_kvcache.workload.make_plan import make_plan
+from locust_kvcache.workload.plan import Calibration
 from locust_kvcache.workload.traces.block_text import block_ids
 from locust_kvcache.workload.traces.loading import load_rows
 from locust_kvcache.workload.traces.replay import replay_scenario
