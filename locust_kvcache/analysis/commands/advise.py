@@ -21,7 +21,8 @@ from locust_kvcache.analysis.advice.sizes import marks_for, nice_sizes, points_o
 from locust_kvcache.analysis.advice.sources import Link, Source, load_source
 from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.model.tandem import Split
-from locust_kvcache.analysis.report.advice_page import Advice, advice_json, advice_page
+from locust_kvcache.analysis.report.advice_json import advice_json
+from locust_kvcache.analysis.report.advice_page import Advice, advice_page
 from locust_kvcache.analysis.report.command_line import add_language, add_png
 from locust_kvcache.analysis.report.publish import publish
 from locust_kvcache.contract.cache_tiers import TIERS

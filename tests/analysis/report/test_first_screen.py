@@ -12,7 +12,6 @@ import pytest
 from locust_kvcache.analysis.across_runs.run_comparison import compare_runs
 from locust_kvcache.analysis.basics import text_width
 from locust_kvcache.analysis.commands.repeats import repeats_page
-from locust_kvcache.analysis.commands.sweep import by_users, sweep_page
 from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
 from locust_kvcache.analysis.report.caveats import caveats, merged
 from locust_kvcache.analysis.report.comparison_page import comparison_page
@@ -21,6 +20,7 @@ from locust_kvcache.analysis.report.page import Page
 from locust_kvcache.analysis.report.publish import page_text
 from locust_kvcache.analysis.report.run_page import run_page
 from locust_kvcache.analysis.report.run_text import run_text
+from locust_kvcache.analysis.report.sweep_page import by_users, sweep_page
 from locust_kvcache.analysis.tables.console_lines import WIDTH
 from locust_kvcache.contract.language import CHINESE, ENGLISH, use_language
 from tests.analysis.recorded import recorded_run

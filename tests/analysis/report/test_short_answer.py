@@ -13,7 +13,6 @@ import pytest
 from locust_kvcache.analysis.across_runs.run_comparison import compare_runs
 from locust_kvcache.analysis.basics.number_text import change, number, percent
 from locust_kvcache.analysis.commands.repeats import repeats_page
-from locust_kvcache.analysis.commands.sweep import by_users, sweep_page
 from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
 from locust_kvcache.analysis.report import repeats_answer
 from locust_kvcache.analysis.report.comparison_page import comparison_page
@@ -21,6 +20,7 @@ from locust_kvcache.analysis.report.comparison_tables import short_names
 from locust_kvcache.analysis.report.page import Page
 from locust_kvcache.analysis.report.publish import page_text
 from locust_kvcache.analysis.report.run_text import run_text
+from locust_kvcache.analysis.report.sweep_page import by_users, sweep_page
 from locust_kvcache.analysis.tables import console_lines
 from locust_kvcache.analysis.tables.console_lines import caveat, first_clause, shortened, summary
 from locust_kvcache.analysis.tables.table import Table, find

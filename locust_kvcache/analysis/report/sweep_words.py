@@ -1,0 +1,86 @@
+"""Says in words what a hit changes at each number of users, and how far the figures of a sweep can be trusted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from locust_kvcache.analysis.basics.number_text import change, is_missing, number, plural, ratio_change
+from locust_kvcache.analysis.report.trust import Said, common_trust
+from locust_kvcache.analysis.tables.table import Stats, find
+
+MOST_LEVELS = 3  # in a sentence
+NO_INTERVAL, UNDECIDED, EXCLUDES = "no interval", "undecided", "excludes no change"
+
+
+def effect(stats: Stats, scenario: str, metric: str, statistic: str | None) -> dict[str, Any]:
+    """Cold (baseline) and hit (contender) of one metric with their ratio's interval; empty where there is none."""
+    wanted = {"statistic": statistic} if statistic else {}
+    return next(iter(find(stats["effects"], split="round", scenario=scenario, metric=metric, **wanted)), {})
+
+
+def sentence(levels: dict[int, Stats], scenario: str) -> str:
+    """What a hit changes at each level, in words; of more than three levels at the fewest and the most users."""
+    shown = levels if len(levels) <= MOST_LEVELS else {users: levels[users] for users in (min(levels), max(levels))}
+    parts = []
+    for users, stats in shown.items():
+        row = effect(stats, scenario, "ttft_ms", "mean")
+        parts.append(f"{_with_times(row)} at {plural(users, 'user')}")
+    return f"{scenario}: a hit changes the mean TTFT by {', '.join(parts)}"
+
+
+def _with_times(row: dict[str, Any]) -> str:
+    """−92.7 % [−94.5, −90.2] (1,750 to 128 ms)."""
+    return f"{change(row)} ({number(row['baseline'])} to {number(row['contender'])} ms)" if row else "no comparison"
+
+
+def lead(levels: dict[int, Stats], names: list[str]) -> str:
+    """The sentence of the only scenario; of several, in how many a hit cuts the TTFT, at the fewest and at the most users."""
+    if len(names) == 1:
+        return f"{sentence(levels, names[0])}."
+    ends = sorted({min(levels), max(levels)})
+    return " ".join(_counted(users, [effect(levels[users], name, "ttft_ms", "mean") for name in names]) for users in ends)
+
+
+def _counted(users: int, rows: list[dict[str, Any]]) -> str:
+    """At 1 user a hit cuts the mean TTFT in 2 of 4 scenarios (−56.7 to −86.7 %); 2 are undecided."""
+    kinds = [interval_kind(row) for row in rows]
+    sure = [row["ratio"] for row, kind in zip(rows, kinds, strict=True) if kind == EXCLUDES]
+    cut, raised = [ratio for ratio in sure if ratio < 1], [ratio for ratio in sure if ratio > 1]
+    if sure:
+        some = f" ({_from_to(cut)})" if cut else ""
+        parts = [f"At {plural(users, 'user')} a hit cuts the mean TTFT in {len(cut)} of {plural(len(rows), 'scenario')}{some}"]
+    else:
+        parts = [f"At {plural(users, 'user')} the change of the mean TTFT is certain in no scenario"]
+    parts += [f"it raises the mean TTFT in {len(raised)} ({_from_to(raised)})"] if raised else []
+    parts += [f"undecided in {count}" for count in [kinds.count(UNDECIDED)] if count]
+    parts += [f"no interval in {count} (too few requests)" for count in [kinds.count(NO_INTERVAL)] if count]
+    return f"{'; '.join(parts)}."
+
+
+def _from_to(ratios: list[float]) -> str:
+    """−56.7 % to −86.7 %."""
+    texts = list(dict.fromkeys(ratio_change(ratio) for ratio in sorted(ratios, reverse=True)))
+    return texts[0] if len(texts) == 1 else f"{texts[0]} to {texts[-1]}"
+
+
+def interval_kind(row: dict[str, Any]) -> str:
+    """Whether there is an interval, and whether it excludes no change."""
+    if is_missing(row.get("ratio_low")):
+        return NO_INTERVAL
+    return UNDECIDED if row["ratio_low"] <= 1 <= row["ratio_high"] else EXCLUDES
+
+
+def trust(levels: dict[int, Stats], names: list[str]) -> tuple[str, ...]:
+    """What every page says; how many of the changes are certain; that each level is one run."""
+    rows = [effect(stats, name, "ttft_ms", "mean") for name in names for stats in levels.values()]
+    kinds = [interval_kind(row) for row in rows if row]
+    sure, unsure, none = (kinds.count(kind) for kind in (EXCLUDES, UNDECIDED, NO_INTERVAL))
+    counts = [(sure, "certain"), (unsure, "undecided"), (none, "without an interval (too few requests)")]
+    told = ", ".join(f"{count} {what}" for count, what in counts if count)
+    return common_trust(
+        list(levels.values()),
+        own=[
+            Said("One run for each number of users, each with other prompts; other runs may differ more.", True),
+            Said(f"{plural(len(kinds), 'change')} of the mean TTFT, by their 95 % intervals: {told}.", bool(unsure or none)),
+        ],
+    )
