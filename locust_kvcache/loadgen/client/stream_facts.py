@@ -20,6 +20,7 @@ class StreamFacts:
         self.first_choice_at_s: float | None = None
         self.counts = Counts()
         self.finish_reason: str | None = None
+        self._finished_at_s = 0.0
         self.finish_message = ""  # what the server said beside its finish_reason
         self.failure: tuple[str, str] | None = None  # (error class, what was wrong): the first one
         self.response_id: str | None = None
@@ -96,7 +97,7 @@ class StreamFacts:
         """Whether it carries output."""
         if reason := choice.get("finish_reason"):
             said = as_dict(reason)  # SGLang: {"type": "abort", "message": ...}
-            self.finish_reason = str(said.get("type", reason))
+            self.finish_reason, self._finished_at_s = str(said.get("type", reason)), stamp_s
             what = choice.get("error") or said
             self.finish_message = str(what.get("message", "") if isinstance(what, dict) else what)
         output = output_of(choice)
@@ -123,4 +124,6 @@ class StreamFacts:
     def _check_counts(self) -> None:
         """The stream is over: the last of what was reported counts."""
         said = self._reported | self._told
+        if not len(self.log) and self.finish_reason == "length" and said.get("output") == 1:
+            self.log.add(self._finished_at_s, False, 1)  # one token without a text: what ended the answer came with it
         self.counts = checked_counts(prompt_tokens(said), said.get("output"), said.get("cached"), len(self.log))

@@ -93,6 +93,20 @@ def test_ttft_ends_at_the_first_thought_under_whatever_name_it_comes() -> None:
     assert outcome.reply == "yes"
 
 
+def test_one_token_without_a_text_came_with_the_end_of_its_answer() -> None:
+    """Half a character or a special token: the server counts one token, and the chunk that ends the answer is its only chunk."""
+    usage = sse({"choices": [], "usage": {"prompt_tokens": 50, "completion_tokens": 1}})
+    outcome = read(delta({"role": "assistant"}), delta({"content": ""}, "length"), usage, DONE)
+    assert (outcome.status, outcome.reader.output_tokens) == ("ok", 1)
+    assert [(chunk.received_at_s, chunk.visible) for chunk in outcome.chunks] == [(1.0, False)]
+
+
+@pytest.mark.parametrize(("reason", "tokens"), [("stop", 1), ("length", 0), ("length", 2), ("length", None)])
+def test_an_answer_without_a_text_is_otherwise_no_output(reason: str, tokens: int | None) -> None:
+    usage = sse({"choices": [], "usage": {"prompt_tokens": 50, "completion_tokens": tokens}})
+    assert read(delta({"content": ""}, reason), usage, DONE).status == "no_output"
+
+
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
 def test_a_byte_order_mark_costs_no_token(ending: bytes) -> None:
     first = (b"\xef\xbb\xbf" + delta({"content": "a"})).replace(b"\n", ending)
