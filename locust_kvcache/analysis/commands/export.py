@@ -15,18 +15,17 @@ from pathlib import Path
 
 import pandas as pd
 
+from locust_kvcache.analysis.exports.table_files import FORMATS, write_table
 from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
-from locust_kvcache.analysis.reading.runs import load_run
+from locust_kvcache.analysis.reading.scrapes import read_scrapes
 from locust_kvcache.analysis.reading.stats_file import TABLES
 from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.servers import server_counters
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
 
-FORMATS = ("csv", "parquet")
 TABLE_FILES = "tables"
 TARGETS = (TABLE_FILES, "otlp", "mlflow", "wandb")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def tables(analysis: Analysis, folder: Path) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -34,35 +33,13 @@ def tables(analysis: Analysis, folder: Path) -> Iterator[tuple[str, pd.DataFrame
     yield "records", analysis.requests
     for name in TABLES:
         yield name, flat(analysis.table(name))
-    yield "server_metrics", server_counters.series(load_run(folder).server_metrics)
+    yield "server_metrics", server_counters.series(read_scrapes(folder / "server_metrics.jsonl")[0])
 
 
 def flat(table: pd.DataFrame) -> pd.DataFrame:
     """Columns of dicts as JSON text, as neither CSV nor Parquet readers agree on anything else."""
     nested = [name for name in table if table[name].map(lambda value: isinstance(value, dict | list)).any()]
     return table.assign(**{str(name): table[name].map(json.dumps) for name in nested})
-
-
-def plain_cells(table: pd.DataFrame) -> pd.DataFrame:
-    """Texts that a spreadsheet would take for a formula begin with an apostrophe: some of them are a server's own words."""
-
-    def plain(value: object) -> object:
-        return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
-
-    texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
-    return table.assign(**{str(name): table[name].astype(object).map(plain) for name in texts})
-
-
-def write_table(name: str, table: pd.DataFrame, folder: Path, formats: tuple[str, ...]) -> list[Path]:
-    written = []
-    for kind in formats:
-        path = folder / f"{name}.{kind}"
-        if kind == "csv":
-            plain_cells(table).to_csv(path, index=False)
-        else:
-            table.to_parquet(path, index=False)
-        written.append(path)
-    return written
 
 
 def write_gauge_charts(analysis: Analysis, folder: Path, png: bool) -> list[Path]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from locust_kvcache.analysis.basics.narrow import chosen
 from locust_kvcache.analysis.exports.otlp_json import attributes, nanoseconds
 from locust_kvcache.analysis.exports.otlp_spans import shared_attributes
 from locust_kvcache.analysis.exports.values import rounds
@@ -46,6 +47,7 @@ HISTOGRAMS = (
     Histogram("gen_ai.client.token.usage", "{token}", "Input and output tokens used", "output_tokens", TOKENS, 1,
               (("gen_ai.token.type", "output"),)),
 )  # fmt: skip
+COLUMNS = ("started_at_s", "ok", *dict.fromkeys(histogram.field for histogram in HISTOGRAMS))
 GAUGES = {  # figure of a round: (unit, meaning)
     "hit_rate": ("1", "Cached prompt tokens over prompt tokens"),
     "planned_hit_rate": ("1", "Share of the prompt tokens that an unlimited prefix cache would serve"),
@@ -71,7 +73,7 @@ def _points(analysis: Analysis) -> Iterator[tuple[str, str, str, str, dict[str, 
     run = analysis.stats["run"]
     for figures in rounds(analysis):
         own = (analysis.requests["scenario"] == figures.scenario) & (analysis.requests["round"] == figures.round)
-        requests = analysis.requests[own & analysis.requests["started_at_s"].notna()]
+        requests = chosen(analysis.requests, own & analysis.requests["started_at_s"].notna(), COLUMNS)
         if requests.empty:
             continue
         begun = float(requests["started_at_s"].min())

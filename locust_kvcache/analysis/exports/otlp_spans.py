@@ -6,17 +6,21 @@ https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pandas as pd
 
+from locust_kvcache.analysis.basics.mapped import release
 from locust_kvcache.analysis.exports.otlp_json import attributes, identifier, nanoseconds, unknown
 from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.contract.record import OK
 
 BATCH = 1_000
+ROWS_AT_A_TIME = 20_000  # of the requests
 INTERNAL, CLIENT = 1, 3  # SpanKind
 FINE, FAILED = 1, 2  # StatusCode
 COUNTS = {  # attribute: field of the record
@@ -48,6 +52,17 @@ TEXTS = {
     "kvcache.client_limited": "client_limited",
 }
 
+COLUMNS = tuple(
+    dict.fromkeys(
+        [
+            *("scenario", "round", "session_id", "request_index", "started_at_s", "status", "error", "finish_reason"),
+            *COUNTS.values(),
+            *FIGURES.values(),
+            *TEXTS.values(),
+        ]
+    )
+)
+
 
 def operation(run: Mapping[str, Any], scenario: str) -> str:
     """gen_ai.operation.name; run.json says which API was used, by scenario where they differ."""
@@ -77,18 +92,35 @@ def shared_attributes(run: Mapping[str, Any], scenario: str) -> dict[str, Any]:
 def span_batches(analysis: Analysis) -> Iterator[list[dict[str, Any]]]:
     """All spans of requests that were sent, about a thousand at a time, whole sessions."""
     batch: list[dict[str, Any]] = []
-    sent = analysis.requests[analysis.requests["started_at_s"].notna()]
-    for (scenario, number, session), turns in sent.groupby(["scenario", "round", "session_id"], observed=True, sort=False):
+    for (scenario, number, session), turns in itertools.groupby(_sent_rows(analysis.requests), key=_session):
         key = (analysis.run_id, scenario, number, session)
         shared = shared_attributes(analysis.stats["run"], str(scenario))
-        rows = turns.sort_values("started_at_s").to_dict("records")
-        spans = [_request_span(row, shared, key) for row in rows]
+        spans = [_request_span(row, shared, key) for row in turns]
         batch += [_session_span(spans, key), *spans] if len(spans) > 1 else spans
         if len(batch) >= BATCH:
             yield batch
             batch = []
     if batch:
         yield batch
+
+
+def _session(row: Mapping[Any, Any]) -> tuple[Any, ...]:
+    return row["scenario"], row["round"], row["session_id"]
+
+
+def _sent_rows(requests: pd.DataFrame) -> Iterator[Mapping[Any, Any]]:
+    """The requests that were sent: sessions in the order in which they first occur, each in the order of time."""
+    sent = np.flatnonzero(requests["started_at_s"].notna())
+    code = np.zeros(len(sent), dtype=np.int64)
+    for name in ("scenario", "round", "session_id"):
+        found, values = pd.factorize(requests[name].array[sent])
+        code = pd.factorize(code * len(values) + found)[0]
+    order = sent[np.lexsort((requests["started_at_s"].to_numpy(dtype="float64")[sent], code))]
+    release()
+    columns = requests[[name for name in COLUMNS if name in requests]]
+    for first in range(0, len(order), ROWS_AT_A_TIME):
+        yield from columns.iloc[order[first : first + ROWS_AT_A_TIME]].to_dict("records")
+        release()
 
 
 def _request_span(row: Mapping[Any, Any], shared: Mapping[str, Any], key: tuple[Any, ...]) -> dict[str, Any]:

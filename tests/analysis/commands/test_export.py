@@ -8,9 +8,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
-from locust_kvcache.analysis.commands.export import write_table
+from locust_kvcache.analysis.exports import table_files
+from locust_kvcache.analysis.exports.table_files import write_table
 from tests.analysis.synthetic import Truth, synthetic_run
 
 TRUTH = Truth(sessions=6, turns=5, noise=0.05, spread_tokens=300)
@@ -43,6 +45,22 @@ def test_texts_that_a_spreadsheet_would_compute_are_texts(tmp_path: Path) -> Non
     assert read["error"].tolist()[:5] == read["status"].tolist()[:5] == ["'=cmd()", "'+1", "'-2", "'@x", "plain"]
     assert read["delta"].tolist()[0] == -1.0
     assert read["error"].isna().tolist()[5]
+
+
+def test_a_table_in_parts_is_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven rows, two at a time; `told` is missing in the first part, and `count` in the last."""
+    table = pd.DataFrame({
+        "told": pd.Categorical([None, None, "a", "=b", "a", None, "a"]), "text": [None, None, "x", "y", "z", None, "=1"],
+        "count": [1.0, 2.0, 0.1, 4.0, 5.0, 6.0, None], "ok": [True, False, True, True, True, True, True], "round": range(7),
+    })  # fmt: skip
+    (tmp_path / "parts").mkdir()
+    whole = write_table("records", table, tmp_path, ("csv", "parquet"))
+    monkeypatch.setattr(table_files, "ROWS_AT_A_TIME", 2)
+    parts = write_table("records", table, tmp_path / "parts", ("csv", "parquet"))
+    assert parts[0].read_bytes() == whole[0].read_bytes()
+    assert pq.ParquetFile(parts[1]).num_row_groups == 4
+    assert pq.read_schema(parts[1]).equals(pq.read_schema(whole[1]), check_metadata=True)
+    pd.testing.assert_frame_equal(pd.read_parquet(parts[1]), table)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import base64
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from locust_kvcache.analysis.exports import otlp_spans
 from locust_kvcache.analysis.exports.otlp import export_otlp
 from locust_kvcache.analysis.exports.otlp_json import Endpoint, Files, attributes, headers_of, identifier
 from locust_kvcache.analysis.exports.otlp_metrics import buckets, metrics
@@ -68,6 +70,17 @@ def test_a_failed_request_has_its_status_and_no_length(analysis: Analysis) -> No
     assert plain(span["attributes"])["error.type"] == "timeout"
     assert span["startTimeUnixNano"] == span["endTimeUnixNano"]
     assert "parentSpanId" not in span  # the only turn of its session
+
+
+def test_sessions_whose_requests_alternate_are_whole_in_parts_of_the_rows(
+    analysis: Analysis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three rows at a time, turn by turn of all sessions: the spans of the run in the order in which it was written."""
+    expected = [span for batch in span_batches(analysis) for span in batch]
+    monkeypatch.setattr(otlp_spans, "ROWS_AT_A_TIME", 3)
+    turns = analysis.requests.sort_values(["round", "turn", "session_id"], kind="stable")
+    found = [span for batch in span_batches(replace(analysis, requests=turns)) for span in batch]
+    assert found == expected
 
 
 def test_a_request_that_was_never_sent_has_no_span(analysis: Analysis, tmp_path: Path) -> None:
