@@ -137,6 +137,13 @@ def lead_text(ways: Sequence[Way], rows: Sequence[Split]) -> str:
     said = f"With {row.way}, a {arm_words(row.state)} changes the mean TTFT by {change(row.ttft_change or {})}, {before} to {after} ms"
     if own is None or total <= 0 or len(ways) == 1:
         return f"{opening}{said}."
+    if own <= 0:
+        return (
+            f"{opening}{said}; one user alone saves nothing, the hit takes {number(-own)} ms more than cold. What is saved is time spent "
+            "waiting for other requests, which depends on the load."
+        )
+    if own >= total:
+        return f"{opening}{said}; one user alone saves {number(own)} ms, no less than this load."
     return (
         f"{opening}{said}; of the {number(total)} ms saved, one user alone saves {number(own)} ms ({percent(own / total)}), and the other "
         f"{percent(1 - own / total)} is time spent waiting for other requests, which depends on the load."

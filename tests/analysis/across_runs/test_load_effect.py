@@ -67,6 +67,23 @@ def test_own_prefill_queue_and_load_by_hand() -> None:
     assert "1,000 to 80.0 ms; of the 920 ms saved, one user alone saves 80.0 ms (8.7 %)" in lead
 
 
+@pytest.mark.parametrize(
+    ("alone_ms", "all_ms", "said"),
+    [
+        ((738.0, 774.0), (18200.0, 15900.0), "one user alone saves nothing, the hit takes 36.0 ms more than cold"),
+        ((100.0, 120.0), (1000.0, 900.0), "one user alone saves nothing, the hit takes 20.0 ms more than cold"),
+        ((500.0, 100.0), (800.0, 500.0), "one user alone saves 400 ms, no less than this load"),
+    ],
+)
+def test_a_hit_that_saves_one_user_nothing_or_more_has_words_of_its_own(
+    alone_ms: tuple[float, float], all_ms: tuple[float, float], said: str
+) -> None:
+    """A store by TCP on four H200s: one user's hit takes longer than cold, and a burst's hits save queue."""
+    lead = study_page([run("one", 1, alone_ms, (0.0, 0.0)), run("all", 10, all_ms, (10.0, 0.0))])[0].lead
+    assert said in lead
+    assert "ms saved, one user" not in lead
+
+
 def test_the_interval_is_over_runs() -> None:
     """100 and 121: geometric mean 110, half width 12.7062 x ln(1.1) with one degree of freedom."""
     row = split_of([run("one1", 1, (100.0, 50.0)), run("one2", 1, (121.0, 60.5))], ONE_USER, "cold").ttft
