@@ -15,6 +15,7 @@ import pandas as pd
 
 from locust_kvcache.analysis.across_runs import conditions, run_spread
 from locust_kvcache.analysis.pipeline import Analysis, open_run
+from locust_kvcache.analysis.reading.memory_need import check_all_fit
 from locust_kvcache.analysis.stats import targets
 from locust_kvcache.analysis.tables.table import find
 from locust_kvcache.contract.errors import BadInput
@@ -26,6 +27,7 @@ LEAST_RUNS = 2
 
 def opened(paths: Sequence[Path]) -> list[Analysis]:
     """The runs of a comparison, read one after the other."""
+    check_all_fit(paths)
     runs: list[Analysis] = []
     for path in paths:
         runs.append(open_run(path))

@@ -27,6 +27,7 @@ from locust_kvcache.analysis.across_runs.run_evidence import run_evidence
 from locust_kvcache.analysis.basics.number_text import listed, number, plural
 from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.labelling import label_run
+from locust_kvcache.analysis.reading.memory_need import check_all_fit
 from locust_kvcache.analysis.reading.runs import RecordedRun, load_run
 from locust_kvcache.analysis.report.caveats import merged
 from locust_kvcache.analysis.report.command_line import add_language, add_png
@@ -159,6 +160,7 @@ def main() -> int:
     use_language(args.lang)
     if args.window_s is not None and not args.window_s > 0:
         raise BadInput(f"--window-s is {args.window_s:g}; expected more than 0")
+    check_all_fit(args.runs)
     found = [read(path) for path in args.runs]
     ids, runs = [one.run_id for one in found], [one.run for one in found]
     if len(set(ids)) < len(ids):

@@ -21,6 +21,7 @@ from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
 from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.pipeline import Analysis, open_run
+from locust_kvcache.analysis.reading.memory_need import check_all_fit
 from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.analysis.report import repeats_answer
 from locust_kvcache.analysis.report.caveats import merged
@@ -220,6 +221,7 @@ def main() -> int:
     use_language(args.lang)
     if len(args.runs) < 2:
         raise BadInput(f"{len(args.runs)} run given; expected 2 or more: locust-kvcache repeats RUN RUN ...")
+    check_all_fit(args.runs)
     with unusable_is_bad_input(*args.runs):
         page = repeats_page([run_groups.repeated_run(open_run(path)) for path in args.runs])
     publish(page, args.output_dir or folder_beside(args.runs[0], "repeats"), args.png)

@@ -1,4 +1,4 @@
-"""Says before a run is read whether its report fits into this machine's memory, and its columns on its disk (basics/mapped.py)."""
+"""Says before runs are read whether they fit into this machine's memory, and their columns on its disk (basics/mapped.py)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from locust_kvcache.analysis.basics import mapped
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.record_files import where_now
+from locust_kvcache.contract.record_files import record_files, where_now
 
 FIXED_BYTES = 350e6  # libraries and charts
-BYTES_PER_RECORD = 280  # as benchmarks/big_report.py measures it, and some more
+BYTES_PER_RECORD = 280  # as benchmarks/big_report.py measures it for each command, and some more
+KEPT_BYTES_PER_RECORD = 30  # of a run that was read before, as long as it is compared
 DISK_BYTES_PER_RECORD = 400  # of columns that are not alike in all records
 LOOKED_AT_FROM = 500_000  # records; fewer fit anywhere
 FIRST_BYTES = 1 << 16  # of a file of lines, from which the length of a line is taken
@@ -29,15 +30,35 @@ def check_fits(folder: Path, files: Sequence[Path]) -> None:
     need, free = FIXED_BYTES + BYTES_PER_RECORD * count, available_bytes()
     if free is not None and need > free:
         raise BadInput(
-            f"{folder}: a report over about {count:,} records takes {need / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free. "
-            "End other programs, or copy the folder to a machine with more memory and run `locust-kvcache report` there."
+            f"{folder}: {_numbers(count, need, free)}. End other programs, or copy the folder to a machine with more memory and run the "
+            "command there."
         )
     need, place = DISK_BYTES_PER_RECORD * count, mapped.folder()
     if need > (left := shutil.disk_usage(place).free):
         raise BadInput(
-            f"{folder}: a report over about {count:,} records keeps {need / 1e9:.1f} GB of columns in {place}, and {left / 1e9:.1f} GB are "
-            "free there. Set TMPDIR to a folder on a disk with more room."
+            f"{folder}: the analysis of about {count:,} records keeps {need / 1e9:.1f} GB of columns in {place}, and {left / 1e9:.1f} GB "
+            "are free there. Set TMPDIR to a folder on a disk with more room."
         )
+
+
+def check_all_fit(paths: Sequence[Path]) -> None:
+    """BadInput where several runs, which are read one after the other, are too many for the memory. Each path: a run's folder, or a file in
+    it. For the disk each is checked when it is read."""
+    folders = [path if path.is_dir() else path.parent for path in paths]
+    counts = [sum(map(_records_in, record_files(folder))) for folder in folders]
+    count, most = sum(counts), max(counts, default=0)
+    if count < LOOKED_AT_FROM:
+        return
+    need, free = FIXED_BYTES + BYTES_PER_RECORD * most + KEPT_BYTES_PER_RECORD * (count - most), available_bytes()
+    if free is not None and need > free:
+        raise BadInput(
+            f"{', '.join(map(str, paths))}: {_numbers(count, need, free)}. End other programs, give fewer runs, or copy the folders to a "
+            "machine with more memory and run the command there."
+        )
+
+
+def _numbers(count: int, need: float, free: float) -> str:
+    return f"the analysis of about {count:,} records takes {need / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free"
 
 
 def _records_in(file: Path) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,8 @@ from locust_kvcache.analysis.basics.mapped import Growing, alike, is_repeated, k
 from locust_kvcache.analysis.basics.narrow import by_group, rows_taken
 from locust_kvcache.analysis.pipeline import analyse_folder
 from locust_kvcache.analysis.reading import memory_need
-from locust_kvcache.analysis.reading.memory_need import available_bytes, check_fits
+from locust_kvcache.analysis.reading.memory_need import available_bytes, check_all_fit, check_fits
+from locust_kvcache.contract.command import run_command
 from locust_kvcache.contract.errors import BadInput
 from tests.analysis.synthetic import Truth, make_records, write_run
 
@@ -122,11 +125,46 @@ def test_too_many_records_are_refused_before_they_are_read(machine: Path) -> Non
         file.truncate(100 * 10_000_000)  # sparse
     with pytest.raises(BadInput) as refused:
         check_fits(machine / "run", [lines])
-    assert "a report over about 10,000,000 records takes 3.1 GB of memory, and 2.0 GB are free. " in str(refused.value)
+    assert "the analysis of about 10,000,000 records takes 3.1 GB of memory, and 2.0 GB are free. " in str(refused.value)
     with lines.open("wb") as file:
         file.write(b"x" * 99 + b"\n")
         file.truncate(100 * 1_000_000)
     check_fits(machine / "run", [lines, machine / "none.parquet"])
+
+
+def test_runs_that_are_read_together_are_counted_together(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """4,000,000 records take 350 MB and 280 bytes each; those of each run before 30 bytes each: 1.47 + 5 x 0.12 GB are more than 2.05."""
+    for name in "abcdef":
+        (machine / name).mkdir()
+        with (machine / name / "records.jsonl").open("wb") as file:
+            file.write(b"x" * 99 + b"\n")
+            file.truncate(100 * 4_000_000)  # sparse
+    monkeypatch.setattr(memory_need, "LOOKED_AT_FROM", 5_000_000)  # of all runs
+    runs = [machine / name for name in "abcde"]
+    check_all_fit(runs)
+    with pytest.raises(BadInput) as refused:
+        check_all_fit([*runs, machine / "f" / "stats.json"])
+    assert "f/stats.json: the analysis of about 24,000,000 records takes 2.1 GB of memory, and 2.0 GB are free. " in str(
+        refused.value
+    )
+    assert "give fewer runs" in str(refused.value)
+
+
+@pytest.mark.parametrize("arguments", ["compare A A", "repeats A A", "recovery A", "export A --output-dir OUT"])
+def test_every_command_that_reads_records_refuses_too_many(
+    arguments: str, machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With exit code 3, before anything is read or written."""
+    truth = Truth(sessions=2, turns=1)
+    write_run(machine / "A", make_records(truth), truth)
+    monkeypatch.setattr(memory_need, "BYTES_PER_RECORD", 1e9)
+    name, *given = arguments.split()
+    module = importlib.import_module(f"locust_kvcache.analysis.commands.{'compare_results' if name == 'compare' else name}")
+    monkeypatch.setattr("sys.argv", [name, *(str(machine / word) if word.isupper() else word for word in given)])
+    assert run_command(module.main) == 3
+    said = capsys.readouterr()
+    assert re.search(r"about \d records takes \d\.\d GB of memory, and 2\.0 GB are free\. End other programs, ", said.err)
+    assert (said.out, (machine / "OUT").exists()) == ("", False)
 
 
 def test_columns_that_do_not_fit_on_the_disk_are_refused(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
