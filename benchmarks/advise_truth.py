@@ -36,7 +36,7 @@ RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 STORE = "h200x4-store-trace-vllm-0.26"
 EIGHT = "h200x8-vllm-0.26"
 OWN_SCENARIOS = RESULTS.parent.parent / "tests" / "lab" / "h200" / "eight"
-ARCHIVES = {STORE: "runs.tar.xz", f"{EIGHT}/fleet": "fleet.tar.xz"}
+ARCHIVES = {STORE: "runs.tar.xz", f"{STORE}/trace": "trace.tar.xz", f"{EIGHT}/fleet": "fleet.tar.xz"}
 ALONE = "h200-pd-vllm-0.26/single_none"
 TWO = "h200-two-gpus-vllm-0.26"
 
@@ -64,6 +64,10 @@ CASES = (
     Case(f"{STORE}/trace_round_robin_x2_1", "trace_replay", 1, ALONE, 363_920, 8, 4),
     Case(f"{STORE}/trace_round_robin_x2_2", "trace_replay", 1, ALONE, 363_920, 8, 4),
     Case(f"{STORE}/trace_cache_aware_x8_1", "trace_replay", 1, ALONE, 363_920, 8, 4, CACHE_AWARE),
+    Case(f"{STORE}/trace/trace_cache_aware_x2_2", "trace_replay", 1, ALONE, 363_920, 8, 4, CACHE_AWARE),
+    Case(f"{STORE}/trace/trace_round_robin_x2_1", "trace_replay", 1, ALONE, 363_920, 8, 4),
+    Case(f"{STORE}/trace/trace_round_robin_x8_1", "trace_replay", 1, ALONE, 363_920, 8, 4),
+    Case(f"{STORE}/trace/trace_cache_aware_x8_3", "trace_replay", 1, ALONE, 363_920, 8, 4, CACHE_AWARE),
     *(
         Case(f"{EIGHT}/fleet/{routing}-{name}-1", f"fleet_{name}", round_, ALONE, 363_920, 16, 4, routing)
         for name in ("one", "four")
