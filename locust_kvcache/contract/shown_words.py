@@ -17,6 +17,7 @@ WORDS = (
     "wanted", "interval", "where", "steady", "condition", "state", "differs", "same", "rounds", "folder",
     "cold", "hit", "partial", "racing", "unknown", "control", "contaminated", "repeated", "later", "better", "worse",
     "undecided", "yes", "no", "none", "never", "PASS", "FAIL", "not judged", "complete", "INCOMPLETE", "incomplete", "cuts",
+    "changes", "changed",
     "raises", "closed", "poisson", "gamma", "constant", "other", "nothing", "measured", "predicted", "reported", "sustained",
     "client-limited", "prefiller", "decoder", "server", "between", "proxy", "gateway", "store", "external", "cache", "queue",
     "prefill", "decode", "scheduled", "slower", "faster", "higher", "lower", "racing, failed and unknown", "warm-up", "single",

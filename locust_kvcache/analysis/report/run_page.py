@@ -15,6 +15,7 @@ from locust_kvcache.analysis.report.added_sections import added_sections
 from locust_kvcache.analysis.report.page import Block, Page, fold, section
 from locust_kvcache.analysis.report.trust import run_trust
 from locust_kvcache.analysis.tables import (
+    arm_sentences,
     arm_tables,
     cost_tables,
     detail_tables,
@@ -50,7 +51,7 @@ def run_page(analysis: Analysis, charts: bool) -> Page:
     return Page(
         title=f"KV cache report: {analysis.info.run_id}",
         subtitle=sentences.subtitle(stats),
-        lead=arm_tables.headline(stats) if has_arms else sentences.headline(stats),
+        lead=arm_sentences.headline(stats) if has_arms else sentences.headline(stats),
         details=(),
         answer=section("", answer_blocks(analysis)).blocks,
         problems=tuple(stats["problems"]),
@@ -66,7 +67,7 @@ def answer_blocks(analysis: Analysis) -> list[Block | None]:
     stats = analysis.stats
     blocks: list[Block | None] = []
     if analysis.info.arms:
-        blocks += arm_tables.details(stats)
+        blocks += arm_sentences.details(stats)
         for name in scenarios(stats):
             blocks += [arm_tables.arm_table(stats, name), arm_tables.rate_table(stats, name)]
     else:

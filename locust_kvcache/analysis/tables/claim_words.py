@@ -14,6 +14,7 @@ NO_CONTROL = "No control round was run (--control), so effects of order and warm
 PART = "the hit rate was below the plan, so part of the change may have other causes"
 OTHER = "hits are missing, so the change has other causes than the cache"
 VERBS = {"better": "cuts", "worse": "raises"}
+MIXED_VERB, UNDECIDED_VERB = "changes", "changed"  # of several effects: now this, now that; none decided, so of this run alone
 # verdicts of stats.json -> as people read them; others are shown as they are
 SHOWN_VERDICTS = {
     "cold proven": "cold (confirmed)",
