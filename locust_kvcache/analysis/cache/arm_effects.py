@@ -9,6 +9,7 @@ import pandas as pd
 
 from locust_kvcache.analysis.basics.narrow import chosen
 from locust_kvcache.analysis.basics.problems import Problem
+from locust_kvcache.analysis.cache import tier_verdicts
 from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.analysis.servers.kv_transfers import LOAD
 from locust_kvcache.analysis.stats import comparison, dependence, pairing
@@ -19,7 +20,7 @@ EFFECT_COLUMNS = [*comparison.COLUMNS, "p_adjusted", "verdict", "split", "round"
 BELOW = ("store", "disk", "cpu", "below")
 RATE_COLUMNS = (
     "scenario", "round", "tokens_per_request", "extra_ttft_ms", "tokens_per_s", "gb_per_s", "gb_per_s_low", "gb_per_s_high",
-    "limit_gb_per_s", "plausible", "withheld",
+    "limit_gb_per_s", "plausible", "withheld", "break_even_gb_per_s",
 )  # fmt: skip
 
 
@@ -64,6 +65,7 @@ def load_rates(
     rows = []
     for scenario, group in verdicts.groupby("scenario", sort=False):
         gpu = group.loc[group["tier"].eq("gpu"), "round"]
+        computed_ms = _computed_ms(records, scenario, group, int(gpu.iloc[0])) if len(gpu) else None
         for row in group[group["tier"].isin(BELOW)].to_dict("records") if len(gpu) else []:
             pairs = pairing.pair_two_rounds(records, int(gpu.iloc[0]), int(row["round"]), str(scenario))
             if pairs.empty:
@@ -79,8 +81,25 @@ def load_rates(
             if withheld:
                 rates, gb = [None] * 3, [None] * 3
             plausible = None if gb[0] is None or limit_gb_per_s is None else gb[0] <= limit_gb_per_s
-            rows.append((scenario, row["round"], tokens, ttft["difference"], rates[0], *gb, limit_gb_per_s, plausible, withheld))
+            even = _rate(tokens, computed_ms)
+            told = (limit_gb_per_s, plausible, withheld, even * kv_bytes_per_token / 1e9 if even and kv_bytes_per_token else None)
+            rows.append((scenario, row["round"], tokens, ttft["difference"], rates[0], *gb, *told))
     return pd.DataFrame(rows, columns=RATE_COLUMNS)
+
+
+def _computed_ms(records: pd.DataFrame, scenario: Any, group: pd.DataFrame, gpu: int) -> float | None:
+    """By how much computing the prompts takes longer than a GPU hit; None where no round was cold, or its requests queued."""
+    cold = group.loc[group["verdict"].isin((tier_verdicts.COLD, tier_verdicts.BY_NONCE)) & group["round"].lt(gpu), "round"]
+    if cold.empty:
+        return None
+    first = int(cold.iloc[0])
+    mine = records["scenario"].eq(scenario) & records["round"].eq(first)
+    pairs = pairing.pair_two_rounds(records, gpu, first, str(scenario))
+    if pairs.empty or _waiting_at_once(chosen(records, mine, ["ttft_ms", "started_at_s"])) > AT_ONCE:
+        return None
+    table = comparison.effects(pairs)
+    ttft = table[table["metric"].eq("ttft_ms") & table["statistic"].eq("mean")].iloc[0]
+    return None if pd.isna(ttft["difference"]) else float(ttft["difference"])
 
 
 CONTRADICTED = 10.0  # times the rate that the connector counts, which is that of one rank
@@ -133,4 +152,19 @@ def implausible(rates: pd.DataFrame) -> list[Problem]:
             "The GPU-hit arm holds overhead that this one has not, or not all KV was moved: do not quote the rate.",
         )
         for row in rates[rates["plausible"].eq(False)].to_dict("records")
+    ]
+
+
+def below_break_even(rates: pd.DataFrame) -> list[Problem]:
+    """Loads that take longer than computing, also at the upper end of their interval: why a hit below the GPU does not pay."""
+    slow = rates[rates["gb_per_s_high"].astype("float64") < rates["break_even_gb_per_s"].astype("float64")]
+    return [
+        Problem(
+            "note",
+            "below_break_even",
+            f"Round {row['round']} of {row['scenario']} loads {row['gb_per_s']:,.3g} GB/s and would have to load more than "
+            f"{row['break_even_gb_per_s']:,.3g} GB/s to be faster than computing the prompts.",
+            "Use a faster link (RDMA), larger transfers (a larger block size) or fewer bytes per token (an FP8 KV cache).",
+        )
+        for row in slow.to_dict("records")
     ]

@@ -72,7 +72,8 @@ def cache_states(
         *hidden_failures.slow_puts(verdicts, moved, distributions),
     ]
     lost = never_stored.never_stored(records)
-    return tables, [*tier_verdicts.problems_of(verdicts, tiers, lost), *hidden, *arm_effects.implausible(rates)]
+    slow = arm_effects.below_break_even(rates)
+    return tables, [*tier_verdicts.problems_of(verdicts, tiers, lost), *hidden, *arm_effects.implausible(rates), *slow]
 
 
 def link_gb_per_s(info: RunInfo) -> float | None:

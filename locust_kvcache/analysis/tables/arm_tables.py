@@ -93,8 +93,22 @@ def rate_table(stats: Stats, scenario: str) -> Table:
             number(row["extra_ttft_ms"]),
             whole(row["tokens_per_s"]),
             gb,
+            number(row.get("break_even_gb_per_s")),
             number(row["limit_gb_per_s"]),
         )
         rows.append((f"round {row['round']}", *cells))
-    header = ("", "tokens loaded per request", "TTFT over the GPU hit, ms", "tokens/s", "GB/s [interval]", "link, GB/s")
-    return Table(f"{scenario}: loading KV, from the difference to the GPU hit", header, tuple(rows), RULE, texts=(4,))
+    header = (
+        "",
+        "tokens loaded per request",
+        "TTFT over the GPU hit, ms",
+        "tokens/s",
+        "GB/s [interval]",
+        "break-even, GB/s",
+        "link, GB/s",
+    )
+    notes = (
+        "Break-even: the rate at which loading takes as long as computing, from the cold round; below it a hit does not pay.",
+    )
+    return Table(
+        f"{scenario}: loading KV, from the difference to the GPU hit", header, tuple(rows), RULE, texts=(4,), notes=notes
+    )

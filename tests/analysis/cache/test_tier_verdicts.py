@@ -173,6 +173,40 @@ def test_the_load_rate_is_the_difference_between_two_arms() -> None:
     assert "13.1 GB/s; the link carries 12" in problem.text
 
 
+def rounds_of(*ttfts_ms: float, apart_s: float = 10.0) -> pd.DataFrame:
+    """Rounds 1, 2, ... of ten requests at these TTFTs, each alone."""
+    base = {"scenario": "s", "ok": True, "shares_prefix_with": None, "prefill_estimate_ms": 1.0, "e2e_ms": 1.0, "tpot_ms": 1.0}
+    return pd.DataFrame([
+        {**base, "round": number, "request_index": i, "session_id": i, "started_at_s": 1000.0 * number + apart_s * i,
+         "ttft_ms": ttft_ms + i % 3, "itl_p50_ms": 1.0}
+        for number, ttft_ms in enumerate(ttfts_ms, 1)
+        for i in range(10)
+    ])  # fmt: skip
+
+
+def rates_of(found: pd.DataFrame) -> pd.DataFrame:
+    judged = tier_verdicts.judge(
+        rounds(1, 2, 3), RUN,
+        tiers((1, "server", 0.0, 0.0, 40_000.0), (2, "server", 40_000.0, 0.0, 0.0), (3, "server", 0.0, 40_000.0, 0.0)), TRAFFIC, BLOCK,
+    )  # fmt: skip
+    return arm_effects.load_rates(judged, found, 327_680.0, 63.0)
+
+
+def test_a_load_breaks_even_where_it_takes_as_long_as_computing() -> None:
+    """4,000 tokens are 1.31 GB. Computing takes 80 ms more than a GPU hit: 16.4 GB/s; loading 100 ms more: 13.1 GB/s, too slow."""
+    rates = rates_of(rounds_of(100.0, 20.0, 120.0))
+    assert rates["break_even_gb_per_s"].iloc[0] == pytest.approx(16.384)
+    (problem,) = arm_effects.below_break_even(rates)
+    assert "loads 13.1 GB/s and would have to load more than 16.4 GB/s" in problem.text
+    assert not arm_effects.below_break_even(rates_of(rounds_of(140.0, 20.0, 120.0)))
+
+
+def test_a_queue_of_cold_requests_gives_no_break_even() -> None:
+    rates = rates_of(rounds_of(100.0, 20.0, 120.0, apart_s=0.01))
+    assert rates["break_even_gb_per_s"].isna().all()
+    assert not arm_effects.below_break_even(rates)
+
+
 @pytest.mark.parametrize(
     ("cached", "verdict"), [(0.0, tier_verdicts.NO_HIT), (1_360.0, tier_verdicts.NO_HIT), (30_000.0, "hit, tier unknown")]
 )
