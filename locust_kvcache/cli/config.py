@@ -151,7 +151,7 @@ def _sources(parser: Any, arguments: Sequence[str]) -> dict[str, str]:
     sources = dict.fromkeys(given(words) - {"user_classes"}, "command line")
     if file:
         sources |= dict.fromkeys(file.words, str(file.path))
-    if "--scenarios" in named:
+    if "--scenarios" in named or "user_classes" in given(words):
         sources["scenarios"] = "command line"
     if "-f" in named:
         sources["locustfile"] = "the scenarios"

@@ -63,7 +63,8 @@ def locust_arguments(arguments: Sequence[str]) -> list[str]:
     named = [argument for argument in arguments if any(argument is word for word in words)]
     if wrong := next(filter(is_run_file, named), None):
         raise BadInput(f"{wrong} is the file of a run, not a scenario; give it as --config {wrong}")
-    rest = [argument for argument in arguments if not any(argument is word for word in words)]
+    replaced = file.words.get("scenarios", ()) if file and named else ()  # those that are named take their place
+    rest = [argument for argument in arguments if not any(argument is word for word in (*words, *replaced))]
     scenarios = named or list(known.scenarios or (["trace_replay"] if known.trace else ["retention"] if known.gaps else []))
     needs_one = known.headless and not (known.worker or known.preflight_only or known.dry_run)
     if needs_one and not scenarios:

@@ -16,15 +16,17 @@ EXPECTED = ("cold_ttft_ms", "hit_ttft_ms", "tpot_ms")
 
 def parse_times(option: str, words: Sequence[str], allowed: Sequence[str]) -> dict[str, float]:
     """NAME=MS words as a mapping; BadInput names the option, the word and what is allowed."""
-    found = {}
+    found: dict[str, float] = {}
     for word in words:
-        name, _, value = word.partition("=")
+        name, _, text = word.partition("=")
         try:
-            found[name] = float(value)
+            value = float(text)
         except ValueError:
-            found[name] = -1.0
-        if name not in allowed or not found[name] > 0:
+            value = -1.0
+        if name not in allowed or not value > 0:
             raise BadInput(f"{option} is {word!r}; expected NAME=MS with one of {', '.join(allowed)}, e.g. {allowed[0]}=2000")
+        if found.setdefault(name, value) != value:
+            raise BadInput(f"{option} names {name} twice, as {found[name]:g} and {value:g}; expected it once")
     return found
 
 

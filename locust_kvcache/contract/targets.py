@@ -41,6 +41,8 @@ def parse_targets(words: Sequence[str]) -> dict[str, float]:
         if number is None:
             raise BadInput(f"--targets is {word!r}; expected a number behind {name}=, e.g. {name}=0.6")
         _check(f"--targets {name}", name, number)
+        if found.get(name, number) != number:
+            raise BadInput(f"--targets names {name} twice, as {found[name]:g} and {number:g}; expected it once")
         found[name] = number
     return found
 

@@ -135,6 +135,8 @@ def _words(setting: Setting, value: Any, where: str) -> Iterator[str]:
         return
     texts = [_checked(setting, text, where) for text in _texts(setting, value, where)]
     if setting.many:
+        if not texts:
+            raise BadInput(f"{where} is empty; expected at least one value, or leave the key out")
         if dashed := [text for text in texts if text.startswith("-")]:
             raise BadInput(f"{where} has {dashed[0]!r}; expected values that do not begin with '-', which options do")
         yield from (flag, *texts)

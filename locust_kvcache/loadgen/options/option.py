@@ -82,6 +82,8 @@ class Option:
             settings |= {"nargs": "?", "const": self.alone}
         if self.many or self.same_as:
             settings["nargs"] = 1 if self.same_as else "*"
+        if self.many:
+            settings["action"] = Words
         if self.same_as:
             settings["dest"] = self.same_as.replace("-", "_")
         if self.low is not None or self.kind is not str:
@@ -94,6 +96,18 @@ class Option:
             return number(self.name, text, self.kind, self.low)
         except BadInput as error:
             raise argparse.ArgumentTypeError(str(error)) from error
+
+
+class Words(argparse.Action):
+    """The values of an option that takes several: given again, it adds to them, and given without any it is a mistake."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        if not values:
+            raise argparse.ArgumentError(self, "no value is given; expected at least one, or leave the option out")
+        earlier = getattr(namespace, self.dest, self.default)
+        setattr(namespace, self.dest, values if earlier is self.default else [*earlier, *values])
 
 
 def number(name: str, value: Any, kind: type, low: float | None) -> Any:

@@ -47,6 +47,31 @@ def test_targets_replace_those_of_the_deployment_one_by_one(tmp_path: Path) -> N
     assert find_deployment(options("--targets hit_rate_min=0.7"), "http://h:1").targets == {"hit_rate_min": 0.7}
 
 
+def test_an_option_of_several_values_adds_up_when_it_is_given_again() -> None:
+    assert options("--concurrency 1 5 --concurrency 10").concurrency == (1, 5, 10)
+    given = options("--targets hit_rate_min=0.7 --targets hit_throughput_gain_min=1.5")
+    assert given.study.targets == {"hit_rate_min": 0.7, "hit_throughput_gain_min": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("--targets hit_rate_min=0.5 hit_rate_min=0.7", "--targets names hit_rate_min twice, as 0.5 and 0.7; expected it once"),
+        ("--slo ttft_ms=2000 --slo ttft:1000", "--slo names ttft_ms twice, as 2000 and 1000; expected it once"),
+    ],
+)
+def test_two_limits_of_one_name_are_a_contradiction(given: str, says: str) -> None:
+    with pytest.raises(BadInput, match=says):
+        options(given)
+
+
+def test_an_option_without_any_of_its_values_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    """As --targets $TARGETS of an unset variable: a gate would pass without its target."""
+    with pytest.raises(SystemExit):
+        options("--targets")
+    assert "argument --targets: no value is given; expected at least one, or leave the option out" in capsys.readouterr().err
+
+
 def test_names_of_other_tools() -> None:
     found = options("--num-prompts 7 --max-concurrency 5 --goodput ttft:2000 tpot:50 e2el:9000")
     assert (found.requests, found.concurrency) == (7, (5,))
