@@ -2,7 +2,7 @@
 # Phases on a machine with eight H200s and no network; see docs/lab.md.   usage: LAB=FOLDER bash tests/lab/h200/eight.sh PHASE...
 #   LAB    folder with the parts, join.sh and start_vllm.sh, and with site.tar.xz (the load generator's packages) and vr.tar.xz (vllm-router's)
 #   OUT    where results go (default results)        SERVER=emulator: rehearse the load of each phase without a GPU
-# Phases: setup  r1  r1_compile  r1_store  quoted (GPUs 0-3)  fleet (GPUs 4-7)  pd, then points (GPUs 0-3)  tp (GPUs 4-7)  pair72  all_stop
+# Phases: setup  r1  r1_compile  r1_store  quoted (GPUs 0-3)  fleet (GPUs 4-7)  pd, then points (GPUs 0-3)  tp (GPUs 4-7)  pair72  pair72_store  all_stop
 #         quoted_store, then trace (GPUs 0-3, on a machine with four; fleet_up starts its engines)  client (no GPU)
 #   quoted+fleet and pd+tp run the two phases beside each other, on halves of the machine.
 set -uo pipefail
@@ -163,12 +163,12 @@ tp() { # the same four GPUs as four replicas, as one server and as two
 }
 all_stop() { local p; (for p in "$V"/vllm-*.pid; do [ -f "$p" ] && stop "$(basename "$p" .pid | cut -d- -f2)" & done; wait); for p in "$V"/router-*.pid "$V"/proxy-*.pid; do [ -f "$p" ] && kill "$(cat "$p")" 2>/dev/null && rm "$p"; done; rm -rf $RES/*; }
 r1_store() { # R1 whole with LMCache below the GPUs: one to twenty users by tier, then the length of the prompt
-  export MODEL=model-dsr1-61l MODE=${R1_MODE:-graph} KV=lmcache LMCACHE_MAX_LOCAL_CPU_SIZE=20 TP=8 LEN=131072; local k
+  export MODEL=model-dsr1-61l MODE=${R1_MODE:-graph} KV=lmcache LMCACHE_MAX_LOCAL_CPU_SIZE=20 TP=${R1_TP:-8} LEN=131072; local k name=${R1_NAME:-r1_store}
   serve 8000 || return; say "r1 with LMCache up"
   for k in $(seq "$RUNS"); do
-    load 150 --scenarios cold_start --deployment $EIGHT/r1.yaml --requests 20 --output-tokens 20 --concurrency 1 5 10 20 --arms cold gpu_hit cpu_hit $([ "$k" = 1 ] && echo --control on || echo --control off --warm-up 4) --run-name "r1_store_$k"; say "r1_store_$k"; pack r1_store
+    load 150 --scenarios cold_start --deployment $EIGHT/r1.yaml --requests 20 --output-tokens 20 --concurrency 1 5 10 20 --arms cold gpu_hit cpu_hit $([ "$k" = 1 ] && echo --control on || echo --control off --warm-up 4) --run-name "${name}_$k"; say "${name}_$k"; pack "$name"
   done
-  load 100 --scenarios $EIGHT/prompt_4096.yaml $EIGHT/prompt_16384.yaml $EIGHT/prompt_30000.yaml $EIGHT/prompt_100000.yaml --deployment $EIGHT/r1.yaml -u 1 --arms cold gpu_hit cpu_hit --control off --warm-up 4 --run-name r1_store_lengths; say "r1 lengths"; pack r1_store
+  load 100 --scenarios $EIGHT/prompt_4096.yaml $EIGHT/prompt_16384.yaml $EIGHT/prompt_30000.yaml $EIGHT/prompt_100000.yaml --deployment $EIGHT/r1.yaml -u 1 --arms cold gpu_hit cpu_hit --control off --warm-up 4 --run-name "${name}_lengths"; say "r1 lengths"; pack "$name"; stop 8000
 }
 pair72() { stop_ports 8000 # 72B: two TP4 engines as prefiller and decoder, and as replicas; then one TP8
   export MODE=graph MODEL=model-qwen2.5-72b-bf16 LEN=32768 UTIL=0.90 VLLM_NIXL_SIDE_CHANNEL_HOST=127.0.0.1; local i k
@@ -176,6 +176,16 @@ pair72() { stop_ports 8000 # 72B: two TP4 engines as prefiller and decoder, and 
   proxy 9000 http://127.0.0.1:8401 http://127.0.0.1:8402; proxy 9120 '' http://127.0.0.1:8401,http://127.0.0.1:8402
   for k in $(seq "$RUNS"); do pair_load 72b_pd "$k"; pair_load 72b_tp4x2 "$k"; pack pair72; done
   stop_ports 840{1,2}; (export KV=none TP=8 GPUS=0,1,2,3,4,5,6,7; serve 8000) && say "TP8 up" && for k in $(seq "$RUNS"); do pair_load 72b_tp8 "$k"; pack pair72; done
+}
+pair72_store() { stop_ports 8000 # the pair of TP4 roles, with LMCache in host memory behind the prefiller; cold, GPU hit, host-memory hit
+  local nixl='{"kv_connector":"NixlConnector","kv_role":"kv_both"}' lmcache='{"kv_connector":"LMCacheConnectorV1","kv_role":"kv_both"}' off=--disable-hybrid-kv-cache-manager k
+  local -x MODE=graph KV=none MODEL=model-qwen2.5-72b-bf16 LEN=32768 UTIL=0.90 TP=4 VLLM_NIXL_SIDE_CHANNEL_HOST=127.0.0.1 LMCACHE_LOCAL_CPU=True LMCACHE_CHUNK_SIZE=256 LMCACHE_MAX_LOCAL_CPU_SIZE=45
+  (export VLLM_NIXL_SIDE_CHANNEL_PORT=5710 GPUS=0,1,2,3 EXTRA="$off --kv-transfer-config {\"kv_connector\":\"MultiConnector\",\"kv_role\":\"kv_both\",\"kv_connector_extra_config\":{\"connectors\":[$nixl,$lmcache]}}"; serve 8401) & sleep 2
+  (export VLLM_NIXL_SIDE_CHANNEL_PORT=5720 GPUS=4,5,6,7 EXTRA="$off --kv-transfer-config $nixl"; serve 8402) & wait
+  say "two TP4 up, LMCache behind the prefiller"; proxy 9000 http://127.0.0.1:8401 http://127.0.0.1:8402
+  for k in $(seq "$RUNS"); do
+    load 150 --scenarios cold_start --deployment $EIGHT/72b_pd_store.yaml --requests 24 --output-tokens 40 -u 8 --arms cold gpu_hit cpu_hit --control off --warm-up 4 --run-name "pd_store_$k"; say "pd_store_$k"; pack pair72_store
+  done
 }
 pair_load() { # DEPLOYMENT RUN: long prompts cold and again, then long answers
   [ $(($(date +%s) - T0)) -gt "${UNTIL:-560}" ] && { say "no time for $1-$2"; return; }
