@@ -21,6 +21,7 @@ _CONTROL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]"
 )  # would colour a terminal, or turn its text round
 _NUMBER = re.compile(r"[0-9a-f]*\d[0-9a-f]*")  # and ids
+_QUOTED = re.compile(r": |, got ")  # what follows is the answer's own bytes, another in each record
 _STATUS = re.compile(r"^HTTP (\d{3}):?\s*")
 
 
@@ -55,7 +56,9 @@ def _inner(value: Any) -> str:
 
 
 def cause_of(status: str, error: str | None) -> str:
-    """413 Request Entity Too Large; timeout; stream_error (CUDA out of memory)."""
+    """413 Request Entity Too Large; timeout; stream_error (CUDA out of memory); malformed (not JSON)."""
+    if status == "malformed" and error:
+        return f"{status} ({first_words(_QUOTED.split(error)[0], MOST_WORDS)})"
     if status not in SAID_BY_SERVERS or not error:
         return status
     code = _STATUS.match(error)

@@ -25,6 +25,13 @@ NGINX = (
         ("http_error", "HTTP 500: " + "x" * 100, "500 " + "x" * 60 + "..."),
         ("stream_error", "CUDA out of memory", "stream_error (CUDA out of memory)"),
         ("stream_error", None, "stream_error"),
+        (
+            "malformed",
+            "Content-Encoding 'zstd' although only identity",
+            "malformed (Content-Encoding 'zstd' although only identity)",
+        ),
+        ("malformed", "not JSON: b'abc'", "malformed (not JSON)"),
+        ("malformed", "expected a JSON object, got b'[1]'", "malformed (expected a JSON object)"),
         ("timeout", "no complete response within 5 s", "timeout"),
     ],
 )

@@ -6,17 +6,24 @@ from typing import Any
 
 from locust_kvcache.contract.usage import whole_count
 
+_WORDS = ("message", "detail", "msg", "error_msg", "text")  # the keys of what an error says; `text` alone can be an answer
+
 
 def as_dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
 def reported_cached_tokens(event: dict[str, Any], usage: dict[str, Any]) -> Any:
-    """Cached prompt tokens as reported, unchecked: OpenAI/vLLM/SGLang, Moonshot, DeepSeek, llama.cpp; None if not reported."""
+    """Cached prompt tokens as reported, unchecked; None where none are.
+
+    In this order: OpenAI, vLLM and SGLang; Moonshot; DeepSeek; Mistral; LiteLLM; llama.cpp.
+    """
     for found in (
         as_dict(usage.get("prompt_tokens_details")).get("cached_tokens"),
         usage.get("cached_tokens"),
         usage.get("prompt_cache_hit_tokens"),
+        usage.get("num_cached_tokens"),
+        usage.get("cache_read_input_tokens"),
         as_dict(event.get("timings")).get("cache_n"),
     ):
         if found is not None:
@@ -40,11 +47,22 @@ def usage_of(event: dict[str, Any]) -> dict[str, Any]:
 def complaint(event: dict[str, Any], is_error: bool) -> str | None:
     """What an event says of a failure; None where it says none. `is_error`: the event is named `error`.
 
-    Some servers have forms of their own: FastChat's error_code, FastAPI's detail, a message without choices.
+    Some servers have forms of their own: FastChat's error_code, FastAPI's detail, a list of errors, an error inside a choice, a message
+    without choices.
     """
-    words_alone = "choices" not in event and "usage" not in event and any(map(event.get, ("error_code", "detail", "message")))
-    if not (event.get("error") or "error" in (event.get("object"), event.get("type")) or is_error or words_alone):
+    error = event.get("error") or event.get("errors") or _error_of_a_choice(event)
+    words_alone = "choices" not in event and "usage" not in event and any(map(event.get, ("error_code", *_WORDS[:-1])))
+    if not (error or "error" in (event.get("object"), event.get("type")) or is_error or words_alone):
         return None
-    error = event.get("error") or event
-    words = [error.get(key) for key in ("message", "detail", "text")] if isinstance(error, dict) else []
-    return str(next(filter(None, words), error))
+    if not error or isinstance(error, bool):  # `"error": true` beside a message
+        error = event
+    first = error[0] if isinstance(error, list) and error else error
+    words = map(first.get, _WORDS) if isinstance(first, dict) else []
+    return str(next(filter(None, words), first))
+
+
+def _error_of_a_choice(event: dict[str, Any]) -> Any:
+    """Of a choice that does not end: beside a finish_reason it is the reason's message."""
+    found = event.get("choices")
+    choices = map(as_dict, found if isinstance(found, list) else ())
+    return next((choice["error"] for choice in choices if choice.get("error") and not choice.get("finish_reason")), None)

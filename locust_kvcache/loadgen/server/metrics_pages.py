@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from locust_kvcache.contract.deployment import Access
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.failure_words import first_words
 from locust_kvcache.loadgen.server.pages import ask_page
 
 SCRAPE_TIMEOUT_S = 5.0
@@ -46,8 +47,8 @@ def parsed(row: dict[str, Any]) -> dict[str, Any]:
     text = row.pop("text", None)
     try:
         row["samples"] = parse_samples(text) if text is not None else {}
-    except ValueError as error:
-        row |= {"ok": False, "error": f"not a metrics page: {error}"[:300]}
+    except (ValueError, IndexError) as error:  # IndexError: labels that are cut off
+        row |= {"ok": False, "error": f"not a metrics page: {first_words(str(error)) or 'a line cannot be read'}"}
     return row
 
 

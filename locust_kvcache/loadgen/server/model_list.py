@@ -85,8 +85,12 @@ def read_models(found: Any) -> ModelList:
         if told := next((count for key in CONTEXT_KEYS if (count := whole_count(values.get(key)))), None):
             context[name] = told
     listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-    said = f"{len(names)} model{'' if len(names) == 1 else 's'}: {listed}" if names else "an empty list"
+    said = f"{len(names)} model{'' if len(names) == 1 else 's'}: {listed}" if names else _nameless(entries)
     return ModelList(tuple(names), said, context, 200)
+
+
+def _nameless(entries: list[Any]) -> str:
+    return f"a list without names: {first_words(str(entries))}" if entries else "an empty list"
 
 
 def choose_model(wanted: str | None, models: ModelList, page: str) -> tuple[str, str | None]:

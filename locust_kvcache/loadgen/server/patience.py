@@ -15,13 +15,13 @@ from locust_kvcache.loadgen.client.stream import StreamOutcome
 log = logging.getLogger("kvcache")
 TRIES = 3
 BUSY_TRIES = 6
-BUSY = (429, 503)  # the server says that it is too much, and mostly for how long
+BUSY = (429, 503, 529)  # the server says that it is too much, and mostly for how long
 REFUSED_FROM, REFUSED_TO = 400, 500
 LONGEST_WAIT_S = 30.0
 
 
 def wait_s(retry_after: str | None, tries: int) -> float | None:
-    """Seconds to wait after a 429 or 503; None for a wait that nobody has time for. A date, or nothing, is waited for ever longer."""
+    """Seconds to wait after a 429, 503 or 529; None for a wait that nobody has time for. A date, or nothing, is waited for ever longer."""
     try:
         told = float(retry_after or "")
     except ValueError:

@@ -35,7 +35,7 @@ def switched_off(outcome: StreamOutcome) -> bool:
 def advice(outcome: StreamOutcome, models: ModelList, api: str) -> str:
     """A way out of a first request that failed, or nothing."""
     status, words = outcome.response.http_status, (outcome.error or "").lower()
-    if "system" in words and ("role" in words or "message" in words):
+    if ("system" in words and ("role" in words or "message" in words)) or "roles must alternate" in words:
         return (
             " The model takes no system message: fold_system: true in the deployment file, or --fold-system, puts its text in front of "
             "the first user message; scenarios with `api: completions` send none."

@@ -133,6 +133,10 @@ def test_one_event_over_several_data_lines() -> None:
         (b'error: {"code": 500, "message": "slot unavailable"}\n\n', "slot unavailable"),
         (sse({"text": "out of memory", "error_code": 50002}), "out of memory"),
         (sse({"detail": "adapter is gone"}), "adapter is gone"),
+        (sse({"code": 507, "msg": "no block left"}), "no block left"),
+        (sse({"errors": [{"code": "E7", "message": "rank 2 died"}]}), "rank 2 died"),
+        (sse({"error": True, "message": "queue closed"}), "queue closed"),
+        (sse({"choices": [{"index": 0, "delta": {}, "error": {"message": "provider gone"}}]}), "provider gone"),
     ],
 )
 def test_errors_inside_a_stream_in_every_form(event: bytes, said: str) -> None:

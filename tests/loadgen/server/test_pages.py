@@ -34,6 +34,10 @@ def server() -> Iterator[str]:
                 for byte in HEAD + b"\r\n" + b"x" * 1000:
                     peer.sendall(bytes([byte]))
                     gevent.sleep(0.05)
+            elif path == b"/cut-label":
+                peer.sendall(HEAD + b"Connection: close\r\n\r\n" + b'up 1\nx{a="b", ="c"} 1\n')
+            elif path == b"/no-name":
+                peer.sendall(HEAD + b"Connection: close\r\n\r\n{}\n")
             elif path == b"/echo":
                 peer.sendall(HEAD + b"Connection: close\r\n\r\n" + request)
             else:
@@ -77,6 +81,13 @@ def test_a_metrics_page_that_cannot_be_read_says_why(server: str) -> None:
     (row,) = scrape([("server", f"{server}/endless")], Access())
     assert not row["ok"]
     assert "more than 16 MB" in row["error"]
+
+
+@pytest.mark.parametrize(("path", "said"), [("cut-label", "string index out of range"), ("no-name", "a line cannot be read")])
+def test_a_metrics_page_with_a_broken_line_is_none(server: str, path: str, said: str) -> None:
+    (row,) = scrape([("server", f"{server}/{path}")], Access())
+    assert not row["ok"]
+    assert row["error"] == f"not a metrics page: {said}"
 
 
 def test_pages_take_the_deployments_proxy_and_no_other(server: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,7 @@ class NoList(Scripted):
         (403, b"no", "HTTP 403: no"),
         (200, b'{"object": "list", "data": null}', "no list of models: {'object': 'list', 'data': None}"),
         (200, b'{"data": []}', "an empty list"),
+        (200, b'{"data": [{"title": "a"}]}', "a list without names: [{'title': 'a'}]"),
         (200, b'{"data": [{"id": "openai/*"}, {"id": "b"}]}', "2 models: openai/*, b"),
         (200, b"<title>Chat</title>", "no JSON: Chat"),
         (200, b"[" * 100_000, "no JSON: [[["),
@@ -154,16 +155,17 @@ def test_twenty_hidden_tokens_are_waited_for() -> None:
 class Limited(Scripted):
     """Takes `burst` requests, then says 429 for as many seconds as it says."""
 
-    burst, wait = 3, "0.1"
+    burst, wait, busy = 3, "0.1", 429
 
     def refuse(self, body: dict[str, Any]) -> Refusal:
         if len(self.asked) % self.burst == 0:
-            return 429, {"error": "slow down"}, {"Retry_After": self.wait}
+            return self.busy, {"error": "slow down"}, {"Retry_After": self.wait}
         return None
 
 
-def test_a_rate_limit_is_waited_for_and_prompt_sizes_are_calibrated() -> None:
-    found = looked_at(Limited)
+@pytest.mark.parametrize("busy", [429, 529])  # 529: overloaded, as Anthropic and some gateways say it
+def test_a_rate_limit_is_waited_for_and_prompt_sizes_are_calibrated(busy: int) -> None:
+    found = looked_at(type("Busy", (Limited,), {"busy": busy}))
     assert found.calibration.source == "usage"
     assert found.largest_request["status"] == "ok"
 
@@ -245,15 +247,18 @@ def test_fewer_tokens_of_output_than_a_server_takes_are_no_long_request() -> Non
 
 
 class NoSystem(Scripted):
+    words = "System role not supported"
+
     def refuse(self, body: dict[str, Any]) -> Refusal:
         if any(message["role"] == "system" for message in body["messages"]):
-            return 400, {"error": {"message": "System role not supported"}}, {}
+            return 400, {"error": {"message": self.words}}, {}
         return None
 
 
-def test_no_system_role_is_said_with_both_ways_out() -> None:
-    with pytest.raises(BadInput, match=r"System role not supported.*--fold-system.*api: completions"):
-        looked_at(NoSystem)
+@pytest.mark.parametrize("words", ["System role not supported", "Conversation roles must alternate user/assistant/user/..."])
+def test_no_system_role_is_said_with_both_ways_out(words: str) -> None:
+    with pytest.raises(BadInput, match=rf"{words[:20]}.*--fold-system.*api: completions"):
+        looked_at(type("Refusing", (NoSystem,), {"words": words}))
 
 
 def test_the_system_text_can_be_folded_into_the_users_message() -> None:
@@ -331,6 +336,8 @@ def test_an_answer_that_says_done_is_whole(kind: type[Scripted], said: str) -> N
     [
         lambda cached: {"cached_tokens": cached},
         lambda cached: {"prompt_cache_hit_tokens": cached},
+        lambda cached: {"num_cached_tokens": cached, "prompt_tokens_details": None},
+        lambda cached: {"cache_read_input_tokens": cached},
         lambda cached: {"prompt_tokens_details": {"cached_tokens": float(cached)}},
     ],
 )
