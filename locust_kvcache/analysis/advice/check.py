@@ -9,8 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from locust_kvcache.analysis.advice.demand import Demand
-from locust_kvcache.analysis.advice.prediction import Point
+from locust_kvcache.analysis.advice.prediction import GPU, Point
 from locust_kvcache.analysis.basics.number_text import number, percent, whole
+from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.analysis.reading.runs import load_run
 from locust_kvcache.contract.errors import BadInput
 
@@ -61,19 +62,32 @@ def checks_of(point: Point, records: pd.DataFrame) -> list[Check]:
     return [*found, Check("mean TTFT, ms", point.ttft_mean_ms, float(records["ttft_ms"].mean()))]
 
 
-def measured_round(folder: Path, demand: Demand) -> pd.DataFrame:
+def measured_round(folder: Path, demand: Demand, tier: str = GPU) -> pd.DataFrame:
     """The successful requests of the round that the figures are of; BadInput where the run sent another load."""
-    records = load_run(folder).records
+    run = load_run(folder)
+    records, played = run.records, _round_of(folder, run.info, demand, tier)
     if records["scenario"].eq(demand.name).any():  # of several
         records = records[records["scenario"].eq(demand.name)]
-    rows = records[records["ok"] & records["round"].eq(demand.rounds) & records["ttft_ms"].notna()]
+    rows = records[records["ok"] & records["round"].eq(played) & records["ttft_ms"].notna()]
     sent, planned = float(rows["prompt_tokens"].sum()), demand.prompt_tokens
     if not planned * (1 - SAME_TOKENS) <= sent <= planned * (1 + SAME_TOKENS):
         raise BadInput(
-            f"--measured {folder}: its round {demand.rounds} has {len(rows):,} successful requests with {whole(sent)} prompt tokens, the "
+            f"--measured {folder}: its round {played} has {len(rows):,} successful requests with {whole(sent)} prompt tokens, the "
             f"prediction {len(demand.requests):,} with {whole(planned)}; give a run of the same load"
         )
     return rows
+
+
+def _round_of(folder: Path, info: RunInfo, demand: Demand, tier: str) -> int:
+    """The last round of the demand; of a run of --arms with a tier below the GPU, the arm that was answered from there."""
+    arms = {entry.arm: entry.number for entry in info.rounds if entry.scenario == demand.name and entry.arm}
+    if tier == GPU or demand.rounds == 1 or not arms:
+        return demand.rounds
+    if f"{tier}_hit" not in arms:
+        raise BadInput(
+            f"--measured {folder}: its arms are {', '.join(arms)}; expected {tier}_hit, as --measured-size names {tier}"
+        )
+    return arms[f"{tier}_hit"]
 
 
 def kept_text(checks: Sequence[Check]) -> str:

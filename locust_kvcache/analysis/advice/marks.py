@@ -32,9 +32,14 @@ def knee_of(points: Sequence[Point], unlimited: float) -> Point | None:
     return next((one for one in sorted(points, key=lambda p: p.size_gb) if one.hit_rate >= NEARLY_ALL * unlimited), None)
 
 
+def own_point(points: Sequence[Point], own_gb: float | None) -> Point | None:
+    """A server with its GPU cache alone."""
+    return next((one for one in points if one.tier == GPU and one.size_gb == own_gb), None)
+
+
 def cost_without(points: Sequence[Point], own_gb: float | None) -> float | None:
-    """The cost of a server with its GPU cache alone."""
-    return next((one.cost for one in points if one.tier == GPU and one.size_gb == own_gb), None)
+    own = own_point(points, own_gb)
+    return None if own is None else own.cost
 
 
 def marks_of(tier: str, points: Sequence[Point], unlimited: float, without: float | None) -> Marks:

@@ -53,6 +53,15 @@ def points_of(question: Question, blocks: Blocks, tiers: Sequence[str], sizes: S
     return found
 
 
+def nothing_tried(question: Question, tiers: Sequence[str], sizes: Sequence[float]) -> str:
+    """Why no size is left, and the way out."""
+    if question.gpu_gb is None and GPU not in tiers:
+        return f"--tiers {' '.join(tiers)}: nothing tells how much KV the GPUs of a server hold; add --gpu-gb, or the tier gpu"
+    least = "the longest request" if GPU in tiers else f"the GPU cache ({question.gpu_gb:,.4g} GB)"
+    way = "" if GPU in tiers else ", or the tier gpu in --tiers"
+    return f"the largest size to try is {max(sizes):,.4g} GB; expected --sizes-gb above {least}{way}"
+
+
 def marks_for(points: Sequence[Point], question: Question, unlimited: float) -> list[Marks]:
     """The GPU's own memory has no rent to weigh, so it has a knee alone."""
     without = cost_without(points, question.gpu_gb)

@@ -17,7 +17,7 @@ from locust_kvcache.analysis.advice.deployments import options_of
 from locust_kvcache.analysis.advice.playing import ROUTINGS, blocks_for, open_at_once
 from locust_kvcache.analysis.advice.prediction import GPU, Prices, Question, predict
 from locust_kvcache.analysis.advice.profiles import from_profile
-from locust_kvcache.analysis.advice.sizes import marks_for, nice_sizes, points_of, setting_of, tiers_of
+from locust_kvcache.analysis.advice.sizes import marks_for, nice_sizes, nothing_tried, points_of, setting_of, tiers_of
 from locust_kvcache.analysis.advice.sources import Link, Source, load_source
 from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.model.tandem import Split
@@ -178,7 +178,10 @@ def advise(args: argparse.Namespace) -> Advice:
         unknown.append("Lower tiers are left out: nothing tells how much KV the GPUs of a server hold. Add --gpu-gb.")
     if question.gpu_gb is not None and question.gpu_gb * question.servers >= working_gb:
         unknown.append("The GPU cache holds all of it: no tier below adds a hit.")
-    points = points_of(question, blocks, tiers, sorted(set(args.sizes_gb)) or nice_sizes(working_gb))
+    sizes = sorted(set(args.sizes_gb)) or nice_sizes(working_gb)
+    points = points_of(question, blocks, tiers, sizes)
+    if not points:
+        raise BadInput(nothing_tried(question, tiers, sizes))
     unlimited = float(blocks.cached(float("inf"), shared=True).sum()) / demand.prompt_tokens
     marks = marks_for(points, question, unlimited)
     options = options_of(question, args.replicas, [parse_split(word) for word in args.splits], block)
@@ -199,7 +202,7 @@ def checks(args: argparse.Namespace, question: Question, blocks: Blocks) -> tupl
             f"--measured has {len(given)} sizes of --measured-size; expected the one that the run had, such as cpu=200"
         )
     ((tier, size_gb),) = given.items()
-    return tuple(checks_of(predict(question, blocks, tier, size_gb), measured_round(args.measured, question.demand)))
+    return tuple(checks_of(predict(question, blocks, tier, size_gb), measured_round(args.measured, question.demand, tier)))
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ import pandas as pd
 from locust_kvcache.analysis.advice.check import Check, kept_text
 from locust_kvcache.analysis.advice.demand import Demand
 from locust_kvcache.analysis.advice.deployments import Option, servers_text
-from locust_kvcache.analysis.advice.marks import Marks, cost_without
+from locust_kvcache.analysis.advice.marks import Marks, cost_without, own_point
 from locust_kvcache.analysis.advice.prediction import GPU, Point, Question
 from locust_kvcache.analysis.advice.sources import Source
 from locust_kvcache.analysis.basics.number_text import listed, number, percent, plural, whole
@@ -81,7 +81,8 @@ def lead_of(advice: Advice) -> str:
         said.append(f"The knee is at {gb(knee.size_gb)}: {percent(knee.hit_rate)}{_times(knee)}.")
     elif advice.unlimited_hit_rate > 0:
         said.append("The knee is beyond the largest size tried.")
-    said += [_pays(one) for one in advice.marks if one.pays]
+    own = own_point(advice.points, advice.question.gpu_gb)
+    said += [text for one in advice.marks if one.pays for text in _pays(one, own)]
     if silent := [TIER_WORDS[one.tier] for one in advice.marks if one.pays is False]:
         said.append(f"At these prices no tried size of these tiers pays: {', '.join(silent)}.")
     if advice.measured is not None:
@@ -89,9 +90,14 @@ def lead_of(advice: Advice) -> str:
     return " ".join(said)
 
 
-def _pays(marks: Marks) -> str:
+def _pays(marks: Marks, own: Point | None) -> list[str]:
+    """With the TTFT, as a size may pay in GPU seconds and make no request faster."""
     beyond = "up to the largest size tried" if marks.largest_pays else f"up to {gb(marks.break_even_gb)}"
-    return f"At these prices {TIER_WORDS[marks.tier]} pays {beyond}, and is cheapest at {gb_of(marks.cheapest)}."
+    said = [f"At these prices {TIER_WORDS[marks.tier]} pays {beyond}, and is cheapest at {gb_of(marks.cheapest)}."]
+    best = marks.cheapest
+    if own is not None and best is not None and own.ttft_p50_ms is not None and best.ttft_p50_ms is not None:
+        said.append(f"TTFT P50 is {p50_text(best)} ms with it and {p50_text(own)} ms without it.")
+    return said
 
 
 def _times(point: Point) -> str:

@@ -109,6 +109,10 @@ def test_measured_runs_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (["--trace", TRACE, "--profile", "cpu_tiny", "--link-gb-per-s", "ssd=3"], "--link-gb-per-s is 'ssd=3'; expected TIER=NUMBER"),
         (["--trace", TRACE, "--profile", "cpu_tiny", "--splits", "2x2"], "--splits is '2x2'"),
         (["--trace", TRACE, "--profile", "cpu_tiny", "--sizes-gb", "0"], "expected numbers above 0"),
+        (
+            ["--trace", TRACE, "--profile", "cpu_tiny", "--gpu-gb", "50", "--tiers", "store", "--sizes-gb", "20"],
+            r"the largest size to try is 20 GB; expected --sizes-gb above the GPU cache \(50 GB\), or the tier gpu in --tiers",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_refused(words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
