@@ -16,7 +16,7 @@ from locust_kvcache.analysis.across_runs.run_comparison import MAX_RUNS, compare
 from locust_kvcache.analysis.basics.number_text import plural
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.basics.problems import Problem
-from locust_kvcache.analysis.commands.repeats import judged_targets, repeats_page, targets_of
+from locust_kvcache.analysis.commands.repeats import console_targets, judged_targets, repeats_page, targets_of
 from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.analysis.report import ci
@@ -117,7 +117,7 @@ def repeated(runs: list[Analysis], accepted: frozenset[str], gated: bool) -> tup
     table = targets_of(judged)
     cause = gate([run.stats for run in runs], judged)
     outcome = Outcome(page.title, cause, page.lead, tuple(judged), page.problems, tuple(verdicts), (table,) if table else ())
-    return page_text(page, judged), page, outcome
+    return page_text(page, console_targets(runs, judged)), page, outcome
 
 
 def main() -> int:

@@ -134,6 +134,14 @@ def targets_of(judged: list[dict[str, Any]]) -> Table | None:
     return run_tables.targets_table({"targets": rows})
 
 
+def console_targets(runs: list[Analysis], judged: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same for the console's lines, which name the deployment where there are several."""
+    shown = shown_names(runs)
+    if len(shown) == 1:
+        return judged
+    return [{**row, "scenario": ", ".join(filter(None, (row["run"], row["scenario"])))} for row in _renamed(judged, shown)]
+
+
 def repeats_page(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -> Page:
     """A section for each scenario; the first run's deployment is the baseline."""
     problems = check(runs, accepted)
@@ -223,8 +231,9 @@ def main() -> int:
         raise BadInput(f"{len(args.runs)} run given; expected 2 or more: locust-kvcache repeats RUN RUN ...")
     check_all_fit(args.runs)
     with unusable_is_bad_input(*args.runs):
-        page = repeats_page([run_groups.repeated_run(open_run(path)) for path in args.runs])
-    publish(page, args.output_dir or folder_beside(args.runs[0], "repeats"), args.png)
+        runs = [run_groups.repeated_run(open_run(path)) for path in args.runs]
+        page, targets = repeats_page(runs), console_targets(runs, judged_targets(runs))
+    publish(page, args.output_dir or folder_beside(args.runs[0], "repeats"), args.png, targets)
     return 0
 
 

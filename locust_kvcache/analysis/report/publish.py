@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +10,25 @@ from locust_kvcache.analysis.report.files import write_page
 from locust_kvcache.analysis.report.page import Page
 from locust_kvcache.analysis.report.run_text import target_lines
 from locust_kvcache.analysis.tables.console_lines import summary, where
+from locust_kvcache.analysis.tables.run_tables import TARGETS
 from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.errors import BadInput
 
 
-def publish(page: Page, folder: Path, png: bool) -> None:
-    """Write the page and its charts, print the answer and where the page is."""
+def publish(page: Page, folder: Path, png: bool, targets: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Write the page and its charts, print the answer, the targets that are judged on it, and where the page is."""
     try:
         files = write_page(page, folder, ("html", "markdown"), png)
     except OSError as error:
         raise BadInput(f"--output-dir: {folder} cannot be written: {error.strerror}; choose another folder") from error
-    print(page_text(page))
+    print(page_text(page, targets))
     print(where(files), flush=True)
 
 
-def page_text(page: Page, targets: Iterable[Mapping[str, Any]] = (), words: Mapping[str, str] | None = None) -> str:
+def page_text(page: Page, targets: Sequence[Mapping[str, Any]] = (), words: Mapping[str, str] | None = None) -> str:
     """The console's view of a page: the answer, one table, the targets in their `words`, the caveats."""
-    tables = page.short or tuple(block for block in page.blocks if isinstance(block, Table))[:1]
+    told_in_lines = TARGETS if targets else None
+    tables = page.short or tuple(block for block in page.blocks if isinstance(block, Table) and block.title != told_in_lines)[:1]
     lead = f"INCOMPLETE: {page.lead}" if page.incomplete else page.lead
     notes = tuple({"severity": "note", "text": text} for text in page.trust)
     lines = target_lines({}, [dict(row) for row in targets], words)

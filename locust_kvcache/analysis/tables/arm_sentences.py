@@ -53,7 +53,8 @@ def details(stats: Stats) -> list[str]:
         against = ", against the control" if claim["control"] else ""
         length = _prompt_length(stats, scenario)
         where = scenario if length == scenario else f"{scenario} ({length})"
-        texts.append(f"{where}: {lead}{'. '.join(parts)}{against}. {control_text(stats, scenario)}".rstrip())
+        said = f"{'. '.join(parts)}{against}. " if parts else ""
+        texts.append(f"{where}: {lead}{said}{control_text(stats, scenario)}".rstrip())
         texts[-1] = " ".join([*restart_texts(stats, scenario), texts[-1]])
     return texts
 

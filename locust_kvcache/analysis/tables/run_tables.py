@@ -149,6 +149,7 @@ def window_table(stats: Stats, scenario: str) -> Table:
     return Table(f"{scenario}: by evidence", header, tuple(rows), stats["split_rules"]["evidence"])
 
 
+TARGETS = "Targets"
 MARKS = {PASS: "PASS", FAIL: "FAIL", NOT_JUDGED: "not judged"}
 ONE_RUN_MARKS = {PASS: "met in this run", FAIL: "missed in this run", NOT_JUDGED: "not judged"}
 
@@ -172,4 +173,4 @@ def targets_table(stats: Stats, marks: Mapping[str, str] = MARKS) -> Table | Non
         verdict = marks[row["verdict"]] + (f", {row['why']}" if row["why"] else "")
         rule = f", by {row['split']}" if row["split"] else ""
         rows.append((row["text"] + rule, row["scenario"] or "", bound, value, verdict))
-    return Table("Targets", ("target", "scenario", "wanted", "found [interval]", "verdict"), tuple(rows), texts=(1, 4))
+    return Table(TARGETS, ("target", "scenario", "wanted", "found [interval]", "verdict"), tuple(rows), texts=(1, 4))

@@ -72,7 +72,8 @@ def folder(tmp_path: Path, deployment: str, number: int, **more: object) -> Path
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """stats.json of three runs of each: b computes half as fast (4,000 cold tokens take 1,040 ms against 540), and has twice the GPUs."""
-    folders = [folder(tmp_path_factory.mktemp("runs"), name, number) for name in "ab" for number in (1, 2, 3)]
+    wanted = {"targets": {"hit_throughput_gain_min": 99.0}}
+    folders = [folder(tmp_path_factory.mktemp("runs"), name, number, **wanted) for name in "ab" for number in (1, 2, 3)]
     for one in folders:
         write_stats(one / "stats.json", analyse_folder(one).stats)
     return [one / "stats.json" for one in folders]
@@ -83,6 +84,9 @@ def test_a_known_difference_is_found_and_its_page_written(module: Module, runs: 
     done = module("analysis.repeats", *runs, "--output-dir", tmp_path / "page")
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stdout.splitlines() if line.strip().startswith("b ") and "[" in line and "%" in line]
+    missed = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    assert ["wanted at least 9,900 %" in line or "≥ 9,900 %" in line for line in missed] == [True, True], done.stdout
+    assert [name for name in "ab" if any(f" {name}, " in line for line in missed)] == ["a", "b"], missed
     assert (tmp_path / "page" / "report.html").is_file()
     page = (tmp_path / "page" / "report.md").read_text()
     (line,) = [line for line in page.splitlines() if line.startswith("| b, round 1: TTFT") and "%" in line]

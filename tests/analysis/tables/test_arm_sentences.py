@@ -70,3 +70,11 @@ def test_of_several_scenarios_the_least_and_the_most_and_how_many_are_open() -> 
     assert headline(stats(CUT, BARE)).startswith("A store hit cuts the mean TTFT from 1,000 to 860 ms")
     assert headline(stats(BARE, BARE)).startswith("A store hit changed the mean TTFT from ")
     assert headline(stats(CUT, RAISED)).startswith("A store hit changes the mean TTFT from ")
+
+
+def test_a_run_that_ended_before_its_second_arm_says_only_that() -> None:
+    """Without a later round nothing follows what weakens the scenario, no empty sentence either."""
+    ended = stats(CUT)
+    ended["verdicts"], ended["effects"] = ended["verdicts"][:1], []
+    ended["claims"][0]["lead"] = "the run is incomplete"
+    assert headline(ended) == "s0 (1,000 prompt tokens): the run is incomplete."
