@@ -127,12 +127,12 @@ class EventReader(StreamFacts):
             self._rest_at_s = stamp_s
         return lines
 
-    def feed_object(self, stamp_s: float, body: bytes) -> None:
-        """A whole answer as one JSON object, from a server that does not stream."""
+    def feed_object(self, stamp_s: float, body: bytes, complete: bool = True) -> None:
+        """A whole answer as one JSON object, from a server that does not stream. `complete`: by the framing of its body."""
         try:
             self._value(stamp_s, decoded(body), body)
         except ValueError:
-            self._fail("malformed", f"not JSON: {body[:80]!r}")
+            self._fail("malformed" if complete else "cut", f"neither one JSON object nor server-sent events: {body[:80]!r}")
 
     def _data(self, stamp_s: float, payload: bytes) -> None:
         """One data line: an event by itself as nearly always, else a part of one that an empty line ends."""

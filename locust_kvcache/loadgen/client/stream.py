@@ -69,7 +69,7 @@ def parse_stream(outcome: StreamOutcome) -> None:
     body = None if reader.begun else _single_object(outcome.response)
     if body is not None:
         outcome.not_streamed = True
-        reader.feed_object(outcome.response.segments[-1][0], body)
+        reader.feed_object(outcome.response.segments[-1][0], body, outcome.response.complete)
     else:
         reader.feed(outcome.response.segments)
     reader.finish(outcome.response.complete)

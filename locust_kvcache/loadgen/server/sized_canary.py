@@ -129,16 +129,18 @@ def check_refused(sized: Sized, endpoint: str, least_tokens: int = 1) -> None:
         status = outcome.response.http_status or 0
         if not 400 <= status < 500 or status in NOT_REFUSED:
             continue
-        few = outcome.asked_tokens is not None and outcome.asked_tokens < least_tokens
         raise BadInput(
             f"{endpoint} refuses the largest request of scenario {sized.scenario.name} ({sized.turn.prompt_tokens:,} prompt tokens, "
-            f"{outcome.asked_tokens:,} of output): {outcome.error}. "
-            + (
-                f"It answered requests of {least_tokens} tokens of output: --output-tokens {least_tokens}, or more"
-                if few
-                else TOO_LONG
-            )
+            f"{outcome.asked_tokens:,} of output): {outcome.error}. {_way_out(outcome, least_tokens)}"
         )
+
+
+def _way_out(outcome: StreamOutcome, least_tokens: int) -> str:
+    if outcome.response.http_status in (401, 403):
+        return "It let smaller requests through just before: has the key expired, or does a gateway's rule or quota refuse long ones?"
+    if outcome.asked_tokens is not None and outcome.asked_tokens < least_tokens:
+        return f"It answered requests of {least_tokens} tokens of output: --output-tokens {least_tokens}, or more"
+    return TOO_LONG
 
 
 def sized_warnings(sized: Sized, calibrated: bool, again: Callable[[], Sized]) -> list[str]:

@@ -146,6 +146,14 @@ def test_errors_inside_a_stream_in_every_form(event: bytes, said: str) -> None:
         assert said in (outcome.error or "")
 
 
+def test_lines_of_json_are_no_events_and_an_object_that_was_cut_off_is_cut() -> None:
+    lines = b'{"choices": []}\n{"choices": []}\n'
+    assert "neither one JSON object nor server-sent events" in (read(lines).error or "")
+    cut = StreamOutcome(response=Response(http_status=200, segments=[(0.0, b'{"choices": [')], complete=False))
+    finish_outcome(cut)
+    assert cut.status == "cut"
+
+
 @pytest.mark.parametrize("page", [b"<html><title>Sign in</title>" + b" " * 50_000 + b"</html>", b"<title>Sign in</title>\n" * 3])
 def test_a_page_instead_of_events_is_named_with_its_first_words(page: bytes) -> None:
     outcome = read(*[page[at : at + 20_000] for at in range(0, len(page), 20_000)], kind="text/html; charset=x")

@@ -236,6 +236,16 @@ def test_an_answer_that_does_not_fit_behind_the_prompt_is_refused_before_the_loa
     assert looked_at(Short, scenario=with_lengths(SCENARIO, 600, 100)).model == "m"
 
 
+class LetsSmallOnesThrough(Short):
+    def refuse(self, body: dict[str, Any]) -> Refusal:
+        return (403, {"error": "blocked by rule 7"}, {}) if super().refuse(body) else None
+
+
+def test_a_long_request_that_a_gateway_forbids_is_not_called_too_long_for_the_model() -> None:
+    with pytest.raises(BadInput, match=r"refuses the largest request.*HTTP 403.*rule 7.*a gateway's rule or quota"):
+        looked_at(LetsSmallOnesThrough)
+
+
 class Least(Scripted):
     def refuse(self, body: dict[str, Any]) -> Refusal:
         return (400, {"error": "max_tokens must be at least 16"}, {}) if self.output_tokens(body) < 16 else None
