@@ -91,6 +91,19 @@ def test_a_server_that_stays_away_ends_the_run_which_can_be_resumed(locust: Locu
     assert records_of_round(locust, 1) == records_of_round(locust, 2) == 20
 
 
+def test_a_server_that_goes_with_the_last_requests_of_a_round_ends_the_run_in_the_next(
+    locust: LocustProcesses, mortal: Stub
+) -> None:
+    """Two of five requests are answered, two break, and the fifth is refused: the round is over, and the outage is not."""
+    load = (*LOAD[: LOAD.index("--requests")], "--requests", "5", *LOAD[LOAD.index("--rounds") :])
+    process = locust.start(*load, "--host", mortal.url, "--outage-limit", "1")
+    wait_for(lambda: records_of_round(locust, 1) >= 2, what="records")
+    gone(mortal)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 7, output
+    assert "s in round 2 of cold_start (--outage-limit): ConnectionRefusedError" in locust.runs()[0].facts["incomplete_reason"]
+
+
 def test_ctrl_c_ends_a_run_that_waits(locust: LocustProcesses, mortal: Stub) -> None:
     process = locust.start(*LOAD, "--host", mortal.url)
     wait_for(lambda: records_of_round(locust, 1) >= 2, what="records")

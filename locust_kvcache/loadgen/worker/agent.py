@@ -169,10 +169,10 @@ class Agent:
         """A request could not be sent, as the server cannot be reached: the others wait."""
         if self._halted:
             return
-        about = (share.config.run_id, share.scenario, share.number)
 
         def tell(seconds: float, over: bool, why: str) -> None:
-            self._send(ServerGone(*about, seconds, over, why))
+            now = self._share or share  # the round in which it began may have ended with that request
+            self._send(ServerGone(now.config.run_id, now.scenario, now.number, seconds, over, why))
 
         self.outage.begin(share.prepared.target, share.config.outage_limit_s, error, tell)
 

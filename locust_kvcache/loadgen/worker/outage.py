@@ -21,6 +21,7 @@ log = logging.getLogger("kvcache")
 UNREACHABLE = ("refused", "connect")  # statuses of requests of which no byte was sent
 PROBE_INTERVAL_S = 0.5
 PROBE_TIMEOUT_S = 5.0
+TELL_AGAIN_S = 1.0
 Told = Callable[[float, bool, str], None]  # seconds, over, what stood in the way
 
 
@@ -35,7 +36,8 @@ class Outage:
         self._reachable.wait()
 
     def begin(self, target: Target, limit_s: float, error: str, tell: Told) -> None:
-        """A request could not be sent. `tell` is called once: when the server is back, or when `limit_s` is over."""
+        """A request could not be sent. `tell` is called once when the server is back; from `limit_s` on again and again, since what is
+        told between two rounds is not heard."""
         if limit_s and self._reachable.is_set():
             self._reachable.clear()
             self._number += 1
@@ -55,7 +57,8 @@ class Outage:
             lasted_s = time.monotonic() - begun_s
             if lasted_s >= limit_s:
                 tell(lasted_s, False, error)
-                return  # users stay where they are until the run ends
+                gevent.sleep(TELL_AGAIN_S)
+                continue  # users stay where they are until the run ends
             found = why_unreachable(target)
             if number == self._number and found is None:
                 tell(time.monotonic() - begun_s, True, error)
