@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from locust_kvcache.analysis.basics.number_text import change, is_missing, number, plural, ratio_change
+from locust_kvcache.analysis.basics.number_text import change, is_missing, listed, number, plural, ratio_change
 from locust_kvcache.analysis.report.trust import Said, common_trust
 from locust_kvcache.analysis.tables.table import Stats, find
 
@@ -18,14 +18,30 @@ def effect(stats: Stats, scenario: str, metric: str, statistic: str | None) -> d
     return next(iter(find(stats["effects"], split="round", scenario=scenario, metric=metric, **wanted)), {})
 
 
+def why_not_valid(stats: Stats, scenario: str) -> str:
+    """Why the figures of this scenario are not valid, as its own report says; empty where they are."""
+    claims = [row for row in stats.get("claims") or [] if row["scenario"] == scenario and not row["valid"]]
+    return claims[0]["why_not_judged"] if claims else ""
+
+
 def sentence(levels: dict[int, Stats], scenario: str) -> str:
-    """What a hit changes at each level, in words; of more than three levels at the fewest and the most users."""
-    shown = levels if len(levels) <= MOST_LEVELS else {users: levels[users] for users in (min(levels), max(levels))}
+    """What a hit changes at each level, in words; of more than three levels at the fewest and the most users. Then levels that are not
+    valid."""
+    reasons: dict[str, list[int]] = {}
+    for users, stats in levels.items():
+        if why := why_not_valid(stats, scenario):
+            reasons.setdefault(why, []).append(users)
+    sound = {users: stats for users, stats in levels.items() if not why_not_valid(stats, scenario)}
+    shown = sound if len(sound) <= MOST_LEVELS else {users: sound[users] for users in (min(sound), max(sound))}
     parts = []
     for users, stats in shown.items():
         row = effect(stats, scenario, "ttft_ms", "mean")
         parts.append(f"{_with_times(row)} at {plural(users, 'user')}")
-    return f"{scenario}: a hit changes the mean TTFT by {', '.join(parts)}"
+    said = [f"{scenario}: a hit changes the mean TTFT by {', '.join(parts)}"] if parts else []
+    for why, counts in reasons.items():
+        who = f"{listed(counts)} users" if len(counts) > 1 else plural(counts[0], "user")
+        said.append(f"{scenario} with {who}: {why}")
+    return ". ".join(said)
 
 
 def _with_times(row: dict[str, Any]) -> str:
@@ -38,21 +54,24 @@ def lead(levels: dict[int, Stats], names: list[str]) -> str:
     if len(names) == 1:
         return f"{sentence(levels, names[0])}."
     ends = sorted({min(levels), max(levels)})
-    return " ".join(_counted(users, [effect(levels[users], name, "ttft_ms", "mean") for name in names]) for users in ends)
+    return " ".join(_counted(users, levels[users], names) for users in ends)
 
 
-def _counted(users: int, rows: list[dict[str, Any]]) -> str:
+def _counted(users: int, stats: Stats, names: list[str]) -> str:
     """At 1 user a hit cuts the mean TTFT in 2 of 4 scenarios (−56.7 to −86.7 %); 2 are undecided."""
+    rows = [effect(stats, name, "ttft_ms", "mean") for name in names if not why_not_valid(stats, name)]
+    invalid = len(names) - len(rows)
     kinds = [interval_kind(row) for row in rows]
     sure = [row["ratio"] for row, kind in zip(rows, kinds, strict=True) if kind == EXCLUDES]
     cut, raised = [ratio for ratio in sure if ratio < 1], [ratio for ratio in sure if ratio > 1]
     if sure:
         some = f" ({_from_to(cut)})" if cut else ""
-        parts = [f"At {plural(users, 'user')} a hit cuts the mean TTFT in {len(cut)} of {plural(len(rows), 'scenario')}{some}"]
+        parts = [f"At {plural(users, 'user')} a hit cuts the mean TTFT in {len(cut)} of {plural(len(names), 'scenario')}{some}"]
     else:
         parts = [f"At {plural(users, 'user')} the change of the mean TTFT is certain in no scenario"]
     parts += [f"it raises the mean TTFT in {len(raised)} ({_from_to(raised)})"] if raised else []
     parts += [f"undecided in {count}" for count in [kinds.count(UNDECIDED)] if count]
+    parts += [f"not valid in {invalid}"] if invalid else []
     parts += [f"no interval in {count} (too few requests)" for count in [kinds.count(NO_INTERVAL)] if count]
     return f"{'; '.join(parts)}."
 
@@ -72,15 +91,15 @@ def interval_kind(row: dict[str, Any]) -> str:
 
 def trust(levels: dict[int, Stats], names: list[str]) -> tuple[str, ...]:
     """What every page says; how many of the changes are certain; that each level is one run."""
-    rows = [effect(stats, name, "ttft_ms", "mean") for name in names for stats in levels.values()]
+    every = [(stats, name) for name in names for stats in levels.values()]
+    rows = [effect(stats, name, "ttft_ms", "mean") for stats, name in every if not why_not_valid(stats, name)]
     kinds = [interval_kind(row) for row in rows if row]
     sure, unsure, none = (kinds.count(kind) for kind in (EXCLUDES, UNDECIDED, NO_INTERVAL))
     counts = [(sure, "certain"), (unsure, "undecided"), (none, "without an interval (too few requests)")]
     told = ", ".join(f"{count} {what}" for count, what in counts if count)
-    return common_trust(
-        list(levels.values()),
-        own=[
-            Said("One run for each number of users, each with other prompts; other runs may differ more.", True),
-            Said(f"{plural(len(kinds), 'change')} of the mean TTFT, by their 95 % intervals: {told}.", bool(unsure or none)),
-        ],
-    )
+    own = [Said("One run for each number of users, each with other prompts; other runs may differ more.", True)]
+    if kinds:
+        own.append(
+            Said(f"{plural(len(kinds), 'change')} of the mean TTFT, by their 95 % intervals: {told}.", bool(unsure or none))
+        )
+    return common_trust(list(levels.values()), own=own)
