@@ -126,6 +126,7 @@ def test_a_caveat_takes_one_line_with_its_way_out() -> None:
     }
     assert caveat(alone).startswith("note: One run of each: the figures describe these runs; other runs")
     assert first_clause("1 user: 1 of 60 TTFTs are left out: the first") == "1 user: 1 of 60 TTFTs are left out"
+    assert first_clause("3 of 12 requests failed: 2 x cut, 1 x reset. They are") == "3 of 12 requests failed: 2 x cut, 1 x reset"
     assert len(caveat(long | {"text": "word" * 60})) <= console_lines.WIDTH
 
 
