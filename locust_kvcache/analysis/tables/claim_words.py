@@ -117,7 +117,7 @@ def _moved(row: dict[str, Any]) -> str:
     if row["ratio_low"] is None:
         return "faster in this run (no interval)" if row["ratio"] < 1 else "not faster in this run (no interval)"
     if row["ratio_low"] <= 1 <= row["ratio_high"]:
-        return "neither faster nor slower (undecided)"
+        return "not certainly faster or slower (undecided)"
     return "faster" if row["ratio"] < 1 else "slower"
 
 

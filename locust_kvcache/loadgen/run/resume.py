@@ -25,6 +25,17 @@ SAME = ("model", "seed", "scenarios", "rounds_planned", "round_kinds", "arrival"
 # keys of run.json that must not differ
 
 
+def _difference(where: str, now: Any, before: Any) -> tuple[str, Any, Any]:
+    """The innermost key of run.json that differs, and its two values: deployment.targets.hit_rate_min, 0.5, 0.9."""
+    if isinstance(now, list) and isinstance(before, list) and len(now) == len(before):
+        now, before = dict(enumerate(now, 1)), dict(enumerate(before, 1))
+    if isinstance(now, dict) and isinstance(before, dict):
+        for key in [*before, *(key for key in now if key not in before)]:
+            if now.get(key) != before.get(key):
+                return _difference(f"{where}.{key}", now.get(key), before.get(key))
+    return where, now, before
+
+
 @dataclass(frozen=True)
 class Resumed:
     """The part of a run that stays."""
@@ -49,7 +60,10 @@ class Resumed:
         new = json.loads(json.dumps(facts))
         for key in SAME:
             if key in self.facts and new.get(key) != self.facts.get(key):
-                raise BadInput(f"--resume {self.folder}: {key} is {new.get(key)!r}, the run had {self.facts.get(key)!r}. {ANEW}")
+                where, now, before = _difference(key, new.get(key), self.facts.get(key))
+                raise BadInput(
+                    f"--resume {self.folder}: {where} is {now!r}, the run had {before!r}. Give what the run had, or start a new run"
+                )
 
     def set_aside(self) -> int:
         """Keep the complete rounds in the run's files; move lines of others to *.cut-N.jsonl. The number of records moved."""

@@ -107,6 +107,20 @@ def test_another_plan_is_refused_and_nothing_is_touched(locust: LocustProcesses,
     assert ((run.folder / "records.jsonl").read_text(), (run.folder / "run.json").read_text()) == before
 
 
+def test_what_differs_within_the_deployment_is_named_by_its_key(tmp_path: Path) -> None:
+    """A target of the command line stands in run.json's deployment, of which nobody should read two copies."""
+    had = {"deployment": {"name": "d", "slo": {}, "targets": {"hit_rate_min": 0.9}}}
+    given = {"deployment": {"name": "d", "slo": {}, "targets": {}}}
+    with pytest.raises(BadInput) as raised:
+        Resumed(tmp_path, had, ()).check_same(given)
+    assert str(raised.value) == (
+        f"--resume {tmp_path}: deployment.targets.hit_rate_min is None, the run had 0.9. Give what the run had, or start a new run"
+    )
+    Resumed(tmp_path, had, ()).check_same(had)
+    with pytest.raises(BadInput, match=r"scenarios\.1\.requests is 10, the run had 4\. Give"):
+        Resumed(tmp_path, {"scenarios": [{"requests": 4}]}, ()).check_same({"scenarios": [{"requests": 10}]})
+
+
 def test_no_run(locust: LocustProcesses, stub: Stub, tmp_path: Path) -> None:
     code, output = locust.run(*BASE, "--host", stub.url, "--resume", str(tmp_path / "nothing"))
     assert code == 3
