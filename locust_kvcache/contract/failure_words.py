@@ -13,7 +13,7 @@ from typing import Any
 
 MOST_WORDS = 60  # characters of a server's own
 MOST_CAUSES = 4
-SAID_BY_SERVERS = ("http_error", "stream_error", "aborted")
+SAID_BY_SERVERS = ("http_error", "stream_error", "aborted", "malformed")  # statuses of which the error says more
 _TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.DOTALL | re.IGNORECASE)
 _MESSAGE = re.compile(r'"(?:message|detail|error|msg)"\s*:\s*"((?:[^"\\]|\\.)*)')
