@@ -23,7 +23,7 @@ from locust_kvcache.loadgen.master.run_driver import RecordListener, RunDriver
 from locust_kvcache.loadgen.master.spawning import Spawning
 from locust_kvcache.loadgen.master.user_classes import check_classes, scenarios_of
 from locust_kvcache.loadgen.master.workers import Workers
-from locust_kvcache.loadgen.options.load_options import check_users
+from locust_kvcache.loadgen.options.load_options import check_users, slow_start_text
 from locust_kvcache.loadgen.options.open_files import too_few_files
 from locust_kvcache.loadgen.options.resolve import Job, resolve
 from locust_kvcache.loadgen.options.run_options import Options, read_options
@@ -99,6 +99,8 @@ class Coordinator:
         """BadInput if what a person wrote is wrong: before workers are waited for, before any user exists."""
         parsed: Any = self._environment.parsed_options
         check_users(parsed.num_users, parsed.spawn_rate)
+        if parsed.headless and (slow := slow_start_text(parsed.num_users, parsed.spawn_rate)):
+            log.info(slow)
         if parsed.processes or not parsed.master:  # users on this host; workers that come from elsewhere look for themselves
             users = max(parsed.num_users or 1, *options.concurrency, 1)
             if text := too_few_files(users, parsed.processes or 1):

@@ -10,11 +10,21 @@ from locust_kvcache.loadgen.options.declared import ARRIVALS
 from locust_kvcache.loadgen.options.option import number, words
 from locust_kvcache.workload.waits import Gaps
 
+SLOW_START_S = 20.0
+
 
 def check_users(users: object, spawn_rate: object) -> None:
     """Locust's own -u and -r, which it takes as they are."""
     number("users", str(users) if users is not None else None, int, 1)
     number("spawn-rate", str(spawn_rate) if spawn_rate is not None else None, float, 1e-6)
+
+
+def slow_start_text(users: int | None, spawn_rate: float | None) -> str | None:
+    """What to say where Locust takes long to start the users, as nothing is sent before all are there; None where it does not."""
+    count, rate = users or 1, spawn_rate or 1.0  # Locust's defaults
+    if count / rate <= SLOW_START_S:
+        return None
+    return f"starting {count:,} users at {rate:g} a second takes {count / rate:,.0f} s; -r {min(count, 100)} starts them sooner"
 
 
 def read_levels(parsed: argparse.Namespace) -> tuple[int, ...]:
