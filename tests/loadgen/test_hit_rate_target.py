@@ -34,3 +34,14 @@ def test_it_is_met_and_missed_by_what_the_server_knows(locust: LocustProcesses, 
     missed = module("locust_kvcache.analysis", run.folder, "--no-report", "--gate")
     assert missed.returncode in (1, 6), missed.stdout + missed.stderr
     assert "FAIL: hit rate of the hit rounds, cold_start: " in missed.stdout
+
+
+@pytest.mark.analysed
+def test_a_study_says_why_its_gate_ends(locust: LocustProcesses, tmp_path: Path) -> None:
+    """The answers of its runs are not shown, only that of the study."""
+    with emulator(tmp_path, {}, "--time-scale", "0.1") as url:
+        code, output = locust.run(
+            *LOAD, "--host", url, "--targets", "hit_rate_min=1", "--concurrency", "1", "2", "--run-name", "s"
+        )
+    assert code in (1, 6), output
+    assert f"exit code {code}: " in output

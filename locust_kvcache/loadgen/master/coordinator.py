@@ -87,7 +87,7 @@ class Coordinator:
         if self._test is None or not self.summary or self._said:
             return
         self._said = True  # a second signal fires Locust's last event again
-        print(self.summary, flush=True)
+        print("\n\n".join(filter(None, (self.summary, self._test.gate_text))), flush=True)
         code = self._environment.process_exit_code
         print(self._test.report_written(), flush=True)
         if self._environment.process_exit_code != code:

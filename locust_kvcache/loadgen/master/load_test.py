@@ -13,9 +13,9 @@ from locust.env import Environment
 
 from locust_kvcache.contract.analysis_job import AnalysisJob
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.exit_codes import NOT_UPLOADED, Cause, Exit, cause_of_code, worst
+from locust_kvcache.contract.exit_codes import NOT_UPLOADED, OK, Cause, Exit, cause_of_code, worst
 from locust_kvcache.contract.finding import ERROR, WARNING, Finding, gravest_first
-from locust_kvcache.contract.language import use_language
+from locust_kvcache.contract.language import told, use_language
 from locust_kvcache.loadgen.console import console
 from locust_kvcache.loadgen.master.run_driver import RecordListener, RunDriver
 from locust_kvcache.loadgen.master.spawning import Spawning
@@ -132,6 +132,14 @@ class LoadTest:
         self._say(text)
         if code and (self.job.options.gate or not outcome.reason):
             self._ended(cause_of_code(code))
+
+    @property
+    def gate_text(self) -> str:
+        """Why a study ends with its exit code, as the answer of its last run is not shown; empty for a single run, which says it itself."""
+        cause = worst(self._causes) if self._causes else OK
+        if study_of(self.job) is None or not self.job.options.gate or cause is OK:
+            return ""
+        return told(f"exit code {cause.code:d}: {cause.text}")
 
     def report_written(self) -> str:
         """Wait until the report of the last run is written; what the console shows of it."""
