@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +38,10 @@ def _dry_run(environment: Environment) -> None:
     options = read_options(environment.parsed_options)  # type: ignore[arg-type]
     scenarios, deployment, model = plan_job(options, scenarios_of(environment.user_classes), environment.host)
     users = int(environment.parsed_options.num_users or 1)  # type: ignore[union-attr]
-    print(dry_run_text(options, scenarios, deployment, model, users), flush=True)
+    try:
+        print(dry_run_text(options, scenarios, deployment, model, users), flush=True)
+    except BrokenPipeError:  # `| head`: nobody reads on, which is no error; Python flushes once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(0)
 
 

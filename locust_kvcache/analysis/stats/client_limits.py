@@ -57,7 +57,7 @@ def _why_late(group: pd.DataFrame, p90: float | None) -> str:
     if marked["clock"].eq("kernel").mean() > 0.5:
         gap = float(marked["icl_p50_ms"].median())  # none where the answers were buffered
         known = f", the gap between chunks {gap:.1f} ms" if gap == gap else ""
-        return f"{lag}{known}: chunks of {share} waited for one another"
+        return f"{lag}{known}: chunks of {share} were read late"
     ttft = float(group["ttft_ms"].median())
     ratio = "" if p90 is None or not ttft > 0 else f", {100 * p90 / ttft:.0f} % of the median TTFT of {ttft:.1f} ms"
     return f"{lag}{ratio}: {share} could have been stamped too late"

@@ -124,6 +124,6 @@ class StreamFacts:
     def _check_counts(self) -> None:
         """The stream is over: the last of what was reported counts."""
         said = self._reported | self._told
-        if not len(self.log) and self.finish_reason == "length" and said.get("output") == 1:
+        if not len(self.log) and self.finish_reason == "length" and whole_count(said.get("output")) == 1:
             self.log.add(self._finished_at_s, False, 1)  # one token without a text: what ended the answer came with it
         self.counts = checked_counts(prompt_tokens(said), said.get("output"), said.get("cached"), len(self.log))
