@@ -31,9 +31,12 @@ def read_targets(section: Section) -> dict[str, float]:
 
 
 def parse_targets(words: Sequence[str]) -> dict[str, float]:
-    """hit_rate_min=0.6 hit_ttft_reduction_min=0.5 -> thresholds by name; BadInput names the word and what is allowed."""
+    """hit_rate_min=0.6 hit_ttft_reduction_min=0.5 -> thresholds by name; BadInput names the word and what is allowed.
+
+    A variable of the environment holds them in one word, by commas or spaces.
+    """
     found: dict[str, float] = {}
-    for word in words:
+    for word in [part for word in words for part in word.replace(",", " ").split() or [word]]:
         name, _, value = word.partition("=")
         if name not in TARGETS:
             raise BadInput(f"--targets is {word!r}; expected NAME=NUMBER with one of {', '.join(TARGETS)}, e.g. {HIT_RATE}=0.6")

@@ -42,3 +42,13 @@ def test_a_hit_rate_of_a_file_is_a_share(tmp_path: Path) -> None:
     file.write_text(text.replace("VALUE", "60"))
     with pytest.raises(BadInput, match=r"'targets.hit_rate_min' is 60; expected a share from 0 to 1"):
         load_deployment(file)
+
+
+@pytest.mark.parametrize("word", ["hit_rate_min=0.6 hit_ttft_reduction_min=0.5", "hit_rate_min=0.6,hit_ttft_reduction_min=0.5"])
+def test_one_word_of_the_environment_may_hold_several(word: str) -> None:
+    assert parse_targets([word]) == {"hit_rate_min": 0.6, "hit_ttft_reduction_min": 0.5}
+
+
+def test_an_empty_word_is_no_target() -> None:
+    with pytest.raises(BadInput, match="--targets is ''"):
+        parse_targets([""])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +14,14 @@ from locust_kvcache.analysis.across_runs.run_validity import validity_problems
 from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
 from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.stats import comparison, pairing, targets
+from locust_kvcache.analysis.tables.claim_words import arm_words
+from locust_kvcache.contract.round_kinds import COLD, CONTROL
 
 MAX_RUNS = 8
 WINDOWS = ("cold", "hit")
 ONE_RUN = "One run of each: the figures describe these runs; other runs of the same deployments may differ."
 HOW_MANY = "For a verdict use `locust-kvcache repeats RUN ...` with 3 or more runs of each deployment (2 give a wide interval)."
+ONE_ARM = "Use `locust-kvcache repeats`, which shows each round by itself, or compare runs with one arm after cold (--arms cold store_hit)."
 NOT_COMPARABLE = {
     "verdict": targets.NOT_JUDGED,
     "value": None,
@@ -62,7 +66,14 @@ def compare_runs(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -
         for row in run.stats["problems"]
         if row["severity"] == "warning"
     ]
-    noted = [*problems, *conditions.differing_problems(found), *warnings, *cut, Problem("note", "one_run", ONE_RUN, HOW_MANY)]
+    noted = [
+        *problems,
+        *conditions.differing_problems(found),
+        *_pooled(runs),
+        *warnings,
+        *cut,
+        Problem("note", "one_run", ONE_RUN, HOW_MANY),
+    ]
     return RunComparison(tuple(runs), tuple(names), tuple(found), effects, told, tuple(sorted_problems(noted)))
 
 
@@ -81,6 +92,18 @@ def cut_to_common_rounds(runs: list[Analysis]) -> tuple[list[Analysis], list[Pro
 
 def _round_keys(run: Analysis) -> set[tuple[str, int]]:
     return {(str(row["scenario"]), int(row["round"])) for row in run.stats["rounds"]}
+
+
+def pooled_arms(runs: Sequence[Analysis]) -> tuple[str, ...]:
+    """The later arms of the runs where one mean over the later rounds would be of several cache states; else nothing."""
+    arms = tuple(dict.fromkeys(arm for run in runs for arm in run.info.arms[1:] if arm not in (COLD, CONTROL)))
+    return arms if len(arms) > 1 else ()
+
+
+def _pooled(runs: list[Analysis]) -> list[Problem]:
+    arms = [arm_words(arm) for arm in pooled_arms(runs)]
+    text = f"The later rounds are of several cache states ({', '.join(arms)}), and the figures of a hit here are means over all of them."
+    return [Problem("warning", "arms_pooled", text, ONE_ARM)] if arms else []
 
 
 def run_names(runs: list[Analysis]) -> list[str]:

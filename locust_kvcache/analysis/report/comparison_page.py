@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from locust_kvcache.analysis.across_runs.run_comparison import HOW_MANY, ONE_RUN, WINDOWS, RunComparison
+from locust_kvcache.analysis.across_runs.run_comparison import HOW_MANY, ONE_RUN, WINDOWS, RunComparison, pooled_arms
 from locust_kvcache.analysis.basics.number_text import is_missing, number, plural, slower
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.charts.detail_charts import stage_chart, stage_parts
@@ -58,6 +58,8 @@ def _when(found: RunComparison, names: list[str], window: str) -> str:
     """on a hit, only where the evidence of all runs calls the later rounds so."""
     if window == "cold":
         return "when cold"
+    if pooled_arms(found.runs):
+        return "over all later arms together"
     hits = all(claim_of(run.stats, name)["later"] == "hit" for run in found.runs for name in names)
     return "on a hit" if hits else "in later rounds"
 

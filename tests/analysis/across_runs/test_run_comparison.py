@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from locust_kvcache.analysis.across_runs.conditions import accepted_conditions
-from locust_kvcache.analysis.across_runs.run_comparison import RunComparison, compare_runs
+from locust_kvcache.analysis.across_runs.run_comparison import RunComparison, compare_runs, pooled_arms
 from locust_kvcache.analysis.pipeline import analyse_folder
+from locust_kvcache.analysis.report.comparison_page import comparison_page
 from tests.analysis.synthetic import Truth, synthetic_run
 
 pytestmark = pytest.mark.slow  # each test analyses a whole run
@@ -49,3 +50,18 @@ def test_runs_that_are_not_comparable_meet_no_target_across_runs(alike: RunCompa
     found = compared(tmp_path / "other", users=10)
     assert not found.comparable
     assert {(row["verdict"], row["why"], row["value"]) for row in found.targets} == {("not judged", "not comparable", None)}
+
+
+def test_arms_of_several_cache_states_are_said_to_be_pooled(tmp_path: Path) -> None:
+    """A GPU hit of 126 ms and a store hit of 774 ms have a mean of 450 ms, which is neither."""
+
+    def pair(**info: object) -> RunComparison:
+        folder = tmp_path / str(len(info.get("arms", ())))  # type: ignore[arg-type]
+        runs = [synthetic_run(folder / name, TRUTH.but(run_id=name, rounds=3), deployment=SINGLE, **info) for name in ("a", "b")]
+        return compare_runs([analyse_folder(run) for run in runs])
+
+    several = pair(arms=["cold", "gpu_hit", "store_hit"])
+    assert pooled_arms(several.runs) == ("gpu_hit", "store_hit")
+    assert [problem.severity for problem in several.problems if problem.code == "arms_pooled"] == ["warning"]
+    assert "over all later arms together" in comparison_page(several).lead
+    assert "arms_pooled" not in {problem.code for problem in pair().problems}
