@@ -36,7 +36,7 @@ def parse_targets(words: Sequence[str]) -> dict[str, float]:
     A variable of the environment holds them in one word, by commas or spaces.
     """
     found: dict[str, float] = {}
-    for word in [part for word in words for part in word.replace(",", " ").split() or [word]]:
+    for word in [part for given in words for part in given.replace(",", " ").split() or [given]]:
         name, _, value = word.partition("=")
         if name not in TARGETS:
             raise BadInput(f"--targets is {word!r}; expected NAME=NUMBER with one of {', '.join(TARGETS)}, e.g. {HIT_RATE}=0.6")
