@@ -16,7 +16,7 @@ def as_dict(value: Any) -> dict[str, Any]:
 def reported_cached_tokens(event: dict[str, Any], usage: dict[str, Any]) -> Any:
     """Cached prompt tokens as reported, unchecked; None where none are.
 
-    In this order: OpenAI, vLLM and SGLang; Moonshot; DeepSeek; Mistral; LiteLLM; llama.cpp.
+    In this order: OpenAI, vLLM and SGLang; Moonshot; DeepSeek; two further names; llama.cpp.
     """
     for found in (
         as_dict(usage.get("prompt_tokens_details")).get("cached_tokens"),

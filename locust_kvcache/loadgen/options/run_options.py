@@ -115,8 +115,6 @@ def _arms(parsed: argparse.Namespace) -> tuple[str, ...]:
 
 def read_options(parsed: argparse.Namespace) -> Options:
     """The typed options; BadInput names the option, the value found and what is allowed."""
-    rate = read_request_rate(parsed)
-    concurrency = read_levels(parsed)
     arms = _arms(parsed)
     return Options(
         deployment=Path(parsed.deployment) if parsed.deployment else None,
@@ -133,13 +131,13 @@ def read_options(parsed: argparse.Namespace) -> Options:
         cache_salt=checked_salt(parsed.cache_salt, "--cache-salt") if parsed.cache_salt else "",
         echo_headers=checked_echo(list(parsed.echo_header or ()), "--echo-header"),
         gaps=read_gaps(parsed),
-        concurrency=concurrency,
+        concurrency=read_levels(parsed),
         output_dir=Path(parsed.output_dir or "results"),
         run_name=_run_name(parsed),
         seed=int(parsed.seed),
         nonce=parsed.nonce or None,
         arrival=parsed.arrival,
-        request_rate_per_s=rate,
+        request_rate_per_s=read_request_rate(parsed),
         burstiness=number("burstiness", parsed.burstiness, float, 1e-6) or 1.0,
         request_timeout_s=number("request-timeout", parsed.request_timeout, float, 0.001) or 600.0,
         outage_limit_s=number("outage-limit", parsed.outage_limit, float, 0) or 0.0,
