@@ -4,6 +4,7 @@
 #   OUT    where results go (default results)        SERVER=emulator: rehearse the load of each phase without a GPU
 # Phases: setup  r1  r1_compile  r1_store  quoted (GPUs 0-3)  fleet (GPUs 4-7)  pd, then points (GPUs 0-3)  tp (GPUs 4-7)  pair72  pair72_store  all_stop
 #         quoted_store, then trace (GPUs 0-3, on a machine with four; fleet_up starts its engines)  client (no GPU)
+#   on a machine with two GPUs, quoted and quoted_store: QUOTED_MODEL=model-qwen2.5-72b QUOTED_TP=2 QUOTED_GPUS=0,1 LMCACHE_GB=88 STORE_GB=100 CONTROL=off
 #   quoted+fleet and pd+tp run the two phases beside each other, on halves of the machine.
 set -uo pipefail
 cd "$(dirname "$0")/../../.."
@@ -65,34 +66,35 @@ r1_compile() { # the same with compiled prefill graphs and expert parallelism of
   timeout 40 "$PY" tests/lab/h200/floor.py http://127.0.0.1:8000 dsr1-61l /tmp/v/prof2 >$RES/floor_compiled.txt 2>&1; tail -12 $RES/floor_compiled.txt; pack r1_compile; stop 8000
 }
 quoted() { # the quoted table's load in three ways, hits from the GPU and from host memory; QUOTED: which, in this order
-  export MODEL=model-qwen2.5-72b-bf16 MODE=graph KV=lmcache LMCACHE_MAX_LOCAL_CPU_SIZE=45 TP=4 GPUS=0,1,2,3 LEN=32768; local item way
-  [ -f "$V/vllm-8000.pid" ] || serve 8000 || return; say "72B TP4 up"
-  for item in ${QUOTED:-u50_1 r1_1 u1_1 u50_2 r1_2 u1_2 u50_3 r1_3 u1_3}; do
+  export MODEL=${QUOTED_MODEL:-model-qwen2.5-72b-bf16} MODE=graph KV=lmcache LMCACHE_MAX_LOCAL_CPU_SIZE=${LMCACHE_GB:-45} TP=${QUOTED_TP:-4} GPUS=${QUOTED_GPUS:-0,1,2,3} LEN=32768; local item way
+  [ -f "$V/vllm-8000.pid" ] || serve 8000 || return; say "$MODEL TP$TP up"
+  for item in ${QUOTED-u50_1 r1_1 u1_1 u50_2 r1_2 u1_2 u50_3 r1_3 u1_3}; do
+    [ $(($(date +%s) - T0)) -gt "${UNTIL:-500}" ] && { say "no time for $item"; continue; }
     case $item in
       u50*) way="-u 50 --warm-up off" ;;
       r1*) way="-u 50 --arrival poisson --request-rate 1 --requests ${RATE_REQUESTS:-16}" ;;
       u1*) way="-u 1 --requests ${ONE_REQUESTS:-8}" ;;
     esac
-    load 110 --scenarios mooncake_lmcache_72b --deployment $EIGHT/tp4.yaml $way --arms cold gpu_hit cpu_hit --control off --run-name "q_$item"; say "q_$item"; pack quoted
+    load 110 --scenarios mooncake_lmcache_72b --deployment $EIGHT/tp$TP.yaml $way --arms cold gpu_hit cpu_hit --control off --run-name "q_$item"; say "q_$item"; pack quoted
   done
 }
 quoted_store() { # the quoted load on a Mooncake store below the GPUs, by TCP; QUOTED as above
-  local -x MODEL=model-qwen2.5-72b-bf16 MODE=graph KV=mooncake TP=4 GPUS=0,1,2,3 LEN=32768 MOONCAKE_CONFIG_PATH=$V/mooncake-quoted.json
+  local -x MODEL=${QUOTED_MODEL:-model-qwen2.5-72b-bf16} MODE=graph KV=mooncake TP=${QUOTED_TP:-4} GPUS=${QUOTED_GPUS:-0,1,2,3} LEN=32768 MOONCAKE_CONFIG_PATH=$V/mooncake-quoted.json
   # blocks of 128 tokens and longer queues: with vLLM's 16 tokens most puts are refused (docs/servers.md, a slow store)
   local -x EXTRA="--block-size ${STORE_BLOCK:-128}" MC_TCP_MAX_QUEUED_TRANSFERS_PER_PEER=65535 MC_TCP_MAX_PENDING_ADMISSIONS_PER_PEER=65535 MC_TCP_ADMISSION_TIMEOUT_MS=600000
   local -x MC_TCP_LANES_PER_PEER=${LANES:-8} MC_TCP_SLICE_SIZE=131072; local item way control
   echo '{"metadata_server":"http://127.0.0.1:8090/metadata","master_server_address":"127.0.0.1:50051","global_segment_size":"'"${STORE_GB:-85}"'GB","local_buffer_size":"4GB","protocol":"tcp","device_name":""}' >"$MOONCAKE_CONFIG_PATH"
-  [ -f "$V/vllm-8000.pid" ] || serve 8000 || { tail -30 "$V/mooncake_master.log" | cut -c1-200; return; }; say "72B TP4 with a Mooncake store up"
+  [ -f "$V/vllm-8000.pid" ] || serve 8000 || { tail -30 "$V/mooncake_master.log" | cut -c1-200; return; }; say "$MODEL TP$TP with a Mooncake store up"
   for item in ${QUOTED-u1_1 u50_1 r1_1 u50_2 u1_2 u50_3 r1_2 u1_3 r1_3}; do
     [ $(($(date +%s) - T0)) -gt "${UNTIL:-500}" ] && { say "no time for $item"; continue; }
     control=off
     case $item in
-      u50_1) way="-u 50 --warm-up off"; control=on ;;
+      u50_1) way="-u 50 --warm-up off"; control=${CONTROL:-on} ;;
       u50*) way="-u 50 --warm-up off" ;;
       r1*) way="-u 50 --arrival poisson --request-rate 1 --requests ${RATE_REQUESTS:-16} --warm-up 2" ;;
       u1*) way="-u 1 --requests ${ONE_REQUESTS:-8} --warm-up 2" ;;
     esac
-    load 220 --scenarios mooncake_lmcache_72b --deployment $EIGHT/tp4_store.yaml $way --arms cold gpu_hit store_hit --settle-timeout "${SETTLE:-60}" --control $control --run-name "s_$item"; say "s_$item"
+    load "${LIMIT:-220}" --scenarios mooncake_lmcache_72b --deployment $EIGHT/tp${TP}_store.yaml $way --arms cold gpu_hit store_hit --settle-timeout "${SETTLE:-60}" --control $control --run-name "s_$item"; say "s_$item"
     grep -ao 'batch_put failed: [0-9/]*' "$V/vllm-8000.log" | wc -l; curl -s 127.0.0.1:9013/metrics | grep -E '^master_(allocated_bytes|key_count) '
     tail -c 60000 "$V/mooncake_master.log" >$RES/mooncake_master.log 2>/dev/null; tail -c 100000 "$V/vllm-8000.log" >$RES/vllm-8000-end.log 2>/dev/null; pack quoted_store
   done
