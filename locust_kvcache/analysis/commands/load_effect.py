@@ -13,10 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from locust_kvcache.analysis.across_runs import load_effect, run_groups
-from locust_kvcache.analysis.across_runs.load_effect import ONE_USER, Split, Way
+from locust_kvcache.analysis.across_runs import load_effect
+from locust_kvcache.analysis.across_runs.load_effect import Split, Way
 from locust_kvcache.analysis.across_runs.run_validity import validity_problems
-from locust_kvcache.analysis.basics.number_text import DASH, change, listed, number, percent, plural
+from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent
 from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
 from locust_kvcache.analysis.charts.figures import Chart, draw
@@ -24,6 +24,7 @@ from locust_kvcache.analysis.charts.stacked_bars import draw_totals
 from locust_kvcache.analysis.pipeline import Analysis, open_run
 from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.analysis.report.command_line import add_language, add_png
+from locust_kvcache.analysis.report.load_effect_words import counted, few_runs, lead_text
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.report.trust import Said, common_trust
@@ -32,7 +33,6 @@ from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.language import use_language
-from locust_kvcache.contract.round_kinds import CONTROL
 
 RULE = "one value per run; geometric means; Student's 95 % intervals of the runs' logarithms"
 PARTS_RULE = (
@@ -103,53 +103,6 @@ def parts_chart(rows: Sequence[Split], scenario: str) -> Chart | None:
     )
 
 
-def _counted(way: Way) -> str:
-    return f"{way.name} ({plural(len(way.runs), 'run')})"
-
-
-def few_runs(ways: Sequence[Way]) -> list[str]:
-    """For the trust list: ways that were played too seldom for a verdict."""
-    few = [_counted(way) for way in ways if len(way.runs) < run_groups.RUNS_FOR_A_VERDICT]
-    return [f"Few runs of {', '.join(few)}: for a verdict play each {run_groups.RUNS_FOR_A_VERDICT} times."] if few else []
-
-
-def weak_points(ways: Sequence[Way], rows: Sequence[Split]) -> list[str]:
-    """What weakens the answer, for its first words. Its sentence is of the first way and of one user."""
-    used = [way for way in ways if way.name in (rows[0].way, ONE_USER)]
-    few = [_counted(way) for way in used if len(way.runs) < run_groups.RUNS_FOR_A_VERDICT]
-    invalid = [run.run_id for way in ways for run in way.runs if validity_problems({run.run_id: run.stats})]
-    found = [f"the figures of {listed(invalid)} are not valid"] if invalid else []
-    found += [f"there are few runs of {', '.join(few)}"] if few else []
-    if all(way.name != ONE_USER for way in ways):
-        found.append("no run has one user, so own prefill is not known")
-    elif all(row.queue_ms is None for row in rows):
-        found.append("no server counted its queue time")
-    return found
-
-
-def lead_text(ways: Sequence[Way], rows: Sequence[Split]) -> str:
-    """One sentence on the heaviest way of loading and its last state, what weakens it first."""
-    weak = weak_points(ways, rows)
-    opening = f"Read with care: {'; '.join(weak)}. " if weak else ""
-    row = next((row for row in reversed(rows) if row.way == rows[0].way and row.state != CONTROL), rows[0])
-    total, own = load_effect.saved(rows, row.way, row.state)
-    before, after = number(rows[0].ttft_ms), number(row.ttft_ms)
-    said = f"With {row.way}, a {arm_words(row.state)} changes the mean TTFT by {change(row.ttft_change or {})}, {before} to {after} ms"
-    if own is None or total <= 0 or len(ways) == 1:
-        return f"{opening}{said}."
-    if own <= 0:
-        return (
-            f"{opening}{said}; one user alone saves nothing, the hit takes {number(-own)} ms more than cold. What is saved is time spent "
-            "waiting for other requests, which depends on the load."
-        )
-    if own >= total:
-        return f"{opening}{said}; one user alone saves {number(own)} ms, no less than this load."
-    return (
-        f"{opening}{said}; of the {number(total)} ms saved, one user alone saves {number(own)} ms ({percent(own / total)}), and the other "
-        f"{percent(1 - own / total)} is time spent waiting for other requests, which depends on the load."
-    )
-
-
 def _problems(runs: Sequence[Analysis], left_out: Sequence[Analysis]) -> list[Problem]:
     found = validity_problems({run.run_id: run.stats for run in runs})
     if left_out:
@@ -171,7 +124,7 @@ def study_page(given: Sequence[Analysis]) -> tuple[Page, dict[str, Any]]:
     rows = load_effect.splits(ways, load_effect.common_states(runs))
     chart, tables = parts_chart(rows, scenario), (change_table(rows, ways, scenario), parts_table(rows, scenario))
     problems = _problems(runs, [run for run in given if not run.stats["complete"]])
-    counts = ", ".join(_counted(way) for way in ways)
+    counts = ", ".join(counted(way) for way in ways)
     page = Page(
         title=f"What a hit saves one user, and what under load: {scenario}",
         subtitle=f"{runs[0].info.model} on {runs[0].info.deployment.name}: {counts}",

@@ -64,7 +64,10 @@ def test_own_prefill_queue_and_load_by_hand() -> None:
     assert load_effect.saved([cold, hit], "all 10 at once", "gpu_hit") == pytest.approx((920.0, 80.0))
     lead = study_page(runs)[0].lead
     assert lead.startswith("Read with care: there are few runs of all 10 at once (2 runs), one user (2 runs). ")
-    assert "1,000 to 80.0 ms; of the 920 ms saved, one user alone saves 80.0 ms (8.7 %)" in lead
+    assert (
+        "had a mean TTFT of 80.0 against 1,000 ms (−92.0 % [no interval]); of the 920 ms saved, one user alone saves 80.0 ms (8.7 %)"
+        in lead
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,6 +85,24 @@ def test_a_hit_that_saves_one_user_nothing_or_more_has_words_of_its_own(
     lead = study_page([run("one", 1, alone_ms, (0.0, 0.0)), run("all", 10, all_ms, (10.0, 0.0))])[0].lead
     assert said in lead
     assert "ms saved, one user" not in lead
+
+
+@pytest.mark.parametrize(
+    ("hits_ms", "said"),
+    [
+        ((1400.0, 1410.0, 1390.0), "With all 10 at once, a GPU hit raises the mean TTFT from 1,000 to 1,400 ms (+40.0 % ["),
+        ((400.0, 410.0, 390.0), "With all 10 at once, a GPU hit cuts the mean TTFT from 1,000 to 400 ms (−60.0 % ["),
+        ((900.0, 1500.0, 700.0), ", undecided); one user alone waits 65.0 ms longer."),
+        ((1600.0, 1300.0, 1330.0), ", undecided once adjusted for all comparisons); one user alone waits 65.0 ms longer."),
+    ],
+)
+def test_the_first_sentence_says_no_more_than_the_intervals(hits_ms: tuple[float, float, float], said: str) -> None:
+    """Three runs each: 39 to 41 % in all of them, and 700 to 1,500 ms, and 1,300 to 1,600 ms: too few for two metrics."""
+    heavy = [run(f"all{n}", 10, (1000.0, value), (150.0, 0.0)) for n, value in enumerate(hits_ms)]
+    alone = [run(f"one{n}", 1, (823.0 + n, 888.0 + n), (0.0, 0.0)) for n in range(3)]
+    page, _ = study_page([*heavy, *alone])
+    assert said in page.lead
+    assert "What is saved" not in page.lead or "cuts" in page.lead
 
 
 def test_the_interval_is_over_runs() -> None:

@@ -1,0 +1,83 @@
+"""Says what a hit changes under the heaviest way of loading, and how much of it one user alone saves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from locust_kvcache.analysis.across_runs import load_effect, run_groups
+from locust_kvcache.analysis.across_runs.load_effect import ONE_USER, Split, Way
+from locust_kvcache.analysis.across_runs.run_validity import validity_problems
+from locust_kvcache.analysis.basics.number_text import change, listed, number, percent, plural
+from locust_kvcache.analysis.tables.claim_words import VERBS, arm_words, lost_by_adjustment
+from locust_kvcache.contract.round_kinds import CONTROL
+
+
+def counted(way: Way) -> str:
+    return f"{way.name} ({plural(len(way.runs), 'run')})"
+
+
+def few_runs(ways: Sequence[Way]) -> list[str]:
+    """For the trust list: ways that were played too seldom for a verdict."""
+    few = [counted(way) for way in ways if len(way.runs) < run_groups.RUNS_FOR_A_VERDICT]
+    return [f"Few runs of {', '.join(few)}: for a verdict play each {run_groups.RUNS_FOR_A_VERDICT} times."] if few else []
+
+
+def weak_points(ways: Sequence[Way], rows: Sequence[Split]) -> list[str]:
+    """What weakens the answer, for its first words. Its sentence is of the first way and of one user."""
+    used = [way for way in ways if way.name in (rows[0].way, ONE_USER)]
+    few = [counted(way) for way in used if len(way.runs) < run_groups.RUNS_FOR_A_VERDICT]
+    invalid = [run.run_id for way in ways for run in way.runs if validity_problems({run.run_id: run.stats})]
+    found = [f"the figures of {listed(invalid)} are not valid"] if invalid else []
+    found += [f"there are few runs of {', '.join(few)}"] if few else []
+    if all(way.name != ONE_USER for way in ways):
+        found.append("no run has one user, so own prefill is not known")
+    elif all(row.queue_ms is None for row in rows):
+        found.append("no server counted its queue time")
+    return found
+
+
+def lead_text(ways: Sequence[Way], rows: Sequence[Split]) -> str:
+    """One sentence on the heaviest way of loading and its last state, what weakens it first."""
+    weak = weak_points(ways, rows)
+    opening = f"Read with care: {'; '.join(weak)}. " if weak else ""
+    row = next((row for row in reversed(rows) if row.way == rows[0].way and row.state != CONTROL), rows[0])
+    return f"{opening}{_effect_text(rows[0], row)}{_own_text(ways, rows, row)}."
+
+
+def _effect_text(cold: Split, row: Split) -> str:
+    """With all 50 at once, a store hit raises the mean TTFT from 19,600 to 27,500 ms (+40.9 % [+9.8, +80.7])."""
+    effect = row.ttft_change or {}
+    before, after, size = number(cold.ttft_ms), number(row.ttft_ms), change(effect)
+    if verb := VERBS.get(effect.get("verdict") or ""):
+        return f"With {row.way}, a {arm_words(row.state)} {verb} the mean TTFT from {before} to {after} ms ({size})"
+    said = f"With {row.way}, a {arm_words(row.state)} had a mean TTFT of {after} against {before} ms"
+    if not _is_undecided(row):
+        return f"{said} ({size})"
+    why = "undecided once adjusted for all comparisons" if lost_by_adjustment(effect) else "undecided"
+    return f"{said} ({size}, {why})"
+
+
+def _is_undecided(row: Split) -> bool:
+    """There is an interval, and it carries neither a fall nor a rise."""
+    effect = row.ttft_change or {}
+    return not VERBS.get(effect.get("verdict") or "") and effect.get("ratio_low") is not None
+
+
+def _own_text(ways: Sequence[Way], rows: Sequence[Split], row: Split) -> str:
+    """What one user alone saves of it; empty where no run has one user, or no other way of loading was played."""
+    total, own = load_effect.saved(rows, row.way, row.state)
+    if own is None or len(ways) == 1:
+        return ""
+    if _is_undecided(row) or total <= 0:
+        return f"; one user alone waits {number(own)} ms less" if own >= 0 else f"; one user alone waits {number(-own)} ms longer"
+    if own <= 0:
+        return (
+            f"; one user alone saves nothing, the hit takes {number(-own)} ms more than cold. What is saved is time spent "
+            "waiting for other requests, which depends on the load"
+        )
+    if own >= total:
+        return f"; one user alone saves {number(own)} ms, no less than this load"
+    return (
+        f"; of the {number(total)} ms saved, one user alone saves {number(own)} ms ({percent(own / total)}), and the other "
+        f"{percent(1 - own / total)} is time spent waiting for other requests, which depends on the load"
+    )
