@@ -97,7 +97,7 @@ def parts_chart(rows: Sequence[Split], scenario: str) -> Chart | None:
         bars += [(_name(row), part, value) for part, value in parts]
     frame = pd.DataFrame(bars, columns=["group", "part", "value"]).fillna({"value": 0.0})
     said = "; ".join(f"{_name(row)}: {number(row.ttft_ms)} ms, of it own prefill {number(row.own_ms)}" for row in rows)
-    title = "Own work, and waiting for others"
+    title = "Mean TTFT in parts: own prefill, queue, sharing"
     return draw(
         f"load-effect-{scenario}", title, said, lambda axes: draw_totals(axes, frame, "mean TTFT"), (7.6, 0.9 + 0.36 * len(rows))
     )

@@ -69,7 +69,8 @@ def _own_text(ways: Sequence[Way], rows: Sequence[Split], row: Split) -> str:
     if own is None or len(ways) == 1:
         return ""
     if _is_undecided(row) or total <= 0:
-        return f"; one user alone waits {number(own)} ms less" if own >= 0 else f"; one user alone waits {number(-own)} ms longer"
+        alone = {one.state: one.own_ms for one in rows if one.way == ONE_USER}
+        return f"; one user alone had {number(alone[row.state])} against {number(alone[rows[0].state])} ms"
     if own <= 0:
         return (
             f"; one user alone saves nothing, the hit takes {number(-own)} ms more than cold. What is saved is time spent "
