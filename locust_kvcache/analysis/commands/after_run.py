@@ -9,10 +9,12 @@ import gc
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from locust_kvcache.contract.analysis_job import DRAWS, END_OF_PART, READY, AnalysisJob, job_of
 from locust_kvcache.contract.command import run_command
+from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import OK, Exit
 from locust_kvcache.contract.language import told, use_language
 
@@ -54,20 +56,35 @@ def main() -> int:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C reaches every process of the terminal, and the load asks for its report then
-    import scipy.stats  # noqa: F401  what takes most of a second
-
-    import locust_kvcache.analysis.commands.one_run
-
-    if DRAWS in sys.argv[1:]:
-        import locust_kvcache.analysis.report.files  # noqa: F401  matplotlib takes another second
-
+    missing = _import_all(DRAWS in sys.argv[1:])
     gc.freeze()  # the libraries stay to the end: no collection looks at them again
     print(READY, end="", flush=True)
     line = sys.stdin.readline()
     if not line:
         return Exit.OK
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    return do(job_of(line))
+    return _part(partial(_refuse, job_of(line).folder, missing)) if missing else do(job_of(line))
+
+
+def _import_all(draws: bool) -> str | None:
+    """Import what the job will need; the name of a library that this machine lacks, where only the load generator's are installed."""
+    try:
+        import scipy.stats  # noqa: F401  what takes most of a second
+
+        import locust_kvcache.analysis.commands.one_run
+
+        if draws:
+            import locust_kvcache.analysis.report.files  # noqa: F401  matplotlib takes another second
+    except ModuleNotFoundError as missing:
+        return (missing.name or str(missing)).partition(".")[0]
+    return None
+
+
+def _refuse(folder: str, missing: str) -> int:
+    raise BadInput(
+        f"the analysis needs the library {missing}, which is not installed here; everything measured is in {folder}: install {missing}, or "
+        f"copy that folder to a machine with the whole package, and run `locust-kvcache report {folder}`"
+    )
 
 
 if __name__ == "__main__":

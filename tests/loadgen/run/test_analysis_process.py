@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import os
 import signal
 import sys
@@ -9,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from locust_kvcache.contract.analysis_job import AnalysisJob
+from locust_kvcache.analysis.commands import after_run
+from locust_kvcache.contract.analysis_job import READY, AnalysisJob
 from locust_kvcache.contract.exit_codes import Exit
 from locust_kvcache.loadgen.run import analysis_process
 from locust_kvcache.loadgen.run.analysis_process import Analyses, AnalysisProcess
@@ -52,6 +55,25 @@ def test_a_gate_that_fails_has_its_report_all_the_same(tmp_path: Path) -> None:
     code, text = analyses.answer()
     assert (code, text.splitlines()[-1][:12]) == (Exit.TARGET_MISSED, "exit code 1:")
     assert "stats.json" in analyses.files()[1]
+
+
+def test_a_machine_without_the_libraries_of_the_analysis_is_told_where_its_run_lies(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A load generator alone has no scipy: the run is over and kept, so one line names library, folder and the way out."""
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    monkeypatch.setattr(sys, "argv", ["after_run"])
+    monkeypatch.setattr(sys, "stdin", io.StringIO(job(tmp_path / "run").to_line()))
+    was = signal.getsignal(signal.SIGINT)
+    try:
+        assert after_run.main() == Exit.BAD_INPUT
+    finally:
+        signal.signal(signal.SIGINT, was)
+        gc.unfreeze()
+    shown = capsys.readouterr()
+    assert shown.out.startswith(READY)
+    assert f"needs the library scipy, which is not installed here; everything measured is in {tmp_path / 'run'}" in shown.err
+    assert "Traceback" not in shown.err
 
 
 def test_bad_input_is_one_line(tmp_path: Path) -> None:
