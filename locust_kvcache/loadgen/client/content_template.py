@@ -72,10 +72,10 @@ def template_of(piece: bytes) -> ContentTemplate | None:
     before, after = piece[: found[0].start(1)], piece[found[0].end(1) :]
     lines = [
         line
-        for line in (before + PROBE + after).split(b"\n")
+        for line in (before + PROBE + after).replace(b"\r", b"\n").split(b"\n")
         if line.strip() and not line.startswith((b":", b"id:", b"event: message", b"event: content_block_delta"))
     ]
-    if len(lines) != 1 or not lines[0].startswith(b"data:") or not after.endswith(b"\n"):
+    if len(lines) != 1 or not lines[0].startswith(b"data:") or not after.endswith((b"\n", b"\r")):
         return None
     try:
         event = orjson.loads(lines[0][5:])

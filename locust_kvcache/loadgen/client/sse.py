@@ -16,6 +16,7 @@ from locust_kvcache.loadgen.client.content_template import ContentTemplate, Segm
 from locust_kvcache.loadgen.client.stream_facts import StreamFacts
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+CR = 13  # looking for a number is twice as fast as for a byte string
 PAGE_BYTES = 4000  # of a page that is no stream: enough for its title
 LEARN_IN_VAIN = 8  # templates; a stream whose events differ in more than their text makes no further ones
 
@@ -41,6 +42,7 @@ class EventReader(StreamFacts):
         self.done = False  # [DONE] came
         self._rest: list[bytes] = []  # pieces of a line that is not complete yet
         self._rest_at_s = 0.0
+        self._after_cr = False  # the last piece ended in CR: an LF that comes next belongs to it
         self._begun = False
         self._held: list[bytes] = []  # data lines that are no JSON value by themselves
         self._held_at_s = 0.0
@@ -61,7 +63,7 @@ class EventReader(StreamFacts):
         return b"" if self._saw_data else self._head
 
     def feed(self, segments: Sequence[Segment]) -> None:
-        """Take the next pieces. A line is stamped by the piece that completed it; LF and CRLF both end one."""
+        """Take the next pieces. A line is stamped by the piece that completed it; LF, CRLF and CR alone all end one."""
         kept, self._texts = self._texts, []
         at = 0
         while at < len(segments):
@@ -85,19 +87,23 @@ class EventReader(StreamFacts):
         for line in self._lines(stamp_s, data):
             if line.startswith(b"data:"):
                 self._data(stamp_s, line[5:].strip())
-            elif not line or line == b"\r":
-                if self._held or self._is_error:
-                    self._end_of_event("malformed")
-            elif line.startswith(b"event:"):
-                self._is_error = line[6:].strip() == b"error"
-            elif line.startswith(b"error:"):  # llama.cpp
-                self._is_error = True
-                self._data(stamp_s, line[6:].strip())
+            elif line:
+                self._other_line(stamp_s, line)
+            elif self._held or self._is_error:
+                self._end_of_event("malformed")
         if not self._saw_data and len(self._head) < PAGE_BYTES:
             self._head += data[:PAGE_BYTES]
         if may_learn and len(self.log) == chunks + 1 and not self.finish_reason and self._is_between_events():
             self._learns_left -= 1
             self._template = template_of(data)
+
+    def _other_line(self, stamp_s: float, line: bytes) -> None:
+        """A line that is neither empty nor a data line."""
+        if line.startswith(b"event:"):
+            self._is_error = line[6:].strip() == b"error"
+        elif line.startswith(b"error:"):  # llama.cpp
+            self._is_error = True
+            self._data(stamp_s, line[6:].strip())
 
     def _is_between_events(self) -> bool:
         return not (self._rest or self._held or self._is_error)
@@ -109,13 +115,15 @@ class EventReader(StreamFacts):
         last = rest if self._begun else rest.removeprefix(BYTE_ORDER_MARK)
         if last.startswith(b"data:"):
             self._data(self._rest_at_s, last[5:].strip())
+        elif last:
+            self._other_line(self._rest_at_s, last)
         self._rest = []
         self._end_of_event(if_not_json)
         self._check_counts()
 
     def _lines(self, stamp_s: float, data: bytes) -> list[bytes]:
         """The lines that this piece completes; what follows the last one waits for the next piece."""
-        lines = data.split(b"\n")
+        lines = self._split(data) if self._after_cr or CR in data else data.split(b"\n")
         if len(lines) > 1:
             lines[0] = b"".join([*self._rest, lines[0]])
             self._rest = []
@@ -126,6 +134,14 @@ class EventReader(StreamFacts):
             self._rest.append(last)
             self._rest_at_s = stamp_s
         return lines
+
+    def _split(self, data: bytes) -> list[bytes]:
+        """As data.split() with all line ends. A CR at the end of a piece ends its line at once: nobody knows when the next one comes."""
+        if self._after_cr:
+            data = data.removeprefix(b"\n")
+        self._after_cr = data.endswith(b"\r")
+        lines = data.splitlines()
+        return [*lines, b""] if data.endswith((b"\r", b"\n")) else lines or [b""]
 
     def feed_object(self, stamp_s: float, body: bytes, complete: bool = True) -> None:
         """A whole answer as one JSON object, from a server that does not stream. `complete`: by the framing of its body."""
