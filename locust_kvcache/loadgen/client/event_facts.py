@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from locust_kvcache.contract.too_long import says_too_long
 from locust_kvcache.contract.usage import whole_count
 
 _WORDS = ("message", "detail", "msg", "error_msg", "text")  # the keys of what an error says; `text` alone can be an answer
+_CODES = ("code", "type", "error_code")
 
 
 def as_dict(value: Any) -> dict[str, Any]:
@@ -56,9 +58,17 @@ def complaint(event: dict[str, Any], is_error: bool) -> str | None:
         return None
     if not error or isinstance(error, bool):  # `"error": true` beside a message
         error = event
+    return said_by(error)
+
+
+def said_by(error: Any) -> str:
+    """An error's message. With its code where that alone says that the request is too long."""
     first = error[0] if isinstance(error, list) and error else error
-    words = map(first.get, _WORDS) if isinstance(first, dict) else []
-    return str(next(filter(None, words), first))
+    if not isinstance(first, dict):
+        return str(first)
+    words = str(next(filter(None, map(first.get, _WORDS)), first))
+    codes = (str(first.get(name) or "") for name in _CODES) if not says_too_long(words) else ()
+    return next((f"{words} ({code})" for code in codes if says_too_long(code)), words)
 
 
 def _error_of_a_choice(event: dict[str, Any]) -> Any:

@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 import gevent
 import httptools
 
-from locust_kvcache.contract.failure_words import message_of
+from locust_kvcache.contract.failure_words import SAID_BY_SERVERS, message_of
 from locust_kvcache.contract.finish_reasons import was_given_up
 from locust_kvcache.contract.gateway import without_secrets
 from locust_kvcache.contract.stream_times import OutputChunk
+from locust_kvcache.contract.too_long import says_too_long
 from locust_kvcache.loadgen.client.connection import Connection
 from locust_kvcache.loadgen.client.framing import MAX_RESPONSE_BYTES, Response, ResponseTooLarge
 from locust_kvcache.loadgen.client.sse import EventReader
+
+ENDED_LATER = ("timeout", "stopped", "reset", "too_large")  # of a stream; what the server said in it came before
 
 
 class StreamStopped(gevent.GreenletExit):  # type: ignore[misc]
@@ -45,9 +48,26 @@ class StreamOutcome:
     def reply(self) -> str:
         return self.reader.reply
 
-    def fail(self, status: str, error: str) -> None:
-        """The first failure is the cause; what follows from it is not reported. Half a character of a server's text becomes ?."""
-        if self.status == "ok":
+    @property
+    def too_long(self) -> bool:
+        """The server says that the request does not fit into the model's context: by an HTTP status or inside a stream, alike."""
+        return self.status in SAID_BY_SERVERS and says_too_long(self.error or "")
+
+    @property
+    def begun(self) -> bool:
+        """The server has said whether it takes the request: output, an error or a finish_reason is there. Read anew while it runs."""
+        if len(self.reader.log):
+            return True
+        reader = EventReader()
+        reader.feed(list(self.response.segments))
+        return bool(len(reader.log) or reader.failure or reader.finish_reason)
+
+    def fail(self, status: str, error: str, was_said: bool = False) -> None:
+        """The first failure is the cause; what follows from it is not reported. Half a character of a server's text becomes ?.
+
+        `was_said`: by the server in its stream, which is read after its end: what ended it came later.
+        """
+        if self.status == "ok" or (was_said and self.status in ENDED_LATER):
             error = without_secrets(error, self.request_head)
             self.status, self.error = status, error[:500].encode("utf-8", "replace").decode()
 
@@ -74,7 +94,7 @@ def parse_stream(outcome: StreamOutcome) -> None:
         reader.feed(outcome.response.segments)
     reader.finish(outcome.response.complete)
     if reader.failure is not None:
-        outcome.fail(*reader.failure)
+        outcome.fail(*reader.failure, was_said=reader.failure[0] == "stream_error")
     if reader.finish_reason is not None:
         _check_finish(outcome, reader.finish_reason)
     if body is None and outcome.response.complete:
@@ -111,7 +131,7 @@ def _check_finish(outcome: StreamOutcome, reason: str) -> None:
     if was_given_up(reason, tokens, asked):
         of = "" if asked is None else f" of {asked}"
         said = f": {reader.finish_message}" if reader.finish_message else ""
-        outcome.fail("aborted", f"finish_reason {reason!r} after {tokens}{of} tokens{said}")
+        outcome.fail("aborted", f"finish_reason {reason!r} after {tokens}{of} tokens{said}", was_said=True)
 
 
 def _http_failure(outcome: StreamOutcome) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from locust_kvcache.loadgen.client.event_facts import reported_cached_tokens
+from locust_kvcache.loadgen.client.event_facts import reported_cached_tokens, said_by
 
 _MESSAGES = frozenset(
     "message_start content_block_start content_block_delta content_block_stop message_delta message_stop message ping".split()
@@ -108,7 +108,7 @@ def _response_end(response: dict[str, Any], output: dict[str, Any] | None = None
     """An event that ends the response says how by its name, where the response has no status, or still that of its beginning."""
     error = response.get("error")
     if error:
-        return Said([], _response_counts(response), str(_dict(error).get("message") or error))
+        return Said([], _response_counts(response), said_by(error))
     reason = _dict(response.get("incomplete_details")).get("reason") or response.get("status")
     if of_event is not None and (not isinstance(reason, str) or reason in _UNDER_WAY):
         reason = of_event

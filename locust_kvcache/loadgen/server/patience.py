@@ -42,6 +42,6 @@ def patiently(ask: Callable[[], StreamOutcome], sleep: Callable[[float], object]
                 break
             log.info("the server is busy (HTTP %d): asked again in %g s", status, pause_s)
             sleep(pause_s)
-        elif REFUSED_FROM <= status < REFUSED_TO or tries >= TRIES:
+        elif REFUSED_FROM <= status < REFUSED_TO or outcome.too_long or tries >= TRIES:
             break
     return outcome

@@ -129,7 +129,7 @@ class Preflight:
             if outcome.status == "no_output" or outcome.response.http_status in (400, 422):
                 self.probe.least_tokens = tokens
                 outcome = self._try_parameters()
-        if outcome.response.http_status in (400, 413, 422):  # a very short context?
+        if outcome.response.http_status in (400, 413, 422) or outcome.too_long:  # a very short context?
             self.probe.least_tokens, self.canary_pieces = 1, FEW_PIECES
             shorter = self._try_parameters()
             outcome = shorter if shorter.status == "ok" else outcome

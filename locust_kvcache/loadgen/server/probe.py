@@ -107,10 +107,10 @@ class Probe:
         return outcome
 
     def begin(self, request: bytes, asked_tokens: int | None) -> StreamOutcome:
-        """The same, stopped when the server has said whether it takes the request."""
+        """The same, stopped when the server has said whether it takes the request: a refusal may come as an error in the stream."""
         outcome = StreamOutcome(asked_tokens, reader=EventReader(counts_of=self.target.counts_of))
         sending = gevent.spawn(stream_request, self._connection, request, self._timeout_s, outcome)
-        while outcome.response.http_status in (None, 200) and not outcome.response.segments and not sending.dead:
+        while outcome.response.http_status in (None, 200) and not outcome.begun and not sending.dead:
             gevent.sleep(LOOK_S)
         if outcome.response.http_status == 200:
             sending.kill(StreamStopped)

@@ -40,6 +40,8 @@ def advice(outcome: StreamOutcome, models: ModelList, api: str) -> str:
             " The model takes no system message: fold_system: true in the deployment file, or --fold-system, puts its text in front of "
             "the first user message; scenarios with `api: completions` send none."
         )
+    if outcome.too_long:
+        return " That is as short as small requests get: raise the server's limit (vLLM: --max-model-len)."
     if found := way_out(words):
         return f" {found}."
     if status in (404, 405) and api not in (CHAT, COMPLETIONS) and "model" not in words:

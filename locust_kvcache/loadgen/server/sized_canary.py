@@ -127,7 +127,7 @@ def check_refused(sized: Sized, endpoint: str, least_tokens: int = 1) -> None:
     """BadInput where such a request is not possible at all. `least_tokens`: of output that the server answered before."""
     for outcome in filter(None, (sized.outcome, sized.whole)):
         status = outcome.response.http_status or 0
-        if not 400 <= status < 500 or status in NOT_REFUSED:
+        if status in NOT_REFUSED or not (400 <= status < 500 or outcome.too_long):
             continue
         raise BadInput(
             f"{endpoint} refuses the largest request of scenario {sized.scenario.name} ({sized.turn.prompt_tokens:,} prompt tokens, "

@@ -146,6 +146,18 @@ def test_errors_inside_a_stream_in_every_form(event: bytes, said: str) -> None:
         assert said in (outcome.error or "")
 
 
+@pytest.mark.parametrize("ended", ["timeout", "stopped", "reset"])
+def test_an_error_in_a_stream_that_never_ended_is_its_cause(ended: str) -> None:
+    """What the client saw at last, a timeout say, came after it. A stream that was merely cut has no other cause."""
+    cut = delta({"content": "a"}) + b'data: {"cho'
+    for body, status in (sse({"error": "rank 2 died"}), "stream_error"), (delta({}, "abort"), "aborted"), (cut, ended):
+        response = Response(http_status=200, segments=[(0.0, body)], complete=False)
+        outcome = StreamOutcome(asked_tokens=4, response=response)
+        outcome.fail(ended, "no more came")
+        finish_outcome(outcome)
+        assert outcome.status == status
+
+
 def test_lines_of_json_are_no_events_and_an_object_that_was_cut_off_is_cut() -> None:
     lines = b'{"choices": []}\n{"choices": []}\n'
     assert "neither one JSON object nor server-sent events" in (read(lines).error or "")
