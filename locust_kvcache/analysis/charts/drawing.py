@@ -24,6 +24,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "failed": {"color": COLOURS["ink"], "linestyle": (0, (3, 1)), "marker": "x", "hatch": "**"},
 }
 ORDER = ("cold", "control", "hit", "partial", "racing", "unknown", "failed")
+LEGEND_LETTERS_PER_IN = 12.51  # 95 in a chart of the usual width
 POINTS = 500  # drawn at most, evenly picked: more say nothing and make a report heavy
 
 
@@ -61,7 +62,8 @@ def legend_below(axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if figure is not None and handles:
         widest = max(map(len, labels)) + 5
-        figure.legend(handles, labels, loc="lower center", ncols=max(1, min(6, len(labels), 95 // widest)))
+        room = int(LEGEND_LETTERS_PER_IN * figure.get_figwidth())  # type: ignore[union-attr]
+        figure.legend(handles, labels, loc="lower center", ncols=max(1, min(6, len(labels), room // widest)))
 
 
 def draw_ecdf(axes: Axes, values: pd.DataFrame, name: str) -> None:

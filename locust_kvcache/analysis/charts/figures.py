@@ -8,9 +8,9 @@ from __future__ import annotations
 import io
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape, unescape
 from typing import Any
@@ -23,6 +23,7 @@ from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
+from locust_kvcache.analysis.charts import phone_drawing
 from locust_kvcache.contract.language import told
 
 # name of a CSS variable -> colour on paper; lightness differs from one to the next, so that they differ in grayscale too
@@ -37,6 +38,8 @@ COLOURS = {
 }
 SVG_DPI = 72  # points: what the SVG backend draws in
 PNG_DPI = 130
+PHONE_IN = 4.3  # wide: on a screen of 390 px a letter is then as large as on a wide one
+PHONE_MORE_IN = 0.4  # high: folded labels, and a legend in more rows
 PAD_IN = 0.04  # between what is drawn and the figure's edge
 SVG_TEXT = re.compile(r"(<text\b[^>]*>)([^<]+)</text>")
 STYLE: dict[str, Any] = {
@@ -81,19 +84,36 @@ class Chart:
     text: str
     drawing: Callable[[Axes], None]
     size_in: tuple[float, float]
+    on_phone: bool = False
 
     @cached_property
+    def for_phone(self) -> Chart:
+        """The same chart drawn for a narrow screen."""
+        size_in = (PHONE_IN, self.size_in[1] + PHONE_MORE_IN)
+        return replace(self, name=f"{self.name}-phone", size_in=size_in, on_phone=True)
+
+    @property
     def svg(self) -> str:
         """A file of its own, in the colours of paper."""
-        file = io.StringIO()
+        return self._drawn[0]
+
+    @cached_property
+    def _drawn(self) -> tuple[str, phone_drawing.Folds]:
+        """The SVG, and which texts were folded to fit."""
+        file, folds = io.StringIO(), phone_drawing.Folds()
         with self._style():
             figure = self._figure(SVG_DPI)
             renderer = _svg_renderer(file, figure)
+            if self.on_phone:
+                folds = phone_drawing.fold_labels(figure)
             lay_out(figure, renderer)
+            if self.on_phone:
+                phone_drawing.settle(figure, renderer, PAD_IN * SVG_DPI)
             figure.draw(renderer)
             renderer.finalize()
         # a hundredth of a point is finer than any screen; six decimals make half of a chart's bytes
-        return re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda m: re.sub(r"(?<=\.\d\d)\d+", "", m[0]), file.getvalue())
+        svg = re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda m: re.sub(r"(?<=\.\d\d)\d+", "", m[0]), file.getvalue())
+        return svg, folds
 
     @cached_property
     def png(self) -> bytes:
@@ -115,7 +135,8 @@ class Chart:
             svg = svg.replace(colour, f"var(--{name})")
         svg = re.sub(r'\bid="([^"]+)"', rf'id="{self.name}-\1"', svg)
         svg = re.sub(r'(xlink:href="#|url\(#)([^")]+)', rf"\1{self.name}-\2", svg)
-        svg = SVG_TEXT.sub(lambda match: f"{match[1]}{escape(told(unescape(match[2])))}</text>", svg)
+        lines = phone_drawing.translated_lines(self._drawn[1], told)
+        svg = SVG_TEXT.sub(lambda match: f"{match[1]}{escape(_said(unescape(match[2]), lines))}</text>", svg)
         label = _attribute(f"{told(self.title)}. {told(self.text)}")
         return re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"|<svg ', lambda m: _open_tag(m, label), svg, count=1)
 
@@ -127,8 +148,12 @@ class Chart:
         figure = Figure(figsize=self.size_in, dpi=dpi)
         axes = figure.subplots()
         self.drawing(axes)
-        axes.set_title(textwrap.fill(self.title, 80))
+        axes.set_title(self.title if self.on_phone else textwrap.fill(self.title, 80))
         return figure
+
+
+def _said(text: str, lines: Mapping[str, str]) -> str:
+    return lines[text] if text in lines else told(text)
 
 
 def _svg_renderer(file: io.StringIO, figure: Figure) -> Any:

@@ -150,14 +150,16 @@ def draw_repeats(axes: Axes, points: pd.DataFrame, names: list[str], label: str 
         aside = (step - (len(rounds) - 1) / 2) * 0.5 / max(1, len(rounds))
         axes.scatter(rows["place"] + aside, rows["value"], marker=style["marker"], s=42, facecolors="none", linewidths=1.6,
                      edgecolors=style["color"], label=f"round {number_}{' (cold)' if number_ == 1 else ''}")  # fmt: skip
+        before = step < (len(rounds) - 1) / 2  # figures of the first rounds stand left of their points, those of the last right
         places: Any = rows.groupby("place")["value"]
         for place, values in places:
             mean = math.exp(float(values.map(math.log).mean()))
             axes.annotate(
                 number(mean / unit),
                 (float(place) + aside, mean),
-                xytext=(7, 0),
+                xytext=(-7 if before else 7, 0),
                 textcoords="offset points",
+                ha="right" if before else "left",
                 va="center",
                 fontsize=9,
             )

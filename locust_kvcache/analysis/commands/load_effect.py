@@ -41,6 +41,7 @@ PARTS_RULE = (
 )
 OWN, QUEUE, SHARING, BOTH = "own prefill", "queue", "sharing (the rest)", "queue and sharing"
 GIVEN = "the rate is given"
+MINUS = "\u2212"
 
 
 def _with_interval(row: dict[str, Any]) -> str:
@@ -73,13 +74,22 @@ def parts_table(rows: Sequence[Split], scenario: str) -> Table:
             *(DASH if part is None else number(round(part, 1)) for part in (row.own_ms, row.queue_ms, row.sharing_ms)),
         )
         first = row.ttft_change is None
-        body.append((_name(row), *cells, DASH if first else number(total), DASH if first or own is None else _of(own, total)))
+        body.append(
+            (
+                _name(row),
+                *cells,
+                DASH if first else number(total).replace("-", MINUS),
+                DASH if first or own is None else _of(own, total),
+            )
+        )
     header = ("", "mean TTFT, ms", OWN, QUEUE, SHARING, "saved, ms", "of it one user saves")
     notes = () if any(row.queue_ms is not None for row in rows) else ("No server counted its queue time: sharing holds it.",)
     return Table(f"{scenario}: the mean TTFT taken apart", header, tuple(body), PARTS_RULE, notes)
 
 
 def _of(own: float, total: float) -> str:
+    if own <= 0:
+        return f"nothing ({number(-own)} more)"
     return f"{number(own)} ({percent(own / total)})" if total > 0 else number(own)
 
 

@@ -207,6 +207,8 @@ def short_tables(
     if len(shown) > 1:
         return tuple(repeats_answer.console_table(repeats_answer.summary_table(runs, tables, name, shown)) for name in names)
     table = tables["against_round_1"]
+    if table.empty:
+        return tuple(spread_table(tables["spread"], name) for name in names)
     some = table[table["metric"].isin(["ttft_ms", "requests_per_s_per_gpu", "requests_per_s"])]
     return tuple(
         change_table(some, name, name, ("round 1", "later"), SHORT_NAMES.__getitem__) for name in some["scenario"].unique()

@@ -22,12 +22,12 @@ def scenarios_of(found: RunComparison) -> list[str]:
 
 def ttft_chart(found: RunComparison) -> Chart | None:
     """The one chart of the page: each run's mean TTFT, cold and on a hit, in every scenario."""
-    rows = []
-    for scenario in scenarios_of(found):
+    rows, names = [], scenarios_of(found)
+    for scenario in names:
         for run, name in zip(found.runs, found.names, strict=True):
             cold, hit = _window_mean(run.stats, scenario, "cold"), _window_mean(run.stats, scenario, "hit")
             if cold and hit:
-                rows.append((f"{scenario}: {name}", cold, hit, ratio_change(hit / cold)))
+                rows.append((f"{scenario}: {name}" if len(names) > 1 else name, cold, hit, ratio_change(hit / cold)))
     if not rows:
         return None
     bars = pd.DataFrame(rows[:MOST_BARS], columns=["group", "baseline", "contender", "note"])

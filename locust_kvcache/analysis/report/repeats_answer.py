@@ -21,7 +21,8 @@ from locust_kvcache.analysis.tables.claim_words import claim_of
 from locust_kvcache.analysis.tables.sentences import load_text
 from locust_kvcache.analysis.tables.table import Table, find
 
-PER_GPU, RATE, TTFT = "requests_per_s_per_gpu", "requests_per_s", "ttft_ms"
+PER_GPU, RATE, TTFT, TPOT = "requests_per_s_per_gpu", "requests_per_s", "ttft_ms", "tpot_ms"
+NO_SECOND_ROUND = "There is no second round, so nothing is known about hits."
 RULE = "by round; geometric means over runs, in brackets 95 % intervals over runs"
 Rows = list[dict[str, Any]]
 
@@ -108,10 +109,14 @@ def hit_rate(runs: Sequence[Analysis], scenario: str, round_: int, name: str = "
 
 
 def lead(runs: Sequence[Analysis], tables: dict[str, pd.DataFrame], scenarios: Sequence[str], shown: Mapping[str, str]) -> str:
-    """Two sentences: which deployment is the fastest, and which serves most per GPU. Of one deployment, what later rounds change."""
+    """Two sentences: which deployment is the fastest, and which serves most per GPU. Of one deployment, what later rounds change, or
+    what one round measured."""
+    spread = tables["spread"]
     if len(shown) > 1:
-        return _best(runs, tables["spread"], scenarios)
-    return _changes(tables["against_round_1"], scenarios)
+        said = _best(runs, spread, scenarios)
+    else:
+        said = _changes(tables["against_round_1"], scenarios) or _measured(spread, scenarios)
+    return f"{said} {NO_SECOND_ROUND}" if said and spread["round"].max() == 1 else said
 
 
 def _best(runs: Sequence[Analysis], spread: pd.DataFrame, scenarios: Sequence[str]) -> str:
@@ -163,6 +168,20 @@ def _changes(within: pd.DataFrame, scenarios: Sequence[str]) -> str:
             text = f"mean TTFT of round {row['round']} against cold {change(row)}, {times}"
             said.append(f"{scenario}, {text}" + (f"; throughput {change(rate[0])}" if rate else ""))
     return f"{'. '.join(said)}." if said else ""
+
+
+def _measured(spread: pd.DataFrame, scenarios: Sequence[str]) -> str:
+    """Of one deployment without later rounds: TTFT, TPOT and throughput over the runs."""
+    said = []
+    for scenario in scenarios:
+        rows = find(rows_of(spread), scenario=scenario)
+        found = {metric: find(rows, metric=metric) for metric in (TTFT, TPOT, RATE)}
+        parts = [f"mean TTFT {_with_interval(found[TTFT])} ms"] if found[TTFT] else []
+        parts += [f"TPOT {_with_interval(found[TPOT])} ms"] if found[TPOT] else []
+        parts += [f"{_with_interval(found[RATE])} requests/s"] if found[RATE] else []
+        if parts:
+            said.append(f"{scenario}: {', '.join(parts)}, over {plural(rows[0]['runs'], 'run')}.")
+    return " ".join(said)
 
 
 def standing_out(runs: Sequence[Analysis], scenarios: Sequence[str], shown: Mapping[str, str]) -> list[Problem]:

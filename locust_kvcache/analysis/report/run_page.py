@@ -28,6 +28,7 @@ from locust_kvcache.analysis.tables import (
     tenant_tables,
 )
 from locust_kvcache.analysis.tables.claim_words import answer_splits, round_label
+from locust_kvcache.analysis.tables.said_above import shown_problems
 from locust_kvcache.analysis.tables.table import Table, find, scenarios
 
 
@@ -54,7 +55,7 @@ def run_page(analysis: Analysis, charts: bool) -> Page:
         lead=arm_sentences.headline(stats) if has_arms else sentences.headline(stats),
         details=(),
         answer=section("", answer_blocks(analysis)).blocks,
-        problems=tuple(stats["problems"]),
+        problems=shown_problems(stats),
         sections=tuple(part for part in sections if part.blocks),
         incomplete=not stats["complete"],
         chart=chart,

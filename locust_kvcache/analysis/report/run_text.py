@@ -13,6 +13,7 @@ from locust_kvcache.analysis.tables import arm_sentences, sentences
 from locust_kvcache.analysis.tables.claim_words import answering_split, arm_words, claim_of, kind_of, shown_verdict
 from locust_kvcache.analysis.tables.console_lines import WIDTH, shortened, summary
 from locust_kvcache.analysis.tables.run_tables import comparison_names, known_rate
+from locust_kvcache.analysis.tables.said_above import shown_problems
 from locust_kvcache.analysis.tables.table import Stats, Table, find, run_of, scenarios
 from locust_kvcache.contract.language import told
 from locust_kvcache.contract.targets import HIT_RATE
@@ -48,7 +49,7 @@ def run_text(stats: Stats) -> str:
         tables = [one(stats, names[0])] if len(names) == 1 else [scenario_lines(stats, names)]
     _, _, facts = sentences.run_line(stats).partition(": ")
     return summary(
-        lead if whole else f"INCOMPLETE{why_incomplete(stats)}: {lead}", facts, tables, target_lines(stats), stats["problems"]
+        lead if whole else f"INCOMPLETE{why_incomplete(stats)}: {lead}", facts, tables, target_lines(stats), shown_problems(stats)
     )
 
 

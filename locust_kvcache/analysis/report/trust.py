@@ -20,6 +20,7 @@ from locust_kvcache.analysis.tables.claim_words import (
     kind_of,
     lost_by_adjustment,
 )
+from locust_kvcache.analysis.tables.said_above import lateness_is_said
 from locust_kvcache.analysis.tables.table import Stats, find, run_of, scenarios
 
 COLD_UNKNOWN = "Cold: not known, the servers do not tell what they cached; the prompts start with a fresh nonce."
@@ -40,12 +41,15 @@ class Said:
 
 
 def run_trust(stats: Stats) -> tuple[str, ...]:
-    return common_trust([stats], own=[_intervals(stats), _adjusted(stats)])
+    return common_trust([stats], own=[_intervals(stats), _adjusted(stats)], late_is_said=lateness_is_said(stats))
 
 
-def common_trust(runs: Sequence[Stats], own: Iterable[Said] = (), caches: bool = True, control: bool = True) -> tuple[str, ...]:
-    """What every page says, of all its runs together, and its `own`. `caches`: rounds are cold or hit; `control`: they are compared."""
-    found = [_incomplete(runs), _versions(runs), _emulator(runs), _client(runs), _records(runs)]
+def common_trust(
+    runs: Sequence[Stats], own: Iterable[Said] = (), caches: bool = True, control: bool = True, late_is_said: bool = False
+) -> tuple[str, ...]:
+    """What every page says, of all its runs together, and its `own`. `caches`: rounds are cold or hit; `control`: they are compared;
+    `late_is_said`: the headline says it of a late load generator."""
+    found = [_incomplete(runs), _versions(runs), _emulator(runs), _client(runs, late_is_said), _records(runs)]
     found += [_cold(runs), _hits(runs)] if caches else []
     found += [_control(runs)] if control else []
     return weakest_first([*found, *own])
@@ -167,9 +171,11 @@ def _evidence(rows: list[dict[str, Any]]) -> str:
     return "the servers' counters" if all("counters" in row["evidence"] for row in rows) else "the reported cached tokens"
 
 
-def _client(runs: Sequence[Stats]) -> Said:
+def _client(runs: Sequence[Stats], is_said: bool) -> Said:
     told = [row["client_limited"] for row in _rounds(runs)]
     late = sum(1 for limited in told if limited)
+    if late and is_said:
+        return Said(f"Rounds with a late load generator: {late} of {len(told)} (above).", True)
     if late:
         return Said(f"The load generator was late in {late} of {plural(len(told), 'round')}: their times are too long.", True)
     if None in told:

@@ -44,6 +44,7 @@ RATES = ("requests_per_s", "busy_requests_per_s")
 NO_FIGURE = {
     "busy_requests_per_s": "a round has no rate while all users were busy (fewer than 20 requests, or than 3 of each user)"
 }
+NOTHING_TO_COMPARE = "no request succeeded both in a cold and in a later round"
 _VALUE = {"reduction": lambda ratio: 1 - ratio, "gain": lambda ratio: ratio - 1, "ratio": lambda ratio: ratio}
 
 
@@ -123,7 +124,8 @@ def judge(
     if not is_number(threshold):
         return not_judged(name, threshold, scenario, "")
     if rows.empty or pd.isna(rows.iloc[0]["ratio"]):
-        return not_judged(name, threshold, scenario, NO_FIGURE.get(metric, "cold or hit has no value of this metric"))
+        why = NO_FIGURE.get(metric, "cold or hit has no value of this metric")
+        return not_judged(name, threshold, scenario, NOTHING_TO_COMPARE if effects.empty else why)
     row = rows.iloc[0]
     if row.get("withheld"):
         return not_judged(name, threshold, scenario, f"not comparable: {row['withheld']}")

@@ -84,7 +84,11 @@ def targets_text(stats: Stats) -> str:
     judged, open_ = len(verdicts) - verdicts.count(NOT_JUDGED), verdicts.count(NOT_JUDGED)
     if judged:
         return f"{verdicts.count(PASS)} of {plural(judged, 'target')} met{f', {open_} not judged' if open_ else ''}."
-    return f"No target could be judged: {rows[0]['why']}." if rows else ""
+    if not rows:
+        return ""
+    if any(rows[0]["why"] in claim["lead"] for claim in stats.get("claims") or []):
+        return "So no target could be judged."  # the headline has said why
+    return f"No target could be judged: {rows[0]['why']}."
 
 
 def details(stats: Stats) -> list[str]:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from locust_kvcache.analysis.charts import phone_drawing
 from locust_kvcache.analysis.charts.drawing import draw_columns, draw_over_time, draw_pairs_of_bars, draw_series
 from locust_kvcache.analysis.charts.figures import draw, lay_out
 
@@ -69,3 +70,40 @@ def test_a_chart_is_the_same_each_time_and_of_its_size() -> None:
         text.text for text in root.iter("{http://www.w3.org/2000/svg}text")
     }
     assert charts[0].png[16:24] == (988).to_bytes(4, "big") + (364).to_bytes(4, "big")  # 130 dots per inch
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_on_a_phone_all_labels_are_inside_of_360_points_and_no_tick_covers_another(name: str) -> None:
+    chart = draw(
+        name, "What is drawn here, with a title that is too long for one line", "text", DRAWINGS[name], (7.6, 2.6)
+    ).for_phone
+    figure = chart._figure(72)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    phone_drawing.fold_labels(figure)
+    lay_out(figure, renderer)
+    phone_drawing.settle(figure, renderer, 3)
+    (axes,) = figure.axes
+    outer = axes.get_tightbbox(renderer)
+    assert outer is not None
+    assert min(outer.x0, outer.y0) >= -1
+    assert outer.x1 <= figure.bbox.x1 + 1
+    for text in (axes._left_title, *axes.texts, axes.xaxis.label):  # type: ignore[attr-defined]
+        box = text.get_window_extent(renderer)
+        assert box.x0 >= -1, text
+        assert box.x1 <= figure.bbox.x1 + 1, text
+    assert figure.bbox.width < 320
+    assert axes.bbox.width > 120, "the bars keep room beside their labels"
+
+
+def test_a_folded_label_is_translated_as_a_whole() -> None:
+    """Two lines of English become two lines that together are the translation of the whole."""
+    folds = {"Mean TTFT of each run and of each round": ("Mean TTFT of each run", "and of each round")}
+    lines = phone_drawing.translated_lines(folds, lambda text: "每次运行和每一轮的平均 TTFT" if text in folds else text)
+    assert "".join(lines.values()).replace(" ", "") == "每次运行和每一轮的平均TTFT"
+    assert set(lines) == {"Mean TTFT of each run", "and of each round"}
+    assert phone_drawing.translated_lines(folds, lambda text: text) == {}
+
+
+def test_names_are_folded_at_underscores_and_long_words_stay_whole() -> None:
+    assert phone_drawing.folded("long_context_high_reuse: single", 14) == "long_context_\nhigh_reuse:\nsingle"
+    assert phone_drawing.folded("aconversationtracewithoutend", 14) == "aconversationtracewithoutend"

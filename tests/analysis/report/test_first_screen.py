@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from locust_kvcache.analysis.report.run_page import run_page
 from locust_kvcache.analysis.report.run_text import run_text
 from locust_kvcache.analysis.report.sweep_page import by_users, sweep_page
 from locust_kvcache.analysis.tables.console_lines import WIDTH
+from locust_kvcache.analysis.tables.table import find
 from locust_kvcache.contract.language import CHINESE, ENGLISH, use_language
 from tests.analysis.recorded import recorded_run
 from tests.analysis.report.test_chinese import english_sentences, shown
@@ -122,6 +124,43 @@ def test_a_run_of_one_round_says_and_shows_what_was_measured(tmp_path: Path) -> 
     assert not [text for text in page.trust if "control" in text]
 
 
+def test_a_late_load_generator_is_said_once_and_then_referred_to(tmp_path: Path) -> None:
+    records = [replace(record, client_limited=record.round == 2, loop_lag_ms=62.8) for record in make_records(TRUTH)]
+    analysed = analyse_folder(write_run(tmp_path, records, TRUTH))
+    page = run_page(analysed, charts=False)
+    first = "\n".join([page.lead, *(row["text"] for row in page.problems), *page.trust])
+    for text in (first, " ".join(run_text(analysed.stats).split("not judged")[0].split())):
+        assert text.count("62.8 ms") == 1, text
+        assert text.count("the load generator was late") == 1, text
+    assert page.lead.endswith("were read late). So no target could be judged.")
+    (late,) = [row for row in page.problems if row["code"] == "client_limited"]
+    assert late["text"] == f"Round 2 of {TRUTH.scenario} is client-limited (above)."
+    assert late["what_to_do"].startswith("Use more workers")
+    assert "Rounds with a late load generator: 1 of 2 (above)." in page.trust
+    assert "its times are not valid: lag P90" in str(analysed.stats["problems"]), "stats.json says it in full"
+
+
+def test_repeats_of_one_round_say_what_was_measured(tmp_path: Path) -> None:
+    """Mean TTFT 180 and 189 ms: a geometric mean between them, an interval over two runs, and no word of a hit."""
+    runs = [
+        analyse_folder(synthetic_run(tmp_path / f"r{i}", TRUTH.but(run_id=f"r{i}", rounds=1, seed=i), deployment=SINGLE))
+        for i in (1, 2)
+    ]
+    page = repeats_page(runs)
+    means = sorted(find(run.stats["distributions"], split="round", metric="ttft_ms")[0]["mean"] for run in runs)
+    found = re.search(
+        r"mean TTFT (\d+) \[\d+, \d+\] ms, TPOT [\d.]+ \[[\d., ]+\] ms, [\d.]+ \[[\d., ]+\] requests/s, over 2 runs", page.lead
+    )
+    assert found, page.lead
+    assert round(means[0]) <= int(found[1]) <= round(means[1])
+    assert page.lead.endswith("There is no second round, so nothing is known about hits.")
+    assert page.short[0].rows
+    assert "over 2 runs" in page_text(page)
+    pair = [*runs, *(analyse_folder(synthetic_run(tmp_path / f"p{i}", TRUTH.but(run_id=f"p{i}", rounds=1, seed=i), deployment=PD))
+                     for i in (1, 2))]  # fmt: skip
+    assert repeats_page(pair).lead.endswith("There is no second round, so nothing is known about hits.")
+
+
 def test_pd_and_single_and_factors(pages: dict[str, Page]) -> None:
     lead = pages["comparison"].lead
     assert re.search(r"PD is [\d.]+ x slower than single when cold \(mean TTFT [\d,.]+ against [\d,.]+ ms\)", lead), lead
@@ -171,6 +210,23 @@ def test_in_a_browser(browser: Tab, htmls: dict[str, str], kind: str, tmp_path: 
         assert browser.js("document.documentElement.scrollWidth") <= width
         wide = "[...document.querySelectorAll('.scroll')].filter(e => e.getBoundingClientRect().right > innerWidth + 1).length"
         assert browser.js(wide) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_first_chart_fits_a_phone_and_can_be_read(browser: Tab, htmls: dict[str, str], kind: str, tmp_path: Path) -> None:
+    opened(browser, tmp_path, htmls[kind], 390)
+    charts = "[...document.querySelectorAll('.first figure.chart')].filter(e => e.getClientRects().length)"
+    assert browser.js(f"{charts}.length") == 1, "the one for phones"
+    assert browser.js(f"{charts}[0].scrollWidth - {charts}[0].clientWidth") <= 0
+    box = f"{charts}[0].querySelector('svg').getBoundingClientRect()"
+    texts = f"[...{charts}[0].querySelectorAll('text')].filter(e => getComputedStyle(e).visibility !== 'hidden')"
+    assert browser.js(f"Math.max(...{texts}.map(e => e.getBoundingClientRect().right)) - {box}.right") <= 3
+    assert browser.js(f"{box}.left - Math.min(...{texts}.map(e => e.getBoundingClientRect().left))") <= 3
+    pixels = f"parseFloat(getComputedStyle(e).fontSize) * {box}.width / {charts}[0].querySelector('svg').viewBox.baseVal.width"
+    assert browser.js(f"Math.min(...{texts}.map(e => {pixels}))") >= 9.5
+    opened(browser, tmp_path, htmls[kind], 800)
+    assert browser.js(f"{charts}.length") == 1
+    assert browser.js(f"{charts}[0].closest('.phone') === null")
 
 
 def test_a_link_of_the_contents_opens_its_part(browser: Tab, htmls: dict[str, str], tmp_path: Path) -> None:
