@@ -8,20 +8,18 @@ from typing import Any
 
 import pandas as pd
 
-from locust_kvcache.analysis.across_runs import conditions
+from locust_kvcache.analysis.across_runs import cache_states, conditions
 from locust_kvcache.analysis.across_runs.kept_rounds import with_rounds
 from locust_kvcache.analysis.across_runs.run_validity import validity_problems
 from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
 from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.stats import comparison, pairing, targets
 from locust_kvcache.analysis.tables.claim_words import arm_words
-from locust_kvcache.contract.round_kinds import COLD, CONTROL
+from locust_kvcache.contract.round_kinds import CONTROL
 
 MAX_RUNS = 8
-WINDOWS = ("cold", "hit")
 ONE_RUN = "One run of each: the figures describe these runs; other runs of the same deployments may differ."
 HOW_MANY = "For a verdict use `locust-kvcache repeats RUN ...` with 3 or more runs of each deployment (2 give a wide interval)."
-ONE_ARM = "Use `locust-kvcache repeats`, which shows each round by itself, or compare runs with one arm after cold (--arms cold store_hit)."
 NOT_COMPARABLE = {
     "verdict": targets.NOT_JUDGED,
     "value": None,
@@ -37,7 +35,10 @@ KIND_NAMES = {"non_disagg": "single", "pd_disagg": "PD"}
 
 @dataclass(frozen=True)
 class RunComparison:
-    """`effects` has one row per contender, window (cold / hit by round), scenario, metric and statistic; baseline is the first run."""
+    """`effects` has one row per contender, window, scenario, metric and statistic; baseline is the first run.
+
+    `windows`: cold and hit by round; of runs with several cache states (--arms) cold and each state that all of them have.
+    """
 
     runs: tuple[Analysis, ...]
     names: tuple[str, ...]
@@ -45,6 +46,7 @@ class RunComparison:
     effects: pd.DataFrame
     targets: tuple[dict[str, Any], ...]
     problems: tuple[Problem, ...]
+    windows: tuple[str, ...] = cache_states.COLD_AND_HIT
 
     @property
     def comparable(self) -> bool:
@@ -57,8 +59,9 @@ def compare_runs(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -
     names = run_names(runs)
     problems = conditions.condition_problems(found)
     problems += validity_problems({name: run.stats for name, run in zip(names, runs, strict=True)})
-    runs, cut = cut_to_common_rounds(runs)
-    effects = _effects(runs, names)
+    runs, cut = (runs, []) if cache_states.states_after_cold(runs) else cut_to_common_rounds(runs)  # states are compared by name
+    windows = cache_states.windows_of(runs)
+    effects = _effects(runs, names, windows)
     told = tuple(_targets(runs, names, comparable=not problems))
     warnings = [
         Problem(row["severity"], row["code"], f"{name}: {row['text']}", row["what_to_do"])
@@ -69,12 +72,12 @@ def compare_runs(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -
     noted = [
         *problems,
         *conditions.differing_problems(found),
-        *_pooled(runs),
+        *cache_states.unshared_problems(runs),
         *warnings,
         *cut,
         Problem("note", "one_run", ONE_RUN, HOW_MANY),
     ]
-    return RunComparison(tuple(runs), tuple(names), tuple(found), effects, told, tuple(sorted_problems(noted)))
+    return RunComparison(tuple(runs), tuple(names), tuple(found), effects, told, tuple(sorted_problems(noted)), windows)
 
 
 def cut_to_common_rounds(runs: list[Analysis]) -> tuple[list[Analysis], list[Problem]]:
@@ -94,18 +97,6 @@ def _round_keys(run: Analysis) -> set[tuple[str, int]]:
     return {(str(row["scenario"]), int(row["round"])) for row in run.stats["rounds"]}
 
 
-def pooled_arms(runs: Sequence[Analysis]) -> tuple[str, ...]:
-    """The later arms of the runs where one mean over the later rounds would be of several cache states; else nothing."""
-    arms = tuple(dict.fromkeys(arm for run in runs for arm in run.info.arms[1:] if arm not in (COLD, CONTROL)))
-    return arms if len(arms) > 1 else ()
-
-
-def _pooled(runs: list[Analysis]) -> list[Problem]:
-    arms = [arm_words(arm) for arm in pooled_arms(runs)]
-    text = f"The later rounds are of several cache states ({', '.join(arms)}), and the figures of a hit here are means over all of them."
-    return [Problem("warning", "arms_pooled", text, ONE_ARM)] if arms else []
-
-
 def run_names(runs: list[Analysis]) -> list[str]:
     """PD and single where one run of each is compared; else the deployment's name where that tells the runs apart, else the run's."""
     kinds = [str(run.info.deployment.kind) for run in runs]
@@ -118,13 +109,13 @@ def run_names(runs: list[Analysis]) -> list[str]:
     return ids if len(set(ids)) == len(ids) else [f"{name} ({i})" for i, name in enumerate(ids, 1)]
 
 
-def _effects(runs: list[Analysis], names: list[str]) -> pd.DataFrame:
+def _effects(runs: list[Analysis], names: list[str], windows: Sequence[str]) -> pd.DataFrame:
     """Every contender against the first run: what differs between these two runs. One run of each has no interval and no verdict."""
     base, tables = runs[0], []
     for run, name in zip(runs[1:], names[1:], strict=True):
         closed = all(r.info.arrival.closed for r in (base, run))
-        for window in WINDOWS:
-            latencies = comparison.effects(pairing.pair_runs(base.requests, run.requests, ONE_RUN, window))
+        for window in windows:
+            latencies = comparison.effects(_pairs(base, run, window))
             rounds = (_rounds(base, window), _rounds(run, window))
             parts = [
                 latencies,
@@ -136,9 +127,21 @@ def _effects(runs: list[Analysis], names: list[str]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else empty
 
 
+def _pairs(base: Analysis, run: Analysis, window: str) -> pairing.Pairs:
+    """The same planned request of both runs, in the rounds of a window; of a cache state in the round that each run played it in."""
+    if window in cache_states.COLD_AND_HIT:
+        return pairing.pair_runs(base.requests, run.requests, ONE_RUN, window)
+    numbers = [cache_states.rounds_of(one)[window] for one in (base, run)]
+    return pairing.pair_rounds_of_runs(base.requests, numbers[0], run.requests, numbers[1], ONE_RUN)
+
+
 def _rounds(run: Analysis, window: str) -> pd.DataFrame:
-    rounds = run.table("rounds").reindex(columns=["scenario", "round", "wall_s", *comparison.RATES])
-    return rounds[rounds["round"].eq(1) if window == "cold" else rounds["round"].gt(1)]
+    rounds = run.table("rounds").reindex(columns=["scenario", "round", "kind", "wall_s", *comparison.RATES])
+    if window == "cold":
+        return rounds[rounds["round"].eq(1)]
+    if window == "hit":
+        return rounds[rounds["round"].gt(1) & rounds["kind"].ne(CONTROL)]
+    return rounds[rounds["round"].eq(cache_states.rounds_of(run)[window])]
 
 
 def gpus(run: Analysis) -> int | None:
@@ -175,12 +178,23 @@ def _targets(runs: list[Analysis], names: list[str], comparable: bool) -> list[d
     pair_name = f"{names[kinds.index('pd_disagg')]} / {names[kinds.index('non_disagg')]}"
     scenarios = list(dict.fromkeys(row["scenario"] for row in pd_run.stats["rounds"]))
     # a hit against the prompt that the single server computes
-    pairs = {
-        "pd_tpot_increase_max": pairing.pair_runs(single.requests, pd_run.requests, ONE_RUN),
-        "pd_hit_ttft_ratio_max": pairing.pair_hit_with_cold(single.requests, pd_run.requests, ONE_RUN),
+    tables = {
+        "pd_tpot_increase_max": {"": comparison.effects(pairing.pair_runs(single.requests, pd_run.requests, ONE_RUN))},
+        "pd_hit_ttft_ratio_max": {state: comparison.effects(pairs) for state, pairs in _hits_over_cold(single, pd_run).items()},
     }
-    tables = {name: comparison.effects(found) for name, found in pairs.items()}
     across = targets.judge_pair(pd_run.info.targets, tables, scenarios)
     if not comparable:
         across = [{**row, **NOT_COMPARABLE} for row in across]
     return judged + [{**row, "run": pair_name} for row in across]
+
+
+def _hits_over_cold(single: Analysis, pd_run: Analysis) -> dict[str, pairing.Pairs]:
+    """PD's hits beside the single server's cold requests, by each cache state that both runs have; "" where there is one."""
+    windows = cache_states.windows_of([single, pd_run])
+    if windows == cache_states.COLD_AND_HIT:
+        return {"": pairing.pair_hit_with_cold(single.requests, pd_run.requests, ONE_RUN)}
+    numbers = cache_states.rounds_of(pd_run)
+    return {
+        arm_words(state): pairing.pair_rounds_of_runs(single.requests, 1, pd_run.requests, numbers[state], ONE_RUN)
+        for state in windows[1:]
+    }

@@ -13,12 +13,14 @@ from typing import Any
 
 import pandas as pd
 
-from locust_kvcache.analysis.across_runs import conditions, run_spread
+from locust_kvcache.analysis.across_runs import cache_states, conditions, run_spread
 from locust_kvcache.analysis.pipeline import Analysis, open_run
 from locust_kvcache.analysis.reading.memory_need import check_all_fit
 from locust_kvcache.analysis.stats import targets
-from locust_kvcache.analysis.tables.table import find
+from locust_kvcache.analysis.tables.claim_words import arm_words, kind_of
+from locust_kvcache.analysis.tables.table import find, scenarios
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.round_kinds import HIT
 from locust_kvcache.contract.targets import HIT_RATE
 
 RUNS_FOR_A_VERDICT = 3  # of each deployment; two give an interval that covers, and is seldom narrow enough to say anything
@@ -77,9 +79,12 @@ def judge_repeated(groups: dict[str, list[Analysis]], values: pd.DataFrame, with
     if pair:
         single, pd_pair = (next(name for name, kind in kinds.items() if kind == wanted) for wanted in ("non_disagg", "pd_disagg"))
         wanted_targets = groups[pd_pair][0].info.targets
-        tables = {"pd_tpot_increase_max": _tpot(values, single), "pd_hit_ttft_ratio_max": _hit_over_cold(values, single)}
-        scenarios = list(values["scenario"].unique())
-        judged += [{**row, "run": f"{pd_pair} / {single}"} for row in targets.judge_pair(wanted_targets, tables, scenarios)]
+        tables = {
+            "pd_tpot_increase_max": {"": _tpot(values, single)},
+            "pd_hit_ttft_ratio_max": _hits_over_cold(values, single, groups[single], groups[pd_pair]),
+        }
+        names = list(values["scenario"].unique())
+        judged += [{**row, "run": f"{pd_pair} / {single}"} for row in targets.judge_pair(wanted_targets, tables, names)]
     return judged
 
 
@@ -104,20 +109,35 @@ def _own(runs: list[Analysis], within: pd.DataFrame) -> list[dict[str, Any]]:
 def _tpot(values: pd.DataFrame, single: str) -> pd.DataFrame:
     """Every run's mean TPOT over all its rounds."""
     mine = values[values["metric"].eq("tpot_ms")]
-    return run_spread.between(
-        mine.groupby(["deployment", "scenario", "metric", "run"], as_index=False)["value"].mean().assign(round=0), single
-    )
+    return run_spread.between(_means(mine), single)
 
 
-def _hit_over_cold(values: pd.DataFrame, single: str) -> pd.DataFrame:
-    """PD's mean TTFT of later rounds against the single server's of round 1."""
+def _hits_over_cold(
+    values: pd.DataFrame, single: str, single_runs: Sequence[Analysis], pd_runs: Sequence[Analysis]
+) -> dict[str, pd.DataFrame]:
+    """PD's mean TTFT on a hit against the single server's of round 1, by each cache state that all runs have; "" where there is one."""
     ttft = values[values["metric"].eq("ttft_ms")]
-    mine = ttft[ttft["round"].gt(1).where(ttft["deployment"].ne(single), ttft["round"].eq(1))]
-    return run_spread.between(
-        mine.groupby(["deployment", "scenario", "metric", "run"], as_index=False)["value"].mean().assign(round=0), single
-    )
+    cold = ttft["deployment"].eq(single) & ttft["round"].eq(1)
+    windows = cache_states.windows_of([*single_runs, *pd_runs])
+    if windows == cache_states.COLD_AND_HIT:
+        later = [
+            (run.run_id, row["scenario"], row["round"]) for run in pd_runs for row in run.stats["rounds"] if kind_of(row) == HIT
+        ]
+        return {"": run_spread.between(_means(ttft[cold | _those(ttft, later)]), single)}
+    found = {}
+    for state in windows[1:]:
+        rounds = [(run.run_id, name, cache_states.rounds_of(run)[state]) for run in pd_runs for name in scenarios(run.stats)]
+        found[arm_words(state)] = run_spread.between(_means(ttft[cold | _those(ttft, rounds)]), single)
+    return found
 
 
-def _mean_over_rounds(values: pd.DataFrame) -> pd.DataFrame:
+def _those(values: pd.DataFrame, rounds: Sequence[tuple[str, str, int]]) -> pd.Series:
+    """The values of these runs, scenarios and rounds."""
+    wanted = set(rounds)
+    return pd.Series([key in wanted for key in zip(values["run"], values["scenario"], values["round"], strict=True)],
+                     index=values.index, dtype=bool)  # fmt: skip
+
+
+def _means(values: pd.DataFrame) -> pd.DataFrame:
     means: pd.DataFrame = values.groupby(["deployment", "scenario", "metric", "run"], as_index=False)[["value"]].mean()
     return means.assign(round=0)

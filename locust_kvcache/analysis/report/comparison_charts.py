@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
+from locust_kvcache.analysis.across_runs.cache_states import COLD_AND_HIT, rounds_of
 from locust_kvcache.analysis.across_runs.run_comparison import RunComparison
 from locust_kvcache.analysis.basics.number_text import is_missing, number, ratio_change
 from locust_kvcache.analysis.charts import drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.charts.run_charts import slug
+from locust_kvcache.analysis.pipeline import Analysis
+from locust_kvcache.analysis.tables.claim_words import arm_words
 from locust_kvcache.analysis.tables.table import find, scenarios
 
 MOST_BARS = 8  # pairs in the one chart
@@ -25,21 +26,29 @@ def ttft_chart(found: RunComparison) -> Chart | None:
     rows, names = [], scenarios_of(found)
     for scenario in names:
         for run, name in zip(found.runs, found.names, strict=True):
-            cold, hit = _window_mean(run.stats, scenario, "cold"), _window_mean(run.stats, scenario, "hit")
-            if cold and hit:
-                rows.append((f"{scenario}: {name}" if len(names) > 1 else name, cold, hit, ratio_change(hit / cold)))
+            group = f"{scenario}: {name}" if len(names) > 1 else name
+            cold = _window_mean(run, scenario, "cold")
+            for window in found.windows[1:]:
+                if cold and (hit := _window_mean(run, scenario, window)):
+                    rows.append(
+                        (group if window == "hit" else f"{group}, {arm_words(window)}", cold, hit, ratio_change(hit / cold))
+                    )
     if not rows:
         return None
     bars = pd.DataFrame(rows[:MOST_BARS], columns=["group", "baseline", "contender", "note"])
     text = "; ".join(f"{row[0]}: {number(row[1])} ms cold, {number(row[2])} ms on a hit" for row in rows[:MOST_BARS])
+    later = "hit (later rounds)" if found.windows == COLD_AND_HIT else " / ".join(map(arm_words, found.windows[1:]))
     left_out = f" (first {MOST_BARS} of {len(rows)})" if len(rows) > MOST_BARS else ""
     return draw("runs-ttft", f"Mean TTFT of each run, cold and hit{left_out}", text,
-                lambda axes: drawing.draw_pairs_of_bars(axes, bars, "mean TTFT (ms)", ("cold (round 1)", "hit (later rounds)")),
+                lambda axes: drawing.draw_pairs_of_bars(axes, bars, "mean TTFT (ms)", ("cold (round 1)", later)),
                 (7.6, 1.5 + 0.75 * len(bars)))  # fmt: skip
 
 
-def _window_mean(stats: dict[str, Any], scenario: str, window: str) -> float | None:
-    rows = find(stats["distributions"], scenario=scenario, split="round_window", group=window, metric="ttft_ms")
+def _window_mean(run: Analysis, scenario: str, window: str) -> float | None:
+    """Of cold, of all hits, or of the round of a cache state."""
+    by_state = window not in COLD_AND_HIT
+    split, group = ("round", str(rounds_of(run)[window])) if by_state else ("round_window", window)
+    rows = find(run.stats["distributions"], scenario=scenario, split=split, group=group, metric="ttft_ms")
     return None if not rows or is_missing(rows[0]["mean"]) else float(rows[0]["mean"])
 
 

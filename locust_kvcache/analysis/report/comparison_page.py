@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from locust_kvcache.analysis.across_runs.run_comparison import HOW_MANY, ONE_RUN, WINDOWS, RunComparison, pooled_arms
+from locust_kvcache.analysis.across_runs.cache_states import COLD_AND_HIT, rounds_of, states_after_cold
+from locust_kvcache.analysis.across_runs.run_comparison import HOW_MANY, ONE_RUN, RunComparison
 from locust_kvcache.analysis.basics.number_text import is_missing, number, plural, slower
 from locust_kvcache.analysis.basics.plain_values import rows_of
+from locust_kvcache.analysis.cache.claims import HIT
 from locust_kvcache.analysis.charts.detail_charts import stage_chart, stage_parts
 from locust_kvcache.analysis.report.ci import Outcome
 from locust_kvcache.analysis.report.comparison_charts import scenarios_of, throughput_chart, ttft_chart
@@ -18,9 +20,10 @@ from locust_kvcache.analysis.report.comparison_tables import (
     targets_table,
 )
 from locust_kvcache.analysis.report.page import Block, Page, section
+from locust_kvcache.analysis.report.state_tables import short_state_table, state_table
 from locust_kvcache.analysis.report.trust import Said, common_trust
 from locust_kvcache.analysis.tables import sentences
-from locust_kvcache.analysis.tables.claim_words import claim_of
+from locust_kvcache.analysis.tables.claim_words import arm_words, claim_of
 from locust_kvcache.analysis.tables.store_cost import cost_table
 from locust_kvcache.analysis.tables.table import Table, find
 from locust_kvcache.contract.exit_codes import Cause
@@ -36,7 +39,7 @@ def headline(found: RunComparison) -> str:
         return " ".join([*_weakened(found), _sentence(found, names[0])])
     parts = []
     for contender in found.names[1:]:
-        told = [(window, _mean_ttfts(found, contender_run=contender, window=window)) for window in WINDOWS]
+        told = [(window, _mean_ttfts(found, contender_run=contender, window=window)) for window in found.windows]
         parts.append(f"{contender} {', '.join(f'{_span(rows)} {_when(found, names, window)}' for window, rows in told)}")
     said = f"Mean TTFT against {found.names[0]} in {len(names)} scenarios, one run of each: {'; '.join(parts)}."
     return " ".join([*_weakened(found), said])
@@ -58,10 +61,21 @@ def _when(found: RunComparison, names: list[str], window: str) -> str:
     """on a hit, only where the evidence of all runs calls the later rounds so."""
     if window == "cold":
         return "when cold"
-    if pooled_arms(found.runs):
-        return "over all later arms together"
+    if window not in COLD_AND_HIT:
+        return f"on a {arm_words(window)}" if _is_hit(found, names, window) else f"in the round of {arm_words(window)}"
     hits = all(claim_of(run.stats, name)["later"] == "hit" for run in found.runs for name in names)
     return "on a hit" if hits else "in later rounds"
+
+
+def _is_hit(found: RunComparison, names: list[str], state: str) -> bool:
+    """Whether the evidence of all runs calls that state's round a hit."""
+    return all(
+        how == HIT
+        for run in found.runs
+        for name in names
+        for number_, how, _ in claim_of(run.stats, name)["rounds"]
+        if number_ == rounds_of(run)[state]
+    )
 
 
 def _span(rows: list[dict[str, Any]]) -> str:
@@ -93,7 +107,8 @@ def _sentence(found: RunComparison, scenario: str) -> str:
             parts.append(f"{row['contender_run']} is {slower(row['ratio'])}{than} {found.names[0]} {when} ({times})")
     if not parts:
         return f"{scenario}: no request succeeded in both runs, so their TTFT cannot be compared."
-    return f"{scenario}: {', and '.join(parts)}; one run of each."
+    said = ", and ".join([*([", ".join(parts[:-1])] if parts[1:] else []), parts[-1]])
+    return f"{scenario}: {said}; one run of each."
 
 
 def trust(found: RunComparison) -> tuple[str, ...]:
@@ -104,11 +119,17 @@ def trust(found: RunComparison) -> tuple[str, ...]:
 def comparison_outcome(found: RunComparison, cause: Cause) -> Outcome:
     """For CI: the side-by-side tables and targets, and every verdict."""
     targets = targets_table(found)
-    tables = [*(side_by_side(found, name) for name in scenarios_of(found)), *([targets] if targets else [])]
+    tables = [*_side_by_side(found), *([targets] if targets else [])]
     changes = rows_of(found.effects[found.effects["statistic"].isin(["mean", "rate"])])
     problems = tuple(problem.to_dict() for problem in found.problems)
     title = f"KV cache: {' against '.join(found.names)}"
     return Outcome(title, cause, headline(found), found.targets, problems, tuple(changes), tuple(tables))
+
+
+def _side_by_side(found: RunComparison) -> list[Table]:
+    """A table per scenario: cold against hit, or each cache state where there are several."""
+    make = state_table if states_after_cold(found.runs) else side_by_side
+    return [make(found, scenario) for scenario in scenarios_of(found)]
 
 
 def _subtitle(found: RunComparison) -> str:
@@ -125,7 +146,7 @@ def _subtitle(found: RunComparison) -> str:
 def comparison_page(found: RunComparison) -> Page:
     names = scenarios_of(found)
     answer: list[Block | None] = [*details(found), targets_table(found)]
-    answer += [side_by_side(found, scenario) for scenario in names]
+    answer += _side_by_side(found)
     sections = [section("Conditions", [conditions_table(found)])]
     for scenario in names:
         parts = [part for run, name in zip(found.runs, found.names, strict=True) for part in stage_parts(run, scenario, name)]
@@ -147,5 +168,7 @@ def comparison_page(found: RunComparison) -> Page:
         incomplete=not all(run.stats["complete"] for run in found.runs),
         chart=ttft_chart(found),
         trust=trust(found),
-        short=(short_table(found, names),),
+        short=tuple(short_state_table(found, name) for name in names)
+        if states_after_cold(found.runs)
+        else (short_table(found, names),),
     )

@@ -14,7 +14,7 @@ from locust_kvcache.analysis.basics.metrics import OF_REQUESTS, OF_ROUNDS, metri
 from locust_kvcache.analysis.basics.number_text import DASH, change, higher, is_missing, number, slower
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.tables import run_tables
-from locust_kvcache.analysis.tables.claim_words import claim_of
+from locust_kvcache.analysis.tables.claim_words import arm_words, claim_of
 from locust_kvcache.analysis.tables.table import Table, find
 
 LONGEST_NAME = 12  # in a heading of the console's table
@@ -88,7 +88,7 @@ def against_table(found: RunComparison, scenario: str) -> Table:
     """Each contender beside the first run, in the cold and in the hit window: the mean's change between these runs."""
     rows = rows_of(found.effects[found.effects["scenario"].eq(scenario) & found.effects["statistic"].isin(["mean", "rate"])])
     lines = tuple(
-        (f"{row['contender_run']}, {row['window']}: {_name(row['metric'])}", number(row["baseline"]), number(row["contender"]),
+        (f"{row['contender_run']}, {arm_words(row['window'])}: {_name(row['metric'])}", number(row["baseline"]), number(row["contender"]),
          _between_runs(found, row), DASH if row["pairs"] is None or pd.isna(row["pairs"]) else f"{row['pairs']:.0f}")
         for row in rows
     )  # fmt: skip

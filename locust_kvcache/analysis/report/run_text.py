@@ -8,7 +8,7 @@ from typing import Any
 from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent, target_value
 from locust_kvcache.analysis.basics.text_width import width
 from locust_kvcache.analysis.cache.claimed import EVIDENCE
-from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED, PASS, RUN_TARGETS
+from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED, PAIR_TARGETS, PASS, RUN_TARGETS
 from locust_kvcache.analysis.tables import arm_sentences, sentences
 from locust_kvcache.analysis.tables.claim_words import answering_split, arm_words, claim_of, kind_of, shown_verdict
 from locust_kvcache.analysis.tables.console_lines import WIDTH, shortened, summary
@@ -25,6 +25,7 @@ METRICS = (
     ("requests_per_s", "throughput, requests/s"),
 )
 MOST_TARGETS = 4
+PD_HIT = "pd_hit_ttft_ratio_max"
 
 
 NAMES = {
@@ -32,6 +33,7 @@ NAMES = {
     "hit_ttft_reduction_min": "TTFT on a hit",
     "hit_throughput_gain_min": "throughput on a hit",
     "hit_busy_throughput_gain_min": "busy throughput on a hit",
+    PD_HIT: "PD hit TTFT / single cold TTFT",
 }
 WORDS = {FAIL: "FAIL", NOT_JUDGED: "not judged", PASS: "PASS"}
 
@@ -168,5 +170,7 @@ def target_line(row: dict[str, Any], words: Mapping[str, str] = WORDS) -> str:
 def _where(row: dict[str, Any]) -> str:
     where = f", {row['scenario']}" if row["scenario"] else ""
     where += f", by {row['split']}" if row.get("split") == EVIDENCE else ""
+    if row["target"] == PD_HIT:  # of several cache states the worst one is named
+        return str(row["text"]).removeprefix(PAIR_TARGETS[PD_HIT][0]).partition(" (")[0] + where
     _, comma, arm = row["text"].partition(", round ")  # with arms a target has a row for each later round
     return where + (comma + arm if row["target"] in NAMES else "")

@@ -97,6 +97,12 @@ def pair_hit_with_cold(cold: pd.DataFrame, hit: pd.DataFrame, why_not: str) -> P
     return pair(cold, _succeeded(cold, COLD), hit, _succeeded(hit, HIT), KEYS, why_not)
 
 
+def pair_rounds_of_runs(first: pd.DataFrame, of_first: int, second: pd.DataFrame, of_second: int, why_not: str) -> Pairs:
+    """The same planned request in one round of a run and in one of another run."""
+    sides = [records["ok"] & records["round"].eq(number) for records, number in ((first, of_first), (second, of_second))]
+    return pair(first, sides[0], second, sides[1], KEYS, why_not)
+
+
 def _succeeded(records: pd.DataFrame, window: str) -> pd.Series:
     return records["ok"] & records["round_window"].eq(window)
 

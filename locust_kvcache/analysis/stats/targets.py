@@ -45,17 +45,38 @@ NO_FIGURE = {
     "busy_requests_per_s": "a round has no rate while all users were busy (fewer than 20 requests, or than 3 of each user)"
 }
 NOTHING_TO_COMPARE = "no request succeeded both in a cold and in a later round"
+NO_STATE = "the runs have no cache state after cold in common"
 _VALUE = {"reduction": lambda ratio: 1 - ratio, "gain": lambda ratio: ratio - 1, "ratio": lambda ratio: ratio}
 
 
-def judge_pair(targets: Mapping[str, Any], effects: dict[str, pd.DataFrame], scenarios: list[str]) -> list[dict[str, Any]]:
-    """PD against the single server, per scenario; `effects` holds, by target, the table with PD as its contender."""
+def judge_pair(
+    targets: Mapping[str, Any], effects: Mapping[str, Mapping[str, pd.DataFrame]], scenarios: list[str]
+) -> list[dict[str, Any]]:
+    """PD against the single server, per scenario; `effects` holds, by target and cache state, the table with PD as its contender.
+
+    The state is empty where there is one. Of several the worst is judged, and named; without any the target is not judged.
+    """
     return [
-        judge(name, targets[name], PAIR_TARGETS[name], effects[name][effects[name]["scenario"] == scenario], scenario)
+        _worst(name, targets[name], effects[name], scenario)
         for name in PAIR_TARGETS
         if targets.get(name) is not None
         for scenario in scenarios
     ]
+
+
+def _worst(name: str, threshold: Any, by_state: Mapping[str, pd.DataFrame], scenario: str) -> dict[str, Any]:
+    """All targets of a pair are maxima: the worst state has the largest value."""
+    if not by_state:
+        return not_judged(name, threshold, scenario, NO_STATE)
+    text, *rule = PAIR_TARGETS[name]
+    found = {
+        state: judge(name, threshold, (text, *rule), table[table["scenario"] == scenario], scenario)  # type: ignore[arg-type]
+        for state, table in by_state.items()
+    }
+    known = {state: row for state, row in found.items() if row["value"] is not None} or found
+    state, row = max(known.items(), key=lambda item: item[1]["value"] or 0.0)
+    named = f"{text}, {state} (worst of {', '.join(known)})" if len(known) > 1 else f"{text}, {state}"
+    return {**row, "text": named if state else text}
 
 
 def judge_run(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from locust_kvcache.analysis.across_runs.conditions import accepted_conditions
-from locust_kvcache.analysis.across_runs.run_comparison import RunComparison, compare_runs, pooled_arms
-from locust_kvcache.analysis.pipeline import analyse_folder
+from locust_kvcache.analysis.across_runs.run_comparison import RunComparison, compare_runs
+from locust_kvcache.analysis.commands.repeats import judged_targets
+from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
 from locust_kvcache.analysis.report.comparison_page import comparison_page
-from tests.analysis.synthetic import Truth, synthetic_run
+from locust_kvcache.analysis.report.run_text import target_lines
+from tests.analysis.synthetic import Truth, make_records, round_rows, synthetic_run, write_run
 
 pytestmark = pytest.mark.slow  # each test analyses a whole run
 
@@ -52,16 +56,90 @@ def test_runs_that_are_not_comparable_meet_no_target_across_runs(alike: RunCompa
     assert {(row["verdict"], row["why"], row["value"]) for row in found.targets} == {("not judged", "not comparable", None)}
 
 
-def test_arms_of_several_cache_states_are_said_to_be_pooled(tmp_path: Path) -> None:
-    """A GPU hit of 126 ms and a store hit of 774 ms have a mean of 450 ms, which is neither."""
+ARMS = ["cold", "gpu_hit", "store_hit"]
 
-    def pair(**info: object) -> RunComparison:
-        folder = tmp_path / str(len(info.get("arms", ())))  # type: ignore[arg-type]
-        runs = [synthetic_run(folder / name, TRUTH.but(run_id=name, rounds=3), deployment=SINGLE, **info) for name in ("a", "b")]
-        return compare_runs([analyse_folder(run) for run in runs])
 
-    several = pair(arms=["cold", "gpu_hit", "store_hit"])
-    assert pooled_arms(several.runs) == ("gpu_hit", "store_hit")
-    assert [problem.severity for problem in several.problems if problem.code == "arms_pooled"] == ["warning"]
-    assert "over all later arms together" in comparison_page(several).lead
-    assert "arms_pooled" not in {problem.code for problem in pair().problems}
+def played(folder: Path, name: str, deployment: dict[str, str], arms: list[str], times: float = 1.0, **info: object) -> Analysis:
+    """Cold 1,000 ms, a GPU hit 100 ms, a store hit 800 ms, in the order of the arms; all times `times` as long."""
+    took = {"cold": 1000.0, "gpu_hit": 100.0, "store_hit": 800.0}
+    records = [
+        replace(record, ttft_ms=times * took[arms[record.round - 1]], e2e_ms=times * took[arms[record.round - 1]] + 780.0)
+        for record in make_records(TRUTH.but(run_id=name, rounds=len(arms)))
+    ]
+    truth = TRUTH.but(run_id=name, rounds=len(arms))
+    return analyse_folder(write_run(folder / name, records, truth, deployment=deployment, arms=arms, **info))
+
+
+def test_each_cache_state_is_compared_with_the_same_one(tmp_path: Path) -> None:
+    """A GPU hit of 100 ms and a store hit of 800 ms have a mean of 450 ms, which is neither; twice as long is 200 and 1,600."""
+    targets = {"pd_hit_ttft_ratio_max": 1.5}
+    pd_arms = ["cold", "store_hit", "gpu_hit"]  # in another order
+    runs = [played(tmp_path, "s", SINGLE, ARMS), played(tmp_path, "p", PD, pd_arms, 2.0, targets=targets)]
+    found = compare_runs(runs)
+    assert found.windows == ("cold", "gpu_hit", "store_hit")
+    means = found.effects[found.effects["metric"].eq("ttft_ms") & found.effects["statistic"].eq("mean")].set_index("window")
+    assert means["baseline"].to_dict() == pytest.approx({"cold": 1000.0, "gpu_hit": 100.0, "store_hit": 800.0})
+    assert means["contender"].to_dict() == pytest.approx({"cold": 2000.0, "gpu_hit": 200.0, "store_hit": 1600.0})
+    page = comparison_page(found)
+    assert "GPU hit (mean TTFT 200 against 100 ms)" in page.lead
+    assert "store hit (mean TTFT 1,600 against 800 ms)" in page.lead
+    assert page.short[0].header[3:] == ("GPU hit: single", "PD", "store hit: single", "PD")
+    assert page.short[0].rows[0] == ("TTFT, ms", "1,000", "2,000", "100", "200", "800", "1,600")
+    assert not [problem for problem in found.problems if problem.code == "arms_not_shared"]
+    (row,) = [row for row in found.targets if row["target"] == "pd_hit_ttft_ratio_max"]
+    assert (row["value"], row["verdict"]) == (pytest.approx(1.6), "fail")  # 1,600 / 1,000; the mean of both would have passed
+    assert row["text"].endswith("store hit (worst of GPU hit, store hit)")
+
+
+def test_a_cache_state_that_one_run_lacks_is_named_and_not_judged(tmp_path: Path) -> None:
+    targets = {"pd_hit_ttft_ratio_max": 1.5}
+    runs = [played(tmp_path, "s", SINGLE, ARMS[:2]), played(tmp_path, "p", PD, ARMS, 2.0, targets=targets)]
+    found = compare_runs(runs, accepted_conditions("rounds"))
+    assert found.windows == ("cold", "gpu_hit")
+    (problem,) = [problem for problem in found.problems if problem.code == "arms_not_shared"]
+    assert problem.text == "Not compared and not judged: store hit, which not every run has."
+    (row,) = [row for row in found.targets if row["target"] == "pd_hit_ttft_ratio_max"]
+    assert (row["value"], row["text"].rpartition(", ")[2]) == (pytest.approx(0.2), "GPU hit")
+
+
+def test_runs_without_a_state_in_common_are_compared_when_cold_alone(tmp_path: Path) -> None:
+    targets = {"pd_hit_ttft_ratio_max": 1.5}
+    runs = [played(tmp_path, "s", SINGLE, ARMS[:2]), played(tmp_path, "p", PD, ["cold", "store_hit"], targets=targets)]
+    found = compare_runs(runs)
+    assert set(found.effects["window"]) == {"cold"}
+    (row,) = [row for row in found.targets if row["target"] == "pd_hit_ttft_ratio_max"]
+    assert (row["verdict"], row["why"]) == ("not judged", "the runs have no cache state after cold in common")
+
+
+def test_repeated_runs_too_are_judged_on_the_worst_state(tmp_path: Path) -> None:
+    """PD 2 and 2.2 times as long as the single server: a store hit over cold is 1.6 x sqrt(1.1)."""
+    single = [played(tmp_path, f"s{i}", SINGLE, ARMS) for i in range(2)]
+    targets = {"pd_hit_ttft_ratio_max": 1.5}
+    pd_runs = [played(tmp_path, f"p{i}", PD, ARMS, times, targets=targets) for i, times in enumerate((2.0, 2.2))]
+    (row,) = [row for row in judged_targets([*single, *pd_runs]) if row["target"] == "pd_hit_ttft_ratio_max"]
+    assert (row["value"], row["verdict"]) == (pytest.approx(1.6 * math.sqrt(1.1)), "fail")
+    assert row["text"].endswith("store hit (worst of GPU hit, store hit)")
+
+
+def test_a_control_round_is_no_hit(tmp_path: Path) -> None:
+    """Two rounds beside cold, of which one sent fresh prompts: the rate on a hit is that of the other."""
+    rounds = round_rows(make_records(TRUTH.but(rounds=3)))
+    for row, kind in zip(rounds, ("cold", "control", "hit"), strict=True):
+        row |= {"kind": kind, "wall_s": {"cold": 10.0, "control": 10.0, "hit": 2.0}[kind]}
+    runs = [
+        analyse_folder(synthetic_run(tmp_path / name, TRUTH.but(run_id=name, rounds=3), deployment=one, rounds=rounds))
+        for name, one in (("s", SINGLE), ("p", PD))
+    ]
+    effects = compare_runs(runs).effects
+    hit = effects[effects["window"].eq("hit") & effects["metric"].eq("requests_per_s")]
+    assert hit["baseline"].tolist() == pytest.approx([5.0])
+
+
+def test_the_console_names_the_state_that_was_judged(tmp_path: Path) -> None:
+    targets = {"pd_hit_ttft_ratio_max": 1.5}
+    found = compare_runs([played(tmp_path, "s", SINGLE, ARMS), played(tmp_path, "p", PD, ARMS, 2.0, targets=targets)])
+    rows = [{**row, "scenario": row["run"]} for row in found.targets]
+    (line,) = target_lines({"targets": rows}, rows)
+    assert "PD hit TTFT / single cold TTFT, store hit" in line
+    assert "1.60 x" in line
+    assert len(line) <= 100
