@@ -41,7 +41,7 @@ def read_scrapes(path: Path) -> tuple[list[dict[str, Any]], list[Problem]]:
 
 
 def _scrape(line: bytes) -> dict[str, Any] | None:
-    """A line as written, without samples that are no numbers; None where it is no scrape."""
+    """A line as written, with the names of samples that are no finite numbers apart; None where it is no scrape."""
     try:
         row = readable(json.loads(line))
     except (ValueError, RecursionError):
@@ -53,7 +53,10 @@ def _scrape(line: bytes) -> dict[str, Any] | None:
         return None
     if samples is None:
         return row
-    return {**row, "samples": {name: value for name, value in samples.items() if value is not None and _is_number(value)}}
+    found = {name: value for name, value in samples.items() if value is not None and _is_number(value)}
+    told = row.get("no_numbers") or []
+    none = [name for name in (*samples, *(told if isinstance(told, list) else [])) if isinstance(name, str) and name not in found]
+    return {**row, "samples": found, "no_numbers": none}
 
 
 def _is_number(*values: Any) -> bool:

@@ -6,14 +6,17 @@ Names are vLLM's, LMCache's and Mooncake's; a server that has none of them gives
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
 import pandas as pd
 
 from locust_kvcache.analysis.basics.problems import Problem
+from locust_kvcache.analysis.servers.broken_counters import COUNTER, KEYS, broken_rounds
 
-_SAMPLE = re.compile(r"^(?P<metric>[^{]+)(?:\{(?P<labels>.*)\})?$")
+_SAMPLE = re.compile(r"^(?P<metric>[^{]+)(?:\{(?P<labels>.*)\})?$", re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 SOURCES = {"local_cache_hit": "gpu", "external_kv_transfer": "external", "local_compute": "computed"}
 STAGES = ("queue", "prefill", "decode")
 GAUGES = (
@@ -26,29 +29,29 @@ COUNTERS = re.compile(
     r"|lmcache_mp_(?:lookup|l1_(?:read|write)|l2_(?:load|store)_completed)|master_put_start_(?:requests|failures)|lmcache:num_(?:hit|requested|stored)_tokens"
 )
 DISK_ADAPTERS = ("fs", "fs_native", "raw_block")  # l2_name of an lmcache server's second tier that is a local disk
-KEYS = ["scenario", "round", "role", "url"]
 
 
 def series(scrapes: list[dict[str, Any]]) -> pd.DataFrame:
-    """Tidy: one row per scrape and sample, with the labels apart from the name."""
+    """Tidy: one row per scrape and sample, with the labels apart from the name. A counter that is no number has no value."""
     rows = []
     for scrape in scrapes:
         head = {key: scrape.get(key) for key in ("at_s", "scenario", "round", "when", "role", "url")}
-        for name, value in (scrape.get("samples") or {}).items():
+        values = dict.fromkeys(scrape.get("no_numbers") or (), math.nan) | (scrape.get("samples") or {})
+        for name, value in values.items():
             match = _SAMPLE.match(name)
-            if match and isinstance(value, int | float):
+            if match and isinstance(value, int | float) and (value == value or match["metric"].endswith(COUNTER)):
                 rows.append({**head, "metric": match["metric"], "labels": match["labels"] or "", "value": float(value)})
     return pd.DataFrame(rows, columns=["at_s", "scenario", "round", "when", "role", "url", "metric", "labels", "value"])
 
 
 def label(labels: str, name: str) -> str:
     """The value of one label; empty where there is none."""
-    match = re.search(rf'(?:^|,){name}="([^"]*)"', labels)
-    return match[1] if match else ""
+    match = re.search(rf'(?:^|,){name}="((?:[^"\\]|\\.)*)"', labels)
+    return _ESCAPED.sub(lambda found: "\n" if found[1] == "n" else found[1], match[1]) if match else ""
 
 
 def deltas(table: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
-    """after - before of every sample. One that fell is a counter of a server that was started again: its round is left out."""
+    """after - before of every counter, without the rounds of pages whose counters cannot be subtracted."""
     by = [*KEYS, "metric", "labels"]
     wide = table[table["when"].isin(["before", "after"])].pivot_table(index=by, columns="when", values="value", aggfunc="last")
     path = {role: place for place, role in enumerate(table["role"].unique())}  # as the deployment file lists them
@@ -56,17 +59,10 @@ def deltas(table: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
     wide = wide.sort_values(["scenario", "round"], kind="stable").sort_values("role", key=lambda r: r.map(path), kind="stable")
     wide["before"] = wide["before"].fillna(0.0).where(wide["after"].notna())  # a labelled counter appears with its first event
     wide["delta"] = wide["after"] - wide["before"]
-    counter = wide["metric"].str.endswith(("_total", "_sum", "_count"))
-    only_grows = wide["metric"].str.startswith("vllm:") | (
-        wide["metric"].str.endswith("_total") & wide["metric"].str.match("lmcache|master")
-    )
-    fell = wide[counter & (wide["delta"] < 0) & only_grows]
-    problems = []
-    for key in fell.groupby(KEYS, sort=False).size().index:
-        text = f"A counter of {key[2]} ({key[3]}) fell during round {key[1]} of {key[0]}: the server was started again."
-        problems.append(Problem("warning", "counter_reset", text, "Its counters of that round were left out."))
-    restarted = pd.MultiIndex.from_frame(wide[KEYS]).isin(pd.MultiIndex.from_frame(fell[KEYS]))
-    return wide[counter & wide["delta"].notna() & ~restarted].drop(columns=["before", "after"]), problems
+    counter = wide["metric"].str.endswith(COUNTER)
+    broken, problems = broken_rounds(table)
+    left_out = pd.MultiIndex.from_frame(wide[KEYS]).isin(pd.MultiIndex.from_frame(broken))
+    return wide[counter & wide["delta"].notna() & ~left_out].drop(columns=["before", "after"]), problems
 
 
 def counters(table: pd.DataFrame) -> pd.DataFrame:

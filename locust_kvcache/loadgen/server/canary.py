@@ -20,6 +20,7 @@ from locust_kvcache.workload.text import sample_text
 
 PIECES = 600  # some 800 tokens: more than one block of any tier
 COUNTERS_TIMEOUT_S = 3.0
+BY_SOURCE = "vllm:prompt_tokens_by_source_total{"
 SOURCES = {"local_cache_hit": "gpu_tokens", "external_kv_transfer": "external_tokens", "local_compute": "computed_tokens"}
 Tokens = dict[str, float]
 
@@ -34,7 +35,7 @@ def tokens_by_source(samples: dict[str, float]) -> Tokens | None:
     """Prompt tokens by source of one server's page (vLLM's prompt_tokens_by_source); None where it has no such counter."""
     found: Tokens = {}
     for name, value in samples.items():
-        if name.startswith("vllm:prompt_tokens_by_source_total{"):
+        if name.startswith(BY_SOURCE):
             for label, key in SOURCES.items():
                 if f'source="{label}"' in name:
                     found[key] = found.get(key, 0.0) + value
@@ -79,18 +80,23 @@ class Canary:
         self._probe.close()
 
     def _counted(self) -> Tokens | None:
-        return tokens_by_source(scrape(self._page, self._access)[0]["samples"]) if self._page else None
+        """None where the page does not answer, or with no numbers; empty where it has no such counter, or not yet."""
+        if not self._page:
+            return None
+        row = scrape(self._page, self._access)[0]
+        broken = any(name.startswith(BY_SOURCE) for name in row.get("no_numbers") or ())
+        return tokens_by_source(row["samples"]) or {} if row["ok"] and not broken else None
 
     def _difference(self, before: Tokens | None, prompt_tokens: int | None) -> dict[str, float | None]:
         """The counters' growth; they may follow the answer by some steps of the engine, so they are waited for."""
         keys = SOURCES.values()
-        if not self._page:
+        if before is None:
             return dict.fromkeys(keys)
         deadline_s = time.monotonic() + COUNTERS_TIMEOUT_S
         while True:
             after = self._counted()
-            if after is not None:
-                grown = {key: after.get(key, 0.0) - (before or {}).get(key, 0.0) for key in keys}
+            if after:
+                grown = {key: after.get(key, 0.0) - before.get(key, 0.0) for key in keys}
                 if sum(grown.values()) >= 0.9 * (prompt_tokens or 1):
                     return dict(grown)
             if time.monotonic() > deadline_s:

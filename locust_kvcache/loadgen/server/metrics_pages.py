@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -19,15 +21,19 @@ SCRAPE_TIMEOUT_S = 5.0
 
 
 def parse_samples(text: str) -> dict[str, float]:
-    """Sample name with its labels, as the page writes it, -> value. Histogram buckets are left out: sums and counts stay."""
+    """Sample name with its labels, escaped as on the page, -> value. Histogram buckets are left out: sums and counts stay."""
     samples = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name.endswith(("_bucket", "_created")):
                 continue
-            labels = ",".join(f'{key}="{value}"' for key, value in sorted(sample.labels.items()))
+            labels = ",".join(f'{key}="{_escaped(value)}"' for key, value in sorted(sample.labels.items()))
             samples[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
     return samples
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
 def _fetch_page(role: str, url: str, access: Access) -> dict[str, Any]:
@@ -46,9 +52,13 @@ def parsed(row: dict[str, Any]) -> dict[str, Any]:
     """A fetched row with its samples."""
     text = row.pop("text", None)
     try:
-        row["samples"] = parse_samples(text) if text is not None else {}
+        found = parse_samples(text) if text is not None else {}
     except (ValueError, IndexError) as error:  # IndexError: labels that are cut off
-        row |= {"ok": False, "error": f"not a metrics page: {first_words(str(error)) or 'a line cannot be read'}"}
+        row |= {"ok": False, "error": f"not a metrics page: {first_words(str(error)) or 'a line cannot be read'}", "samples": {}}
+        return row
+    row["samples"] = {name: value for name, value in found.items() if math.isfinite(value)}
+    if none := [name for name in found if name not in row["samples"]]:
+        row["no_numbers"] = none  # NaN or infinite: nothing can be reckoned with them, and JSON has no such numbers
     return row
 
 
@@ -68,6 +78,6 @@ def label_value(samples: dict[str, float], metric: str, label: str) -> str | Non
     """A label of the first sample of a metric, e.g. block_size of vllm:cache_config_info."""
     for name in samples:
         if name.startswith(metric + "{"):
-            _, _, rest = name.partition(f'{label}="')
-            return rest.split('"')[0] if rest else None
+            found = re.search(rf'[{{,]{label}="((?:[^"\\]|\\.)*)"', name)
+            return found[1] if found and found[1] else None
     return None

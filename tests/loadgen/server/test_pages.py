@@ -14,9 +14,14 @@ import requests
 from gevent.server import StreamServer
 
 from locust_kvcache.contract.deployment import Access, Transport
-from locust_kvcache.loadgen.server.metrics_pages import scrape
+from locust_kvcache.loadgen.server.metrics_pages import label_value, scrape
 from locust_kvcache.loadgen.server.pages import PageRefused, ask_page
 
+ODD = (
+    rb'x_total{b="\n",a="q\"},\\"} 5 1715299200000'
+    + b'\n# TYPE y counter\ny_total 7 # {trace_id="a b"} 1.0 1715299200.1\ny_created 1\n'
+    b"hits_total NaN\nsize +Inf\n# EOF\n"
+)
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
 
 
@@ -36,6 +41,8 @@ def server() -> Iterator[str]:
                     gevent.sleep(0.05)
             elif path == b"/cut-label":
                 peer.sendall(HEAD + b"Connection: close\r\n\r\n" + b'up 1\nx{a="b", ="c"} 1\n')
+            elif path == b"/odd":
+                peer.sendall(HEAD + b"Connection: close\r\n\r\n" + ODD)
             elif path == b"/no-name":
                 peer.sendall(HEAD + b"Connection: close\r\n\r\n{}\n")
             elif path == b"/echo":
@@ -88,6 +95,19 @@ def test_a_metrics_page_with_a_broken_line_is_none(server: str, path: str, said:
     (row,) = scrape([("server", f"{server}/{path}")], Access())
     assert not row["ok"]
     assert row["error"] == f"not a metrics page: {said}"
+
+
+def test_samples_are_written_as_on_the_page_and_what_is_no_number_by_name(server: str) -> None:
+    (row,) = scrape([("server", f"{server}/odd")], Access())
+    assert row["ok"]
+    assert row["samples"] == {r'x_total{a="q\"},\\",b="\n"}': 5.0, "y_total": 7.0}
+    assert row["no_numbers"] == ["hits_total", "size"]
+    assert label_value(row["samples"], "x_total", "a") == r"q\"},\\"
+
+
+def test_a_label_is_found_by_its_whole_name() -> None:
+    assert label_value({'c{big_size="64",size="16"}': 1.0}, "c", "size") == "16"
+    assert label_value({'c{big_size="64"}': 1.0}, "c", "size") is None
 
 
 def test_pages_take_the_deployments_proxy_and_no_other(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
