@@ -25,7 +25,7 @@ STATUSES = {
     "tls": "the TLS handshake or certificate failed",
     "timeout": "not complete within --request-timeout, or nothing received for --idle-timeout",
     "reset": "the connection closed or broke before the response",
-    "http_error": "an HTTP status other than 200, or a page instead of events",
+    "http_error": "an HTTP status other than 200 and 201, or a page instead of events",
     "stream_error": "an error object inside the stream",
     "aborted": "the server ended the answer itself: finish_reason abort, error, or an unknown one before all tokens asked for came",
     "cut": "the stream ended before its finish_reason or its framing's end",

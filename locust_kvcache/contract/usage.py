@@ -48,6 +48,7 @@ def checked_counts(prompt: Any, output: Any, cached: Any, output_chunks: int) ->
     ]
     if counts["prompt_tokens"] == 0:
         counts["prompt_tokens"] = None
+        counts["cached_tokens"] = None  # of nothing: a placeholder too
         faults.append("prompt_tokens is 0")
     written = counts["completion_tokens"]
     if written is not None and written < output_chunks:

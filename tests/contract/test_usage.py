@@ -35,7 +35,7 @@ def test_what_is_no_number_of_tokens_is_rejected_with_what_it_was(value: Any) ->
         ((1000, 40, 1001), 40, (1000, 40, None), "cached_tokens is 1001, but the prompt has 1000 tokens"),
         ((1000, 3, 0), 40, (1000, None, 0), "completion_tokens is 3, but 40 chunks carried output"),
         ((1000, 0, 0), 1, (1000, None, 0), "completion_tokens is 0, but 1 chunks carried output"),
-        ((0, 40, 0), 40, (None, 40, 0), "prompt_tokens is 0"),
+        ((0, 40, 0), 40, (None, 40, None), "prompt_tokens is 0"),
     ],
 )
 def test_counts_that_contradict_each_other(counts: tuple[int, ...], chunks: int, kept: tuple[int | None, ...], why: str) -> None:

@@ -15,11 +15,10 @@ from functools import partial
 from gevent import socket
 from gevent.monkey import get_original
 
-from locust_kvcache.loadgen.client.framing import Framing, Response
+from locust_kvcache.loadgen.client.framing import END_GRACE_S, Framing, Response
 from locust_kvcache.loadgen.client.poller import RECEIVE_BYTES, SO_TIMESTAMPNS, poller
 from locust_kvcache.loadgen.client.target import Target
 
-END_GRACE_S = 0.25  # after [DONE], for the end of the body: some servers leave it out, and the connection open
 MAX_IDLE_S = 3.0  # below uvicorn's keep-alive of 5 s: a connection about to be closed is not reused
 
 

@@ -12,7 +12,7 @@ VISIBLE_FIELDS = ("content", "refusal")
 REASONING_FIELDS = ("reasoning", "reasoning_content", "thinking")
 # fields of a delta, or of a part in it, that describe the output and are none
 LABELS = frozenset(
-    "role name id type index object model provider created format signature finish_reason native_finish_reason stop_reason "
+    "role name id type error index object model provider created format signature finish_reason native_finish_reason stop_reason "
     "logprobs usage annotations citations obfuscation service_tier system_fingerprint encrypted_content token_ids".split()
 )
 _REASONING_PARTS = ("thinking", "reasoning")
@@ -52,8 +52,8 @@ def _visible_text(content: Any) -> str:
 
 def _calls_something(call: Any) -> bool:
     """Whether a tool call carries a piece of its name or of its arguments (text, or an object already)."""
-    function = call.get("function", call) if isinstance(call, dict) else None
-    return isinstance(function, dict) and bool(function.get("name") or function.get("arguments"))
+    function = (call.get("function") or call.get("custom") or call) if isinstance(call, dict) else None
+    return isinstance(function, dict) and any(map(function.get, ("name", "arguments", "input")))
 
 
 def output_of(choice: Any) -> Output:
@@ -64,9 +64,10 @@ def output_of(choice: Any) -> Output:
     delta = choice.get("delta")
     if delta is None:
         delta = choice.get("message")
+    if not delta and isinstance(text := choice.get("text"), str) and text:
+        return Output(True, text)
     if delta is None:
-        text = choice.get("text")
-        return Output(True, text) if isinstance(text, str) and text else _output_of_ids(choice)
+        return _output_of_ids(choice)
     if isinstance(delta, str):
         return Output(bool(delta), delta)
     return _output_of_delta(delta) if isinstance(delta, dict) else NOTHING
@@ -89,6 +90,7 @@ def _output_of_delta(delta: dict[str, Any]) -> Output:
         if _has_text(delta.get(field)):
             return Output(True)
     calls = delta.get("tool_calls")
+    calls = [calls] if isinstance(calls, dict) else calls
     if any(map(_calls_something, calls if isinstance(calls, list) else ())) or _calls_something(delta.get("function_call")):
         return Output(True)
     for field, value in delta.items():

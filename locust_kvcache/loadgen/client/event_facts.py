@@ -7,8 +7,12 @@ from typing import Any
 from locust_kvcache.contract.too_long import says_too_long
 from locust_kvcache.contract.usage import whole_count
 
-_WORDS = ("message", "detail", "msg", "error_msg", "text")  # the keys of what an error says; `text` alone can be an answer
+_WORDS_ALONE = ("message", "detail", "msg", "error_msg", "error_message", "errorMessage")  # the keys of what an error says
+_WORDS = (*_WORDS_ALONE, "status_msg", "title", "text")  # these alone can be an answer, or a part of one
 _CODES = ("code", "type", "error_code")
+_STATUS_CODES = ("error_code", "code", "status")
+_SUCCESS = (0, 200, "0", "200", "success", "ok")
+LEAST_FAILURE = 400  # of the codes of HTTP
 
 
 def as_dict(value: Any) -> dict[str, Any]:
@@ -49,14 +53,17 @@ def usage_of(event: dict[str, Any]) -> dict[str, Any]:
 def complaint(event: dict[str, Any], is_error: bool) -> str | None:
     """What an event says of a failure; None where it says none. `is_error`: the event is named `error`.
 
-    Some servers have forms of their own: FastChat's error_code, FastAPI's detail, a list of errors, an error inside a choice, a message
-    without choices.
+    Some servers have forms of their own: FastChat's error_code, FastAPI's detail, a list of errors, an error inside a choice, MiniMax's
+    base_resp, a message or a code without choices.
     """
     error = event.get("error") or event.get("errors") or _error_of_a_choice(event)
-    words_alone = "choices" not in event and "usage" not in event and any(map(event.get, ("error_code", *_WORDS[:-1])))
-    if not (error or "error" in (event.get("object"), event.get("type")) or is_error or words_alone):
+    if not error and "base_resp" in event and (said := as_dict(event["base_resp"])).get("status_code"):
+        error = said
+    if not error and not event.get("choices"):
+        error = event.get("Error")
+    if not (error or "error" in (event.get("object"), event.get("type")) or is_error or _is_alone(event)):
         return None
-    if not error or isinstance(error, bool):  # `"error": true` beside a message
+    if not error or isinstance(error, int | float):  # `"error": true` beside a message, or 500
         error = event
     return said_by(error)
 
@@ -71,8 +78,21 @@ def said_by(error: Any) -> str:
     return next((f"{words} ({code})" for code in codes if says_too_long(code)), words)
 
 
+def _is_alone(event: dict[str, Any]) -> bool:
+    """A message, or the code of an error, without choices and usage; unless the code is that of a success."""
+    if event.get("choices") or event.get("usage"):
+        return False
+    code = next((event[name] for name in _STATUS_CODES if event.get(name) is not None), None)
+    is_failure = isinstance(code, int) and code >= LEAST_FAILURE
+    return code not in _SUCCESS and (is_failure or any(map(event.get, ("error_code", *_WORDS_ALONE))))
+
+
 def _error_of_a_choice(event: dict[str, Any]) -> Any:
     """Of a choice that does not end: beside a finish_reason it is the reason's message."""
     found = event.get("choices")
-    choices = map(as_dict, found if isinstance(found, list) else ())
-    return next((choice["error"] for choice in choices if choice.get("error") and not choice.get("finish_reason")), None)
+    for choice in found if isinstance(found, list) else ():
+        if isinstance(choice, dict) and not choice.get("finish_reason"):
+            delta = choice.get("delta")
+            if said := choice.get("error") or (delta.get("error") if isinstance(delta, dict) else None):
+                return said
+    return None

@@ -20,6 +20,8 @@ MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 FOLD_BYTES = 32 * 1024  # about 130 chunks of a usual stream: shorter ones are parsed after their end only
 FIRST_PIECES = 8  # of a body, in one of which the first output stands
 DONE = b"[DONE]"
+END_GRACE_S = 0.25  # after [DONE], for the end of the body: some servers leave it out, and the connection open
+STREAMED = (200, 201)  # HTTP statuses of an answer; some frameworks answer each POST with 201
 DONE_WITHIN = 16  # bytes of the body's end so far
 SIZE_LINE_BYTES = 12  # of a chunk, its line end included; a longer one goes to the parser
 EVENT_END = b"}\n\n\r\n"  # of an event with an object, and of the chunk that holds it
@@ -73,7 +75,7 @@ class Framing:
         self._keep = response.segments.append
         self.done = False  # [DONE] came: all that may follow is the end of the body
         self._tail = b""  # of the last pieces
-        self._told_done = False
+        self._done_at_s: float | None = None
         self.on_done: Callable[[], None] | None = None  # called once, when [DONE] is here; None: nothing is waited for then
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -116,7 +118,7 @@ class Framing:
     def _fold(self) -> None:
         """Have what has grown large read, and count it."""
         response = self.response
-        if response.fold is not None and response.http_status == 200:
+        if response.fold is not None and response.http_status in STREAMED:
             response.fold(response.segments)
             response.segments.clear()
         response.body_bytes += self._pending_bytes
@@ -169,9 +171,11 @@ class Framing:
     def _after_done(self) -> None:
         if self.on_done is None:
             self.end_by_done()
-        elif not self._told_done:
-            self._told_done = True
+        elif self._done_at_s is None:
+            self._done_at_s = self.stamp_s
             self.on_done()
+        elif self.stamp_s - self._done_at_s > END_GRACE_S:  # it sends comments for ever
+            self.end_by_done()
 
     def end_by_done(self) -> bool:
         """Where [DONE] came the answer is whole, whatever became of its body's end: False where it did not come."""

@@ -18,6 +18,9 @@ from locust_kvcache.loadgen.client.stream_facts import StreamFacts
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CR = 13  # looking for a number is twice as fast as for a byte string
 PAGE_BYTES = 4000  # of a page that is no stream: enough for its title
+PINGS = frozenset((b"ping", b"heartbeat", b"keepalive", b"keep-alive"))  # names of events that say nothing, in whatever form
+ERRORS = frozenset((b"error", b"exception"))
+DONE_TOO = frozenset((b'"[DONE]"', b"[done]", b"DONE"))  # how some servers write [DONE]
 LEARN_IN_VAIN = 8  # templates; a stream whose events differ in more than their text makes no further ones
 
 
@@ -47,6 +50,7 @@ class EventReader(StreamFacts):
         self._held: list[bytes] = []  # data lines that are no JSON value by themselves
         self._held_at_s = 0.0
         self._is_error = False  # the event under way is named `error`
+        self._is_ping = False
         self._saw_data = False
         self._head = b""  # of what came before any data
         self._template: ContentTemplate | None = None
@@ -89,7 +93,7 @@ class EventReader(StreamFacts):
                 self._data(stamp_s, line[5:].strip())
             elif line:
                 self._other_line(stamp_s, line)
-            elif self._held or self._is_error:
+            elif self._held or self._is_error or self._is_ping:
                 self._end_of_event("malformed")
         if not self._saw_data and len(self._head) < PAGE_BYTES:
             self._head += data[:PAGE_BYTES]
@@ -100,13 +104,14 @@ class EventReader(StreamFacts):
     def _other_line(self, stamp_s: float, line: bytes) -> None:
         """A line that is neither empty nor a data line."""
         if line.startswith(b"event:"):
-            self._is_error = line[6:].strip() == b"error"
+            name = line[6:].strip().lower()
+            self._is_error, self._is_ping = name in ERRORS, name in PINGS
         elif line.startswith(b"error:"):  # llama.cpp
             self._is_error = True
             self._data(stamp_s, line[6:].strip())
 
     def _is_between_events(self) -> bool:
-        return not (self._rest or self._held or self._is_error)
+        return not (self._rest or self._held or self._is_error or self._is_ping)
 
     def finish(self, complete: bool) -> None:
         """The stream is over: an unfinished line is its last event, or the place where it was cut; then the counts are checked."""
@@ -156,6 +161,8 @@ class EventReader(StreamFacts):
         if payload == b"[DONE]" or not payload:
             self.done = self.done or bool(payload)
             return
+        if self._is_ping:
+            return
         if self._held:
             self._held.append(payload)
             self._held_at_s = stamp_s
@@ -175,14 +182,20 @@ class EventReader(StreamFacts):
             except ValueError:
                 if self._is_error:
                     self._fail("stream_error", payload.decode("utf-8", "replace"))
+                elif payload in DONE_TOO:
+                    self.done = True
                 else:
                     self._fail(if_not_json, f"not JSON: {payload[:80]!r}")
-        self._is_error = False
+        self._is_error = self._is_ping = False
 
     def _value(self, stamp_s: float, value: Any, payload: bytes) -> None:
         if isinstance(value, dict):
             self._event(stamp_s, value, self._is_error)
         elif self._is_error:
             self._fail("stream_error", str(value))
+        elif payload in DONE_TOO:
+            self.done = True
+        elif value is None or value in ("", []):
+            return  # keeps the connection alive
         else:
             self._fail("malformed", f"expected a JSON object, got {payload[:80]!r}")

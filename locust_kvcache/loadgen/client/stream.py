@@ -14,9 +14,10 @@ from locust_kvcache.contract.gateway import without_secrets
 from locust_kvcache.contract.stream_times import OutputChunk
 from locust_kvcache.contract.too_long import says_too_long
 from locust_kvcache.loadgen.client.connection import Connection
-from locust_kvcache.loadgen.client.framing import MAX_RESPONSE_BYTES, Response, ResponseTooLarge
-from locust_kvcache.loadgen.client.sse import EventReader
+from locust_kvcache.loadgen.client.framing import MAX_RESPONSE_BYTES, STREAMED, Response, ResponseTooLarge
+from locust_kvcache.loadgen.client.sse import BYTE_ORDER_MARK, EventReader
 
+NOT_COMPRESSED = ("", "identity", "none", "utf-8", "utf8")  # Content-Encodings; some name the character set there
 ENDED_LATER = ("timeout", "stopped", "reset", "too_large")  # of a stream; what the server said in it came before
 
 
@@ -79,8 +80,8 @@ def parse_stream(outcome: StreamOutcome) -> None:
     servers never send it; where it came, it stands for the body's end, and together with a count of output tokens for the
     finish_reason.
     """
-    encoding = outcome.response.headers.get("content-encoding", "identity")
-    if encoding != "identity":
+    encoding = outcome.response.headers.get("content-encoding", "")
+    if encoding.strip().lower() not in NOT_COMPRESSED:
         outcome.fail(
             "malformed", f"Content-Encoding {encoding!r} although only identity was accepted; compressed events cannot be timed"
         )
@@ -110,9 +111,9 @@ def parse_stream(outcome: StreamOutcome) -> None:
 
 def _single_object(response: Response) -> bytes | None:
     """The body where it is one JSON object instead of events."""
-    if not response.segments or response.segments[0][1].lstrip()[:1] not in (b"{", b""):
+    if not response.segments or response.segments[0][1].lstrip()[:1] not in (b"{", BYTE_ORDER_MARK[:1], b""):
         return None
-    body = b"".join(data for _, data in response.segments)
+    body = b"".join(data for _, data in response.segments).removeprefix(BYTE_ORDER_MARK)
     return body if body.lstrip().startswith(b"{") else None
 
 
@@ -121,7 +122,9 @@ def _check_events(outcome: StreamOutcome) -> None:
     head, kind = outcome.reader.page_head.strip(), outcome.response.headers.get("content-type", "").partition(";")[0].strip()
     if head and (kind != "text/event-stream" or head.startswith(b"<")):
         words = message_of(head.decode("utf-8", "replace"))
-        outcome.fail("http_error", f"HTTP 200 and {kind or 'text of no type'} instead of events: {words}")
+        outcome.fail(
+            "http_error", f"HTTP {outcome.response.http_status} and {kind or 'text of no type'} instead of events: {words}"
+        )
 
 
 def _check_finish(outcome: StreamOutcome, reason: str) -> None:
@@ -168,7 +171,7 @@ def send_stream(connection: Connection, request: bytes, timeout_s: float, outcom
         _transport_failure(outcome, error)
     finally:
         timeout.close()
-        if outcome.status != "ok" or outcome.response.http_status != 200:
+        if outcome.status != "ok" or outcome.response.http_status not in STREAMED:
             connection.close()
 
 
@@ -208,7 +211,7 @@ def finish_outcome(outcome: StreamOutcome) -> None:
     if outcome.response.http_status is None:
         if outcome.response.sent_at_s:
             outcome.fail("reset", "the connection closed before any response")
-    elif outcome.response.http_status == 200:
+    elif outcome.response.http_status in STREAMED:
         parse_stream(outcome)
     else:
         _http_failure(outcome)

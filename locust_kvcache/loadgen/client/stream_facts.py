@@ -110,6 +110,8 @@ class StreamFacts:
 
     def _count(self, usage: dict[str, Any], cached: Any) -> None:
         """Keep what was reported last; a count that is left out or null does not take an earlier one away."""
+        if usage.get("prompt_tokens") == 0 and self._reported.get("prompt"):
+            return  # a placeholder: each prompt has a token
         reported = {"prompt": usage.get("prompt_tokens"), "output": usage.get("completion_tokens"), "cached": cached}
         self._reported |= {name: value for name, value in reported.items() if value is not None}
 

@@ -15,6 +15,7 @@ from locust_kvcache.contract.deployment import Deployment
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.usage import whole_count
 from locust_kvcache.loadgen.client.connection import Connection
+from locust_kvcache.loadgen.client.framing import STREAMED
 from locust_kvcache.loadgen.client.request_bodies import (
     HEADERS,
     PATHS,
@@ -110,9 +111,9 @@ class Probe:
         """The same, stopped when the server has said whether it takes the request: a refusal may come as an error in the stream."""
         outcome = StreamOutcome(asked_tokens, reader=EventReader(counts_of=self.target.counts_of))
         sending = gevent.spawn(stream_request, self._connection, request, self._timeout_s, outcome)
-        while outcome.response.http_status in (None, 200) and not outcome.begun and not sending.dead:
+        while outcome.response.http_status in (None, *STREAMED) and not outcome.begun and not sending.dead:
             gevent.sleep(LOOK_S)
-        if outcome.response.http_status == 200:
+        if outcome.response.http_status in STREAMED:
             sending.kill(StreamStopped)
         sending.join()
         return outcome
