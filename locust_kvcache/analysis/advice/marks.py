@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from locust_kvcache.analysis.advice.prediction import GPU, Point
 
 NEARLY_ALL = 0.9  # of the hit rate of a cache without limit
+FASTER = 0.95  # of the mean TTFT without the tier: what is nearer is within the error of the prediction
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Marks:
     """Sizes of one tier. `pays`: whether any size tried costs no more than none; None where costs are not known.
 
     `break_even_gb`: where the cost is that of none again, on a straight line between two sizes tried; `largest_pays`: beyond the largest.
+    `faster`: whether the mean TTFT at the cheapest size is lower than without the tier; None where one of them is not known.
     """
 
     tier: str
@@ -23,6 +25,12 @@ class Marks:
     cheapest: Point | None
     pays: bool | None
     largest_pays: bool = False
+    faster: bool | None = None
+
+    @property
+    def in_gpu_seconds_alone(self) -> bool:
+        """It pays, and no request gets its first token earlier: its money is GPU seconds that other load has to use."""
+        return bool(self.pays) and self.faster is False
 
 
 def knee_of(points: Sequence[Point], unlimited: float) -> Point | None:
@@ -42,20 +50,27 @@ def cost_without(points: Sequence[Point], own_gb: float | None) -> float | None:
     return None if own is None else own.cost
 
 
-def marks_of(tier: str, points: Sequence[Point], unlimited: float, without: float | None) -> Marks:
-    """`without`: the cost without this tier."""
+def is_faster(point: Point | None, own: Point | None) -> bool | None:
+    if point is None or own is None or point.ttft_mean_ms is None or own.ttft_mean_ms is None:
+        return None
+    return point.ttft_mean_ms < FASTER * own.ttft_mean_ms
+
+
+def marks_of(tier: str, points: Sequence[Point], unlimited: float, without: float | None, own: Point | None = None) -> Marks:
+    """`without`: the cost without this tier; `own`: the server without it."""
     ordered = sorted(points, key=lambda one: one.size_gb)
     known = [(one, one.cost) for one in ordered if one.cost is not None]
     knee = knee_of(ordered, unlimited)
     if not known or without is None:
         return Marks(tier, knee, None, None, None)
     cheapest = min(known, key=lambda pair: pair[1])[0]
+    faster = is_faster(cheapest, own)
     paying = [place for place, (_, cost) in enumerate(known) if cost <= without]
     if not paying:
-        return Marks(tier, knee, None, cheapest, False)
+        return Marks(tier, knee, None, cheapest, False, faster=faster)
     one, cost = known[paying[-1]]
     if paying[-1] == len(known) - 1:
-        return Marks(tier, knee, one.size_gb, cheapest, True, largest_pays=True)
+        return Marks(tier, knee, one.size_gb, cheapest, True, largest_pays=True, faster=faster)
     dearer, more = known[paying[-1] + 1]
     even_gb = one.size_gb + (dearer.size_gb - one.size_gb) * (without - cost) / (more - cost)
-    return Marks(tier, knee, even_gb, cheapest, True)
+    return Marks(tier, knee, even_gb, cheapest, True, faster=faster)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from locust_kvcache.analysis.advice.demand import Blocks
-from locust_kvcache.analysis.advice.marks import Marks, cost_without, marks_of
+from locust_kvcache.analysis.advice.marks import Marks, cost_without, marks_of, own_point
 from locust_kvcache.analysis.advice.prediction import GPU, Point, Prices, Question, predict
 from locust_kvcache.analysis.advice.sources import Source
 from locust_kvcache.contract.cache_tiers import TIERS
@@ -64,9 +64,9 @@ def nothing_tried(question: Question, tiers: Sequence[str], sizes: Sequence[floa
 
 def marks_for(points: Sequence[Point], question: Question, unlimited: float) -> list[Marks]:
     """The GPU's own memory has no rent to weigh, so it has a knee alone."""
-    without = cost_without(points, question.gpu_gb)
+    without, own = cost_without(points, question.gpu_gb), own_point(points, question.gpu_gb)
     return [
-        marks_of(tier, [one for one in points if one.tier == tier], unlimited, without if tier != GPU else None)
+        marks_of(tier, [one for one in points if one.tier == tier], unlimited, without if tier != GPU else None, own)
         for tier in dict.fromkeys(one.tier for one in points)
     ]
 

@@ -48,5 +48,6 @@ def _mark_json(marks: Marks) -> Mapping[str, Any]:
 
     return {
         "tier": marks.tier, "knee_gb": size(marks.knee), "break_even_gb": marks.break_even_gb, "cheapest_gb": size(marks.cheapest),
-        "pays": marks.pays, "pays_at_the_largest_size": marks.largest_pays,
+        "pays": marks.pays, "pays_at_the_largest_size": marks.largest_pays, "faster_at_the_cheapest": marks.faster,
+        "pays_in_gpu_seconds_alone": marks.in_gpu_seconds_alone,
     }  # fmt: skip

@@ -38,6 +38,11 @@ LOWER_BOUND = (
     "TTFT P50 with ≥ is a lower bound: over a quarter of it is front end and one step, which takes longer under load than the model "
     "knows; published runs were up to 5 times slower (docs/advise.md)."
 )
+SECONDS_ALONE = (
+    "A tier pays although its hits take as long as computing: what is saved is GPU seconds, which are money only where other load uses "
+    "them"
+)
+USE_OF_SECONDS = "Measure TPOT and requests/s under your load: there the freed seconds show (docs/advise.md)."
 PANEL_IN = 2.0  # height of a panel
 
 
@@ -97,6 +102,8 @@ def _pays(marks: Marks, own: Point | None) -> list[str]:
     best = marks.cheapest
     if own is not None and best is not None and own.ttft_p50_ms is not None and best.ttft_p50_ms is not None:
         said.append(f"TTFT P50 is {p50_text(best)} ms with it and {p50_text(own)} ms without it.")
+    if marks.in_gpu_seconds_alone:
+        said.append("So it pays in GPU seconds alone.")
     return said
 
 
@@ -176,6 +183,8 @@ def problems_of(advice: Advice) -> tuple[dict[str, Any], ...]:
                 f"The load is not sustained with {sizes}: the queue grows, and times are those of so many requests only.",
             )
         )
+    if alone := [TIER_WORDS[one.tier] for one in advice.marks if one.in_gpu_seconds_alone]:
+        found.append(Problem("warning", "gpu_seconds_alone", f"{SECONDS_ALONE} ({', '.join(alone)}).", USE_OF_SECONDS))
     if any(one.at_least for one in advice.points) or any(one.at_least for one in advice.options):
         found.append(Problem("warning", "lower_bound", LOWER_BOUND))
     found += [Problem("note", "left_open", text) for text in advice.unknown]

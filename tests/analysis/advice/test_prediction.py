@@ -18,6 +18,7 @@ from locust_kvcache.analysis.advice.sizes import setting_of
 from locust_kvcache.analysis.advice.sources import Link, Source
 from locust_kvcache.analysis.model.engine_queue import EngineCosts
 from locust_kvcache.analysis.model.tandem import Split
+from locust_kvcache.analysis.report.advice_tables import pays_text
 
 BLOCK = 100
 COSTS = EngineCosts(0.001, 0.0, 0.0, np.ones(1), np.array([0.01]))
@@ -151,6 +152,26 @@ def test_the_verifying_run_has_the_size_that_gains_most() -> None:
     )
     assert setting_of([gpu, cpu], 1.0, 100) == "Give the server 8 GB of host memory (LMCACHE_MAX_LOCAL_CPU_SIZE=8), then run:"
     assert setting_of([Marks("gpu", None, None, None, None)], small.size_gb, 100) == ""
+
+
+def timed(size: float, cost: float, ttft_ms: float | None) -> Point:
+    return dataclasses.replace(point(size, 0.9, cost), ttft_mean_ms=ttft_ms)
+
+
+@pytest.mark.parametrize(
+    ("ttft_ms", "faster", "alone", "said"),
+    [(774.0, False, True, "over 8.00 GB, no faster"), (711.0, False, True, "over 8.00 GB, no faster"),
+     (700.0, True, False, "over 8.00 GB"), (None, None, False, "over 8.00 GB")],
+)  # fmt: skip
+def test_a_tier_whose_hits_take_as_long_as_computing_pays_in_gpu_seconds_alone(
+    ttft_ms: float | None, faster: bool | None, alone: bool, said: str
+) -> None:
+    """738 ms without the tier: 95 % of it are 701."""
+    found = marks_of("cpu", [timed(8, 1.0, ttft_ms)], 0.9, 10.0, own=timed(1, 10.0, 738.0))
+    assert (found.pays, found.faster, found.in_gpu_seconds_alone) == (True, faster, alone)
+    assert pays_text(found) == said
+    dear = marks_of("cpu", [timed(8, 20.0, ttft_ms)], 0.9, 10.0, own=timed(1, 10.0, 738.0))
+    assert not dear.in_gpu_seconds_alone, "what does not pay, saves no money in GPU seconds either"
 
 
 def test_break_even_and_cheapest() -> None:

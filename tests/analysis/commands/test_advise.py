@@ -69,6 +69,25 @@ def test_times_that_may_be_seconds_are_doubted(tmp_path: Path, monkeypatch: pyte
     assert "requests span" not in " ".join((tmp_path / "report.md").read_text().split())
 
 
+@pytest.mark.parametrize(("gb_per_s", "alone"), [("4.5", True), ("40", False)])
+def test_a_slow_store_pays_in_gpu_seconds_alone_and_the_page_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gb_per_s: str, alone: bool
+) -> None:
+    """A prompt of 9,728 tokens has 3.2 GB of KV: at 4.5 GB/s it loads in 0.7 s, which is what four H200s need to compute it."""
+    found = ask(monkeypatch, tmp_path, "--scenario", "mooncake_lmcache_72b", "--requests", "8", "--users", "1", "--profile",
+                "h200x4_qwen_72b_store", "--gpu-gb", "6", "--tiers", "gpu", "store", "--sizes-gb", "200", "--gpus", "4",
+                "--gpu-hour-price", "3", "--gb-month-price", "store=0.5", "--link-gb-per-s", f"store={gb_per_s}")  # fmt: skip
+    (store,) = [one for one in found["marks"] if one["tier"] == "store"]
+    assert (store["pays"], store["pays_in_gpu_seconds_alone"], store["faster_at_the_cheapest"]) == (True, alone, not alone)
+    page = (tmp_path / "report.html").read_text()
+    for words in (
+        "So it pays in GPU seconds alone.",
+        "no faster</td>",
+        "A tier pays although its hits take as long as computing",
+    ):
+        assert (words in page.replace("\u00a0", " ")) is alone
+
+
 def test_a_scenario_on_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a link and prices: hit rates alone below the GPU, and it says so."""
     run = str(ROOT / "docs" / "results" / "h200-pd-vllm-0.26" / "single_none")
