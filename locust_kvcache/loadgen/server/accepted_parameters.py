@@ -47,9 +47,13 @@ def parameter_variants(api: str) -> list[dict[str, Any]]:
     ]
 
 
+def refused_in_stream(outcome: StreamOutcome) -> bool:
+    """An error inside a stream, before any output."""
+    return outcome.status == "stream_error" and not outcome.chunks
+
+
 def _refused(outcome: StreamOutcome) -> bool:
-    """Also where the refusal comes as an error inside a stream, before any output."""
-    return outcome.response.http_status in REFUSALS or (outcome.status == "stream_error" and not outcome.chunks)
+    return outcome.response.http_status in REFUSALS or refused_in_stream(outcome)
 
 
 def _named(outcome: StreamOutcome, values: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from locust_kvcache.contract.deployment import Deployment
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.client.request_bodies import PATHS, as_sent
 from locust_kvcache.loadgen.client.stream import StreamOutcome
-from locust_kvcache.loadgen.server.accepted_parameters import PARAMETERS, try_parameters
+from locust_kvcache.loadgen.server.accepted_parameters import PARAMETERS, refused_in_stream, try_parameters
 from locust_kvcache.loadgen.server.calibration import CountsRefused, TextRefused, assumed, calibrate
 from locust_kvcache.loadgen.server.canary import PIECES, new_canary
 from locust_kvcache.loadgen.server.findings import no_hit
@@ -126,7 +126,7 @@ class Preflight:
         self.api = api
         outcome = self._try_parameters()
         for tokens in MORE_TOKENS:
-            if outcome.status == "no_output" or outcome.response.http_status in (400, 422):
+            if outcome.status == "no_output" or outcome.response.http_status in (400, 422) or refused_in_stream(outcome):
                 self.probe.least_tokens = tokens
                 outcome = self._try_parameters()
         if outcome.response.http_status in (400, 413, 422) or outcome.too_long:  # a very short context?
@@ -145,7 +145,7 @@ class Preflight:
         if outcome.status != "ok":
             raise BadInput(
                 f"a small streamed request to {self._address(PATHS[api])} for model {self.probe.model!r} failed: "
-                f"{outcome.status}: {outcome.error}.{advice(outcome, models, api)}"
+                f"{outcome.status}: {(outcome.error or '').rstrip('.')}.{advice(outcome, models, api)}"
             )
 
     def _check_others(self, apis: list[str], models: ModelList) -> None:

@@ -20,6 +20,7 @@ from locust_kvcache.contract.quantile import quantile
 from locust_kvcache.contract.stream_times import stream_timing
 from locust_kvcache.loadgen.client.stream import StreamOutcome
 from locust_kvcache.loadgen.protocol.run_config import body_parameters, pause
+from locust_kvcache.loadgen.server.accepted_parameters import refused_in_stream
 from locust_kvcache.loadgen.server.patience import patiently
 from locust_kvcache.loadgen.server.probe import Probe
 from locust_kvcache.loadgen.worker.loop_lag import INTERVAL_S, LagMonitor
@@ -126,19 +127,30 @@ TOO_LONG = (
 def check_refused(sized: Sized, endpoint: str, least_tokens: int = 1) -> None:
     """BadInput where such a request is not possible at all. `least_tokens`: of output that the server answered before."""
     for outcome in filter(None, (sized.outcome, sized.whole)):
-        status = outcome.response.http_status or 0
-        if status in NOT_REFUSED or not (400 <= status < 500 or outcome.too_long):
+        if not _is_refused(outcome, least_tokens):
             continue
         raise BadInput(
             f"{endpoint} refuses the largest request of scenario {sized.scenario.name} ({sized.turn.prompt_tokens:,} prompt tokens, "
-            f"{outcome.asked_tokens:,} of output): {outcome.error}. {_way_out(outcome, least_tokens)}"
+            f"{outcome.asked_tokens:,} of output): {(outcome.error or '').rstrip('.')}. {_way_out(outcome, least_tokens)}"
         )
+
+
+def _is_refused(outcome: StreamOutcome, least_tokens: int) -> bool:
+    """By the HTTP status, or by an error in the stream that can mean nothing else."""
+    status = outcome.response.http_status or 0
+    if status in NOT_REFUSED:
+        return False
+    return 400 <= status < 500 or outcome.too_long or (_asks_too_few(outcome, least_tokens) and refused_in_stream(outcome))
+
+
+def _asks_too_few(outcome: StreamOutcome, least_tokens: int) -> bool:
+    return outcome.asked_tokens is not None and outcome.asked_tokens < least_tokens
 
 
 def _way_out(outcome: StreamOutcome, least_tokens: int) -> str:
     if outcome.response.http_status in (401, 403):
         return "It let smaller requests through just before: has the key expired, or does a gateway's rule or quota refuse long ones?"
-    if outcome.asked_tokens is not None and outcome.asked_tokens < least_tokens:
+    if _asks_too_few(outcome, least_tokens):
         return f"It answered requests of {least_tokens} tokens of output: --output-tokens {least_tokens}, or more"
     return TOO_LONG
 

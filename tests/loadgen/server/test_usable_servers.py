@@ -251,9 +251,24 @@ class Least(Scripted):
         return (400, {"error": "max_tokens must be at least 16"}, {}) if self.output_tokens(body) < 16 else None
 
 
-def test_fewer_tokens_of_output_than_a_server_takes_are_no_long_request() -> None:
+class LeastInStream(Scripted):
+    """Says so with HTTP 200."""
+
+    def answer(self, body: dict[str, Any]) -> None:
+        if self.output_tokens(body) < 16:
+            self.send_events([{"error": {"message": "max_tokens must be at least 16"}}])
+        else:
+            super().answer(body)
+
+
+def test_a_server_that_takes_no_few_tokens_is_asked_for_more_however_it_refuses() -> None:
+    assert looked_at(LeastInStream).largest_request["status"] == "ok"
+
+
+@pytest.mark.parametrize("kind", [Least, LeastInStream])
+def test_fewer_tokens_of_output_than_a_server_takes_are_no_long_request(kind: type[Scripted]) -> None:
     with pytest.raises(BadInput, match=r"8 of output.*must be at least 16.*answered requests of 16 tokens.*--output-tokens 16"):
-        looked_at(Least, scenario=with_lengths(SCENARIO, 200, 8))
+        looked_at(kind, scenario=with_lengths(SCENARIO, 200, 8))
 
 
 class NoSystem(Scripted):
