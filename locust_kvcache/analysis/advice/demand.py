@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from locust_kvcache.analysis.basics.number_text import plural
 from locust_kvcache.analysis.cache import ideal_caches
 from locust_kvcache.analysis.stats.intervals import Floats
 from locust_kvcache.workload.plan import Plan
@@ -38,7 +39,7 @@ class Demand:
     def load_text(self) -> str:
         if self.due_s is not None:
             return "at its own times"
-        return f"{self.rate_per_s:g} sessions/s" if self.rate_per_s is not None else f"{self.users} users"
+        return f"{self.rate_per_s:g} sessions/s" if self.rate_per_s is not None else plural(self.users or 0, "user")
 
     def starts_s(self, seed: int) -> Floats | None:
         """When each session begins; None in a closed loop."""

@@ -39,7 +39,7 @@ COLOURS = {
 SVG_DPI = 72  # points: what the SVG backend draws in
 PNG_DPI = 130
 PHONE_IN = 4.3  # wide: on a screen of 390 px a letter is then as large as on a wide one
-PHONE_MORE_IN = 0.4  # high: folded labels, and a legend in more rows
+PHONE_HIGHER, PHONE_MORE_IN = 1.15, 0.35  # folded labels, and a legend in more rows
 PAD_IN = 0.04  # between what is drawn and the figure's edge
 SVG_TEXT = re.compile(r"(<text\b[^>]*>)([^<]+)</text>")
 STYLE: dict[str, Any] = {
@@ -89,7 +89,7 @@ class Chart:
     @cached_property
     def for_phone(self) -> Chart:
         """The same chart drawn for a narrow screen."""
-        size_in = (PHONE_IN, self.size_in[1] + PHONE_MORE_IN)
+        size_in = (PHONE_IN, PHONE_HIGHER * self.size_in[1] + PHONE_MORE_IN)
         return replace(self, name=f"{self.name}-phone", size_in=size_in, on_phone=True)
 
     @property

@@ -45,6 +45,8 @@ def draw_shares(axes: Axes, points: pd.DataFrame) -> None:
             known["x"] + 0.06 * (place - 1), known["low"], known["high"], colors=line.get_color(), linewidth=1.2, alpha=0.8
         )
     axes.axhline(100, color=COLOURS["ink"], linestyle="-", linewidth=0.8, label="no change")
+    users = sorted(points["x"].unique())
+    axes.set_xticks(users, [f"{count:g}" for count in users])
     axes.set_xlim(left=0)
     highest = max([100.0, *points["y"], *points["high"].dropna()])
     top = 1.05 * min(highest, max(MOST_SHARE, float(points["y"].max())))

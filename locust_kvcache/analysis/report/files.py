@@ -109,6 +109,11 @@ def _unbroken(value: Any) -> Any:
     return UNIT.sub("\u00a0", value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
+def _breakable(text: str) -> Markup:
+    """A line may end inside of a long name, behind an underscore."""
+    return Markup(str(escape(_unbroken(text))).replace("_", "_<wbr>"))
+
+
 def _coded(text: str) -> Markup:
     """What stands between backquotes as code; the rest escaped."""
     return Markup(CODE.sub(r"<code>\1</code>", str(escape(_unbroken(text)))))
@@ -118,7 +123,7 @@ def _template(name: str) -> Template:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_unbroken
     )
-    environment.filters["coded"] = _coded
+    environment.filters |= {"coded": _coded, "breakable": _breakable}
     return environment.from_string((files("locust_kvcache.analysis.report") / "templates" / name).read_text(encoding="utf-8"))
 
 

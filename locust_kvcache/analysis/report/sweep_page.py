@@ -131,6 +131,7 @@ def share_chart(levels: dict[int, Stats], names: list[str]) -> Chart | None:
         "TTFT of a hit against cold, by concurrency, with 95 % intervals",
         said,
         lambda axes: study_drawing.draw_shares(axes, points),
+        (7.6, 3.4 + 0.1 * len(names)),  # the legend takes rows
     )
 
 

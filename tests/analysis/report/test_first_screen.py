@@ -23,7 +23,7 @@ from locust_kvcache.analysis.report.run_page import run_page
 from locust_kvcache.analysis.report.run_text import run_text
 from locust_kvcache.analysis.report.sweep_page import by_users, sweep_page
 from locust_kvcache.analysis.tables.console_lines import WIDTH
-from locust_kvcache.analysis.tables.table import find
+from locust_kvcache.analysis.tables.table import Table, find
 from locust_kvcache.contract.language import CHINESE, ENGLISH, use_language
 from tests.analysis.recorded import recorded_run
 from tests.analysis.report.test_chinese import english_sentences, shown
@@ -227,6 +227,13 @@ def test_the_first_chart_fits_a_phone_and_can_be_read(browser: Tab, htmls: dict[
     opened(browser, tmp_path, htmls[kind], 800)
     assert browser.js(f"{charts}.length") == 1
     assert browser.js(f"{charts}[0].closest('.phone') === null")
+
+
+def test_a_long_name_ends_its_line_behind_an_underscore(htmls: dict[str, str]) -> None:
+    assert '<th scope="row">a_<wbr>b &amp; &lt;c&gt;</th>' in render_html(
+        Page("t", "", "", (), (Table("t", ("", "n"), (("a_b & <c>", "1"),)),), (), (), False)
+    )
+    assert "long_context_high_reuse</h2>" in htmls["run"]
 
 
 def test_a_link_of_the_contents_opens_its_part(browser: Tab, htmls: dict[str, str], tmp_path: Path) -> None:
