@@ -115,7 +115,7 @@ class EventReader(StreamFacts):
 
     def finish(self, complete: bool) -> None:
         """The stream is over: an unfinished line is its last event, or the place where it was cut; then the counts are checked."""
-        if_not_json = "malformed" if complete else "cut"
+        if_not_json = "malformed" if complete and not self._rest else "cut"
         rest = b"".join(self._rest)
         last = rest if self._begun else rest.removeprefix(BYTE_ORDER_MARK)
         if last.startswith(b"data:"):

@@ -103,7 +103,9 @@ def parse_stream(outcome: StreamOutcome) -> None:
     if not outcome.response.complete:
         outcome.fail("cut", "the connection closed before the response was complete")
     elif not reader.log:
-        outcome.fail("no_output", "the stream ended without any generated output")
+        head = reader.page_head.strip()
+        said = f": {message_of(head.decode('utf-8', 'replace'))}" if head and not head.startswith(b":") else ""
+        outcome.fail("no_output", f"the stream ended without any generated output{said}")
     elif reader.finish_reason is None and not (reader.done and reader.output_tokens is not None):
         outcome.fail("cut", "the stream ended without a finish_reason")
     outcome.end_missing = outcome.status == "ok" and (outcome.response.end_missing or reader.finish_reason is None)

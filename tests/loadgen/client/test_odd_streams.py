@@ -121,6 +121,18 @@ def test_created_is_an_answer_as_well() -> None:
     assert read(b"", status=202).status == "http_error"
 
 
+def test_a_line_that_was_begun_is_cut_and_not_malformed() -> None:
+    """A body that ends where the connection does looks complete wherever it was cut."""
+    assert read(WHOLE[0], WHOLE[1][:20]).status == "cut"
+    assert read(WHOLE[0], b"data: {oops}\n\n").status == "malformed"
+
+
+def test_a_text_instead_of_events_is_told() -> None:
+    outcome = read(b"No upstream for pool 9\n")
+    assert (outcome.status, (outcome.error or "").endswith("output: No upstream for pool 9")) == ("no_output", True)
+    assert (read(b": ping\n\n").error or "").endswith("output")
+
+
 def test_one_object_with_a_byte_order_mark() -> None:
     choice = {"index": 0, "message": {"role": "assistant", "content": "ab"}, "finish_reason": "length"}
     body = b"\xef\xbb\xbf" + json.dumps({"choices": [choice], "usage": USAGE}).encode()
