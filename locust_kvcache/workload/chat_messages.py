@@ -13,12 +13,14 @@ from locust_kvcache.workload.data_files import lone_surrogate
 SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"
 ROLES = {
     "system": SYSTEM, "developer": SYSTEM,
-    "user": USER, "human": USER,
+    "user": USER, "human": USER, "prompter": USER,
     "assistant": ASSISTANT, "gpt": ASSISTANT, "chatgpt": ASSISTANT, "bing": ASSISTANT, "bard": ASSISTANT, "model": ASSISTANT,
-    "bot": ASSISTANT, "function_call": ASSISTANT,
-    "tool": TOOL, "function": TOOL, "observation": TOOL,
+    "bot": ASSISTANT, "chatbot": ASSISTANT, "ai": ASSISTANT, "function_call": ASSISTANT, "tool_call": ASSISTANT,
+    "tool": TOOL, "function": TOOL, "observation": TOOL, "tool_response": TOOL, "ipython": TOOL,
 }  # fmt: skip
-TEXT_PARTS = ("text", "input_text", "output_text")
+CALLS = ("function_call", "tool_call")
+TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
+CALL_PART, RESULT_PART = "tool_use", "tool_result"  # Anthropic's
 
 
 @dataclass(frozen=True)
@@ -49,18 +51,27 @@ def _said(message: Any, key: str, at: str, told: Counter[str]) -> Said:
     else:
         raise BadInput(f"{at} is {message!r:.60}; expected a mapping with {role_key!r} and {text_key!r}")
     role = message.get(role_key)
-    if not isinstance(role, str) or role.lower() not in ROLES:
+    if not isinstance(role, str) or role.strip().lower() not in ROLES:
         raise BadInput(f"{at}: key {role_key!r} is {role!r:.60}; allowed: {', '.join(ROLES)}")
-    known, content = ROLES[role.lower()], message.get(text_key)
+    known, content = ROLES[role.strip().lower()], message.get(text_key)
+    if content is None:
+        content = message.get("refusal")
     calls = message.get("tool_calls") or message.get("function_call")
-    text = _text(content, f"{at}: key {text_key!r}", told) if content is not None or not calls else ""
+    nothing = content is None and (calls or (text_key in message and known != USER))  # an answer may be empty, a user's turn not
+    text = "" if nothing else _text(content, f"{at}: key {text_key!r}", told)
     if calls:
         told["tool_calls"] += len(calls) if isinstance(calls, list) else 1
         text = "\n".join(filter(None, (text, json.dumps(calls, ensure_ascii=False))))
     told["tool_results"] += known == TOOL
     if known == USER and not text.strip():
         raise BadInput(f"{at}: key {text_key!r} is {content!r:.60}; expected text that is not empty")
-    return Said(known, sendable(text, f"{at}: key {text_key!r}"), bool(calls) or role.lower() == "function_call")
+    return Said(
+        known, sendable(text, f"{at}: key {text_key!r}"), bool(calls) or role.strip().lower() in CALLS or _has(content, CALL_PART)
+    )
+
+
+def _has(content: Any, kind: str) -> bool:
+    return isinstance(content, list) and any(isinstance(part, dict) and part.get("type") == kind for part in content)
 
 
 def _text(content: Any, at: str, told: Counter[str]) -> str:
@@ -76,9 +87,16 @@ def _text(content: Any, at: str, told: Counter[str]) -> str:
         if isinstance(part, str):
             texts.append(part)
         elif isinstance(part, dict) and part.get("type", "text") in TEXT_PARTS:
-            if not isinstance(part.get("text"), str):
+            said = part.get("text", part.get("refusal"))
+            if not isinstance(said, str):
                 raise BadInput(f"{at} has a part {part!r:.60}; expected 'text' in it")
-            texts.append(part["text"])
+            texts.append(said)
+        elif isinstance(part, dict) and part.get("type") == CALL_PART:
+            told["tool_calls"] += 1
+            texts.append(json.dumps(part, ensure_ascii=False))
+        elif isinstance(part, dict) and part.get("type") == RESULT_PART:
+            told["tool_results"] += 1
+            texts.append(_text(part.get("content") or "", at, told))
         elif isinstance(part, dict):
             told["images"] += 1
         else:

@@ -14,8 +14,10 @@ from typing import Any
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.chat_messages import ASSISTANT, SYSTEM, TOOL, USER, Said, read_messages, sendable
-from locust_kvcache.workload.data_files import entries
+from locust_kvcache.workload.data_files import entries, inner
 
+HOLDERS, SYSTEM_KEYS = ("body", "request", "payload"), ("system", "system_prompt", "instructions")
+PROMPTS = {"/v1/completions": "prompt", "/v1/responses": "input"}  # of a batch file's other requests, by the end of their URL
 HISTORIES = ("file", "generated")
 UNUSABLE = ("error", "skip")
 KEYS = ("messages", "conversations", "conversation")  # OpenAI, ShareGPT, LMSYS and WildChat
@@ -70,16 +72,15 @@ def read_conversations(path: str, data: bytes, unusable: str = "error") -> Conve
 
 
 def _conversation(row: Any, where: str, told: Counter[str]) -> Conversation:
-    if isinstance(row, dict) and isinstance(row.get("body"), dict):
-        row = row["body"]  # a request of a batch file
+    row = _request(row)
     present = [key for key in KEYS if isinstance(row, dict) and key in row]
     key = next(
         (key for key in present if row[key]), present[0] if present else None
     )  # data sets have empty columns beside the full one
     if key is None:
-        raise BadInput(f"{where} is {json.dumps(row)[:60]!r}; expected {EXPECTED}")
+        raise BadInput(f"{where} is {json.dumps(row)[:60]!r}; expected {EXPECTED}{inner(row)}")
     said = read_messages(row[key], key, where, told)
-    system, said = _system(said, row.get("tools"), where, told)
+    system, said = _system([*_beside(row, where, told), *said], row.get("tools"), where, told)
     while said and said[0].role == ASSISTANT:
         said = said[1:]
         told[LED] += 1
@@ -87,6 +88,25 @@ def _conversation(row: Any, where: str, told: Counter[str]) -> Conversation:
     if not texts:
         raise BadInput(f"{where}: key {key!r} has no user's turn; expected at least one")
     return Conversation(system, tuple(texts[::2]), tuple(texts[1::2]))
+
+
+def _request(row: Any) -> Any:
+    """The request that a row holds (batch files, AIPerf's payloads); a prompt or an input of it as messages."""
+    if not isinstance(row, dict):
+        return row
+    held = next((row[key] for key in HOLDERS if isinstance(row.get(key), dict)), None)
+    if held is None:
+        return row
+    asked = held.get(next((key for end, key in PROMPTS.items() if str(row.get("url")).endswith(end)), ""))
+    if any(key in held for key in KEYS) or not isinstance(asked, str | list):
+        return held
+    return {**held, "messages": [{"role": USER, "content": asked}] if isinstance(asked, str) else asked}
+
+
+def _beside(row: dict[str, Any], where: str, told: Counter[str]) -> list[Said]:
+    """A system text that stands beside the messages (ShareGPT's variants, Anthropic, OpenAI's responses)."""
+    found = [(key, row[key]) for key in SYSTEM_KEYS if row.get(key)]
+    return [one for key, text in found for one in read_messages([{"role": SYSTEM, "content": text}], key, where, told)]
 
 
 def _system(said: list[Said], tools: Any, where: str, told: Counter[str]) -> tuple[str, list[Said]]:

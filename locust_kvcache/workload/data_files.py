@@ -20,20 +20,8 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import orjson
 
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.workload.file_kinds import GZIP, HEAD_BYTES, MARKS, refuse_others, refuse_page
 
-GZIP = b"\x1f\x8b"
-OTHERS = {
-    b"\x28\xb5\x2f\xfd": ("compressed by zstd", "zstd -d unpacks it"),
-    b"PAR1": ("a Parquet file", "pandas.read_parquet(FILE).to_json('rows.jsonl', orient='records', lines=True) converts it"),
-    b"PK\x03\x04": ("a zip archive", "unzip it"),
-}
-# The marks of UTF-32 begin with those of UTF-16, so they are looked for first.
-MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 AS_ZEROS, LONG_NUMBER = bytes.maketrans(b"123456789", b"0" * 9), b"0" * 19  # 19 digits may be beyond 64 bits
 SHOWN = 60  # characters of a line in a message
 
@@ -122,6 +110,7 @@ def entries(path: str | Path, file: BinaryIO, expected: str) -> Iterator[Entry]:
     first = next(lines, None)
     if first is None:
         return
+    refuse_page(path, first[1])
     if first[1].lstrip()[:1] == b"[":
         content.seek(0)
         yield from _items(path, b"".join(_checked(path, content)), expected)
@@ -156,12 +145,11 @@ def _one_object(path: str | Path, content: BinaryIO) -> Any:
 def _content(path: str | Path, file: BinaryIO) -> BinaryIO:
     """What is in the file, as UTF-8 without a mark wherever a mark tells another encoding."""
     head = _head(path, file)
-    for start, (kind, way_out) in OTHERS.items():
-        if head.startswith(start):
-            raise BadInput(f"{path}: is {kind}; expected text, or text compressed by gzip ({way_out})")
+    refuse_others(path, head)
     if head.startswith(GZIP):
         file = cast(BinaryIO, gzip.GzipFile(fileobj=file))
         head = _head(path, file)
+        refuse_others(path, head, packed=True)
     encoding = next((name for mark, name in MARKS if head.startswith(mark)), None)
     if encoding is None:
         return file
@@ -179,7 +167,7 @@ def _content(path: str | Path, file: BinaryIO) -> BinaryIO:
 def _head(path: str | Path, file: BinaryIO) -> bytes:
     file.seek(0)
     try:
-        return file.read(4)
+        return file.read(HEAD_BYTES)
     except (OSError, EOFError, zlib.error) as error:
         raise BadInput(f"{path}: cannot be read ({error}); expected a text file, or one compressed by gzip") from error
     finally:
@@ -226,6 +214,14 @@ def _decoded(path: str | Path, data: bytes) -> str:
         number = data.count(b"\n", 0, error.start) + 1
         start = data.rfind(b"\n", 0, error.start) + 1
         return Entry(f"{path}: line {number}", data[start : error.start + 1]).text()
+
+
+def inner(value: Any) -> str:
+    """A way out where an object holds the rows in one of its keys; empty where it does not."""
+    for key, found in value.items() if isinstance(value, dict) else ():
+        if isinstance(found, list) and found and all(isinstance(one, dict) for one in found):
+            return f" (its rows may be those in key {str(key)[:SHOWN]!r}: write that list to a file of its own)"
+    return ""
 
 
 def lone_surrogate(text: str) -> str | None:

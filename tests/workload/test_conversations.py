@@ -50,6 +50,52 @@ def test_all_forms_give_the_same_conversation(row: Any) -> None:
     assert read(row).notes == ()
 
 
+WHO = [
+    ("human", "AI"), ("User ", "ASSISTANT"), ("prompter", "chatbot"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        *({"conversations": [{"from": who[turn % 2], "value": text} for turn, text in enumerate(("Why?", "So.", "Ah?"))]} for who in WHO),
+        {"payload": chat(("user", "Why?"), ("assistant", "So."), ("user", "Ah?"))},
+        {"request": chat(("user", "Why?"), ("assistant", "So."), ("user", "Ah?"))},
+        {"url": "/v1/responses", "body": {"input": chat(("user", "Why?"), ("assistant", "So."), ("user", "Ah?"))["messages"]}},
+        {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": None, "refusal": "So."},
+                      {"role": "user", "content": "Ah?"}]},
+    ],
+)  # fmt: skip
+def test_names_and_wrappings_of_the_wild_are_read_alike(row: Any) -> None:
+    assert one(row) == ASKED
+
+
+@pytest.mark.parametrize("key", ["system", "system_prompt", "instructions"])
+def test_a_system_text_beside_the_messages_is_sent(key: str) -> None:
+    assert one({key: "Be kind.", **chat(("system", "Be brief."), ("user", "Why?"))}).system == "Be kind.\n\nBe brief."
+    assert one({key: None, **chat(("user", "Why?"))}).system == ""
+    with pytest.raises(BadInput, match=f"line 1: key '{key}', message 1: key 'content' is 5"):
+        read({key: 5, **chat(("user", "Why?"))})
+
+
+def test_the_prompt_of_a_batch_is_read_by_its_url() -> None:
+    body = {"prompt": "Why?", "input": "Why?"}
+    assert one({"url": "/v1/completions", "body": body}).users == ("Why?",)
+    with pytest.raises(BadInput, match="expected an object with"):
+        read({"url": "/v1/embeddings", "body": body})
+
+
+def test_an_answer_without_content_is_empty_and_a_tools_parts_are_text() -> None:
+    assert one(chat(("user", "Why?"), ("assistant", None), ("user", "Ah?"))).replies == ("",)
+    use, result = (
+        {"type": "tool_use", "name": "f", "input": {}},
+        {"type": "tool_result", "content": [{"type": "text", "text": "42"}]},
+    )
+    found = read(chat(("user", "Why?"), ("assistant", [use]), ("user", [result])))
+    assert found.conversations[0] == Conversation("", ("Why?", "42"), (json.dumps(use),))
+    assert [note[:8] for note in found.notes] == ["1 calls ", "1 result"]
+
+
 def test_an_array_gzip_and_a_mark_are_read_alike() -> None:
     rows = [chat(("user", f"Why {number}?")) for number in range(3)]
     expected = read(*rows)

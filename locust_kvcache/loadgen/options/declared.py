@@ -151,8 +151,8 @@ REPLAYED_TRACE = (
            "sharing stays as it is", 1.0, "1", "SHARE", float, 1e-6),
     Option("trace-bursts", TRACE, "Send all requests of one time stamp at once. By default they are spread, because published "
            "traces have steps of 3 s", False, flag=True),
-    Option("trace-time-unit", TRACE, "Unit of the time stamps: ms, s, or auto. auto follows the format; a Mooncake trace is "
-           "in ms, or in s where times have fractions and the trace would be over in a moment", "auto", "auto", "auto|ms|s"),
+    Option("trace-time-unit", TRACE, "Unit of the time stamps: ms, s, us, ns, or auto. auto follows the format; a Mooncake trace is "
+           "in ms, or in s where times have fractions and the trace would be over in a moment", "auto", "auto", "auto|ms|s|us|ns"),
     Option("trace-block-size", TRACE, "Tokens per hash_id of the file", None, "512; 16 for Bailian's traces", "N", int, 1),
     Option("trace-block-tokens", TRACE, "Tokens to send per block. Fewer than in the file shortens all prompts, for a server "
            "with a shorter context", None, "as in the file", "N", int, 1),

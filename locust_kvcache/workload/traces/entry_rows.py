@@ -5,14 +5,14 @@ A row has a time, lengths, and the ids of its blocks if the file has any.
 
 from __future__ import annotations
 
-import csv
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.workload.data_files import Entry
+from locust_kvcache.workload.data_files import Entry, inner
+from locust_kvcache.workload.traces.csv_records import SEPARATORS, cells, records
 from locust_kvcache.workload.traces.formats import (
     EXPECTED,
     EXPECTED_JSON,
@@ -27,13 +27,13 @@ from locust_kvcache.workload.traces.formats import (
 )
 from locust_kvcache.workload.traces.logs import log_requests
 from locust_kvcache.workload.traces.recorded import Link, links_of
-from locust_kvcache.workload.traces.text_blocks import text_blocks, texts_of
-from locust_kvcache.workload.traces.timing import SINCE_1970_S
+from locust_kvcache.workload.traces.source import TIME_UNITS
+from locust_kvcache.workload.traces.text_blocks import OUTPUT_KEYS, asked_tokens, text_blocks, text_of, texts_of
+from locust_kvcache.workload.traces.timing import SINCE_1970, SINCE_1970_S, since_1970
 from locust_kvcache.workload.traces.values import block_numbers, date_value, is_date, length_value, time_value
 from locust_kvcache.workload.traces.weka import weka_requests
 
 COMMON_SIZES = (16, 32, 64, 128, 256, 512, 1024)
-SEPARATORS = (",", ";", "\t")  # of a CSV; spreadsheets write the others
 
 
 class EntryRow(NamedTuple):
@@ -51,6 +51,7 @@ class FileRows:
     """The rows of one file, read one by one; the counts are complete when the last one is read."""
 
     given_block_size: int | None
+    given_time_unit: str | None = None
     format: TraceFormat | None = None
     dated: bool = False  # times are dates; found by the first one
     unanswered: int = 0  # left out: the recorded service failed
@@ -106,19 +107,19 @@ class FileRows:
             yield EntryRow(one.begin_s, one.input_tokens, one.output_tokens, one.blocks, link)
 
     def _table(self, header: Entry, lines: Iterator[Entry]) -> Iterator[EntryRow]:
-        between = next((mark for mark in SEPARATORS if csv_format(_cells(header, mark))), ",")
-        titles = _cells(header, between)
+        between = next((mark for mark in SEPARATORS if csv_format(cells(header, mark, EXPECTED))), ",")
+        titles = cells(header, between, EXPECTED)
         names = [name.strip().lower() for name in titles]
         self.format = csv_format(names)
         if self.format is None or self.format.columns is None:
             raise BadInput(f"{header.where} is {header.text().strip()[:60]!r}; expected {EXPECTED}")
         places = [names.index(column) for column in self.format.columns]
         time_key, input_key, output_key = (titles[place].strip() for place in places)
-        for entry in lines:
-            cells, where = _cells(entry, between), entry.where
-            if len(cells) != len(names):
-                raise BadInput(f"{where} has {len(cells)} columns; expected {len(names)}: {', '.join(titles)[:80]}")
-            at_text, input_text, output_text = (cells[place] for place in places)
+        for entry in records(lines):
+            row, where = cells(entry, between, EXPECTED), entry.where
+            if len(row) != len(names):
+                raise BadInput(f"{where} has {len(row)} columns; expected {len(names)}: {', '.join(titles)[:80]}")
+            at_text, input_text, output_text = (row[place] for place in places)
             at = self._at(at_text, time_key, where)
             output = length_value(output_text, output_key, where, 0)
             if output == 0 and self.format.drops_unanswered:
@@ -132,7 +133,19 @@ class FileRows:
             self.dated = is_date(value)
         at = date_value(value, key, where) if self.dated else time_value(value, key, where)
         self._first_at = at if self._first_at is None else self._first_at
+        if at >= SINCE_1970["us"] and since_1970(at) != since_1970(self._first_at):
+            raise BadInput(
+                f"{where}: key {key!r} is {value}; expected a number of seconds or ms as the first one, {self._first_at:.15g} (or all of "
+                "them in us or ns)"
+            )
         return at
+
+    def _delay(self, row: dict[str, Any], where: str) -> float:
+        """In the unit of the file's times. It is in ms, which they need not be."""
+        if row.get("delay") is None:
+            return 0.0
+        unit = "s" if self.dated else self.given_time_unit or since_1970(self._first_at or 0.0) or "ms"
+        return time_value(row["delay"], "delay", where) / TIME_UNITS[unit]
 
     def _answered(self, output_tokens: int) -> int:
         """No server makes an answer of 0 tokens: it is asked for one, which the prompt costs anyway."""
@@ -150,10 +163,11 @@ class FileRows:
             )
         session = str(row.get("session_id") or where)
         for turn in row["turns"]:
-            said = turn.get("text", turn.get("text_input"))
-            said = f"{said}\n" if isinstance(said, str) and said.strip() else said
-            asked = turn.get("output_length", turn.get("max_tokens", row.get("output_length")))
-            whole = {**turn, "session_id": session, "message_mode": "delta", "text_input": said, "output_length": asked}
+            whole = {**turn, "session_id": session, "message_mode": "delta"}
+            if isinstance(said := text_of(turn), str) and said.strip():
+                whole["text_input"] = f"{said}\n"
+            if not any(turn.get(key) is not None for key in OUTPUT_KEYS):
+                whole["output_length"] = row.get("output_length")
             yield self._object(whole, where)
 
     def _object(self, row: Any, where: str) -> EntryRow:
@@ -165,11 +179,7 @@ class FileRows:
             input_tokens, blocks = self._of_text(row, texts)
         else:
             input_tokens, blocks = self._lengths(row, where)
-        if row.get("output_length") is None:
-            raise BadInput(
-                f"{where}: key 'output_length' is missing; expected a whole number of tokens, as an answer's length is replayed"
-            )
-        output_tokens = self._answered(length_value(row["output_length"], "output_length", where, 0))
+        output_tokens = self._answered(asked_tokens(row, where))
         return EntryRow(at, input_tokens, output_tokens, blocks, link)
 
     def _link(self, row: dict[str, Any], where: str) -> Link | None:
@@ -182,7 +192,7 @@ class FileRows:
         if row.get("timestamp") is not None:
             name, before = f"{session} {number}", None
         self._last_row[str(session)] = (name, number)
-        delay = time_value(row["delay"], "delay", where) if row.get("delay") is not None else 0.0
+        delay = self._delay(row, where)
         return Link(name, () if before is None else (before,), 0.0 if before is None else delay)
 
     def _of_text(self, row: dict[str, Any], texts: list[str]) -> tuple[int, array[int] | None]:
@@ -219,19 +229,13 @@ class FileRows:
         if row.get("timestamp") is not None:
             at = self._at(row["timestamp"], "timestamp", where)
         elif session is None:
-            raise BadInput(f"{where}: key 'timestamp' is missing; expected {EXPECTED_JSON}, or 'session_id' and 'delay'")
+            raise BadInput(
+                f"{where}: key 'timestamp' is missing; expected {EXPECTED_JSON}, or 'session_id' and 'delay'{inner(row)}"
+            )
         else:
             self.by_delay += 1
             before = self._session_at.get(str(session))
-            delay = time_value(row["delay"], "delay", where) if row.get("delay") is not None else 0.0
-            at = ((self._first_at or 0.0) if before is None else before) + delay
+            at = ((self._first_at or 0.0) if before is None else before) + self._delay(row, where)
         if session is not None:
             self._session_at[str(session)] = at
         return at
-
-
-def _cells(entry: Entry, between: str) -> list[str]:
-    try:
-        return next(csv.reader([entry.text()], delimiter=between))
-    except (csv.Error, StopIteration) as error:
-        raise BadInput(f"{entry.where} is no line of a CSV ({error}); expected {EXPECTED}") from error

@@ -120,5 +120,7 @@ def built_like(expected: TraceFormat, where: str) -> Iterator[None]:
     """BadInput for an entry with a list where a mapping should be, and the like."""
     try:
         yield
+    except BadInput:
+        raise
     except (TypeError, AttributeError, KeyError, ValueError, OverflowError, RecursionError) as error:
         raise BadInput(f"{where} is not built as {expected.name} files are ({error}); expected {expected.example}") from error

@@ -50,7 +50,7 @@ class _File:
 
 
 def _read(source: TraceSource, pause: Pause) -> _File:
-    found = _File(FileRows(source.block_size))
+    found = _File(FileRows(source.block_size, source.time_unit))
     with open_file(source.path) as file:
         for row in in_pieces(found.facts.read(entries(source.path, file, EXPECTED)), pause):
             found.times.append(row.at)
@@ -113,10 +113,14 @@ def _loaded(source: TraceSource, pause: Pause) -> TraceRows:
     found = _read(source, pause)
     facts = found.facts
     given = "s" if facts.dated else source.time_unit
-    unit, unit_note = time_unit(found.times, given, facts.format.time_unit if facts.format else None)
+    of_format = "ms" if facts.by_delay else facts.format.time_unit if facts.format else None  # a delay is in ms
+    unit, unit_note = time_unit(found.times, given, of_format)
     doubt = unit_doubt(found.times, unit, given)
     order, early = in_order(found.times)
-    times_s = seconds([found.times[row] for row in order] if early else found.times, unit, source.keep_bursts)
+    try:
+        times_s = seconds([found.times[row] for row in order] if early else found.times, unit, source.keep_bursts or found.waits)
+    except BadInput as error:
+        raise BadInput(f"{source.path}: {error}") from error
     rows = TraceRows(
         source.block_tokens or facts.block_size,
         notes=_notes(found, early, unit, unit_note),

@@ -12,8 +12,10 @@ from typing import Any
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.traces.formats import OPENAI, OTEL, built_like
 from locust_kvcache.workload.traces.recorded import Recorded
+from locust_kvcache.workload.traces.source import TIME_UNITS
 from locust_kvcache.workload.traces.text_blocks import text_blocks, texts_of
-from locust_kvcache.workload.traces.values import date_value, length_value, time_value
+from locust_kvcache.workload.traces.timing import since_1970
+from locust_kvcache.workload.traces.values import date_value, is_date, length_value, time_value
 
 INPUTS = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")  # by today's conventions, and by those of before
 OUTPUTS = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
@@ -91,7 +93,11 @@ def _span_time(span: dict[str, Any], which: str, where: str) -> float:
 
 
 def _time(value: Any, key: str, where: str) -> float:
-    return date_value(value, key, where) if isinstance(value, str) else time_value(value, key, where)
+    """Seconds; numbers since 1970 are so in whatever unit."""
+    if is_date(value):
+        return date_value(value, key, where)
+    at = time_value(value, key, where)
+    return at * TIME_UNITS[since_1970(at) or "s"] / 1000
 
 
 def _message_texts(found: dict[str, Any], keys: tuple[str, ...]) -> list[str]:

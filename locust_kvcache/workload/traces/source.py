@@ -7,7 +7,7 @@ from typing import Any
 
 from locust_kvcache.workload.returns import Returns
 
-TIME_UNITS = {"ms": 1.0, "s": 1000.0}  # ms in each
+TIME_UNITS = {"ms": 1.0, "s": 1000.0, "us": 0.001, "ns": 0.000001}  # ms in each
 
 
 @dataclass(frozen=True)

@@ -12,22 +12,60 @@ from typing import Any
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.estimate import PIECE
-from locust_kvcache.workload.traces.values import MOST_TOKENS, hashed
+from locust_kvcache.workload.traces.values import MOST_TOKENS, hashed, length_value
+
+OUTPUT_KEYS = ("output_length", "max_completion_tokens", "max_tokens")
+
+
+def text_of(row: dict[str, Any]) -> Any:
+    """AIPerf's `text_input`, `text`, or `texts` (plain, or named with their contents); None where there is none."""
+    for key in ("text_input", "text"):
+        if row.get(key) is not None:
+            return row[key]
+    texts = row.get("texts")
+    if not isinstance(texts, list) or not texts:
+        return texts
+    said = [part for one in texts for part in (one.get("contents") or [] if isinstance(one, dict) else [one])]
+    return "\n".join(said) if all(isinstance(one, str) for one in said) else texts
+
+
+def _payload(row: dict[str, Any]) -> dict[str, Any]:
+    """The request itself, where the row holds one, alone or in a list (GenAI-Perf)."""
+    found = row.get("payload")
+    if isinstance(found, list) and len(found) == 1:
+        found = found[0]
+    return found if isinstance(found, dict) else row
 
 
 def texts_of(row: dict[str, Any], where: str) -> list[str] | None:
     """The text of a prompt, or of each message with its role; None where the row has neither."""
-    if row.get("text_input") is not None:
-        if not isinstance(row["text_input"], str) or not row["text_input"].strip():
-            raise BadInput(f"{where}: key 'text_input' is {row['text_input']!r:.60}; expected text that is not empty")
-        return [row["text_input"]]
-    payload = row.get("payload")
-    messages = payload.get("messages") if isinstance(payload, dict) else row.get("messages")
+    asked = _payload(row)
+    said = text_of(row)
+    if said is None:
+        said = asked.get("prompt") if asked is not row else None
+    if said is not None:
+        if not isinstance(said, str) or not said.strip():
+            key = next(key for key in ("text_input", "text", "texts", "payload") if row.get(key) is not None)
+            raise BadInput(f"{where}: key {key!r} is {said!r:.60}; expected text that is not empty")
+        return [said]
+    messages = asked.get("messages")
     if messages is None:
         return None
     if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
         raise BadInput(f"{where}: key 'messages' is {messages!r:.60}; expected a list of messages")
     return [f"{message.get('role')}\n{_content(message)}\n" for message in messages]
+
+
+def asked_tokens(row: dict[str, Any], where: str) -> int:
+    """The answer's length: as the file has it, else what the request asks for at most."""
+    found = ((key, one.get(key)) for one in (row, _payload(row)) for key in OUTPUT_KEYS)
+    key, value = next(((key, value) for key, value in found if value is not None), (OUTPUT_KEYS[0], None))
+    if value is None:
+        raise BadInput(
+            f"{where}: key 'output_length' is missing; expected a whole number of tokens, as an answer's length is replayed (or "
+            "'max_tokens')"
+        )
+    return length_value(value, key, where, 0)
 
 
 def _content(message: dict[str, Any]) -> str:

@@ -13,8 +13,9 @@ from typing import Any
 from locust_kvcache.contract.errors import BadInput
 
 MOST_TOKENS = 10_000_000  # of one prompt or answer; longer ones no server takes
-LATEST = 1e14  # of seconds or ms; microseconds and nanoseconds since 1970 are beyond it
+LATEST = 1e19  # nanoseconds since 1970 are below it until 2286
 IDS = 2**64
+A_DATE = "2023-11-16 18:15:46.68"
 
 
 def time_value(value: Any, key: str, where: str) -> float:
@@ -28,7 +29,8 @@ def time_value(value: Any, key: str, where: str) -> float:
             pass
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < LATEST:
         raise BadInput(
-            f"{where}: key {key!r} is {_shown(value)}; expected a number of seconds or ms, at least 0 and below {LATEST:g}, or a date"
+            f"{where}: key {key!r} is {_shown(value)}; expected a number of seconds or ms (us, ns), at least 0 and below {LATEST:g}, "
+            f"or a date such as {A_DATE}"
         )
     return float(value)
 
@@ -41,7 +43,7 @@ def date_value(value: Any, key: str, where: str) -> float:
     """A date and time as seconds since 1970; without a zone it is UTC, which matters to no difference."""
     found = _date(value) if isinstance(value, str) else None
     if found is None:
-        raise BadInput(f"{where}: key {key!r} is {_shown(value)}; expected a date and time such as 2023-11-16 18:15:46.68")
+        raise BadInput(f"{where}: key {key!r} is {_shown(value)}; expected a date and time such as {A_DATE}")
     return found
 
 

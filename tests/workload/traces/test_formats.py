@@ -202,7 +202,7 @@ def test_dates_count_from_the_first_row(tmp_path: Path) -> None:
         (
             "timestamp",
             1_700_000_000_000_000,
-            "key 'timestamp' is 1700000000000000; expected a number of seconds or ms",
+            "key 'timestamp' is 1700000000000000; expected a number of seconds or ms as the first one, 0",
         ),  # microseconds
         ("input_length", -5, "key 'input_length' is -5; expected a whole number of tokens from 1 to 10,000,000"),
         ("input_length", 10**12, "key 'input_length' is 1000000000000"),
