@@ -20,6 +20,8 @@ MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 FOLD_BYTES = 32 * 1024  # about 130 chunks of a usual stream: shorter ones are parsed after their end only
 FIRST_PIECES = 8  # of a body, in one of which the first output stands
 DONE = b"[DONE]"
+# What some servers and proxies send and curl takes; dangerous for a proxy only. Of a length and chunks the chunks count (RFC 9112, 6.3).
+TAKEN_TOO = {"lenient_chunked_length": True, "lenient_optional_cr_before_lf": True, "lenient_spaces_after_chunk_size": True}
 END_GRACE_S = 0.25  # after [DONE], for the end of the body: some servers leave it out, and the connection open
 STREAMED = (200, 201)  # HTTP statuses of an answer; some frameworks answer each POST with 201
 DONE_WITHIN = 16  # bytes of the body's end so far
@@ -64,6 +66,7 @@ class Framing:
     def __init__(self, response: Response) -> None:
         self.response = response
         self.parser = httptools.HttpResponseParser(self)
+        self.parser.set_dangerous_leniencies(**TAKEN_TOO)
         self.stamp_s = time.monotonic()
         self.keep_alive = False
         self.surplus = False

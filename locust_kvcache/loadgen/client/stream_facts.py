@@ -8,7 +8,7 @@ from locust_kvcache.contract.dialects import CountsOf
 from locust_kvcache.contract.usage import Counts, checked_counts, whole_count
 from locust_kvcache.loadgen.client.chunk_log import ChunkLog
 from locust_kvcache.loadgen.client.delta import output_of
-from locust_kvcache.loadgen.client.event_facts import as_dict, complaint, prompt_tokens, reported_cached_tokens, usage_of
+from locust_kvcache.loadgen.client.event_facts import as_dict, complaint, prompt_tokens, reported_cached_tokens, said_by, usage_of
 from locust_kvcache.loadgen.client.typed_events import Said, typed_event
 
 
@@ -62,6 +62,8 @@ class StreamFacts:
             self._told |= {name: value for name, value in (self._counts_of(event) or {}).items() if value is not None}
         if not is_error and (said := typed_event(event)) is not None:
             self._typed(stamp_s, said)
+            if error := event.get("error"):
+                self._fail("stream_error", said_by(error))
             return
         if said_error := complaint(event, is_error):
             self._fail("stream_error", said_error)

@@ -72,6 +72,7 @@ def test_a_ping_hides_nothing_that_follows_it() -> None:
         (sse({"error": 503, "message": "shard 4 is gone"}), "shard 4 is gone"),
         (sse({"status": 503, "title": "shard 4 is gone"}), "shard 4 is gone"),
         (sse({"code": 503}), "503"),
+        (sse({"type": "response.completed", "error": {"message": "shard 4 is gone"}, "response": {}}), "shard 4 is gone"),
         (sse({"choices": None, "base_resp": {"status_code": 1013, "status_msg": "shard 4 is gone"}}), "shard 4 is gone"),
         (delta({"error": "shard 4 is gone"}), "shard 4 is gone"),
         (b'event: Error\ndata: {"shard": 4}\n\n', "shard"),

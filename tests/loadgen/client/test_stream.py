@@ -252,6 +252,12 @@ ANSWERS: dict[str, tuple[bytes, str]] = {
     "CRLF lines": (HEAD + b"Connection: close\r\n\r\n" + BODY.replace(b"\n", b"\r\n"), "ok"),
     "no [DONE]": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(*WHOLE[:-1]), "ok"),
     "comments": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(b": ping\n\n", *WHOLE), "ok"),
+    "a length beside chunks": (CHUNKED.replace(b"\r\n\r\n", b"\r\nContent-Length: 9\r\n\r\n", 1), "ok"),
+    "spaces after a chunk's size": (
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"%x  \r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY),
+        "ok",
+    ),
+    "header lines that end with LF": (CHUNKED.replace(b"\r\n", b"\n", 4), "ok"),
     "100 first": (b"HTTP/1.1 100 Continue\r\n\r\n" + CHUNKED, "ok"),
     "sent as JSON": (CHUNKED.replace(b"text/event-stream", b"application/json"), "ok"),
     "no finish_reason": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(*WHOLE[:2], WHOLE[4]), "cut"),
