@@ -1,7 +1,8 @@
 """Extracts the texts that readers see (babel.cfg), and adds new ones to the Chinese catalogue: `make texts`.
 
-An f-string becomes a text with named placeholders: f"{plural(n, 'request')} failed" is `{n} failed`. Not extracted: docstrings, what
-is raised (errors stay English), help texts, keys, and single words of small letters (columns, codes); words of tables stand in
+An f-string becomes a text with named placeholders: f"{plural(n, 'request')} failed" is `{n} failed`; so does a line of the log,
+"%s is lost". Not extracted: docstrings, what is raised (errors stay English; what ends a run is its reason in run.json, and is
+extracted), help texts, keys, and single words of small letters (columns, codes); words of tables stand in
 locust_kvcache/contract/shown_words.py.
 """
 
@@ -37,11 +38,16 @@ CODE = re.compile(
     r"[a-z0-9][\w.\-/+=]*|[A-Z_]+|\S*[/\\<>_:|*{}\-^]\S*|#\w+|&\w+|--\S+ .* --\S+ .*"
 )  # identifiers, options, paths
 UNSEEN_ARGUMENTS = frozenset({"help", "metavar", "epilog", "loc", "xycoords", "textcoords", "method", "va", "ha", "transform"})
+STAND_IN_RUN_JSON = frozenset(
+    {"RunIncomplete", "LimitReached", "AlertFired", "CountsRefused", "TextRefused"}
+)  # errors: their messages
+DIRECTIVE = re.compile(r"%[,.\d]*[sdfgr]")  # of a line of the log
 UNSEEN_CALLS = frozenset(
     {
         "add_argument",
         "add_argument_group",
         "command_parser",
+        "error",
         "BadInput",
         "compile",
         "Path",
@@ -49,6 +55,7 @@ UNSEEN_CALLS = frozenset(
         "startswith",
         "endswith",
         "query",
+        "partition",
     }
 )
 
@@ -80,7 +87,8 @@ class Texts(ast.NodeVisitor):
             self.generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise) -> None:
-        pass
+        if isinstance(node.exc, ast.Call) and getattr(node.exc.func, "id", "") in STAND_IN_RUN_JSON:
+            self.visit(node.exc)
 
     def visit_Compare(self, node: ast.Compare) -> None:
         for part in (node.left, *node.comparators):
@@ -97,30 +105,57 @@ class Texts(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         splits = name == "split" and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Constant)
-        if name not in UNSEEN_CALLS and not splits:
+        if _is_log_line(node):
+            self._log_line(node)
+        elif name not in UNSEEN_CALLS and not splits:
             self.generic_visit(node)
+
+    def _log_line(self, node: ast.Call) -> None:
+        """Its directives become placeholders, as those of an f-string do."""
+        line, *values = node.args
+        for value in values:
+            self.visit(value)
+        assert isinstance(line, ast.Constant)
+        names = iter(_placeholders(values))
+        self._found.append((line.lineno, DIRECTIVE.sub(lambda _: next(names), str(line.value))))
 
     def visit_keyword(self, node: ast.keyword) -> None:
         if node.arg not in UNSEEN_ARGUMENTS:
             self.generic_visit(node)
 
     def visit_Constant(self, node: ast.Constant) -> None:
-        if isinstance(node.value, str):
+        if isinstance(node.value, str) and not _is_program(node.value):
             self._found.append((node.lineno, node.value))
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
-        used: list[str] = []
-        parts = []
-        for part in node.values:
-            if isinstance(part, ast.Constant):
-                parts.append(str(part.value))
-                continue
-            assert isinstance(part, ast.FormattedValue)
-            self.visit(part.value)
-            name = _name(part.value)
-            used.append(name)
-            parts.append("{" + (name if used.count(name) == 1 else f"{name}{used.count(name)}") + "}")
+        values = [part.value for part in node.values if isinstance(part, ast.FormattedValue)]
+        for value in values:
+            self.visit(value)
+        names = iter(_placeholders(values))
+        parts = (str(part.value) if isinstance(part, ast.Constant) else next(names) for part in node.values)
         self._found.append((node.lineno, "".join(parts)))
+
+
+def _is_program(text: str) -> bool:
+    """Lines of Python, for another interpreter."""
+    return "\nimport " in f"\n{text}"
+
+
+def _is_log_line(node: ast.Call) -> bool:
+    """log.warning("worker %s is lost", name)."""
+    logs = (
+        isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name) and node.func.value.id in ("log", "detail")
+    )
+    return logs and bool(node.args) and isinstance(node.args[0], ast.Constant)
+
+
+def _placeholders(values: Iterable[ast.expr]) -> Iterator[str]:
+    """{name}, {name2} where another has that name already."""
+    used: list[str] = []
+    for value in values:
+        name = _name(value)
+        used.append(name)
+        yield "{" + (name if used.count(name) == 1 else f"{name}{used.count(name)}") + "}"
 
 
 def _name(node: ast.expr) -> str:

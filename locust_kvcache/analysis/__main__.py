@@ -8,13 +8,13 @@ from pathlib import Path
 
 from locust_kvcache.analysis.commands import one_run
 from locust_kvcache.analysis.report import ci
-from locust_kvcache.analysis.report.command_line import add_language, add_png
+from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.contract import failure_limit
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import OK
 from locust_kvcache.contract.failure_limit import parse_failure_limit
-from locust_kvcache.contract.language import told, use_language
+from locust_kvcache.contract.language import add_language, told, use_language
 from locust_kvcache.contract.slo import parse_slo
 
 

@@ -18,6 +18,7 @@ from locust_kvcache.campaign.progress import DONE, FAILED, PlannedRun, Progress,
 from locust_kvcache.campaign.spec import Campaign, Contender, load_campaign
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.exit_codes import CAUSES, Exit
+from locust_kvcache.contract.language import add_language, told, use_language
 
 PROGRAM = (sys.executable, "-m", "locust_kvcache")
 Say = Callable[[str], None]
@@ -32,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--dry-run", action="store_true", help="print the runs in their order, with their commands; start and send nothing"
     )
+    add_language(found)
     return found
 
 
@@ -102,13 +104,14 @@ class Conductor:
 def plan_text(campaign: Campaign, progress: Progress) -> str:
     """What is to be run, in order, for --dry-run."""
     contenders = {contender.name: contender for contender in campaign.contenders}
-    lines = [f"Campaign {campaign.name}: {len(progress.runs)} runs in {campaign.folder}; nothing is started or sent."]
+    lines = [told(f"Campaign {campaign.name}: {len(progress.runs)} runs in {campaign.folder}; nothing is started or sent.")]
     for number, run in enumerate(progress.runs, 1):
         contender = contenders[run.deployment]
         if run.state == DONE:
-            lines.append(f"{number}. {run.run}: done, is kept")
+            lines.append(told(f"{number}. {run.run}: done, is kept"))
             continue
-        lines.append(f"{number}. {run.run}" + (f": failed before ({run.why}), is tried again" if run.state == FAILED else ""))
+        again = told(f": failed before ({run.why}), is tried again") if run.state == FAILED else ""
+        lines.append(f"{number}. {run.run}{again}")
         lines += [f"     up    {contender.up}", f"     ready {' '.join(contender.ready)}"] if contender.up else []
         description = campaign.folder / "deployments" / f"{contender.name}.yaml"
         lines.append(f"     run   locust-kvcache {shlex.join(run_words(campaign, contender, run.run, description))}")
@@ -133,6 +136,7 @@ def compare(campaign: Campaign, progress: Progress, processes: Processes, say: S
 
 def main() -> int:
     args = parser().parse_args()
+    use_language(args.lang)
     campaign = load_campaign(args.file)
     progress = Progress(campaign)
     if args.dry_run:
@@ -140,7 +144,7 @@ def main() -> int:
         return Exit.OK
 
     def say(text: str) -> None:
-        print(text, flush=True)
+        print(text if "\n" in text else told(text), flush=True)  # several lines: those of another command, in its language
 
     processes = Processes()
     processes.hear_signals()

@@ -30,6 +30,7 @@ from pathlib import Path
 from locust_kvcache.certificate.variables import FIGURES_VARIABLE, TOKENS_VARIABLE
 from locust_kvcache.contract.command import command_parser
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.language import add_language, told, use_language
 from locust_kvcache.loadgen.worker.client_certificate import PATH
 
 READERS = ("this client", "FastHttpUser readline")
@@ -159,11 +160,11 @@ def medians(figures: list[dict[str, float]]) -> dict[str, float]:
 
 def show(rows: list[Row]) -> str:
     """A Markdown table, so that it can be published as it is."""
-    titles = ["streams", "starts", "reader", *(title for _, title, _ in COLUMNS)]
-    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
+    titles = map(told, ["streams", "starts", "reader", *(title for _, title, _ in COLUMNS)])
+    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * (3 + len(COLUMNS))]
     for streams, starts, reader, figures in rows:
         cells = [pattern.format(figures[key]) if key in figures else "-" for key, _, pattern in COLUMNS]
-        lines.append(f"| {streams:,} | {starts} | {reader} | " + " | ".join(cells) + " |")
+        lines.append(f"| {streams:,} | {told(starts)} | {told(reader)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -211,7 +212,9 @@ def main() -> int:
         "measured, and each figure is that of the worst process (default: 1)",
     )  # fmt: skip
     parser.add_argument("--output", type=Path, default=PATH, help=f"where to save it; runs read it at {PATH}")
+    add_language(parser)
     options = parser.parse_args()
+    use_language(options.lang)
     if options.processes < 1:
         parser.error(f"--processes: {options.processes}: give 1 or more")
     client_core, server_core = cores()
@@ -224,13 +227,15 @@ def main() -> int:
             )
             rows.append((streams, starts, reader, figures))
             error_ms = figures["ttft_error_p99_ms"]
-            print(f"{streams} streams, starts {starts}, {reader}: TTFT error P99 {error_ms:.3f} ms", file=sys.stderr, flush=True)
+            line = f"{streams} streams, starts {starts}, {reader}: TTFT error P99 {error_ms:.3f} ms"
+            print(told(line), file=sys.stderr, flush=True)
     certificate = certify(rows, options.processes)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(certificate, indent=2) + "\n", encoding="utf-8")
     print(show(rows))
-    print(f"\nCertified: {certificate['certified_chunks_per_s']:,.0f} chunks/s per worker (TTFT error P99 under {LIMIT_MS:g} ms)")
-    print(f"Saved: {options.output}")
+    rate = certificate["certified_chunks_per_s"]
+    print("\n" + told(f"Certified: {rate:,.0f} chunks/s per worker (TTFT error P99 under {LIMIT_MS:g} ms)"))
+    print(told(f"Saved: {options.output}"))
     return 0
 
 

@@ -126,5 +126,5 @@ def machine_findings(web_port: int, master_port: int) -> Iterator[Finding]:
     yield check_clock()
     yield check_kernel_stamps()
     yield check_port(web_port, "Locust's page", "--web-port")
-    yield check_port(master_port, "workers", "--master-bind-port and --master-port")
+    yield check_port(master_port, "connections of workers", "--master-bind-port and --master-port")
     yield check_certificate()

@@ -6,7 +6,7 @@ Of several ways to take a text apart, the one that leaves the fewest English let
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -29,14 +29,19 @@ SEPARATORS = tuple(
     )
 )  # fmt: skip
 FEW_LETTERS = 5  # a text with fewer letters beside its placeholders stands for numbers only: {done} of {planned}
-NUMBERS = r"(?:[^A-Za-z]*[\d%–\]])?"
+NUMBERS = r"(?:(?:(?![;:] )[^A-Za-z])*[\d%–\]])?"
 NAME = r"single|[\w./-]*[A-Z0-9_./-][\w./-]*"  # of a run or a deployment: PD, lab_single
 NEIGHBOURS = re.compile(r"(?<=[A-Za-z0-9%\])])(?=[\u4e00-\u9fff])|(?<=[\u4e00-\u9fff])(?=[A-Za-z0-9−+\[(])")
 ONE_PART = r"(?:(?![;.,:] ).)*"  # what a text of few letters may hold
 SHORT = 10  # letters beside the placeholders
 NUMERIC = frozenset({"n", "n2", "number", "round"})  # placeholders of these names hold numbers: {n} requests
+SENTENCE = re.compile(r"(?<![\w-])[a-z]{2,}(?: [a-z]{2,}){2}(?![\w-])")  # three words in a row
+MOST_OF_IT = 0.6  # of a text's letters
 JOINTS = re.compile(r"[;:.,](?= |$)| \(")
 JOINTS_OR_AND = re.compile(JOINTS.pattern + "| and ")
+SURE = 4  # times as much: where a clause ends, a placeholder does
+CLAUSE_ENDS = re.compile(r"[;:.](?= |$)")
+WITHIN_CLAUSES = re.compile(r",(?= |$)| \(| and ")
 
 
 def core(text: str) -> str:
@@ -72,6 +77,8 @@ class _Template:
     longest: str
     letters: int
     translation: str
+    ends_open: bool  # with a placeholder
+    joins_clauses: bool  # it has a colon, a comma, ...: what stands in a placeholder may be a sentence of its own
 
     def filled(self, values: Mapping[str, str]) -> str:
         return PLACEHOLDER.sub(lambda found: values.get(found[1], ""), self.translation)
@@ -85,12 +92,17 @@ def _template(text: str, translation: str) -> _Template:
     head = f"[{first[0].upper()}{first[0].lower()}]{re.escape(first[1:])}" if first[:1].isalpha() else re.escape(first)
     patterns = tuple(
         re.compile(
-            head + "".join(_group(name, letters, lazy) + re.escape(literal) for name, literal in zip(names, rest, strict=True)),
+            head
+            + "".join(
+                _group(name, SHORT if before.endswith(": ") and not literal else letters, lazy) + re.escape(literal)
+                for name, before, literal in zip(names, literals, rest, strict=False)
+            ),
             re.S,
         )
         for lazy in ("?", "")[: len(names)]
     )
-    return _Template(patterns, names, max(literals, key=len)[1:], letters, translation)
+    joins = letters >= SHORT or any(JOINTS.search(literal) for literal in literals)
+    return _Template(patterns, names, max(literals, key=len)[1:], letters, translation, not rest[-1], joins)
 
 
 def _group(name: str, letters: int, lazy: str) -> str:
@@ -127,13 +139,22 @@ class Catalogue:
         if whole is not None:
             yield _Way(whole)
             return
+        letters = len(LETTERS.findall(text))
         for template in self._templates:
+            joints = list[int]()
             for pattern in template.patterns if template.longest in text else ():
                 if match := pattern.fullmatch(text):
-                    values = dict(zip(template.names, map(self.told, match.groups()), strict=True))
-                    yield _Way(template.filled(values), sum(len(JOINTS_OR_AND.findall(value)) for value in match.groups()))
+                    said = [self.told(value) for value in match.groups()]
+                    if template.joins_clauses or not _leaves_a_sentence(match.groups(), said):
+                        joints.append(_joints(match.groups(), template.ends_open))
+                        values = dict(zip(template.names, said, strict=True))
+                        yield _Way(template.filled(values), joints[-1])
+            if joints and min(joints) == 0 and template.letters > MOST_OF_IT * letters:
+                return  # no other way is better, and each takes time
         for parts, joint in _in_parts(text):
             said = [self.told(part) for part in parts]
+            if joint.strip() not in STOPS.values() and _leaves_a_sentence(parts, said):
+                continue
             if said != parts or all(map(FIGURE.fullmatch, parts)):
                 yield _Way(joint.join(said).replace(" （", "（"))
         yield _Way(text)
@@ -145,6 +166,13 @@ class _Way:
 
     text: str
     joints: int = 0
+
+
+def _joints(values: Sequence[str], ends_open: bool) -> int:
+    """Clauses end within a placeholder at the very end more likely than within another: `{what}: {reason}`."""
+    values = values if ends_open else (*values, "")
+    found = sum(len(JOINTS_OR_AND.findall(value)) + SURE * len(CLAUSE_ENDS.findall(value)) for value in values[:-1])
+    return found + len(WITHIN_CLAUSES.findall(values[-1]))
 
 
 def _unlikeliness(way: _Way) -> tuple[int, int]:
@@ -164,6 +192,11 @@ def _in_parts(text: str) -> Iterator[tuple[list[str], str]]:
         yield [match[1], match[2]], " "
     if match := re.fullmatch(r"(.+?) (\(.+\))", text, re.S):
         yield [match[1], match[2]], " "
+
+
+def _leaves_a_sentence(parts: Sequence[str], said: Sequence[str]) -> bool:
+    """A part of several words that is not known: nobody reads English within a Chinese clause."""
+    return any(part == told and SENTENCE.search(part) for part, told in zip(parts, said, strict=True))
 
 
 def _small(text: str) -> str:

@@ -7,6 +7,8 @@ and what stands in a placeholder is told in its turn. So a report that is made a
 
 from __future__ import annotations
 
+import argparse
+import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -36,6 +38,11 @@ def default_language(environment: Mapping[str, str]) -> str:
     """zh where the locale is Chinese, else en."""
     locale = next((environment[name] for name in VARIABLES if environment.get(name)), "")
     return CHINESE if locale.lower().startswith(CHINESE) else ENGLISH
+
+
+def add_language(parser: argparse.ArgumentParser) -> None:
+    """--lang; its value goes to `use_language`."""
+    parser.add_argument("--lang", choices=LANGUAGES, default=default_language(os.environ), help=f"{HELP} (default: {BY_LOCALE})")
 
 
 def use_language(name: str) -> None:

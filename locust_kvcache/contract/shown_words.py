@@ -23,6 +23,9 @@ WORDS = (
     "prefill", "decode", "scheduled", "slower", "faster", "higher", "lower", "racing, failed and unknown", "warm-up", "single",
     "all", "capacity", "ramp", "memory", "best", "evicted", "granularity", "not stored", "overtaken", "unexplained", "fixed",
     "achieved", "hand-off", "lookup", "load", "save", "front end", "outside the server", "network", "knee", "cheapest", "size", "off",
+    "total", "Also", "ok", "OK", "NOTE", "WARNING", "ERROR", "done", "FAILED",
+    "not sustained", "sessions/s", "milliseconds", "microseconds", "nanoseconds",
+    "streams", "starts", "reader", "spread", "together", "chunks/s",
 )  # fmt: skip
 COMPOSED = (
     "{n} s left", "{n} min left", "{n} h left",
@@ -54,7 +57,12 @@ COMPOSED = (
     "A GPU hit", "A CPU hit", "A disk hit", "A store hit", "A hit below the GPU", "A hit from several tiers", "A hit, tier unknown",
     "A partial {hit}",
     "{n} hit less than planned", "{n} hit nothing", "{n} not known",
-    "{scenario}, warm-up",
+    "{n} sessions/s sustained", "{n} sessions/s not sustained", "{n} users sustained", "{n} users not sustained",
+    "{scenario}, warm-up", "{n} ({n2} to {number} ms) at {users}",
+    "{n} [too wide] ({n2} to {number} ms) at {users}", "{n} [no interval] ({n2} to {number} ms) at {users}",
+    "Hit, tier unknown in arm {named} {verb} the mean TTFT from {before} to {after} ms ({effect})",
+    "Hit, tier unknown in arm {named} had a mean TTFT of {after} against {before} ms ({effect})",
+    "the server could not be reached by worker {worker} for {seconds} s in {title}",
     "not comparable", "{value} kind {kind}",
     "{n} certain", "{n} undecided", "{n} without an interval (too few requests)",
     "The intervals rest on {n} observations in {some} of {all} comparisons; the others have too few",

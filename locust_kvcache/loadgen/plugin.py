@@ -14,6 +14,7 @@ from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import Exit
+from locust_kvcache.contract.language import use_language
 from locust_kvcache.loadgen.dry_run.text import dry_run_text
 from locust_kvcache.loadgen.interrupt import interrupt_main_only
 from locust_kvcache.loadgen.master.coordinator import Coordinator
@@ -36,6 +37,7 @@ from locust_kvcache.loadgen.worker.spawn_messages import parse_own_options_once
 def _dry_run(environment: Environment) -> None:
     """Say what a run would send, and end, headless or not; no worker is waited for."""
     options = read_options(environment.parsed_options)  # type: ignore[arg-type]
+    use_language(options.language)
     scenarios, deployment, model = plan_job(options, scenarios_of(environment.user_classes), environment.host)
     users = int(environment.parsed_options.num_users or 1)  # type: ignore[union-attr]
     try:

@@ -13,6 +13,8 @@ from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.language import ENGLISH, language, told
 from locust_kvcache.loadgen.console import console
 from locust_kvcache.loadgen.typed_locust import listen
 
@@ -22,6 +24,7 @@ ROUTINE = ("locust.main", "locust.runners", "locust.dispatch", DETAIL)
 # Of Locust's INFO lines these tell the user something.
 WANTED = ("Starting web interface", "Got SIG", "Not all users", "The last worker", "Waiting for workers", "failed to send heartbeat",
           "limit reached", "self-healed")  # fmt: skip
+OURS = ("kvcache", DETAIL)
 RESTORED_BY = ("loglevel", "logfile")
 
 
@@ -47,6 +50,7 @@ class Quiet(logging.Filter):
         shown = self._is_shown(record)
         if shown:
             console().clear()
+            _tell(record)
         return shown
 
     def _is_shown(self, record: logging.LogRecord) -> bool:
@@ -55,6 +59,12 @@ class Quiet(logging.Filter):
         if record.levelno >= logging.WARNING or self.restored:
             return True
         return record.name not in ROUTINE or any(word in record.getMessage() for word in WANTED)
+
+
+def _tell(record: logging.LogRecord) -> None:
+    """Our own lines in the reader's language; bad input stays as it is. A worker that runs elsewhere speaks English."""
+    if record.name in OURS and language() != ENGLISH and not any(isinstance(value, BadInput) for value in record.args or ()):
+        record.msg, record.args = told(record.getMessage()), ()
 
 
 def _names(settings: dict[str, Any]) -> list[str]:

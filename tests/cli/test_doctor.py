@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import socket
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from locust_kvcache.cli import doctor, machine_checks
 from locust_kvcache.contract.finding import NOTE, OK, WARNING
+from locust_kvcache.contract.language import ENGLISH, use_language
 
 
 def test_cores_and_load(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,3 +91,15 @@ def test_the_command_prints_what_it_found_and_how_it_ends(
     with pytest.raises(SystemExit) as stopped:
         doctor.main()
     assert stopped.value.code == 3
+
+
+def test_in_chinese_no_english_sentence_is_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (99.0, 0.0, 0.0))  # a warning, with what to do about it
+    monkeypatch.setattr(sys, "argv", ["doctor", "--lang", "zh"])
+    try:
+        assert doctor.main() == 0
+    finally:
+        use_language(ENGLISH)
+    printed = capsys.readouterr().out
+    assert re.findall(r"(?:\b[a-z]{2,} ){2}[a-z]{2,}\b", printed) == []
+    assert "警告：" in printed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import pty
 import re
@@ -14,9 +15,12 @@ import pytest
 from locust import User
 from locust.env import Environment
 
+from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.finding import Finding
 from locust_kvcache.contract.language import CHINESE, ENGLISH, use_language
 from locust_kvcache.loadgen import console, quiet
 from locust_kvcache.loadgen.console import LoadConsole, Progress
+from locust_kvcache.loadgen.server import deployment_check
 from tests.conftest import LOCUST, ROOT, LocustProcesses, Stub
 
 LOAD = (
@@ -68,6 +72,39 @@ def test_progress_in_chinese() -> None:
         use_language(ENGLISH)
     assert line == "cold_start，第 1/2 轮 [#####---------------] 15/60, 失败 2, TTFT 23.2 ms, 剩余 15.0 s"
     assert last == "cold_start，第 1/2 轮：60/60，失败 2，20.0 s"
+
+
+def test_our_lines_of_the_log_are_chinese_and_bad_input_is_not() -> None:
+    def logged(name: str, text: str, *values: object) -> str:
+        record = logging.LogRecord(name, logging.WARNING, "", 0, text, values, None)
+        assert quiet.Quiet().filter(record)
+        return record.getMessage()
+
+    text, shown = "worker %s is given up: %d requests that it may have sent are marked lost", "worker w_1 is given up: 3 requests"
+    assert logged("kvcache", text, "w_1", 3).startswith(shown)
+    use_language(CHINESE)
+    try:
+        assert logged("kvcache", text, "w_1", 3) == "放弃 worker w_1：它可能已发出的 3 个请求标记为丢失"
+        assert logged("locust.runners", "every worker was lost") == "every worker was lost"
+        assert logged("kvcache", "%s", BadInput("every worker was lost")) == "every worker was lost"
+    finally:
+        use_language(ENGLISH)
+
+
+def test_a_preflight_in_chinese() -> None:
+    found = Finding(
+        "warning", "x", "no metrics pages are named", "Add `metrics` to the deployment file.", "Nobody knows this at all."
+    )
+    use_language(CHINESE)
+    try:
+        lines = deployment_check.report([found]).splitlines()
+    finally:
+        use_language(ENGLISH)
+    assert lines == [
+        "警告    没有指定指标页",
+        "        Nobody knows this at all. 在部署文件中加上 `metrics`。",
+        "预检：1 条警告。",
+    ]
 
 
 def test_a_line_fits_a_screen_whatever_the_scenario_is_called() -> None:

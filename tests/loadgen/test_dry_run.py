@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import requests
@@ -98,3 +99,10 @@ def test_a_former_run_that_is_not_there(locust: LocustProcesses, stub: Stub, tmp
     code, output = dry(locust, stub, tmp_path, "--expect-from", str(tmp_path / "nothing"))
     assert code == 3
     assert "--expect-from is" in output
+
+
+def test_in_chinese_no_english_sentence_is_left(locust: LocustProcesses, stub: Stub, tmp_path: Path) -> None:
+    code, output = dry(locust, stub, tmp_path, "--lang", "zh")
+    assert code == 0, output
+    assert re.findall(r"(?:\b[a-z]{2,} ){2}[a-z]{2,}\b", output) == []
+    assert "成本未知，缺少：时长和--gpu-hour-price" in output

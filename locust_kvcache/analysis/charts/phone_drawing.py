@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator
 
-from locust_kvcache.analysis.basics.text_width import wrap
+from locust_kvcache.contract.text_width import wrap
 
 TITLE_COLUMNS, LABEL_COLUMNS, GROUP_COLUMNS, NOTE_COLUMNS = 40, 44, 14, 16
 LEAST_COLUMNS = 7

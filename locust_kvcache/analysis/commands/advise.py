@@ -23,12 +23,12 @@ from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.model.tandem import Split
 from locust_kvcache.analysis.report.advice_json import advice_json
 from locust_kvcache.analysis.report.advice_page import Advice, advice_page
-from locust_kvcache.analysis.report.command_line import add_language, add_png
+from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.publish import publish
 from locust_kvcache.contract.cache_tiers import TIERS
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.language import told, use_language
+from locust_kvcache.contract.language import add_language, told, use_language
 
 BLOCK_TOKENS = 16  # vLLM's default
 

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 from locust_kvcache.analysis.report.capacity_page import capacity_page
-from locust_kvcache.analysis.report.command_line import add_language, add_png
+from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.contract.command import command_parser, run_command
-from locust_kvcache.contract.language import use_language
+from locust_kvcache.contract.language import add_language, use_language
 from locust_kvcache.contract.slo import parse_slo
 
 

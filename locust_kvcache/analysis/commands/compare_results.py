@@ -21,7 +21,7 @@ from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.analysis.report import ci
 from locust_kvcache.analysis.report.ci import Outcome
-from locust_kvcache.analysis.report.command_line import add_language, comparison_gate, gate
+from locust_kvcache.analysis.report.command_line import comparison_gate, gate
 from locust_kvcache.analysis.report.comparison_charts import scenarios_of
 from locust_kvcache.analysis.report.comparison_page import comparison_outcome, comparison_page
 from locust_kvcache.analysis.report.files import render_html, render_markdown
@@ -31,7 +31,7 @@ from locust_kvcache.analysis.tables.console_lines import where
 from locust_kvcache.analysis.tables.run_tables import ONE_RUN_MARKS
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.language import use_language
+from locust_kvcache.contract.language import add_language, use_language
 
 SINGLE_RUNS = Problem(
     "warning",

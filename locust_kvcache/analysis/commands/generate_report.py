@@ -8,11 +8,11 @@ from pathlib import Path
 
 from locust_kvcache.analysis.pipeline import open_stats
 from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
-from locust_kvcache.analysis.report.command_line import add_language, add_png
+from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.files import FORMATS, write_report
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.language import use_language
+from locust_kvcache.contract.language import add_language, use_language
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -23,7 +23,7 @@ from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.charts.stacked_bars import draw_totals
 from locust_kvcache.analysis.pipeline import Analysis, open_run
 from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
-from locust_kvcache.analysis.report.command_line import add_language, add_png
+from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.load_effect_words import counted, few_runs, lead_text
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
@@ -32,7 +32,7 @@ from locust_kvcache.analysis.tables.claim_words import arm_words
 from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.language import use_language
+from locust_kvcache.contract.language import add_language, use_language
 
 RULE = "one value per run; geometric means; Student's 95 % intervals of the runs' logarithms"
 PARTS_RULE = (

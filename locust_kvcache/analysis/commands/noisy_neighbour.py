@@ -17,7 +17,7 @@ from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.pipeline import Analysis, open_run
 from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
-from locust_kvcache.analysis.report.command_line import add_language, add_png
+from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.report.trust import Said, common_trust
@@ -25,7 +25,7 @@ from locust_kvcache.analysis.tables.table import Table, scenarios
 from locust_kvcache.analysis.tables.tenant_tables import tenant_table
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.language import use_language
+from locust_kvcache.contract.language import add_language, use_language
 
 NAMES = {"hit_rate": "hit rate", "ttft_p50_ms": "TTFT P50, ms", "ttft_p90_ms": "TTFT P90, ms"}
 RULE = (

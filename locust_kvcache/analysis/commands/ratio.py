@@ -27,12 +27,12 @@ from locust_kvcache.analysis.model.stage_costs import STEP_TOKENS, Measured, Mix
 from locust_kvcache.analysis.model.stage_points import Point
 from locust_kvcache.analysis.model.tandem import Load
 from locust_kvcache.analysis.reading.runs import load_run
-from locust_kvcache.analysis.report.command_line import add_language, add_png
+from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.report.ratio_page import Answer, ratio_json, ratio_page
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.language import use_language
+from locust_kvcache.contract.language import add_language, use_language
 from locust_kvcache.contract.slo import parse_slo
 
 REQUESTS = 500

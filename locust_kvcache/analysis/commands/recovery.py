@@ -30,12 +30,12 @@ from locust_kvcache.analysis.labelling import label_run
 from locust_kvcache.analysis.reading.memory_need import check_all_fit
 from locust_kvcache.analysis.reading.runs import RecordedRun, load_run
 from locust_kvcache.analysis.report.caveats import merged
-from locust_kvcache.analysis.report.command_line import add_language, add_png
+from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.report.recovery_page import recovery_page
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.language import use_language
+from locust_kvcache.contract.language import add_language, use_language
 
 WANTED = "NAME=TIME: epoch seconds, +SECONDS after the run's first request, or a date with its zone (2026-11-26T22:09:27+00:00)"
 

@@ -25,7 +25,7 @@ from locust_kvcache.analysis.reading.memory_need import check_all_fit
 from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.analysis.report import repeats_answer
 from locust_kvcache.analysis.report.caveats import merged
-from locust_kvcache.analysis.report.command_line import add_language, add_png
+from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.comparison_tables import common_start
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.policy_tables import policy_table
@@ -35,7 +35,7 @@ from locust_kvcache.analysis.tables import run_tables
 from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.language import use_language
+from locust_kvcache.contract.language import add_language, use_language
 
 RULE = "one value per run (its mean, or its rate); geometric means; Student's 95 % intervals of the runs' logarithms"
 SHORT_NAMES = {"ttft_ms": "TTFT, ms", "requests_per_s": "requests/s", "requests_per_s_per_gpu": "requests/s per GPU"}

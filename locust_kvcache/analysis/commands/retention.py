@@ -14,7 +14,7 @@ from locust_kvcache.analysis.across_runs.retention import HIT_SHARE, GapRun, Lim
 from locust_kvcache.analysis.basics.number_text import number, percent, plural, whole
 from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
-from locust_kvcache.analysis.report.command_line import add_language, add_png
+from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.report.retention_tables import (
@@ -31,7 +31,7 @@ from locust_kvcache.analysis.report.trust import Said, common_trust
 from locust_kvcache.analysis.stats.intervals import share_interval
 from locust_kvcache.analysis.tables.claim_words import arm_words
 from locust_kvcache.contract.command import command_parser, run_command
-from locust_kvcache.contract.language import use_language
+from locust_kvcache.contract.language import add_language, use_language
 
 BLUR = 0.05  # share of returns on the wrong side that is said
 FOREIGN_SHARE = 0.05  # of the returning tokens, counted beyond what was reported, that is said

@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 from locust_kvcache.analysis.pipeline import open_run
-from locust_kvcache.analysis.report.command_line import add_language, add_png
+from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.publish import publish
 from locust_kvcache.analysis.report.sweep_page import by_users, sweep_page
 from locust_kvcache.contract.command import command_parser, run_command
-from locust_kvcache.contract.language import use_language
+from locust_kvcache.contract.language import add_language, use_language
 
 
 def output_folder(runs: list[Path]) -> Path:

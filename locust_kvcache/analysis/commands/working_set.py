@@ -19,7 +19,7 @@ from locust_kvcache.analysis.cache.server_evidence import server_tables
 from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.reading.runs import load_run
-from locust_kvcache.analysis.report.command_line import add_language, add_png
+from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.report.trust import Said, common_trust
@@ -28,7 +28,7 @@ from locust_kvcache.analysis.stats.summary import round_table
 from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.language import use_language
+from locust_kvcache.contract.language import add_language, use_language
 
 RULE = "hit: share of round 2's prompt tokens; round 2 repeats round 1 in its order; TTFT: medians"
 NAMES = {"gpu": "GPU cache", "all": "all tiers", "reported": "cache, as reported"}

@@ -1,9 +1,8 @@
-"""Holds what the analysis commands share: the cause of a gate's exit code, and the options --png and --lang."""
+"""Holds what the analysis commands share: the cause of a gate's exit code, and the option --png."""
 
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,13 +11,7 @@ from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED, PASS, RUN_TA
 from locust_kvcache.analysis.tables.table import run_of
 from locust_kvcache.contract import exit_codes
 from locust_kvcache.contract.exit_codes import Cause, cause_named, worst
-from locust_kvcache.contract.language import BY_LOCALE, HELP, LANGUAGES, default_language
 from locust_kvcache.contract.targets import HIT_RATE
-
-
-def add_language(parser: argparse.ArgumentParser) -> None:
-    """--lang; its value goes to `use_language`."""
-    parser.add_argument("--lang", choices=LANGUAGES, default=default_language(os.environ), help=f"{HELP} (default: {BY_LOCALE})")
 
 
 def add_png(parser: argparse.ArgumentParser) -> None:

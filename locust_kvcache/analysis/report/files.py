@@ -11,7 +11,6 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup, escape
 
-from locust_kvcache.analysis.basics.text_width import width, wrap
 from locust_kvcache.analysis.charts.figures import COLOURS, Chart
 from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.report.caveats import caveats
@@ -20,6 +19,7 @@ from locust_kvcache.analysis.report.run_page import run_page
 from locust_kvcache.analysis.tables import text_tables
 from locust_kvcache.analysis.tables.table import Table, told_table
 from locust_kvcache.contract.language import HTML_LANGUAGES, language, told
+from locust_kvcache.contract.text_width import width, wrap
 
 NARROW = 14  # columns of a table's first column, up to which it takes no more room than it needs
 FORMATS = ("html", "markdown")

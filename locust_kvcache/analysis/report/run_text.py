@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent, target_value
-from locust_kvcache.analysis.basics.text_width import width
 from locust_kvcache.analysis.cache.claimed import EVIDENCE
 from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED, PAIR_TARGETS, PASS, RUN_TARGETS
 from locust_kvcache.analysis.tables import arm_sentences, sentences
@@ -17,6 +16,7 @@ from locust_kvcache.analysis.tables.said_above import shown_problems
 from locust_kvcache.analysis.tables.table import Stats, Table, find, run_of, scenarios
 from locust_kvcache.contract.language import told
 from locust_kvcache.contract.targets import HIT_RATE
+from locust_kvcache.contract.text_width import width
 
 METRICS = (
     ("ttft_ms", "TTFT, ms"),
@@ -57,7 +57,7 @@ def run_text(stats: Stats) -> str:
 
 def why_incomplete(stats: Stats) -> str:
     reason = stats["run"].get("incomplete_reason")
-    return f" ({shortened(str(reason), WIDTH - 20)})" if reason else ""
+    return f" ({shortened(told(str(reason)), WIDTH - 20)})" if reason else ""
 
 
 def metric_lines(stats: Stats, scenario: str) -> Table:

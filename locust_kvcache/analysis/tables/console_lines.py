@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from locust_kvcache.analysis.basics.number_text import plural
-from locust_kvcache.analysis.basics.text_width import cut, left, right, width, wrap
 from locust_kvcache.analysis.tables.table import Table, told_table
 from locust_kvcache.contract.language import told
+from locust_kvcache.contract.text_width import cut, left, right, width, wrap
 
 WIDTH = 100
 LINES = 22  # of an answer; where the report is, and what is being done meanwhile, take three more

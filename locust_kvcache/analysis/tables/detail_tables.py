@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from locust_kvcache.analysis.basics.metrics import metric_name, statistic_name
@@ -10,6 +11,8 @@ from locust_kvcache.analysis.cache.lost_tokens import CAUSES, MEANING
 from locust_kvcache.analysis.stats.other_tools import TOOLS
 from locust_kvcache.analysis.tables.run_tables import comparison_names, split_rule
 from locust_kvcache.analysis.tables.table import Stats, Table, find, no_intervals
+from locust_kvcache.contract.failure_words import SAID_BY_SERVERS
+from locust_kvcache.contract.language import told
 
 CACHE_RULE = "by round; tokens of successful requests that have both figures"
 PARAMETERS = {
@@ -203,12 +206,18 @@ def failures_table(stats: Stats) -> Table | None:
             str(row["round"]),
             whole(row["http_status"]),
             whole(row["requests"]),
-            (row["error"] or DASH)[:300],
+            _said(row)[:300],
         )
         for row in stats["failures"]
     ]
     header = ("class", "scenario", "round", "HTTP status", "requests", "message (as received)")
     return Table("Failed requests", header, tuple(rows), texts=(1, 5), sortable=True, verbatim=(5,)) if rows else None
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    """A server's own words as they are, ours in the reader's language."""
+    error = row["error"] or DASH
+    return str(error) if row["status"] in SAID_BY_SERVERS else told(error)
 
 
 def tools_table(stats: Stats) -> Table:

@@ -134,9 +134,9 @@ def _check_finish(outcome: StreamOutcome, reason: str) -> None:
     reader, asked = outcome.reader, outcome.asked_tokens
     tokens = len(reader.log) if reader.output_tokens is None else reader.output_tokens
     if was_given_up(reason, tokens, asked):
-        of = "" if asked is None else f" of {asked}"
+        count = f"{tokens}" if asked is None else f"{tokens} of {asked}"
         said = f": {reader.finish_message}" if reader.finish_message else ""
-        outcome.fail("aborted", f"finish_reason {reason!r} after {tokens}{of} tokens{said}", was_said=True)
+        outcome.fail("aborted", f"finish_reason {reason!r} after {count} tokens{said}", was_said=True)
 
 
 def _http_failure(outcome: StreamOutcome) -> None:

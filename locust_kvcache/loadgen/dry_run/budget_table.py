@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from locust_kvcache.contract.language import told
 from locust_kvcache.contract.round_kinds import CONTROL, planned_kinds
+from locust_kvcache.contract.text_width import left, right, width
 from locust_kvcache.loadgen.dry_run.expected_times import expectation
 from locust_kvcache.loadgen.durations import duration_text
 from locust_kvcache.loadgen.options.run_options import Options
@@ -13,10 +15,12 @@ HEADER = ("scenario", "round", "requests", "prompt tokens", "planned cached", "o
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    widths = [max(width(row[i]) for row in rows) for i in range(len(rows[0]))]
 
     def line(row: tuple[str, ...]) -> str:
-        return "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
+        return "  ".join(
+            [left(row[0], widths[0]), *(right(cell, columns) for cell, columns in zip(row[1:], widths[1:], strict=True))]
+        )
 
     return [f"  {line(row)}".rstrip() for row in rows]
 
@@ -41,7 +45,8 @@ def _load_text(options: Options, users: int) -> str:
 def level_table(options: Options, users: int, budgets: list[RoundBudget], seconds: float | None) -> list[str]:
     sums = (sum(values) for values in zip(*map(_counts, budgets), strict=True))
     total = ("total", "", *(f"{value:,}" for value in sums), duration_text(seconds))
-    return ["", f"{_load_text(options, users)}:", *_table([HEADER, *map(_row, budgets), total])]
+    rows = [HEADER, *map(_row, budgets), total]
+    return ["", told(f"{_load_text(options, users)}:"), *_table([tuple(map(told, row)) for row in rows])]
 
 
 def level_budgets(options: Options, plans: list[Plan], users: int) -> list[RoundBudget]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from locust_kvcache.contract.deployment import Deployment, ModelInfo
+from locust_kvcache.contract.language import told
 from locust_kvcache.contract.tier_capacity import tier_capacities
 from locust_kvcache.loadgen.dry_run.budget_table import level_budgets, level_table, total_s
 from locust_kvcache.loadgen.dry_run.expected_times import expectation, missing_text
@@ -54,19 +55,19 @@ def studied(
 def dry_run_text(
     options: Options, scenarios: list[Scenario], deployment: Deployment | None, model: ModelInfo | None, users: int
 ) -> str:
-    """All of it; `deployment` is None where only scenarios are known."""
+    """All of it, in the language of this process; `deployment` is None where only scenarios are known."""
     kv_bytes = model.kv_bytes_per_token if model else None
     scenarios, notes = studied(options, scenarios, deployment, kv_bytes)
     plans = [dry_plan(scenario, options.seed) for scenario in scenarios]
     levels = options.concurrency or (users,)
     lines: list[str] = [
-        "Dry run: nothing is sent.",
-        *timed_notes(options, scenarios),
-        *length_notes(options, scenarios),
-        *notes,
-        *corpus_notes(plans),
-        *file_notes(plans),
-        *chunk_notes(plans),
+        told("Dry run: nothing is sent."),
+        *map(told, timed_notes(options, scenarios)),
+        *map(told, length_notes(options, scenarios)),
+        *map(told, notes),
+        *map(told, corpus_notes(plans)),
+        *map(told, file_notes(plans)),
+        *map(told, chunk_notes(plans)),
     ]
     times: list[float | None] = []
     for level in levels:
@@ -78,12 +79,12 @@ def dry_run_text(
     known = [time for time in times if time is not None]
     whole_s = sum(known) if len(known) == len(times) else None
     sources = {expectation(options, plan.scenario.name).source for plan in plans} - {""}
-    lines += ["", f"Duration: {duration_text(whole_s)}" + (f", by the times of {', '.join(sorted(sources))}" if sources else "")]
-    lines += [] if options.length.is_timed else missing_text(options, plans)
-    lines += ["", warm_up_line(options, plans, max(levels))]
-    lines += [f"Repeats: {options.repeat} such runs; the times above are those of one"] if options.repeat > 1 else []
-    lines += ["", f"KV cache (blocks of {DEFAULT_BLOCK_TOKENS} tokens assumed)"]
-    lines += footprint_lines(max(map(working_set_tokens, plans)), kv_bytes, deployment.capacity if deployment else {})
+    after = ["", f"Duration: {duration_text(whole_s)}" + (f", by the times of {', '.join(sorted(sources))}" if sources else "")]
+    after += [] if options.length.is_timed else missing_text(options, plans)
+    after += ["", warm_up_line(options, plans, max(levels))]
+    after += [f"Repeats: {options.repeat} such runs; the times above are those of one"] if options.repeat > 1 else []
+    after += ["", f"KV cache (blocks of {DEFAULT_BLOCK_TOKENS} tokens assumed)"]
+    after += footprint_lines(max(map(working_set_tokens, plans)), kv_bytes, deployment.capacity if deployment else {})
     price = deployment.price_per_gpu_hour if deployment else options.study.gpu_hour_price
-    lines += ["", cost_line(whole_s, deployment.gpus if deployment else None, price)]
-    return "\n".join(lines)
+    after += ["", cost_line(whole_s, deployment.gpus if deployment else None, price)]
+    return "\n".join([*lines, *map(told, after)])

@@ -18,6 +18,7 @@ from locust.runners import LocalRunner, MasterRunner
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import INCOMPLETE, Exit
+from locust_kvcache.contract.language import use_language
 from locust_kvcache.loadgen.master.load_test import LoadTest
 from locust_kvcache.loadgen.master.run_driver import RecordListener, RunDriver
 from locust_kvcache.loadgen.master.spawning import Spawning
@@ -97,6 +98,7 @@ class Coordinator:
 
     def check(self, options: Options, host: str | None, classes: Sequence[type[User]]) -> None:
         """BadInput if what a person wrote is wrong: before workers are waited for, before any user exists."""
+        use_language(options.language)
         parsed: Any = self._environment.parsed_options
         check_users(parsed.num_users, parsed.spawn_rate)
         if parsed.headless and (slow := slow_start_text(parsed.num_users, parsed.spawn_rate)):

@@ -87,12 +87,12 @@ class LoadTest:
 
     def measure(self) -> None:
         """All of it; BadInput before any load is sent."""
+        use_language(self.job.options.language)
         deployment, self._discovery = discovered(self.job.deployment)
         self.job = dataclasses.replace(self.job, deployment=deployment)
         if self.job.options.preflight_only:
             self._preflight_only()
             return
-        use_language(self.job.options.language)
         console().prepare()
         self._analyses.prepare(draws=self.job.options.report)  # it imports while the server is looked at
         options = self.job.options

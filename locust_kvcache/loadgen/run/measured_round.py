@@ -97,9 +97,8 @@ class MeasuredRound:
     @property
     def _named(self) -> str:
         planned = self.run.rounds_planned(self.of)
-        return f"{self.scenario}, {self.title}" + (
-            f" of {planned}" if planned >= self.number and self.title[-1].isdigit() else ""
-        )
+        counted = planned >= self.number and self.title[-1].isdigit()
+        return f"{self.scenario}, {self.title} of {planned}" if counted else f"{self.scenario}, {self.title}"
 
     def progress(self, elapsed_s: float) -> Progress:
         statuses = self.run.collector.statuses(self.scenario, self.number)

@@ -7,6 +7,8 @@ import requests
 from locust_kvcache.contract.cache_tiers import TIERS, CacheAction
 from locust_kvcache.contract.deployment import Access, Deployment
 from locust_kvcache.contract.finding import ERROR, NOTE, OK, SEVERITIES, WARNING, Finding
+from locust_kvcache.contract.language import told
+from locust_kvcache.contract.text_width import left
 from locust_kvcache.loadgen.server.cache_actions import carry_out
 from locust_kvcache.loadgen.server.canary import Canary
 from locust_kvcache.loadgen.server.findings import (
@@ -141,9 +143,9 @@ def report(findings: list[Finding]) -> str:
     last = ", ".join(
         f"{count} {severity}{'s' if count > 1 and severity != OK else ''}" for severity, count in counts.items() if count
     )
-    return "\n".join([*map(_paragraph, findings), f"Preflight: {last}."])
+    return "\n".join([*map(_paragraph, findings), told(f"Preflight: {last}.")])
 
 
 def _paragraph(finding: Finding) -> str:
-    more = " ".join(part for part in (finding.why, finding.what_to_do) if part)
-    return f"{finding.severity.upper():8}{finding.text}" + (f"\n        {more}" if more else "")
+    more = " ".join(told(part) for part in (finding.why, finding.what_to_do) if part)
+    return left(told(finding.severity.upper()), 8) + told(finding.text) + (f"\n        {more}" if more else "")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from locust_kvcache.contract.capacity_rule import Bounds, Judgement, Measured, Search, bounds_of, judge, next_level, sample_of
+from locust_kvcache.contract.language import told
 from locust_kvcache.loadgen.console import console
 from locust_kvcache.loadgen.protocol.arrivals import Arrival
 from locust_kvcache.loadgen.run.state import Run
@@ -93,16 +94,16 @@ class SideSearch:
 
     def _step(self, opened: OpenRun, number: int, level: float) -> None:
         arrival = self._arrival(level)
-        told = {"side": self._side, **dataclasses.asdict(arrival)}
+        step = {"side": self._side, **dataclasses.asdict(arrival)}
         if self._of_users:
-            told["users"] = int(level)
+            step["users"] = int(level)
             self._master.change_users(int(level))
-        self._round(opened, number, arrival, {"capacity": told})
+        self._round(opened, number, arrival, {"capacity": step})
         found = self._judge(opened.run.folder, number, opened.run.deployment.slo)
         self._steps.append(Measured(level, found.sustained))
         word = "sustained" if found.sustained else "not sustained"
         short = " Requests were sent late: give more users (-u)." if found.short_of_users else ""
-        console().say(f"{self._side}, step {len(self._steps)}: {level:.3g} {self._unit} {word} ({found.why}).{short}")
+        console().say(told(f"{self._side}, step {len(self._steps)}: {level:.3g} {self._unit} {word} ({found.why}).{short}"))
 
     def _judge(self, folder: Path, number: int, slo: dict[str, float]) -> Judgement:
         samples = [sample for row in round_records(folder, self._scenario.name, number) if (sample := sample_of(row))]
@@ -116,8 +117,8 @@ def search_capacity(master: Master) -> list[Path]:
         for side in master.job.options.study.capacity:
             search = SideSearch(master, scenario, side)
             found = search.run()
-            ends = ("none" if end is None else f"{end:.3g}" for end in (found.low, found.high))
-            console().say("{}, {}: highest level sustained {}, lowest not sustained {}".format(scenario.name, side, *ends))
+            low, high = ("none" if end is None else f"{end:.3g}" for end in (found.low, found.high))
+            console().say(told(f"{scenario.name}, {side}: highest level sustained {low}, lowest not sustained {high}"))
             folders += search.folders
     return folders
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from locust_kvcache.contract.language import told
 from locust_kvcache.contract.tier_capacity import tier_capacities
 from locust_kvcache.loadgen.console import console
 from locust_kvcache.loadgen.server.metrics_pages import scrape
@@ -22,7 +23,8 @@ def sweep_working_set(master: Master) -> list[Path]:
     )
     sizes = job.options.study.working_set or sweep_sizes(capacities)
     held = ", ".join(f"{tier} {tokens:,}" for tier, tokens in capacities.items()) or "unknown"
-    console().say(f"working sets of {', '.join(f'{size:,}' for size in sizes)} tokens; tier sizes in tokens: {held}")
+    listed = ", ".join(f"{size:,}" for size in sizes)
+    console().say(told(f"working sets of {listed} tokens; tier sizes in tokens: {held}"))
     folders: list[Path] = []
     for scenario in job.scenarios:
         for number, size in enumerate(sizes, 1):

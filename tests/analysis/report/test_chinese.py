@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from locust_kvcache.analysis.basics.text_width import width, wrap
 from locust_kvcache.analysis.tables.console_lines import WIDTH, caveat, shortened
 from locust_kvcache.contract.language import CHINESE, ENGLISH, use_language
+from locust_kvcache.contract.text_width import width, wrap
 from tests.analysis.synthetic import Truth, synthetic_run
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

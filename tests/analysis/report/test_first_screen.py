@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from locust_kvcache.analysis.across_runs.run_comparison import compare_runs
-from locust_kvcache.analysis.basics import text_width
 from locust_kvcache.analysis.commands.repeats import repeats_page
 from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
 from locust_kvcache.analysis.report.caveats import caveats, merged
@@ -24,6 +23,7 @@ from locust_kvcache.analysis.report.run_text import run_text
 from locust_kvcache.analysis.report.sweep_page import by_users, sweep_page
 from locust_kvcache.analysis.tables.console_lines import WIDTH
 from locust_kvcache.analysis.tables.table import Table, find
+from locust_kvcache.contract import text_width
 from locust_kvcache.contract.language import CHINESE, ENGLISH, use_language
 from tests.analysis.recorded import recorded_run
 from tests.analysis.report.test_chinese import english_sentences, shown
