@@ -14,7 +14,8 @@ from typing import Any
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.chat_messages import ASSISTANT, SYSTEM, TOOL, USER, Said, read_messages, sendable
-from locust_kvcache.workload.data_files import entries, inner
+from locust_kvcache.workload.data_files import entries
+from locust_kvcache.workload.file_kinds import inner
 
 HOLDERS, SYSTEM_KEYS = ("body", "request", "payload"), ("system", "system_prompt", "instructions")
 PROMPTS = {"/v1/completions": "prompt", "/v1/responses": "input"}  # of a batch file's other requests, by the end of their URL

@@ -23,6 +23,7 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.file_kinds import GZIP, HEAD_BYTES, MARKS, refuse_others, refuse_page
 
 AS_ZEROS, LONG_NUMBER = bytes.maketrans(b"123456789", b"0" * 9), b"0" * 19  # 19 digits may be beyond 64 bits
+LINE_BYTES, WHOLE_BYTES = 1 << 30, 1 << 31
 SHOWN = 60  # characters of a line in a message
 
 
@@ -89,7 +90,7 @@ def read_file(path: str | Path) -> bytes:
 
 def whole_text(path: str | Path, data: bytes) -> str:
     """The text of a file that is no list of entries."""
-    return _decoded(path, b"".join(_checked(path, _content(path, io.BytesIO(data)))))
+    return _decoded(path, _whole(path, _content(path, io.BytesIO(data))))
 
 
 def sha256_of(path: str | Path) -> str:
@@ -113,7 +114,7 @@ def entries(path: str | Path, file: BinaryIO, expected: str) -> Iterator[Entry]:
     refuse_page(path, first[1])
     if first[1].lstrip()[:1] == b"[":
         content.seek(0)
-        yield from _items(path, b"".join(_checked(path, content)), expected)
+        yield from _items(path, _whole(path, content), expected)
         return
     if _begins_object(first[1]) and (whole := _one_object(path, content)) is not None:
         yield Entry(str(path), b"", whole, True)
@@ -126,9 +127,17 @@ def entries(path: str | Path, file: BinaryIO, expected: str) -> Iterator[Entry]:
 def _begins_object(line: bytes) -> bool:
     """Whether an object begins on the line and does not end there."""
     try:
-        return line.lstrip()[:1] == b"{" and orjson.loads(line) is None
-    except ValueError:
+        return line.lstrip()[:1] == b"{" and _loads(line) is None
+    except (ValueError, RecursionError):
         return True
+
+
+def _loads(data: bytes) -> Any:
+    """As an entry is read: json takes more than orjson."""
+    try:
+        return orjson.loads(data)
+    except ValueError:
+        return json.loads(data)
 
 
 def _one_object(path: str | Path, content: BinaryIO) -> Any:
@@ -136,8 +145,8 @@ def _one_object(path: str | Path, content: BinaryIO) -> Any:
     place = content.tell()
     content.seek(0)
     try:
-        return orjson.loads(b"".join(_checked(path, content)))
-    except ValueError:
+        return _loads(_whole(path, content))
+    except (ValueError, RecursionError):
         content.seek(place)
         return None
 
@@ -153,7 +162,7 @@ def _content(path: str | Path, file: BinaryIO) -> BinaryIO:
     encoding = next((name for mark, name in MARKS if head.startswith(mark)), None)
     if encoding is None:
         return file
-    data = b"".join(_checked(path, file))
+    data = _whole(path, file)
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -178,10 +187,26 @@ def _checked(path: str | Path, file: BinaryIO) -> Iterator[bytes]:
     """Lines, without the mark at the start; a damaged archive is named with the line that it ends in."""
     number = 0
     try:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(iter(lambda: file.readline(LINE_BYTES + 1), b""), 1):
+            if len(line) > LINE_BYTES:
+                raise BadInput(f"{path}: line {number} is longer than {LINE_BYTES >> 20:,} MB; expected one row per line")
             yield line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
     except (OSError, EOFError, zlib.error) as error:
         raise BadInput(f"{path}: line {number + 1} cannot be read ({error}); the file is damaged or cut") from error
+
+
+def _whole(path: str | Path, file: BinaryIO) -> bytes:
+    """All of it at once; a small archive may hold more than any memory does."""
+    lines, size = [], 0
+    for line in _checked(path, file):
+        lines.append(line)
+        size += len(line)
+        if size > WHOLE_BYTES:
+            raise BadInput(
+                f"{path}: has more than {WHOLE_BYTES >> 20:,} MB that must be read at once; expected UTF-8 with one row per line, which is "
+                "read line by line"
+            )
+    return b"".join(lines)
 
 
 def _items(path: str | Path, data: bytes, expected: str) -> Iterator[Entry]:
@@ -214,14 +239,6 @@ def _decoded(path: str | Path, data: bytes) -> str:
         number = data.count(b"\n", 0, error.start) + 1
         start = data.rfind(b"\n", 0, error.start) + 1
         return Entry(f"{path}: line {number}", data[start : error.start + 1]).text()
-
-
-def inner(value: Any) -> str:
-    """A way out where an object holds the rows in one of its keys; empty where it does not."""
-    for key, found in value.items() if isinstance(value, dict) else ():
-        if isinstance(found, list) and found and all(isinstance(one, dict) for one in found):
-            return f" (its rows may be those in key {str(key)[:SHOWN]!r}: write that list to a file of its own)"
-    return ""
 
 
 def lone_surrogate(text: str) -> str | None:

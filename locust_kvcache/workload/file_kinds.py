@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from pathlib import Path
+from typing import Any
 
 from locust_kvcache.contract.errors import BadInput
 
@@ -58,3 +59,11 @@ def _kind(head: bytes, packed: bool) -> tuple[str, str] | None:
         if len(zeros) >= 4 and not any(zeros) and all(others):
             return "text in UTF-16 without a byte order mark", f"iconv -f {name} -t UTF-8 converts it"
     return None
+
+
+def inner(value: Any) -> str:
+    """A way out where an object holds the rows in one of its keys; empty where it does not."""
+    for key, found in value.items() if isinstance(value, dict) else ():
+        if isinstance(found, list) and found and all(isinstance(one, dict) for one in found):
+            return f" (its rows may be those in key {str(key)[:60]!r}: write that list to a file of its own)"
+    return ""

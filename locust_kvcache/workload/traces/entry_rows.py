@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.workload.data_files import Entry, inner
+from locust_kvcache.workload.data_files import Entry
+from locust_kvcache.workload.file_kinds import inner
 from locust_kvcache.workload.traces.csv_records import SEPARATORS, cells, records
 from locust_kvcache.workload.traces.formats import (
+    COLUMNS,
     EXPECTED,
     EXPECTED_JSON,
     FORMATS,
@@ -112,7 +114,7 @@ class FileRows:
         names = [name.strip().lower() for name in titles]
         self.format = csv_format(names)
         if self.format is None or self.format.columns is None:
-            raise BadInput(f"{header.where} is {header.text().strip()[:60]!r}; expected {EXPECTED}")
+            raise BadInput(f"{header.where} is {header.text().strip()[:60]!r}; expected {EXPECTED}, {COLUMNS}")
         places = [names.index(column) for column in self.format.columns]
         time_key, input_key, output_key = (titles[place].strip() for place in places)
         for entry in records(lines):

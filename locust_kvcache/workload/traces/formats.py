@@ -86,6 +86,9 @@ AZURE = TraceFormat(
     columns=("timestamp", "contexttokens", "generatedtokens"),
 )
 FORMATS = (MOONCAKE, BAILIAN, AIPERF, WEKA, OTEL, OPENAI, BURSTGPT, AZURE)
+COLUMNS = "whose first line names its columns: " + " or ".join(
+    f"{', '.join(one.columns)} ({one.name})" for one in FORMATS if one.columns
+)
 LOGGED_KEYS = ("usage", "response", "start_time", "created", "created_at")
 AIPERF_KEYS = ("turns", "session_id", "delay", "text_input", "messages", "payload")
 EXPECTED_JSON = "an object with timestamp, input_length, output_length, hash_ids"
