@@ -12,9 +12,8 @@ from typing import Any
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.traces.formats import OPENAI, OTEL, built_like
 from locust_kvcache.workload.traces.recorded import Recorded
-from locust_kvcache.workload.traces.source import TIME_UNITS
 from locust_kvcache.workload.traces.text_blocks import text_blocks, texts_of
-from locust_kvcache.workload.traces.timing import since_1970
+from locust_kvcache.workload.traces.timing import in_seconds
 from locust_kvcache.workload.traces.values import date_value, is_date, length_value, time_value
 
 INPUTS = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")  # by today's conventions, and by those of before
@@ -93,11 +92,7 @@ def _span_time(span: dict[str, Any], which: str, where: str) -> float:
 
 
 def _time(value: Any, key: str, where: str) -> float:
-    """Seconds; numbers since 1970 are so in whatever unit."""
-    if is_date(value):
-        return date_value(value, key, where)
-    at = time_value(value, key, where)
-    return at * TIME_UNITS[since_1970(at) or "s"] / 1000
+    return date_value(value, key, where) if is_date(value) else in_seconds(time_value(value, key, where))
 
 
 def _message_texts(found: dict[str, Any], keys: tuple[str, ...]) -> list[str]:
@@ -132,7 +127,7 @@ def logged_request(row: Any, where: str, block_size: int) -> Recorded:
     end = next((key for key in END_KEYS if row.get(key) is not None), None)
     answered = row.get("response") if isinstance(row.get("response"), dict) else row
     usage = (answered or {}).get("usage") or row.get("usage") or {}
-    output = row.get("output_length", usage.get("completion_tokens", asked.get("max_tokens")))
+    output = row.get("output_length", usage.get("completion_tokens", asked.get("max_completion_tokens", asked.get("max_tokens"))))
     tokens, blocks = text_blocks(texts, block_size)
     return Recorded(
         str(next((row[key] for key in SESSION_KEYS if row.get(key) is not None), where)),

@@ -48,6 +48,11 @@ def since_1970(at: float) -> str | None:
     return next((unit for unit, least in reversed(SINCE_1970.items()) if at >= least), None)
 
 
+def in_seconds(at: float) -> float:
+    """Of a format whose times are seconds: numbers since 1970 are so in whatever unit."""
+    return at * TIME_UNITS[since_1970(at) or "s"] / 1000
+
+
 def _odd(times: Sequence[float]) -> bool:
     """Whether they are strange as ms."""
     span_s = (max(times) - min(times)) / 1000
@@ -56,7 +61,7 @@ def _odd(times: Sequence[float]) -> bool:
 
 def unit_doubt(times: Sequence[float], unit: str, given: str | None) -> str | None:
     """Why times that are read as ms, of which nobody has said it, look like seconds."""
-    if unit != "ms" or given:
+    if unit != "ms" or given or since_1970(min(times)):
         return None
     span_s = (max(times) - min(times)) / 1000
     if len(times) > 2 and span_s / len(times) > SLOW_S:

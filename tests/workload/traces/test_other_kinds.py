@@ -61,6 +61,22 @@ def test_a_delay_is_in_ms_whatever_the_times_are(tmp_path: Path, begun: Any) -> 
     assert (list(rows.due_s), list(rows.wait_s)) == ([0, 0.25], [0, 0.25])
 
 
+def test_times_since_1970_are_not_doubted_and_a_sessions_gaps_stay_seconds(tmp_path: Path) -> None:
+    begun = 1_715_299_200_000
+    assert read(tmp_path, [row(begun), row(begun + 500)]).warning is None
+    asked = {"type": "n", "in": 100, "out": 9}
+    session = {"id": "a", "requests": [{"t": begun, **asked}, {"t": begun + 9000, "think_time": 4, **asked}]}
+    rows = read(tmp_path, [session])
+    assert (list(rows.due_s), list(rows.wait_s)) == ([0, 9], [0, 4])
+
+
+def test_two_sessions_with_one_id_are_two(tmp_path: Path) -> None:
+    asked = {"type": "n", "in": 64, "out": 9, "hash_ids": [1]}
+    rows = read(tmp_path, [{"id": "a", "requests": [{"t": 0, **asked}, {"t": 5, **asked}]}] * 2)
+    assert list(rows.sessions) == [0, 2, 4]
+    assert rows[0].blocks == rows[1].blocks != rows[2].blocks == rows[3].blocks
+
+
 def test_rows_far_apart_are_no_steps(tmp_path: Path) -> None:
     """Two rows at one time and one a minute later: nothing says that the first two were half a minute apart."""
     assert list(read(tmp_path, [row(0), row(0), row(60_000)]).due_s) == [0, 0, 60]
@@ -95,6 +111,7 @@ MESSAGES = [{"role": "user", "content": "one two"}]
         {"payload": {"messages": MESSAGES, "max_completion_tokens": 7}},
         {"payload": [{"messages": MESSAGES, "max_tokens": 7}]},
         {"payload": {"prompt": "one two three", "max_tokens": 7}},
+        {"messages": MESSAGES, "created": 5, "max_completion_tokens": 7},
     ],
 )
 def test_texts_and_answers_lengths_under_other_names(tmp_path: Path, more: dict[str, Any]) -> None:
