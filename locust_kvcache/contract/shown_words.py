@@ -58,6 +58,7 @@ COMPOSED = (
     "A partial {hit}",
     "{n} hit less than planned", "{n} hit nothing", "{n} not known",
     "{n} sessions/s sustained", "{n} sessions/s not sustained", "{n} users sustained", "{n} users not sustained",
+    "prompts that return after {low} to {high} s beside {rate} new tokens/s",
     "{scenario}, warm-up", "{n} ({n2} to {number} ms) at {users}",
     "{n} [too wide] ({n2} to {number} ms) at {users}", "{n} [no interval] ({n2} to {number} ms) at {users}",
     "Hit, tier unknown in arm {named} {verb} the mean TTFT from {before} to {after} ms ({effect})",

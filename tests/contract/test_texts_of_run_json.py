@@ -73,6 +73,10 @@ def test_every_text_of_the_load_is_found_when_its_placeholders_are_filled() -> N
             "sglang_flush 未能清空 存储 缓存（HTTP 404：POST /flush_cache 不存在）：该轮测到的是其中剩余的内容",
         ),
         (
+            "prompts that return after 1 to 8 s beside 5,000 new tokens/s",
+            "在 1 到 8 s 后重新出现的 prompt，其间每秒 5,000 个新 token",
+        ),
+        (
             "every worker was lost; stopped in round 2 of long_context (2/3 (1 failed))",
             "所有 worker 都已丢失；在 long_context 第 2 轮中停止（2/3（1 失败））",
         ),
