@@ -89,7 +89,7 @@ def seconds(times: Sequence[float], unit: str, keep_bursts: bool) -> array[float
     Published traces count in steps (Mooncake's of 3 s, an artefact of their making): rows of one step are spread evenly over it.
     """
     factor = TIME_UNITS[unit]
-    zero = times[0] if times[0] * factor / 1000 > SINCE_1970_S else 0.0
+    zero = times[0] if times[0] * factor / 1000 > SINCE_1970_S or times[0] < 0 else 0.0  # before 1970: a clock without a day
     if (times[-1] - zero) * factor / 1000 > LONGEST_S:
         raise BadInput(
             f"its times go from {times[0]:.15g} to {times[-1]:.15g} {unit}, which is over {LONGEST_S / 3.15e7:.0f} years; expected "

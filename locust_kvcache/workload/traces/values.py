@@ -48,13 +48,15 @@ def date_value(value: Any, key: str, where: str) -> float:
 
 
 def _date(text: str) -> float | None:
-    if text.strip().replace(".", "", 1).isdigit():
+    text = text.strip().upper()
+    if text.replace(".", "", 1).isdigit():
         return None  # 20231116 is a number
-    day, _, fraction = text.strip().partition(".")
+    text = text.removesuffix(" UTC").removesuffix(" GMT")
+    if text[4:5] == text[7:8] == "/":  # 2023/11/16 is the same day everywhere, 11/12/2023 is not
+        text = text.replace("/", "-")
+    day, _, fraction = text.partition(".")
     digits = len(fraction) - len(fraction.lstrip("0123456789"))
-    exact = (
-        f"{day}.{fraction[: min(digits, 6)]}{fraction[digits:]}" if digits else text.strip()
-    )  # datetime takes six digits at most
+    exact = f"{day}.{fraction[: min(digits, 6)]}{fraction[digits:]}" if digits else text  # datetime takes six digits at most
     try:
         found = datetime.fromisoformat(exact)
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

@@ -77,6 +77,21 @@ def test_two_sessions_with_one_id_are_two(tmp_path: Path) -> None:
     assert rows[0].blocks == rows[1].blocks != rows[2].blocks == rows[3].blocks
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("2023-11-16 18:15:46.680590 UTC", "2023-11-16 18:15:56.680590 UTC"),
+        ("2023/11/16 18:15:46", "2023/11/16 18:15:56"),
+        ("2023-11-16t18:15:46z", "2023-11-16T20:15:56+02:00"),
+        ("1900-01-01 18:15:46", "1900-01-01 18:15:56"),
+    ],
+)
+def test_dates_as_data_bases_and_spreadsheets_write_them(tmp_path: Path, first: str, second: str) -> None:
+    assert list(read(tmp_path, AZURE + f"{first},5,4\n{second},6,4\n".encode()).due_s) == [0, 10]
+    with pytest.raises(BadInput, match="line 2: key 'TIMESTAMP' is '11/12/2023 18:15:46'"):
+        read(tmp_path, AZURE + b"11/12/2023 18:15:46,5,4\n")
+
+
 def test_rows_far_apart_are_no_steps(tmp_path: Path) -> None:
     """Two rows at one time and one a minute later: nothing says that the first two were half a minute apart."""
     assert list(read(tmp_path, [row(0), row(0), row(60_000)]).due_s) == [0, 0, 60]
