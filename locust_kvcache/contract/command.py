@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -37,11 +38,20 @@ def config_file() -> dict[str, Any] | None:
     return dict(_config_file) or None
 
 
+def meant_option(message: str, parser: argparse.ArgumentParser) -> str:
+    """`did you mean --requests?` after argparse's words on an option that it does not know; empty where nothing is near."""
+    _, found, unknown = message.partition("unrecognized arguments: ")
+    name = unknown.split()[0].split("=")[0] if found and unknown.split() else ""
+    near = difflib.get_close_matches(name, parser._option_string_actions, 1) if name.startswith("--") else []
+    return f"did you mean {near[0]}?" if near else ""
+
+
 class OneLineParser(argparse.ArgumentParser):
     """Says in one line what it refuses; the usage is in --help."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(int(Exit.BAD_INPUT), f"error: {' '.join(message.split())}; `{self.prog} --help` lists what there is\n")
+        hint = meant_option(message, self) or f"`{self.prog} --help` lists what there is"
+        self.exit(int(Exit.BAD_INPUT), f"error: {' '.join(message.split())}; {hint}\n")
 
 
 def command_parser(name: str, about: str, examples: Sequence[str]) -> argparse.ArgumentParser:

@@ -28,6 +28,7 @@ def refused(locust: LocustProcesses, *args: str, **env: str) -> str:
     [
         (("--scenarios", "cold_strat"), "scenario 'cold_strat' is unknown; available: agent_coding"),
         (("--rounds", "0"), "--rounds is '0'; expected a whole number of at least 1"),
+        (("--requsets", "3"), "unrecognized arguments: --requsets; did you mean --requests?"),
         (("--requests", "many"), "--requests is 'many'"),
         (("--arrival", "poisson"), "needs --request-rate"),
         (("--request-rate", "5"), "--request-rate is 5 and --arrival is closed"),

@@ -79,15 +79,17 @@ def compare_conditions(runs: list[RunInfo], requests: list[pd.DataFrame], accept
 def _short(path: str, values: list[Any], same: bool) -> list[str]:
     if path == "scenarios":
         names = [", ".join(str(entry.get("name")) for entry in value or []) for value in values]
-        return names if same or len(set(names)) > 1 else [_differing(value, values[0]) for value in values]
+        return names if same or len(set(names)) > 1 else [_differing(value, values) for value in values]
     return [in_words(value) for value in values]
 
 
-def _differing(scenarios: list[dict[str, Any]], first: list[dict[str, Any]]) -> str:
-    """Only the keys in which equally named scenarios differ from those of the first run (for the first itself: all names)."""
+def _differing(scenarios: list[dict[str, Any]], runs: list[list[dict[str, Any]]]) -> str:
+    """Only the keys in which equally named scenarios differ between the runs, each with this run's value."""
     parts = []
-    for mine, other in zip(scenarios or [], first or [], strict=False):
-        changed = {key: mine.get(key) for key in {**mine, **other} if mine.get(key) != other.get(key)}
+    for place, mine in enumerate(scenarios):
+        same_place = [run[place] for run in runs if place < len(run)]
+        keys = list(dict.fromkeys(key for entry in same_place for key in entry))
+        changed = {key: mine.get(key) for key in keys if any(entry.get(key) != mine.get(key) for entry in same_place)}
         parts.append(f"{mine.get('name')}{': ' + in_words(changed) if changed else ''}")
     return ", ".join(parts)
 

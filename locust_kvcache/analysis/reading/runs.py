@@ -139,7 +139,7 @@ def _check_counts(info: RunInfo, counts: pd.DataFrame, records: pd.DataFrame) ->
             text = f"{name} has {row['found']} records, but run.json does not list that round."
             problems.append(Problem("error", "unlisted_round", text, "Was run.json or records.jsonl copied from another run?"))
         elif row["found"] != row["planned_requests"]:
-            text = f"{name}: {row['found']} usable records of {row['planned_requests']:.0f} planned."
+            text = f"{name}: {row['found']} of {row['planned_requests']:.0f} planned requests have a record."
             problems.append(Problem("error", "count", text, "Its figures are those of the requests that are there."))
     for scenario in [str(entry.get("name")) for entry in info.scenarios]:
         wanted, listed = info.planned_rounds(scenario), int((counts["scenario"] == scenario).sum())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from locust_kvcache.analysis.across_runs.conditions import accepted_conditions
+from locust_kvcache.analysis.across_runs.conditions import _short, accepted_conditions
 from locust_kvcache.analysis.across_runs.run_comparison import RunComparison, compare_runs
 from locust_kvcache.analysis.commands.repeats import judged_targets
 from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
@@ -54,6 +54,16 @@ def test_runs_that_are_not_comparable_meet_no_target_across_runs(alike: RunCompa
     found = compared(tmp_path / "other", users=10)
     assert not found.comparable
     assert {(row["verdict"], row["why"], row["value"]) for row in found.targets} == {("not judged", "not comparable", None)}
+
+
+def test_plans_that_differ_are_told_with_the_value_of_each_run() -> None:
+    plans = [{"name": "cold_start", "requests": 4, "seed": 1}, {"name": "cold_start", "requests": 30, "seed": 1}]
+    three = [*plans, {"name": "cold_start", "requests": 4, "seed": 1, "pause_s": 2}]
+    assert _short("scenarios", [[plan] for plan in plans], same=False) == ["cold_start: requests 4", "cold_start: requests 30"]
+    assert _short("scenarios", [[plan] for plan in three], same=False) == [
+        "cold_start: requests 4", "cold_start: requests 30", "cold_start: requests 4, pause_s 2",
+    ]  # fmt: skip
+    assert _short("scenarios", [[plans[0]]] * 2, same=True) == ["cold_start", "cold_start"]
 
 
 ARMS = ["cold", "gpu_hit", "store_hit"]

@@ -104,7 +104,7 @@ def test_the_count_is_checked(tmp_path: Path) -> None:
     (folder / "records.jsonl").write_text("".join(lines[:-1]))
     [problem] = load_run(folder).problems
     assert problem.code == "count"
-    assert "Round 2 of long_context_high_reuse: 5 usable records of 6 planned." in problem.text
+    assert "Round 2 of long_context_high_reuse: 5 of 6 planned requests have a record." in problem.text
 
 
 def test_missing_rounds_and_missing_records(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_records_that_contradict_run_json_are_never_passed_over(command, tmp_pat
     done = command("analysis", folder, "--no-report")
     assert done.returncode == 2
     assert said(done).startswith("INCOMPLETE: ")
-    assert "29 usable records of 30 planned" in (folder / "stats.json").read_text()
+    assert "29 of 30 planned requests have a record" in (folder / "stats.json").read_text()
     command("analysis.generate_report", "--stats", folder / "stats.json", "--output-dir", tmp_path / "report", "--format", "html")
     assert "Incomplete." in (tmp_path / "report" / "report.html").read_text()
 
