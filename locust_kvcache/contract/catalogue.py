@@ -25,7 +25,7 @@ SEPARATORS = tuple(
     (re.compile(pattern + OUTSIDE_OF_BRACKETS), joint)
     for pattern, joint in (
         (r"\. (?=\S)", "。"), ("; ", "；"), (": ", "："), (", ", "，"), (", and ", "，"), (" and ", "和"),
-        (" to ", " 到 "), (r" \+ ", " + "),
+        (" to ", " 到 "), (r" \+ ", " + "), (" / ", " / "),
     )
 )  # fmt: skip
 FEW_LETTERS = 5  # a text with fewer letters beside its placeholders stands for numbers only: {done} of {planned}
@@ -35,6 +35,7 @@ NEIGHBOURS = re.compile(r"(?<=[A-Za-z0-9%\])])(?=[\u4e00-\u9fff])|(?<=[\u4e00-\u
 ONE_PART = r"(?:(?![;.,:] ).)*"  # what a text of few letters may hold
 SHORT = 10  # letters beside the placeholders
 NUMERIC = frozenset({"n", "n2", "number", "round"})  # placeholders of these names hold numbers: {n} requests
+VERBATIM = "typed"  # the placeholder for what a person types as it stands: --accept "{typed}"
 SENTENCE = re.compile(r"(?<![\w-])[a-z]{2,}(?: [a-z]{2,}){2}(?![\w-])")  # three words in a row
 MOST_OF_IT = 0.6  # of a text's letters
 JOINTS = re.compile(r"[;:.,](?= |$)| \(")
@@ -144,7 +145,8 @@ class Catalogue:
             joints = list[int]()
             for pattern in template.patterns if template.longest in text else ():
                 if match := pattern.fullmatch(text):
-                    said = [self.told(value) for value in match.groups()]
+                    held = zip(template.names, match.groups(), strict=True)
+                    said = [value if name == VERBATIM else self.told(value) for name, value in held]
                     if template.joins_clauses or not _leaves_a_sentence(match.groups(), said):
                         joints.append(_joints(match.groups(), template.ends_open))
                         values = dict(zip(template.names, said, strict=True))

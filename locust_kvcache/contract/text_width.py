@@ -6,7 +6,11 @@ import re
 import textwrap
 import unicodedata
 
-PIECES = re.compile(r"\s+(?!%)|[^\s\u2e80-\uffef]+(?: %)?[，。；：！？、）]*|.", re.S)  # words, and single wide characters
+PIECES = re.compile(
+    r"\s+(?!%)|\[[\u2e80-\uffef]|[^\s\u2e80-\uffef]+(?: %)?[，。；：！？、）]*|.", re.S
+)  # words, and single wide characters
+
+NO_BREAK = "\u00a0"
 
 
 def width(text: str) -> int:
@@ -35,7 +39,9 @@ def cut(text: str, columns: int) -> str:
 def wrap(text: str, columns: int, most: int, placeholder: str) -> list[str]:
     """At most `most` lines; a line may end behind every wide character."""
     if width(text) == len(text):
-        return textwrap.wrap(text, columns, max_lines=most, placeholder=placeholder, break_on_hyphens=False)
+        kept = text.replace(" %", f"{NO_BREAK}%")  # a figure and its unit stay together
+        lines = textwrap.wrap(kept, columns, max_lines=most, placeholder=placeholder, break_on_hyphens=False)
+        return [line.replace(NO_BREAK, " ") for line in lines]
     lines = [""]
     for piece in PIECES.findall(" ".join(text.split())):
         if width(lines[-1] + piece) > columns and piece not in "，。；：！？、）":

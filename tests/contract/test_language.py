@@ -36,6 +36,16 @@ def test_the_locale_chooses_the_language(environment: dict[str, str], expected: 
     assert default_language(environment) == expected
 
 
+def test_what_a_person_types_is_not_translated(chinese: None) -> None:
+    """--accept takes the English words alone."""
+    said = told('Run both with the same value, or accept the difference: --accept "load: users".')
+    assert said == '两边用相同的值重跑，或接受这一差异：--accept "load: users"。'
+
+
+def test_both_sides_of_a_stroke_are_translated(chinese: None) -> None:
+    assert told("cold_start: requests 4 / cold_start: requests 30") == "cold_start：请求数 4 / cold_start：请求数 30"
+
+
 def test_english_is_told_as_it_is() -> None:
     assert language() == ENGLISH
     assert told("2 of 3 targets met.") == "2 of 3 targets met."

@@ -135,7 +135,8 @@ def condition_problems(conditions: list[Condition]) -> list[Problem]:
     """An error per condition that forbids the comparison."""
     return [
         Problem("error", "not_comparable", f"Not comparable: {condition.name} differs ({' / '.join(condition.values)[:300]}).",
-                f"Run both with the same value, or accept the difference: --accept \"{condition.name}\".")
+                f"Run both with the same value, or accept the difference: --accept \"{typed}\".")
         for condition in conditions
+        for typed in [condition.name]
         if condition.state == FORBIDS
     ]  # fmt: skip

@@ -122,18 +122,35 @@ def rendered(table: Table) -> list[str]:
 
 
 def caveat_lines(problems: Sequence[Mapping[str, Any]], most: int) -> list[str]:
-    """One line each, the gravest first; equal ones once."""
-    lines = list(dict.fromkeys(caveat(row) for row in problems))
-    if len(lines) <= most:
-        return lines
-    return [*lines[: most - 1], told(f"{plural(len(lines) - most + 1, 'more caveat')} {MORE}")]
+    """One line each, the gravest first; equal ones once. An error or a warning that one line would cut takes two, before the notes."""
+    shown: dict[str, Mapping[str, Any]] = {}
+    for row in problems:
+        shown.setdefault(caveat(row), row)
+    blocks = [[line] for line in shown]
+    grave = [place for place, row in enumerate(shown.values()) if row["severity"] != "note"]
+    room = most - len(grave) - (len(grave) < len(blocks))
+    for place, (line, row) in enumerate(shown.items()):
+        if place in grave and CUT in line and room > 0:
+            blocks[place] = in_two_lines(row)
+            room -= len(blocks[place]) - 1
+    if sum(map(len, blocks)) <= most:
+        return [line for block in blocks for line in block]
+    while blocks and sum(map(len, blocks)) > most - 1:
+        blocks.pop()
+    more = told(f"{plural(len(shown) - len(blocks), 'more caveat')} {MORE}")
+    return [*(line for block in blocks for line in block), more]
+
+
+def in_two_lines(row: Mapping[str, Any]) -> list[str]:
+    """What was seen and what to do, in full where two lines hold it."""
+    head, text, way = _parts(row)
+    first, *rest = wrap(f"{head}{_spaced(_stopped(text))}{way}".rstrip(), WIDTH - 2, 2, f"{CUT} ({told(MORE)})")
+    return [first, *(f"  {line}" for line in rest)]
 
 
 def caveat(row: Mapping[str, Any]) -> str:
     """warning: what was seen. What to do. Where that does not fit: the first clause, and the first thing to do."""
-    head = told(f"{row['severity']}: ")
-    text = told(FOLDERS.sub("", str(row["text"])).strip().rstrip("."))
-    way = told(str(row.get("what_to_do") or "").strip())
+    head, text, way = _parts(row)
     room = WIDTH - width(head)
     if not way:
         return head + (_stopped(text) if width(text) < room - 1 else shortened(text, room))
@@ -143,6 +160,12 @@ def caveat(row: Mapping[str, Any]) -> str:
     said = shortened(first_clause(text), max(room - width(first_sentence(way)) - 2, LEAST_TEXT))
     stopped = said if said.endswith(CUT) else _stopped(said)
     return f"{head}{_spaced(stopped)}{shortened(first_sentence(way), room - width(stopped) - 1)}".rstrip()
+
+
+def _parts(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """`warning: `, what was seen, what to do."""
+    text = FOLDERS.sub("", str(row["text"])).strip().rstrip(".")
+    return told(f"{row['severity']}: "), told(text), told(str(row.get("what_to_do") or "").strip())
 
 
 def _spaced(text: str) -> str:

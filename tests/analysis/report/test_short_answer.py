@@ -22,8 +22,9 @@ from locust_kvcache.analysis.report.publish import page_text
 from locust_kvcache.analysis.report.run_text import run_text
 from locust_kvcache.analysis.report.sweep_page import by_users, sweep_page
 from locust_kvcache.analysis.tables import console_lines
-from locust_kvcache.analysis.tables.console_lines import caveat, first_clause, shortened, summary
+from locust_kvcache.analysis.tables.console_lines import caveat, caveat_lines, first_clause, shortened, summary
 from locust_kvcache.analysis.tables.table import Table, find
+from locust_kvcache.contract.text_width import wrap
 from tests.analysis.synthetic import Truth, synthetic_run
 
 TRUTH = Truth(sessions=6, turns=5, noise=0.05, spread_tokens=200)
@@ -112,6 +113,37 @@ def test_whatever_is_found_the_answer_fits() -> None:
     assert "more caveats in the report" in text
     page = Page("t", "sub", "lead " * 100, (), (), (row,) * 9, (), incomplete=True, short=(table,))
     assert fits(page_text(page)).startswith("INCOMPLETE: ")
+
+
+def test_what_an_error_says_to_do_is_not_cut_where_two_lines_hold_it() -> None:
+    way = 'Run both with the same value, or accept the difference: --accept "plan: scenarios".'
+    error = {
+        "severity": "error",
+        "text": "Not comparable: plan: scenarios differs (a: requests 4 / a: requests 30).",
+        "what_to_do": way,
+    }
+    note = {
+        "severity": "note",
+        "text": "One run of each: the figures describe these runs; other runs may well differ, and by much more.",
+    }
+    assert caveat_lines([error], 1) == [caveat(error)], "no room for a second line"
+    first, second = caveat_lines([error], 2)
+    assert first == "error: Not comparable: plan: scenarios differs (a: requests 4 / a: requests 30). Run both with the"
+    assert second == '  same value, or accept the difference: --accept "plan: scenarios".'
+    notes = [note | {"text": f"{number}: {note['text']}"} for number in range(3)]
+    assert caveat_lines([error, *notes], 6) == [first, second, *map(caveat, notes)], "a note takes one line"
+    assert caveat_lines([error, *notes], 4) == [first, second, caveat(notes[0]), "2 more caveats in the report"]
+    others = [error | {"text": f"{number}: {error['text']}"} for number in range(3)]
+    assert caveat_lines([error, *others], 4) == [caveat(row) for row in (error, *others)], (
+        "each is told before one is told in full"
+    )
+    assert caveat_lines([error, error, note], 3) == [first, second, caveat(note)]
+
+
+def test_a_figure_and_its_per_cent_sign_stay_on_a_line() -> None:
+    words = "word " * 19
+    assert wrap(f"{words}72.5 % more", 100, 3, "") == [words.strip(), "72.5 % more"]
+    assert wrap("字" * 46 + " 72 % [无区间]", 100, 3, "") == ["字" * 46 + " 72 %", "[无区间]"]
 
 
 def test_a_caveat_takes_one_line_with_its_way_out() -> None:
