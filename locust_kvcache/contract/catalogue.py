@@ -41,6 +41,9 @@ MOST_OF_IT = 0.6  # of a text's letters
 JOINTS = re.compile(r"[;:.,](?= |$)| \(")
 JOINTS_OR_AND = re.compile(JOINTS.pattern + "| and ")
 SURE = 4  # times as much: where a clause ends, a placeholder does
+MOST_CUTS = (
+    12  # of one kind, at which a text is cut one by one; a longer list is cut at all of them at once, as each way takes time
+)
 CLAUSE_ENDS = re.compile(r"[;:.](?= |$)")
 WITHIN_CLAUSES = re.compile(r",(?= |$)| \(| and ")
 
@@ -187,6 +190,8 @@ def _in_parts(text: str) -> Iterator[tuple[list[str], str]]:
         cuts = [match.span() for match in separator.finditer(text)]
         if len(cuts) > 1:
             yield separator.split(text), joint
+        if len(cuts) > MOST_CUTS:
+            continue
         yield from (([text[:start], text[end:]], joint) for start, end in {*cuts[:1], *cuts[-1:]})
     if (match := LEADING_NUMBER.fullmatch(text)) and not JOINTS.search(match[2]):
         yield [match[1], match[2]], " "

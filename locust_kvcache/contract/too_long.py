@@ -24,12 +24,16 @@ _WORDS = re.compile(
             r"(?:prompt|input|sequence) (?:token )?(?:length|count)\b[^\n]{0,60}(?:exceed|longer than|larger than|greater than)",
             r"inputs?\W* (?:tokens \+ \S+ )?must (?:have less|be <)",  # TGI
             r"reduce the length of (?:the|your) (?:messages|prompt|input)",  # OpenAI and those after it
+            r"exceeded model token limit|range of input length should be",  # Moonshot, DashScope
         )
     )
+)
+_LIMIT_OF_ANOTHER_KIND = re.compile(  # of requests or tokens in some time, of a contract, of waiting: the next request may be let through
+    r"rate[ _-]?limit|quota|\bper[ _-]?(?:min(?:ute)?|sec(?:ond)?|hour|day)\b|too many requests|subscription|deadline|\bqueue|\bseconds\b"
 )
 
 
 def says_too_long(text: str) -> bool:
     """Whether an error says that the request does not fit into the model's context."""
     words = text.lower()
-    return _CODE.search(words) is not None or _WORDS.search(words) is not None
+    return _CODE.search(words) is not None or (_WORDS.search(words) is not None and not _LIMIT_OF_ANOTHER_KIND.search(words))

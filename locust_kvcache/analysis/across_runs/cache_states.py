@@ -38,9 +38,14 @@ def windows_of(runs: Sequence[Analysis]) -> tuple[str, ...]:
     return ("cold", *(state for state in states if all(state in rounds_of(run) for run in runs))) if states else COLD_AND_HIT
 
 
+def unshared(runs: Sequence[Analysis]) -> tuple[str, ...]:
+    """States that some run lacks: a mean over all rounds is of other states in each run."""
+    return tuple(state for state in states_after_cold(runs) if state not in windows_of(runs))
+
+
 def unshared_problems(runs: Sequence[Analysis]) -> list[Problem]:
     """A warning with the states that some run lacks: they are compared with nothing, and judged by nothing across runs."""
-    missing = [arm_words(state) for state in states_after_cold(runs) if state not in windows_of(runs)]
+    missing = [arm_words(state) for state in unshared(runs)]
     if not missing:
         return []
     text = f"Not compared and not judged: {' and '.join(missing)}, which not every run has."

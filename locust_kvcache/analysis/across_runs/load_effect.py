@@ -18,7 +18,7 @@ from locust_kvcache.analysis.basics.number_text import number
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.round_kinds import COLD
+from locust_kvcache.contract.round_kinds import COLD, CONTROL
 
 ONE_USER = "one user"
 MAY_DIFFER = frozenset({"users", "arrival", "scenarios", "seed", "rounds_planned"})  # of compare_conditions
@@ -120,16 +120,27 @@ def states_of(run: Analysis) -> dict[int, str]:
     return found
 
 
+def is_control(state: str) -> bool:
+    """Also a second one, which is named by its round as well. A control is as cold as the first round."""
+    return state.partition(", round ")[0] == CONTROL
+
+
 def common_states(runs: Sequence[Analysis]) -> list[str]:
     """States that every run has, in the order of the first run; BadInput where none is left to compare with."""
     every = [list(states_of(run).values()) for run in runs]
     common = [state for state in every[0] if all(state in mine for mine in every)]
-    if len(common) < 2:
+    if len([state for state in common if not is_control(state)]) < 2:
         told = "; ".join(f"{run.run_id}: {', '.join(mine)}" for run, mine in zip(runs, every, strict=True))
         raise BadInput(
             f"the runs have fewer than two cache states in common ({told[:300]}); expected the same --arms or --rounds in all"
         )
     return common
+
+
+def unshared_states(runs: Sequence[Analysis]) -> list[str]:
+    """States that some run lacks: nothing is said of them."""
+    common = common_states(runs)
+    return [state for state in dict.fromkeys(name for run in runs for name in states_of(run).values()) if state not in common]
 
 
 def values_of(ways: Sequence[Way], states: Sequence[str]) -> pd.DataFrame:
@@ -171,6 +182,9 @@ def splits(ways: Sequence[Way], states: Sequence[str]) -> list[Split]:
             if key not in spread or rate_key not in spread:
                 raise BadInput(f"{way.name}: no request of {state} has a TTFT; leave its runs out, or run it again")
             ttft = spread[key]
+            if ttft["runs"] < len(way.runs):  # means over other runs than the change
+                raise BadInput(f"{way.name}: in {len(way.runs) - ttft['runs']} of {len(way.runs)} runs no request of {state} has a TTFT; "
+                               "leave those runs out, or run them again")  # fmt: skip
             own = None if alone is None else min(float(spread[(ONE_USER, place, "ttft_ms")]["mean"]), float(ttft["mean"]))
             found.append(Split(way.name, state, ttft, spread[rate_key], changes.get(key), changes.get(rate_key), own,
                                _queue_beyond(way, alone, state, own, float(ttft["mean"]))))  # fmt: skip
@@ -186,8 +200,10 @@ def _queue_beyond(way: Way, alone: Way | None, state: str, own_ms: float | None,
 
 
 def saved(rows: Sequence[Split], way: str, state: str) -> tuple[float, float | None]:
-    """Of a state against the first one: ms saved, and what of it one user saves too."""
-    first = next(row for row in rows if row.way == way)
-    mine = next(row for row in rows if (row.way, row.state) == (way, state))
-    own = None if first.own_ms is None or mine.own_ms is None else first.own_ms - mine.own_ms
-    return first.ttft_ms - mine.ttft_ms, own
+    """Of a state against the first one: ms saved, and what one user alone saves. Not by `own_ms`, which is cut to the TTFT under load."""
+    return _saved(rows, way, state) or 0.0, _saved(rows, ONE_USER, state)
+
+
+def _saved(rows: Sequence[Split], way: str, state: str) -> float | None:
+    first, mine = (next((row for row in rows if (row.way, row.state) == (way, name)), None) for name in (rows[0].state, state))
+    return None if first is None or mine is None else first.ttft_ms - mine.ttft_ms

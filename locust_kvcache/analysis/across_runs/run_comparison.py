@@ -179,7 +179,9 @@ def _targets(runs: list[Analysis], names: list[str], comparable: bool) -> list[d
     scenarios = list(dict.fromkeys(row["scenario"] for row in pd_run.stats["rounds"]))
     # a hit against the prompt that the single server computes
     tables = {
-        "pd_tpot_increase_max": {"": comparison.effects(pairing.pair_runs(single.requests, pd_run.requests, ONE_RUN))},
+        "pd_tpot_increase_max": {}
+        if cache_states.unshared(runs)
+        else {"": comparison.effects(pairing.pair_runs(single.requests, pd_run.requests, ONE_RUN))},
         "pd_hit_ttft_ratio_max": {state: comparison.effects(pairs) for state, pairs in _hits_over_cold(single, pd_run).items()},
     }
     across = targets.judge_pair(pd_run.info.targets, tables, scenarios)

@@ -80,7 +80,9 @@ def judge_repeated(groups: dict[str, list[Analysis]], values: pd.DataFrame, with
         single, pd_pair = (next(name for name, kind in kinds.items() if kind == wanted) for wanted in ("non_disagg", "pd_disagg"))
         wanted_targets = groups[pd_pair][0].info.targets
         tables = {
-            "pd_tpot_increase_max": {"": _tpot(values, single)},
+            "pd_tpot_increase_max": {}
+            if cache_states.unshared([run for mine in groups.values() for run in mine])
+            else {"": _tpot(values, single)},
             "pd_hit_ttft_ratio_max": _hits_over_cold(values, single, groups[single], groups[pd_pair]),
         }
         names = list(values["scenario"].unique())

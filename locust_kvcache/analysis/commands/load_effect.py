@@ -90,7 +90,7 @@ def parts_table(rows: Sequence[Split], scenario: str) -> Table:
 def _of(own: float, total: float) -> str:
     if own <= 0:
         return f"nothing ({number(-own)} more)"
-    return f"{number(own)} ({percent(own / total)})" if total > 0 else number(own)
+    return f"{number(own)} ({percent(own / total)})" if total >= own else number(own)
 
 
 def parts_chart(rows: Sequence[Split], scenario: str) -> Chart | None:
@@ -118,6 +118,9 @@ def _problems(runs: Sequence[Analysis], left_out: Sequence[Analysis]) -> list[Pr
     if left_out:
         names = ", ".join(run.run_id for run in left_out)
         found.append(Problem("warning", "incomplete", f"Left out, as incomplete: {names}.", "Run them again, or --resume them."))
+    if missing := load_effect.unshared_states(runs):
+        text = f"Not compared and not judged: {' and '.join(map(arm_words, missing))}, which not every run has."
+        found.append(Problem("warning", "arms_not_shared", text, "Give the runs the same --arms."))
     return found
 
 

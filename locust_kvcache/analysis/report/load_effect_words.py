@@ -8,8 +8,9 @@ from locust_kvcache.analysis.across_runs import load_effect, run_groups
 from locust_kvcache.analysis.across_runs.load_effect import ONE_USER, Split, Way
 from locust_kvcache.analysis.across_runs.run_validity import validity_problems
 from locust_kvcache.analysis.basics.number_text import change, listed, number, percent, plural
+from locust_kvcache.analysis.cache.claims import HIT
+from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.tables.claim_words import VERBS, arm_words, lost_by_adjustment
-from locust_kvcache.contract.round_kinds import CONTROL
 
 
 def counted(way: Way) -> str:
@@ -29,6 +30,9 @@ def weak_points(ways: Sequence[Way], rows: Sequence[Split]) -> list[str]:
     invalid = [run.run_id for way in ways for run in way.runs if validity_problems({run.run_id: run.stats})]
     found = [f"the figures of {listed(invalid)} are not valid"] if invalid else []
     found += [f"there are few runs of {', '.join(few)}"] if few else []
+    state = _told(rows).state
+    unseen = [run.run_id for way in used for run in way.runs if not _is_hit(run, state)]
+    found += [f"nothing proves a {arm_words(state)} in {listed(unseen)}"] if unseen else []
     if all(way.name != ONE_USER for way in ways):
         found.append("no run has one user, so own prefill is not known")
     elif all(row.queue_ms is None for row in rows):
@@ -40,8 +44,20 @@ def lead_text(ways: Sequence[Way], rows: Sequence[Split]) -> str:
     """One sentence on the heaviest way of loading and its last state, what weakens it first."""
     weak = weak_points(ways, rows)
     opening = f"Read with care: {'; '.join(weak)}. " if weak else ""
-    row = next((row for row in reversed(rows) if row.way == rows[0].way and row.state != CONTROL), rows[0])
+    row = _told(rows)
     return f"{opening}{_effect_text(rows[0], row)}{_own_text(ways, rows, row)}."
+
+
+def _told(rows: Sequence[Split]) -> Split:
+    """Of the heaviest way of loading the last state that is no control."""
+    return next(row for row in reversed(rows) if row.way == rows[0].way and not load_effect.is_control(row.state))
+
+
+def _is_hit(run: Analysis, state: str) -> bool:
+    """Whether evidence calls that round of the run a hit; also where statistics of before tell of none."""
+    number_ = next(number_ for number_, name in load_effect.states_of(run).items() if name == state)
+    told = [how for claim in run.stats.get("claims") or [] for round_, how, _ in claim["rounds"] if round_ == number_]
+    return all(how == HIT for how in told)
 
 
 def _effect_text(cold: Split, row: Split) -> str:
@@ -68,9 +84,10 @@ def _own_text(ways: Sequence[Way], rows: Sequence[Split], row: Split) -> str:
     total, own = load_effect.saved(rows, row.way, row.state)
     if own is None or len(ways) == 1:
         return ""
-    if _is_undecided(row) or total <= 0:
-        alone = {one.state: one.own_ms for one in rows if one.way == ONE_USER}
-        return f"; one user alone had {number(alone[row.state])} against {number(alone[rows[0].state])} ms"
+    alone = {one.state: one for one in rows if one.way == ONE_USER}
+    if _is_undecided(row) or total <= 0 or _is_undecided(alone[row.state]):
+        said = f"; one user alone had {number(alone[row.state].ttft_ms)} against {number(alone[rows[0].state].ttft_ms)} ms"
+        return f"{said} (undecided)" if _is_undecided(alone[row.state]) else said
     if own <= 0:
         return (
             f"; one user alone saves nothing, the hit takes {number(-own)} ms more than cold. What is saved is time spent "

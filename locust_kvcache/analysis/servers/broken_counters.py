@@ -9,9 +9,10 @@ import pandas as pd
 
 from locust_kvcache.analysis.basics.problems import Problem
 
-KEYS = ["scenario", "round", "role", "url"]
+ROLE = ["scenario", "round", "role"]
+KEYS = [*ROLE, "url"]
 STARTED = "process_start_time_seconds"
-LEFT_OUT = "Its counters of that round were left out."
+LEFT_OUT = "Its counters of that round were left out, and those of all servers of its role."
 COUNTER = ("_total", "_sum", "_count")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.basics.problems import Problem
-from locust_kvcache.analysis.servers.broken_counters import COUNTER, KEYS, broken_rounds
+from locust_kvcache.analysis.servers.broken_counters import COUNTER, KEYS, ROLE, broken_rounds
 
 _SAMPLE = re.compile(r"^(?P<metric>[^{]+)(?:\{(?P<labels>.*)\})?$", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
@@ -51,7 +51,8 @@ def label(labels: str, name: str) -> str:
 
 
 def deltas(table: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
-    """after - before of every counter, without the rounds of pages whose counters cannot be subtracted."""
+    """after - before of every counter, without the rounds of roles of which a page's counters cannot be subtracted: the sum over the
+    other pages, their share of hits and of load, would be taken for the role's."""
     by = [*KEYS, "metric", "labels"]
     wide = table[table["when"].isin(["before", "after"])].pivot_table(index=by, columns="when", values="value", aggfunc="last")
     path = {role: place for place, role in enumerate(table["role"].unique())}  # as the deployment file lists them
@@ -61,7 +62,7 @@ def deltas(table: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
     wide["delta"] = wide["after"] - wide["before"]
     counter = wide["metric"].str.endswith(COUNTER)
     broken, problems = broken_rounds(table)
-    left_out = pd.MultiIndex.from_frame(wide[KEYS]).isin(pd.MultiIndex.from_frame(broken))
+    left_out = pd.MultiIndex.from_frame(wide[ROLE]).isin(pd.MultiIndex.from_frame(broken[ROLE]))
     return wide[counter & wide["delta"].notna() & ~left_out].drop(columns=["before", "after"]), problems
 
 
@@ -186,6 +187,8 @@ def check_client_counts(tier_table: pd.DataFrame, rounds: pd.DataFrame) -> pd.Da
     rows = []
     for key, group in tier_table.groupby(["scenario", "round"], sort=False):
         role = next((r for r in ("prefiller", "server") if group["role"].eq(r).any()), group["role"].iloc[0])
+        if role == "decoder":
+            continue  # it counts what it loads from the prefiller as cached
         mine = group[group["role"].eq(role)]
         told = rounds[rounds["scenario"].eq(key[0]) & rounds["round"].eq(key[1])]
         client = told["reported_cached_tokens"].iloc[0] if len(told) else None

@@ -45,7 +45,10 @@ NO_FIGURE = {
     "busy_requests_per_s": "a round has no rate while all users were busy (fewer than 20 requests, or than 3 of each user)"
 }
 NOTHING_TO_COMPARE = "no request succeeded both in a cold and in a later round"
-NO_STATE = "the runs have no cache state after cold in common"
+NO_STATE = {
+    "pd_tpot_increase_max": "the runs have not the same cache states after cold",
+    "pd_hit_ttft_ratio_max": "the runs have no cache state after cold in common",
+}
 _VALUE = {"reduction": lambda ratio: 1 - ratio, "gain": lambda ratio: ratio - 1, "ratio": lambda ratio: ratio}
 
 
@@ -67,7 +70,7 @@ def judge_pair(
 def _worst(name: str, threshold: Any, by_state: Mapping[str, pd.DataFrame], scenario: str) -> dict[str, Any]:
     """All targets of a pair are maxima: the worst state has the largest value."""
     if not by_state:
-        return not_judged(name, threshold, scenario, NO_STATE)
+        return not_judged(name, threshold, scenario, NO_STATE[name])
     text, *rule = PAIR_TARGETS[name]
     found = {
         state: judge(name, threshold, (text, *rule), table[table["scenario"] == scenario], scenario)  # type: ignore[arg-type]
@@ -75,6 +78,8 @@ def _worst(name: str, threshold: Any, by_state: Mapping[str, pd.DataFrame], scen
     }
     known = {state: row for state, row in found.items() if row["value"] is not None} or found
     state, row = max(known.items(), key=lambda item: item[1]["value"] or 0.0)
+    if row["verdict"] == PASS and (open_ := [name for name in found if name not in known]):
+        return {**found[open_[0]], "text": f"{text}, {open_[0]}"}  # the worst may be one that has no value
     named = f"{text}, {state} (worst of {', '.join(known)})" if len(known) > 1 else f"{text}, {state}"
     return {**row, "text": named if state else text}
 

@@ -7,12 +7,15 @@ from typing import Any
 from locust_kvcache.contract.too_long import says_too_long
 from locust_kvcache.contract.usage import whole_count
 
-_WORDS_ALONE = ("message", "detail", "msg", "error_msg", "error_message", "errorMessage")  # the keys of what an error says
+_ERROR_WORDS = ("error_msg", "error_message", "errorMessage", "error_code")
+_WORDS_ALONE = ("message", "detail", "msg", *_ERROR_WORDS[:3])  # the keys of what an error says
 _WORDS = (*_WORDS_ALONE, "status_msg", "title", "text")  # these alone can be an answer, or a part of one
 _CODES = ("code", "type", "error_code")
 _STATUS_CODES = ("error_code", "code", "status")
 _SUCCESS = (0, 200, "0", "200", "success", "ok")
-LEAST_FAILURE = 400  # of the codes of HTTP
+_NO_LABELS = frozenset((*_WORDS_ALONE, "choices", "usage", "id", "object", "created", "model", "request_id", "timestamp"))
+_OUTCOMES = ("success", "ok", "status")
+FAILURES = range(400, 600)  # of the codes of HTTP
 
 
 def as_dict(value: Any) -> dict[str, Any]:
@@ -53,19 +56,25 @@ def usage_of(event: dict[str, Any]) -> dict[str, Any]:
 def complaint(event: dict[str, Any], is_error: bool) -> str | None:
     """What an event says of a failure; None where it says none. `is_error`: the event is named `error`.
 
-    Some servers have forms of their own: FastChat's error_code, FastAPI's detail, a list of errors, an error inside a choice, MiniMax's
-    base_resp, a message or a code without choices.
+    Some servers have forms of their own: FastChat's error_code, a list of errors, an error inside a choice, MiniMax's base_resp, a message
+    or a code without choices.
     """
     error = event.get("error") or event.get("errors") or _error_of_a_choice(event)
     if not error and "base_resp" in event and (said := as_dict(event["base_resp"])).get("status_code"):
         error = said
     if not error and not event.get("choices"):
         error = event.get("Error")
-    if not (error or "error" in (event.get("object"), event.get("type")) or is_error or _is_alone(event)):
+    if not (error or "error" in (event.get("object"), event.get("type")) or is_error or _says_failure(event)):
         return None
     if not error or isinstance(error, int | float):  # `"error": true` beside a message, or 500
         error = event
     return said_by(error)
+
+
+def remark(event: dict[str, Any]) -> str | None:
+    """A message beside a status, a level, ...: of a queue, say. That of a failure only where the answer does not come to its end."""
+    is_remark = _is_alone(event) and any(map(event.get, _WORDS_ALONE)) and _code(event) not in _SUCCESS
+    return said_by(event) if is_remark else None
 
 
 def said_by(error: Any) -> str:
@@ -79,12 +88,28 @@ def said_by(error: Any) -> str:
 
 
 def _is_alone(event: dict[str, Any]) -> bool:
-    """A message, or the code of an error, without choices and usage; unless the code is that of a success."""
-    if event.get("choices") or event.get("usage"):
+    return not (event.get("choices") or event.get("usage"))
+
+
+def _code(event: dict[str, Any]) -> Any:
+    found = next((event[name] for name in _STATUS_CODES if event.get(name) is not None), None)
+    return found.lower() if isinstance(found, str) else found
+
+
+def _says_failure(event: dict[str, Any]) -> bool:
+    """By a code, by the name of its message, or by a message that stands beside nothing which calls it another thing."""
+    code = _code(event)
+    if not _is_alone(event) or code in _SUCCESS:
         return False
-    code = next((event[name] for name in _STATUS_CODES if event.get(name) is not None), None)
-    is_failure = isinstance(code, int) and code >= LEAST_FAILURE
-    return code not in _SUCCESS and (is_failure or any(map(event.get, ("error_code", *_WORDS_ALONE))))
+    if (isinstance(code, int) and code in FAILURES) or any(map(event.get, _ERROR_WORDS)):
+        return True
+    labels = [value for name, value in event.items() if name not in _NO_LABELS and value is not None]
+    told = not labels or any(value is False for value in map(event.get, _OUTCOMES)) or any(map(_names_failure, labels))
+    return told and any(map(event.get, _WORDS_ALONE))
+
+
+def _names_failure(label: Any) -> bool:
+    return isinstance(label, str) and any(word in label.lower() for word in ("error", "fail", "exception", "fatal"))
 
 
 def _error_of_a_choice(event: dict[str, Any]) -> Any:

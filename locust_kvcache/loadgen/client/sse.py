@@ -122,9 +122,11 @@ class EventReader(StreamFacts):
             self._data(self._rest_at_s, last[5:].strip())
         elif last:
             self._other_line(self._rest_at_s, last)
-        self._rest = []
+        self._rest, before = [], self.failure
         self._end_of_event(if_not_json)
         self._check_counts()
+        if self._remark is not None and before is None and not (self.finish_reason and len(self.log)):
+            self.failure = ("stream_error", self._remark)
 
     def _lines(self, stamp_s: float, data: bytes) -> list[bytes]:
         """The lines that this piece completes; what follows the last one waits for the next piece."""

@@ -8,7 +8,15 @@ from locust_kvcache.contract.dialects import CountsOf
 from locust_kvcache.contract.usage import Counts, checked_counts, whole_count
 from locust_kvcache.loadgen.client.chunk_log import ChunkLog
 from locust_kvcache.loadgen.client.delta import output_of
-from locust_kvcache.loadgen.client.event_facts import as_dict, complaint, prompt_tokens, reported_cached_tokens, said_by, usage_of
+from locust_kvcache.loadgen.client.event_facts import (
+    as_dict,
+    complaint,
+    prompt_tokens,
+    remark,
+    reported_cached_tokens,
+    said_by,
+    usage_of,
+)
 from locust_kvcache.loadgen.client.typed_events import Said, typed_event
 
 
@@ -23,6 +31,7 @@ class StreamFacts:
         self._finished_at_s = 0.0
         self.finish_message = ""  # what the server said beside its finish_reason
         self.failure: tuple[str, str] | None = None  # (error class, what was wrong): the first one
+        self._remark: str | None = None  # perhaps what was wrong
         self.response_id: str | None = None
         self.unknown_field: str | None = None  # carried output, and is not known to
         self._texts: list[str] = []
@@ -67,6 +76,8 @@ class StreamFacts:
             return
         if said_error := complaint(event, is_error):
             self._fail("stream_error", said_error)
+        elif self._remark is None:
+            self._remark = remark(event)
         usage = usage_of(event)
         found = event.get("choices")
         choices = [choice for choice in found if isinstance(choice, dict)] if isinstance(found, list) else []

@@ -12,6 +12,7 @@ from locust_kvcache.analysis.across_runs import load_effect
 from locust_kvcache.analysis.across_runs.load_effect import ONE_USER, Split
 from locust_kvcache.analysis.commands.load_effect import study_page
 from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
+from locust_kvcache.analysis.tables.claim_words import claim_of
 from locust_kvcache.contract.errors import BadInput
 
 RESULTS = Path(__file__).resolve().parents[3] / "docs" / "results" / "h200x8-vllm-0.26"
@@ -61,7 +62,8 @@ def test_own_prefill_queue_and_load_by_hand() -> None:
     cold, hit = (split_of(runs, "all 10 at once", state) for state in STATES)
     assert (cold.own_ms, cold.queue_ms, cold.sharing_ms) == pytest.approx((100.0, 700.0, 200.0))
     assert (hit.own_ms, hit.queue_ms, hit.sharing_ms) == pytest.approx((20.0, 0.0, 60.0))
-    assert load_effect.saved([cold, hit], "all 10 at once", "gpu_hit") == pytest.approx((920.0, 80.0))
+    rows = load_effect.splits(load_effect.ways_of(runs), load_effect.common_states(runs))
+    assert load_effect.saved(rows, "all 10 at once", "gpu_hit") == pytest.approx((920.0, 80.0))
     lead = study_page(runs)[0].lead
     assert lead.startswith("Read with care: there are few runs of all 10 at once (2 runs), one user (2 runs). ")
     assert (
@@ -121,6 +123,59 @@ def test_parts_are_never_more_than_the_whole() -> None:
     hit, cold = split_of(runs, "2.00 requests/s (poisson)", "gpu_hit"), split_of(runs, "all 10 at once", "cold")
     assert (hit.own_ms, hit.queue_ms, hit.sharing_ms) == pytest.approx((19.0, 0.0, 0.0))
     assert (cold.own_ms, cold.queue_ms, cold.sharing_ms) == pytest.approx((100.0, 200.0, 0.0))
+
+
+def test_what_one_user_saves_is_not_cut_to_the_times_under_load() -> None:
+    """One user's hit takes 36 ms more than cold. Few users, whose hits are faster than his, do not make that 400 ms saved."""
+    runs = [run("one", 1, (738.0, 774.0)), run("five", 5, (700.0, 300.0))]
+    page, found = study_page(runs)
+    assert "one user alone saves nothing, the hit takes 36.0 ms more than cold" in page.lead
+    assert page.short[0].rows[1][-1] == "nothing (36.0 more)"
+    assert found["states"][1]["saved_own_ms"] == pytest.approx(-36.0)
+
+
+def test_what_one_user_saves_is_undecided_where_his_runs_leave_it_open() -> None:
+    """714, 774 and 834 ms on a hit against 738 ms: the interval holds no change."""
+    alone = [run(f"one{n}", 1, (738.0, 714.0 + 60 * n)) for n in range(3)]
+    lead = study_page([*alone, *(run(f"all{n}", 10, (18200.0 + n, 15900.0 + n)) for n in range(3))])[0].lead
+    assert lead.endswith("; one user alone had 772 against 738 ms (undecided).")
+
+
+def in_states(states: tuple[str, ...], name: str, ttft_ms: tuple[float, ...]) -> Analysis:
+    made = run(name, 10, ttft_ms)  # type: ignore[arg-type]
+    first = made.stats["run"]["rounds"][0]
+    made.stats["run"]["rounds"] = [{**first, "round": n, "arm": arm} for n, arm in enumerate(states, 1)]
+    return made
+
+
+def test_the_headline_is_never_of_a_control() -> None:
+    runs = [in_states(("cold", "gpu_hit", "control", "control"), f"r{n}", (1000.0, 400.0 + n, 990.0, 991.0)) for n in range(3)]
+    assert "a GPU hit cuts the mean TTFT from 1,000 to 401 ms" in study_page(runs)[0].lead
+    with pytest.raises(BadInput, match="fewer than two cache states"):
+        study_page([in_states(("cold", "control"), f"r{n}", (1000.0, 990.0)) for n in range(3)])
+
+
+def test_a_state_that_some_run_lacks_is_named() -> None:
+    runs = [in_states(("cold", "gpu_hit", "store_hit"), "a", (1000.0, 400.0, 500.0)), run("b", 10, (1000.0, 410.0))]
+    assert [problem["text"] for problem in study_page(runs)[0].problems] == [
+        "Not compared and not judged: store hit, which not every run has."
+    ]
+
+
+def test_means_over_other_runs_than_the_change_are_refused() -> None:
+    """Cold 1,000, 1,000 and 5,000 ms, a hit in two runs only: 1,710 to 400 ms is not a change of 60 %."""
+    runs = [run(f"r{n}", 10, (1000.0 if n < 2 else 5000.0, 400.0 + n)) for n in range(3)]
+    del runs[2].stats["distributions"][1]
+    with pytest.raises(BadInput, match="in 1 of 3 runs no request of gpu_hit has a TTFT"):
+        study_page(runs)
+
+
+def test_rounds_that_evidence_calls_no_hit_are_said_first() -> None:
+    runs = [run(f"r{n}", 10, (1000.0 + n, 400.0)) for n in range(3)]
+    said = [[2, "nothing", "0.0 % of the prompt tokens came from a cache"]]
+    runs[1].stats["claims"] = [{**claim_of(runs[1].stats, "s"), "scenario": "s", "rounds": said}]
+    lead = study_page(runs)[0].lead
+    assert lead.startswith("Read with care: nothing proves a GPU hit in r1; no run has one user")
 
 
 def test_without_counters_queue_and_load_are_one_part() -> None:

@@ -121,6 +121,33 @@ def test_runs_without_a_state_in_common_are_compared_when_cold_alone(tmp_path: P
     assert (row["verdict"], row["why"]) == ("not judged", "the runs have no cache state after cold in common")
 
 
+def test_a_mean_over_other_states_in_each_run_is_not_judged(tmp_path: Path) -> None:
+    """TPOT over all rounds is of a GPU hit here and of a store hit there."""
+    targets = {"pd_tpot_increase_max": 0.2}
+    pd_runs = [played(tmp_path, f"p{i}", PD, ["cold", "store_hit"], targets=targets) for i in range(2)]
+    single = [played(tmp_path, f"s{i}", SINGLE, ARMS[:2]) for i in range(2)]
+    for judged in compare_runs([single[0], pd_runs[0]]).targets, judged_targets([*single, *pd_runs]):
+        (row,) = [row for row in judged if row["target"] == "pd_tpot_increase_max"]
+        assert (row["verdict"], row["why"]) == ("not judged", "the runs have not the same cache states after cold")
+
+
+def test_a_target_is_not_met_where_one_of_the_states_has_no_value(tmp_path: Path) -> None:
+    """Of the store hit no request succeeded: 0.2 on a GPU hit does not say that the worst is below 1.5."""
+    records = [
+        replace(record, status="timeout", ttft_ms=None) if record.round == 3 else replace(record, ttft_ms=200.0)
+        for record in make_records(TRUTH.but(run_id="p", rounds=3))
+    ]
+    truth = TRUTH.but(run_id="p", rounds=3)
+    targets = {"pd_hit_ttft_ratio_max": 1.5}
+    pd_run = analyse_folder(write_run(tmp_path / "p", records, truth, deployment=PD, arms=ARMS, targets=targets))
+    (row,) = [
+        row
+        for row in compare_runs([played(tmp_path, "s", SINGLE, ARMS), pd_run]).targets
+        if row["target"] == "pd_hit_ttft_ratio_max"
+    ]
+    assert (row["verdict"], row["value"], row["text"].rpartition(", ")[2]) == ("not judged", None, "store hit")
+
+
 def test_repeated_runs_too_are_judged_on_the_worst_state(tmp_path: Path) -> None:
     """PD 2 and 2.2 times as long as the single server: a store hit over cold is 1.6 x sqrt(1.1)."""
     single = [played(tmp_path, f"s{i}", SINGLE, ARMS) for i in range(2)]

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from locust_kvcache.analysis.reading.scrapes import read_scrapes
-from locust_kvcache.analysis.servers.server_counters import deltas, label, series, tiers
+from locust_kvcache.analysis.servers.server_counters import check_client_counts, deltas, label, series, tiers
 
 HITS, PROMPT, STARTED = "vllm:prefix_cache_hits_total", "vllm:prompt_tokens_total", "process_start_time_seconds"
 
@@ -61,12 +62,24 @@ def test_what_a_broken_page_counted_is_unknown(pages: list[dict[str, Any]], code
     assert word in problem
 
 
-def test_only_the_broken_page_of_a_role_is_left_out() -> None:
+def test_a_role_of_which_a_page_is_broken_is_left_out() -> None:
+    """The other server has 50 of 100 tokens hit, which is the rate of half of the requests, and 50 tokens are not what the role hit."""
     other = [page("before", 1.0, {}, url="http://b"), page("after", 9.0, counted(900, 9000), url="http://b")]
-    rows, problems = found(BEFORE, AFTER, *other)
-    assert rows == [(50, 50)]
+    store = [page("before", 1.0, counted(0, 0), role="prefiller"), page("after", 9.0, counted(30, 70), role="prefiller")]
+    rows, problems = found(BEFORE, AFTER, *other, *store)
+    assert rows == [(30, 40)]
     assert len(problems) == 1
     assert "http://b" in problems[0]
+
+
+def test_a_decoder_alone_is_not_set_beside_the_answers() -> None:
+    """Of a pair whose prefiller was started again: 90 of 100 tokens are what the decoder loaded from it."""
+    fresh = [page("before", 1.0, counted(0, 500), role="prefiller"), page("after", 9.0, counted(0, 100), role="prefiller")]
+    moved = [page("before", 1.0, counted(0, 0), role="decoder"), page("after", 9.0, counted(90, 100), role="decoder")]
+    table = tiers(deltas(series([*fresh, *moved]))[0])
+    assert list(table["role"]) == ["decoder"]
+    rounds = pd.DataFrame({"scenario": ["s"], "round": [1], "reported_cached_tokens": [0.0]})
+    assert check_client_counts(table, rounds).empty
 
 
 def test_a_round_that_was_begun_twice_counts_from_its_last_beginning() -> None:

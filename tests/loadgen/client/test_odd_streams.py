@@ -149,3 +149,43 @@ def test_comments_without_end_after_done_do_not_keep_an_answer_open() -> None:
     assert not framing.take(END_GRACE_S, b": ping\n\n")
     assert framing.take(END_GRACE_S + 0.01, b": ping\n\n")
     assert (framing.response.complete, framing.response.end_missing) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"status": "processing", "message": "2 requests before this one"},
+        {"type": "info", "message": "the error budget is fine"},
+        {"choices": [], "code": 20000, "msg": "success"},
+        {"code": "Success", "message": "done"},
+        {"success": True, "message": "done"},
+        {"error": False, "message": "done"},
+        {"level": "warning", "detail": "temperature is ignored"},
+        {"metadata": {"hits": 3}, "code": 1000},
+        {"status": 1000},
+    ],
+)
+def test_a_message_of_another_kind_fails_no_answer_that_comes_to_its_end(event: dict[str, Any]) -> None:
+    is_whole(read(sse(event), *WHOLE, COUNTS, DONE))
+    is_whole(read(*WHOLE, COUNTS, sse(event), DONE))
+
+
+def test_a_message_of_another_kind_is_the_cause_where_the_answer_does_not_come_to_its_end() -> None:
+    event = sse({"status": "draining", "message": "shard 4 is gone"})
+    for pieces in ((event, DONE), (WHOLE[0], event), (WHOLE[0], event, b'data: {"ch')):
+        outcome = read(*pieces)
+        assert (outcome.status, outcome.error) == ("stream_error", "shard 4 is gone")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"status": "error", "message": "shard 4 is gone"},
+        {"success": False, "message": "shard 4 is gone"},
+        {"detail": "shard 4 is gone", "request_id": "r1"},
+        {"code": "InternalError", "message": "shard 4 is gone"},
+    ],
+)
+def test_a_message_that_is_called_an_error_fails_an_answer_that_looks_whole(event: dict[str, Any]) -> None:
+    outcome = read(*WHOLE, COUNTS, sse(event), DONE)
+    assert (outcome.status, outcome.error) == ("stream_error", "shard 4 is gone")
