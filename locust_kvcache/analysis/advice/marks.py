@@ -16,7 +16,7 @@ class Marks:
     """Sizes of one tier. `pays`: whether any size tried costs no more than none; None where costs are not known.
 
     `break_even_gb`: where the cost is that of none again, on a straight line between two sizes tried; `largest_pays`: beyond the largest.
-    `faster`: whether the mean TTFT at the cheapest size is lower than without the tier; None where one of them is not known.
+    `faster`: whether the TTFT at the cheapest size is lower than without the tier; None where one of them is not known.
     """
 
     tier: str
@@ -51,9 +51,13 @@ def cost_without(points: Sequence[Point], own_gb: float | None) -> float | None:
 
 
 def is_faster(point: Point | None, own: Point | None) -> bool | None:
+    """By the mean or by P50, which the page shows. A lower bound of what the server takes without the tier tells of none that is slower."""
     if point is None or own is None or point.ttft_mean_ms is None or own.ttft_mean_ms is None:
         return None
-    return point.ttft_mean_ms < FASTER * own.ttft_mean_ms
+    pairs = ((point.ttft_mean_ms, own.ttft_mean_ms), (point.ttft_p50_ms, own.ttft_p50_ms))
+    if any(mine is not None and other is not None and mine < FASTER * other for mine, other in pairs):
+        return True
+    return None if own.at_least else False
 
 
 def marks_of(tier: str, points: Sequence[Point], unlimited: float, without: float | None, own: Point | None = None) -> Marks:

@@ -39,8 +39,8 @@ LOWER_BOUND = (
     "knows; published runs were up to 5 times slower (docs/advise.md)."
 )
 SECONDS_ALONE = (
-    "A tier pays although its hits take as long as computing: what is saved is GPU seconds, which are money only where other load uses "
-    "them"
+    "A tier pays although requests with it wait no less for their first token: what is saved is GPU seconds, which are money only "
+    "where other load uses them"
 )
 USE_OF_SECONDS = "Measure TPOT and requests/s under your load: there the freed seconds show (docs/advise.md)."
 PANEL_IN = 2.0  # height of a panel

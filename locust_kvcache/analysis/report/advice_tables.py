@@ -68,7 +68,8 @@ def mark_table(marks: Sequence[Marks]) -> Table:
     header = ("tier", "knee", "hit rate", "pays up to", "cheapest", "hit rate", "TTFT P50, ms", "TTFT P90, ms")
     rule = (
         "knee: the smallest size with nine tenths of the hit rate of a cache without limit; hit rate and TTFT on the right are at "
-        "the cheapest size, else at the knee; no faster: TTFT there is as long as without the tier, so that GPU seconds alone are saved"
+        "the cheapest size, else at the knee; no faster: TTFT there is no shorter than without the tier, so that "
+        "GPU seconds alone are saved"
     )
     return Table("What each tier gives", header, tuple(rows), rule)
 

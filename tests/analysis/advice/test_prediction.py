@@ -174,6 +174,18 @@ def test_a_tier_whose_hits_take_as_long_as_computing_pays_in_gpu_seconds_alone(
     assert not dear.in_gpu_seconds_alone, "what does not pay, saves no money in GPU seconds either"
 
 
+def test_a_tier_that_shortens_the_p50_on_the_page_is_not_called_no_faster() -> None:
+    """Long loads hold the mean at 738 ms, and half of the requests have their first token after 300 ms in place of 700."""
+    own = dataclasses.replace(timed(1, 10.0, 738.0), ttft_p50_ms=700.0)
+    best = dataclasses.replace(timed(8, 1.0, 738.0), ttft_p50_ms=300.0)
+    assert marks_of("cpu", [best], 0.9, 10.0, own=own).faster is True
+    slow = dataclasses.replace(best, ttft_p50_ms=690.0)
+    assert marks_of("cpu", [slow], 0.9, 10.0, own=own).faster is False
+    assert marks_of("cpu", [slow], 0.9, 10.0, own=dataclasses.replace(own, at_least=True)).faster is None, (
+        "it may take far longer"
+    )
+
+
 def test_break_even_and_cheapest() -> None:
     sizes = [point(1, 0.1, 9.0), point(2, 0.2, 7.0), point(4, 0.3, 10.0), point(8, 0.3, 20.0)]
     found = marks_of("cpu", sizes, 0.3, without=10.0)

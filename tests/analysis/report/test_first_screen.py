@@ -227,6 +227,8 @@ def test_the_first_chart_fits_a_phone_and_can_be_read(browser: Tab, htmls: dict[
     opened(browser, tmp_path, htmls[kind], 800)
     assert browser.js(f"{charts}.length") == 1
     assert browser.js(f"{charts}[0].closest('.phone') === null")
+    browser.js("document.querySelectorAll('style, link').forEach(part => part.remove())")
+    assert browser.js(f"{charts}.length") == 1, "also for a reader that leaves the styles out"
 
 
 def test_a_long_name_ends_its_line_behind_an_underscore(htmls: dict[str, str]) -> None:
