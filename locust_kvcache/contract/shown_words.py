@@ -75,6 +75,7 @@ COMPOSED = (
 COUNTED = (
     "{n} search", "{n} searches", "{n} measured figure", "{n} measured figures",
     "{n} return", "{n} returns", "{n} pressure", "{n} pressures",
+    "{n} planned request", "{n} planned requests",
     "{n} request", "{n} requests", "{n} round", "{n} rounds", "{n} cold round", "{n} cold rounds", "{n} scenario",
     "{n} scenarios", "{n} user", "{n} users", "{n} worker", "{n} workers", "{n} record", "{n} records", "{n} target",
     "{n} targets", "{n} pair", "{n} pairs", "{n} independent cluster", "{n} independent clusters", "{n} cluster", "{n} clusters",

@@ -157,7 +157,7 @@ def _failed(rounds: Sequence[RoundFacts], limit: FailureLimit, shared: dict[str,
     if limit.allows(failed, planned):
         return None
     worst = max(facts.failed / max(1, facts.recorded) for facts in rounds)
-    why = f"{failed:,} of {plural(planned, 'request')} failed (--max-failures: {limit})"
+    why = f"{failed:,} of {plural(planned, 'planned request')} failed (--max-failures: {limit})"
     few = worst <= FEW_FAILURES
     causes = Counter[str]()
     for facts in rounds:

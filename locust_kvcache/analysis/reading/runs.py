@@ -125,7 +125,16 @@ def _incomplete(info: RunInfo) -> list[Problem]:
     if info.complete:
         return []
     reason = info.incomplete_reason or "run.json does not say why"
-    return [Problem("error", "incomplete", f"The run is incomplete: {reason}.", "Read it as a part of a run, or run it again.")]
+    resumable = any(entry.complete for entry in info.rounds)
+    way = "Read it as a part of a run, go on after its last complete round (--resume), or run it again."
+    return [
+        Problem(
+            "error",
+            "incomplete",
+            f"The run is incomplete: {reason}.",
+            way if resumable else "Read it as a part of a run, or run it again.",
+        )
+    ]
 
 
 def _check_counts(info: RunInfo, counts: pd.DataFrame, records: pd.DataFrame) -> list[Problem]:

@@ -18,7 +18,7 @@ def stats(complete: bool = True, valid: bool = True, lead: str = "") -> dict[str
     ("made", "texts"),
     [
         (stats(), []),
-        (stats(lead="1 of 60 requests failed (--max-failures: 0)"), []),
+        (stats(lead="1 of 60 planned requests failed (--max-failures: 0)"), []),
         (stats(complete=False), ["b is incomplete. "]),
         (stats(valid=False, lead="not valid: the load generator was late"), ["b, s: not valid: the load generator was late."]),
     ],

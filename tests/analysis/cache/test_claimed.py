@@ -74,7 +74,7 @@ def test_targets_on_hits_are_not_judged_where_nothing_hit() -> None:
     assert judged(claim(0.0), table) == [("not judged", "nothing hit")] * 2
     assert judged(claim(990.0), table) == [("pass", "")] * 2
     assert judged(claim(990.0, late="lag"), table) == [("not judged", "not valid: the load generator was late")] * 2
-    assert judged(claim(990.0, failed=1), table) == [("not judged", "1 of 20 requests failed (--max-failures: 0)")] * 2
+    assert judged(claim(990.0, failed=1), table) == [("not judged", "1 of 20 planned requests failed (--max-failures: 0)")] * 2
 
 
 def test_an_arm_that_hit_is_judged_beside_one_that_did_not() -> None:

@@ -122,7 +122,7 @@ def test_failures_beyond_the_limit(failed: int, limit: Limit, cause: str) -> Non
 
 def test_most_failed() -> None:
     found = claim(a_round(1), a_round(2, ALLOWED, failed=18))
-    assert found.lead == "18 of 48 requests failed (--max-failures: 0)"
+    assert found.lead == "18 of 48 planned requests failed (--max-failures: 0)"
     assert not found.valid
     assert found.why_not_judged == found.lead
 

@@ -71,7 +71,7 @@ def test_each_arm_is_judged_by_itself() -> None:
         (a_round(2, 900.0, evidence=COUNTERS, seen_share=1.5), {},
          "in round 2 the servers counted 150 % of the prompt tokens that were sent"),
         (a_round(2, 900.0), {"complete": False}, "the run is incomplete"),
-        (a_round(2, 900.0, failed=1), {}, "1 of 20 requests failed (--max-failures: 0)"),
+        (a_round(2, 900.0, failed=1), {}, "1 of 20 planned requests failed (--max-failures: 0)"),
     ],
 )  # fmt: skip
 def test_what_is_not_known_is_neither_met_nor_missed(hit: RoundFacts, more: dict[str, Any], why: str) -> None:

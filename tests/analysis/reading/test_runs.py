@@ -174,3 +174,13 @@ def test_a_ttft_whose_first_stamp_is_uncertain_is_left_out_where_that_matters(tm
     (problem,) = (problem for problem in run.problems if problem.code == "uncertain_ttft")
     assert problem.text.startswith(f"1 of {len(lines)} TTFTs are left out")
     assert "40.0 ms" in problem.text
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_an_incomplete_run_can_be_resumed_after_a_complete_round_alone(tmp_path: Path, complete: bool) -> None:
+    folder = synthetic_run(tmp_path, TRUTH, complete=False, incomplete_reason="stopped in round 2 of a")
+    facts = json.loads((folder / "run.json").read_text())
+    facts["rounds"] = [{**entry, "complete": complete and entry["round"] == 1} for entry in facts["rounds"]]
+    (folder / "run.json").write_text(json.dumps(facts))
+    (problem,) = [problem for problem in load_run(folder).problems if problem.code == "incomplete"]
+    assert ("--resume" in problem.what_to_do) == complete

@@ -212,8 +212,8 @@ def test_the_cause_of_failures_is_named_in_the_caveat_and_in_the_headline(tmp_pa
     caveat = next(problem for problem in analysis.stats["problems"] if problem["code"] == "failures")
     assert caveat["text"].startswith(f"5 of 40 requests failed: {causes}.")
     claim = find(analysis, "claims")
-    assert claim["lead"] == f"5 of 40 requests failed (--max-failures: 0): {causes}"
-    assert claim["why_not_judged"] == "5 of 40 requests failed (--max-failures: 0)"
+    assert claim["lead"] == f"5 of 40 planned requests failed (--max-failures: 0): {causes}"
+    assert claim["why_not_judged"] == "5 of 40 planned requests failed (--max-failures: 0)"
 
 
 def test_a_rate_that_some_requests_tell_says_of_how_many(tmp_path: Path) -> None:
