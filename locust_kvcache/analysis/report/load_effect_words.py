@@ -69,8 +69,11 @@ def _effect_text(cold: Split, row: Split) -> str:
     said = f"With {row.way}, a {arm_words(row.state)} had a mean TTFT of {after} against {before} ms"
     if not _is_undecided(row):
         return f"{said} ({size})"
-    why = "undecided once adjusted for all comparisons" if lost_by_adjustment(effect) else "undecided"
-    return f"{said} ({size}, {why})"
+    return f"{said} ({size}, {_why_undecided(row)})"
+
+
+def _why_undecided(row: Split) -> str:
+    return "undecided once adjusted for all comparisons" if lost_by_adjustment(row.ttft_change or {}) else "undecided"
 
 
 def _is_undecided(row: Split) -> bool:
@@ -85,9 +88,11 @@ def _own_text(ways: Sequence[Way], rows: Sequence[Split], row: Split) -> str:
     if own is None or len(ways) == 1:
         return ""
     alone = {one.state: one for one in rows if one.way == ONE_USER}
-    if _is_undecided(row) or total <= 0 or _is_undecided(alone[row.state]):
-        said = f"; one user alone had {number(alone[row.state].ttft_ms)} against {number(alone[rows[0].state].ttft_ms)} ms"
-        return f"{said} (undecided)" if _is_undecided(alone[row.state]) else said
+    mine = alone[row.state]
+    is_open = _is_undecided(mine) and not lost_by_adjustment(mine.ttft_change or {})  # his own interval holds no change
+    if _is_undecided(row) or total <= 0 or is_open:
+        said = f"; one user alone had {number(mine.ttft_ms)} against {number(alone[rows[0].state].ttft_ms)} ms"
+        return f"{said} ({_why_undecided(mine)})" if _is_undecided(mine) else said
     if own <= 0:
         return (
             f"; one user alone saves nothing, the hit takes {number(-own)} ms more than cold. What is saved is time spent "

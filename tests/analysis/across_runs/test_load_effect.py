@@ -244,3 +244,10 @@ def test_the_published_load_all_at_once_is_mostly_queue() -> None:
     cold, host = (split_of(runs, "all 50 at once", state) for state in ("cold", "cpu_hit"))
     assert (cold.ttft_ms, cold.own_ms, cold.queue_ms) == pytest.approx((19_655, 834, 16_644), rel=1e-3)
     assert (host.ttft_ms, host.own_ms, host.queue_ms) == pytest.approx((2_509, 170, 0.0), rel=3e-3, abs=0.1)
+
+
+def test_what_one_user_saves_is_taken_apart_where_his_own_interval_leaves_out_no_change() -> None:
+    """908, 920 and 900 ms against 188, 260 and 150: his fall is lost by the adjustment for the other comparisons alone, if at all."""
+    alone = [run(f"one{n}", 1, pair) for n, pair in enumerate(((908.0, 188.0), (920.0, 260.0), (900.0, 150.0)))]
+    heavy = [run(f"all{n}", 10, (18200.0 + n, 5900.0 + n)) for n in range(3)]
+    assert "one user alone saves" in study_page([*alone, *heavy])[0].lead
