@@ -80,6 +80,8 @@ def _worst(name: str, threshold: Any, by_state: Mapping[str, pd.DataFrame], scen
     state, row = max(known.items(), key=lambda item: item[1]["value"] or 0.0)
     if row["verdict"] == PASS and (open_ := [name for name in found if name not in known]):
         return {**found[open_[0]], "text": f"{text}, {open_[0]}"}  # the worst may be one that has no value
+    if row["verdict"] == PASS:  # as certain as the least certain: that one may be worse
+        row = {**row, **next(({"certain": False, "why": one["why"]} for one in known.values() if not one["certain"]), {})}
     named = f"{text}, {state} (worst of {', '.join(known)})" if len(known) > 1 else f"{text}, {state}"
     return {**row, "text": named if state else text}
 
