@@ -17,11 +17,11 @@ from locust_kvcache.analysis.charts.figures import COLOURS
 LOOKS: dict[str, dict[str, Any]] = {
     "cold": {"color": COLOURS["cold"], "linestyle": "-", "marker": "o", "hatch": ""},
     "hit": {"color": COLOURS["hit"], "linestyle": "--", "marker": "^", "hatch": "///"},
-    "partial": {"color": COLOURS["third"], "linestyle": "-.", "marker": "s", "hatch": "..."},
+    "partial": {"color": COLOURS["third"], "linestyle": "-.", "marker": "s", "hatch": "---"},
     "racing": {"color": COLOURS["fourth"], "linestyle": ":", "marker": "D", "hatch": "xxx"},
     "unknown": {"color": COLOURS["faint"], "linestyle": (0, (1, 1)), "marker": "v", "hatch": "+++"},
-    "control": {"color": COLOURS["faint"], "linestyle": (0, (5, 1)), "marker": "P", "hatch": "oo"},
-    "failed": {"color": COLOURS["ink"], "linestyle": (0, (3, 1)), "marker": "x", "hatch": "**"},
+    "control": {"color": COLOURS["faint"], "linestyle": (0, (5, 1)), "marker": "P", "hatch": "|||"},
+    "failed": {"color": COLOURS["ink"], "linestyle": (0, (3, 1)), "marker": "x", "hatch": "\\\\\\"},
 }
 ORDER = ("cold", "control", "hit", "partial", "racing", "unknown", "failed")
 LEGEND_LETTERS_PER_IN = 12.51  # 95 in a chart of the usual width
