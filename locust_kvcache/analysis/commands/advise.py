@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -19,7 +18,6 @@ from locust_kvcache.analysis.advice.prediction import GPU, Prices, Question, pre
 from locust_kvcache.analysis.advice.profiles import from_profile
 from locust_kvcache.analysis.advice.sizes import marks_for, nice_sizes, nothing_tried, points_of, setting_of, tiers_of
 from locust_kvcache.analysis.advice.sources import Link, Source, load_source
-from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.model.tandem import Split
 from locust_kvcache.analysis.report.advice_json import advice_json
 from locust_kvcache.analysis.report.advice_page import Advice, advice_page
@@ -211,8 +209,7 @@ def main() -> int:
     if any(size <= 0 for size in args.sizes_gb) or any(count < 1 for count in [*args.replicas, args.servers]):
         raise BadInput("--sizes-gb, --servers and --replicas: expected numbers above 0")
     advice = advise(args)
-    publish(advice_page(advice), args.output_dir, args.png)
-    (args.output_dir / "advise.json").write_text(json.dumps(plain(advice_json(advice)), indent=2) + "\n", encoding="utf-8")
+    publish(advice_page(advice), args.output_dir, args.png, figures=("advise.json", advice_json(advice)))
     print(f"\n{told(advice.verify)}")
     return 0
 

@@ -5,7 +5,6 @@ The runs differ in their load alone: all at once, at a rate, one user; several o
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -195,8 +194,7 @@ def main() -> int:
     with unusable_is_bad_input(*args.runs):
         page, found = study_page([open_run(path) for path in args.runs])
     folder = args.output_dir or folder_beside(args.runs[0], "load_effect")
-    publish(page, folder, args.png)
-    (folder / "load_effect.json").write_text(json.dumps(plain(found), indent=2) + "\n", encoding="utf-8")
+    publish(page, folder, args.png, figures=("load_effect.json", found))
     return 0
 
 

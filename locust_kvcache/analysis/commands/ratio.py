@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from locust_kvcache.analysis.across_runs.run_evidence import run_evidence
-from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.commands import ratio_verify
 from locust_kvcache.analysis.model import ratio, ratio_check, tandem
 from locust_kvcache.analysis.model.ratio import Budget, Prediction
@@ -234,8 +232,7 @@ def main() -> int:
     given = [*args.prefill, *args.decode, *args.pd, *args.single, *(run.folder for run in runs)]
     evidence = [run_evidence(load_run(path)) for path in dict.fromkeys(path.resolve() for path in given)]
     answer = dataclasses.replace(answer, runs=tuple(evidence))
-    publish(ratio_page(answer), folder, args.png)
-    (folder / "ratio.json").write_text(json.dumps(plain(ratio_json(answer)), indent=2) + "\n", encoding="utf-8")
+    publish(ratio_page(answer), folder, args.png, figures=("ratio.json", ratio_json(answer)))
     return code
 
 

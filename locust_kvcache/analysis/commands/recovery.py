@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +24,6 @@ from locust_kvcache.analysis.across_runs.recovery import (
 from locust_kvcache.analysis.across_runs.recovery_windows import MOST_WINDOWS
 from locust_kvcache.analysis.across_runs.run_evidence import run_evidence
 from locust_kvcache.analysis.basics.number_text import listed, number, plural
-from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.labelling import label_run
 from locust_kvcache.analysis.reading.memory_need import check_all_fit
 from locust_kvcache.analysis.reading.runs import RecordedRun, load_run
@@ -173,8 +171,7 @@ def main() -> int:
     problems = merged([(one.run_id, one.lies) for one in found])
     page = recovery_page(events, about, incomplete, [one.evidence for one in found], problems)
     folder = args.output_dir or folder_beside(args.runs[0], "recovery")
-    publish(page, folder, args.png)
-    (folder / "recovery.json").write_text(json.dumps(plain(as_json(events, page.lead)), indent=2) + "\n", encoding="utf-8")
+    publish(page, folder, args.png, figures=("recovery.json", as_json(events, page.lead)))
     return 0
 
 

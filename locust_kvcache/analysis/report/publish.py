@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from locust_kvcache.analysis.basics.plain_values import plain
 from locust_kvcache.analysis.report.files import write_page
 from locust_kvcache.analysis.report.page import Page
 from locust_kvcache.analysis.report.run_text import target_lines
@@ -15,10 +17,17 @@ from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.errors import BadInput
 
 
-def publish(page: Page, folder: Path, png: bool, targets: Sequence[Mapping[str, Any]] = ()) -> None:
-    """Write the page and its charts, print the answer, the targets that are judged on it, and where the page is."""
+def publish(
+    page: Page, folder: Path, png: bool, targets: Sequence[Mapping[str, Any]] = (), figures: tuple[str, Any] | None = None
+) -> None:
+    """Write the page, its charts and `figures` (a file's name, what it holds as JSON); print the answer, targets and where the page is.
+
+    All files are there before the first line is printed: whoever reads the output may close it early (`| head`).
+    """
     try:
         files = write_page(page, folder, ("html", "markdown"), png)
+        if figures:
+            (folder / figures[0]).write_text(json.dumps(plain(figures[1]), indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise BadInput(f"--output-dir: {folder} cannot be written: {error.strerror}; choose another folder") from error
     print(page_text(page, targets))
