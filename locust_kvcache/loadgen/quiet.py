@@ -21,9 +21,9 @@ from locust_kvcache.loadgen.typed_locust import listen
 TABLES = "locust.stats_logger"
 DETAIL = "kvcache.detail"  # our own lines that the progress line replaces
 ROUTINE = ("locust.main", "locust.runners", "locust.dispatch", DETAIL)
-# Of Locust's INFO lines these tell the user something.
-WANTED = ("Starting web interface", "Got SIG", "Not all users", "The last worker", "Waiting for workers", "failed to send heartbeat",
-          "limit reached", "self-healed")  # fmt: skip
+# Of Locust's INFO lines these tell the user something. That the last worker quits ends every distributed run; one that is missing is news.
+WANTED = ("Starting web interface", "Got SIG", "Not all users", "The last worker went missing", "Waiting for workers",
+          "failed to send heartbeat", "limit reached", "self-healed")  # fmt: skip
 OURS = ("kvcache", DETAIL)
 RESTORED_BY = ("loglevel", "logfile")
 

@@ -226,3 +226,12 @@ def test_a_run_on_a_terminal_redraws_its_line(tmp_path: Path, slow_stub: Stub) -
     assert re.search(rb"round 1 of 2 \[[#-]{20}\] \d/4", shown), shown
     assert b"\x1b[2K" in shown, "redrawn in place"
     assert b"round 1 of 2: 4/4, 0 failed" in shown
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"), [("The last worker quit, stopping test.", False), ("The last worker went missing, stopping test.", True)]
+)
+def test_the_end_of_every_distributed_run_is_no_news(line: str, shown: bool) -> None:
+    found = quiet.Quiet()
+    found._restored = False
+    assert found.filter(logging.LogRecord("locust.runners", logging.INFO, "", 0, line, (), None)) is shown

@@ -31,7 +31,8 @@ def create_run_folder(output_dir: Path, name: str | None, deployment: str, model
             return folder
         except FileExistsError as error:
             if name and folder.is_dir():
-                raise BadInput(f"--run-name: {folder} exists already; choose another name, or remove it") from error
+                ways = "choose another name, remove it, or go on with it (--resume)"
+                raise BadInput(f"--run-name: {folder} exists already; {ways}") from error
             if not folder.is_dir():
                 raise BadInput(f"--output-dir: {folder} is not a folder; choose another --output-dir") from error
         except OSError as error:
