@@ -21,6 +21,8 @@ from locust_kvcache.contract.round_kinds import HIT as LATER
 
 FULL = 0.9  # of what the plan allows, less a block per request: below it a round was served less than planned
 LEAST = 0.1  # of the prompt tokens, or of what the plan allows: below it a round has hit nothing worth the name
+CONTAMINATED = "contaminated"  # the verdict of a cold round that was not cold
+SHARED = 1.25  # of the prompt tokens that were sent: servers that counted more served others beside this round
 SEEN = 0.1  # of the prompt tokens that were sent: servers that counted fewer did not get this round's requests
 FEW_FAILURES = 0.1  # of a round's requests: above it those that are left are no sample of the round
 HIT, LESS, NOTHING, UNKNOWN, ELSEWHERE = "hit", "less than planned", "nothing", "unknown", "elsewhere"
@@ -47,6 +49,7 @@ class RoundFacts:
     rejected: bool = False  # what the answers reported cannot be true, and was removed
     allowed_tokens: float | None = None  # by the plan, in whole blocks of the cache
     slack_tokens: float = 0.0  # a block per request
+    contaminated: bool = False  # a cold round of which more was cached than its own requests can explain
     buffered: int = 0  # answers that were kept back on their way, where they are many
     evidence: str = ""  # what tells `cached_tokens`: counters of a role, or the answers
     seen_share: float | None = None  # of the prompt tokens sent, what the servers' counters grew by; None without such counters
@@ -64,6 +67,11 @@ class RoundFacts:
             return HIT
         return NOTHING if self.cached_tokens < LEAST * self.allowed_tokens else LESS
 
+    @property
+    def shared(self) -> bool:
+        """The servers counted far more prompt tokens than this round sent, also where its failed requests count."""
+        return is_shared(self.seen_share, self.recorded, self.failed)
+
     def served_text(self) -> str:
         """0.0 % of the prompt tokens came from a cache, an ideal cache would have served 97.7 %."""
         if self.served == ELSEWHERE:
@@ -76,6 +84,11 @@ class RoundFacts:
             if self.allowed_tokens is None
             else f"{text}, an ideal cache would have served {percent(self.allowed_tokens / self.prompt_tokens)}"
         )
+
+
+def is_shared(seen_share: float | None, recorded: int, failed: int) -> bool:
+    """`seen_share` is of the successful requests' tokens; those that failed may have been counted as well."""
+    return seen_share is not None and recorded > failed and seen_share > SHARED * recorded / (recorded - failed)
 
 
 @dataclass(frozen=True)
@@ -113,7 +126,7 @@ def decide(
     shared: dict[str, Any] = {"scenario": scenario, "control": control, "rounds": served, "later": _later_name(later)}
     found = [claim for claim in (
         _late(rounds, shared), _incomplete(complete, shared), _failed(rounds, limit, shared), _unequal(rounds, closed, shared),
-        _not_served(later, shared), _kept_back(rounds, shared),
+        _not_served(later, shared), _not_cold(rounds, shared), _with_others(rounds, shared), _kept_back(rounds, shared),
     ) if claim]  # fmt: skip
     if not found:
         return Claim(cause=exit_codes.OK.name, **shared)
@@ -208,6 +221,26 @@ def _not_served(later: Sequence[RoundFacts], shared: dict[str, Any]) -> Claim | 
             exit_codes.NOTHING_HIT, lead, "nothing hit: the servers did not get the requests", shared, verdict="nothing hit"
         )
     return None
+
+
+def _not_cold(rounds: Sequence[RoundFacts], shared: dict[str, Any]) -> Claim | None:
+    """The change is against a round that had hits of its own; without them it would be larger."""
+    found = [facts for facts in rounds if facts.contaminated]
+    if not found:
+        return None
+    share = max((facts.cached_tokens or 0.0) / facts.prompt_tokens if facts.prompt_tokens else 0.0 for facts in found)
+    lead = f"{_rounds_text(found)} was not cold ({percent(share)} of the prompt tokens came from a cache)"
+    return Claim(cause=exit_codes.OK.name, lead=lead, **shared)
+
+
+def _with_others(rounds: Sequence[RoundFacts], shared: dict[str, Any]) -> Claim | None:
+    """Times under a load that nobody planned: the change is this run's."""
+    found = [facts for facts in rounds if facts.shared]
+    if not found:
+        return None
+    most = percent(max(facts.seen_share or 0.0 for facts in found))
+    lead = f"other requests shared the servers in {_rounds_text(found)} (they counted {most} of the prompt tokens that were sent)"
+    return Claim(cause=exit_codes.OK.name, lead=lead, **shared)
 
 
 def _kept_back(rounds: Sequence[RoundFacts], shared: dict[str, Any]) -> Claim | None:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.basics.plain_values import rows_of
-from locust_kvcache.analysis.cache.claims import SEEN, RoundFacts
+from locust_kvcache.analysis.cache.claims import CONTAMINATED, SEEN, RoundFacts, is_shared
 from locust_kvcache.analysis.reading.run_info import RoundInfo
 from locust_kvcache.analysis.servers.ttft_parts import CHUNK_TOKENS
 from locust_kvcache.contract.round_kinds import COLD, HIT
@@ -32,6 +32,20 @@ def unseen_rounds(counted: pd.DataFrame) -> set[Key]:
     return {
         (row["scenario"], row["round"]) for row in rows_of(counted) if row["seen_share"] is not None and row["seen_share"] < SEEN
     }
+
+
+def shared_rounds(counted: pd.DataFrame, rounds: pd.DataFrame) -> set[Key]:
+    """Rounds of servers that met far more prompt tokens than were sent: their counters are of other requests, too.
+
+    A prefiller's counters stay: what the answers report in their place are a decoder's, which counts KV that it was handed as cached.
+    """
+    told = _by_key(rounds)
+    found = set[Key]()
+    for row in rows_of(counted[counted["role"].eq("server")]):
+        key = (row["scenario"], row["round"])
+        if key in told and is_shared(row["seen_share"], int(told[key]["requests"]), int(told[key]["failed"])):
+            found.add(key)
+    return found
 
 
 def idle_scenarios(counted: pd.DataFrame) -> set[str]:
@@ -76,6 +90,7 @@ def _facts(row: Row, verdict: Row, lost: Row, block: int) -> RoundFacts:
         failed=int(row["failed"]),
         causes=tuple((row.get("failed_by_cause") or {}).items()),
         late=str(row.get("late") or ""),
+        contaminated=verdict.get("verdict") == CONTAMINATED,
         prompt_tokens=prompt,
         cached_known=int(row.get("cached_known") or 0),
         cached_tokens=verdict.get("cached_tokens"),

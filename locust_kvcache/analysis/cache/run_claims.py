@@ -11,7 +11,7 @@ from locust_kvcache.analysis.basics.number_text import percent
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.cache.claims import Claim, RoundFacts, decide
-from locust_kvcache.analysis.cache.round_facts import facts_of, idle_scenarios, round_kinds, unseen_rounds
+from locust_kvcache.analysis.cache.round_facts import facts_of, idle_scenarios, round_kinds, shared_rounds, unseen_rounds
 from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.analysis.stats.busy_time import loads
 from locust_kvcache.contract.failure_limit import FailureLimit
@@ -44,16 +44,16 @@ def claims_of_run(
     return {scenario: decide(scenario, mine, complete, limit, closed) for scenario, mine in facts.items()}
 
 
-def trusted(tiers: pd.DataFrame, counted: pd.DataFrame) -> pd.DataFrame:
-    """The tiers without those of rounds that the servers did not see: their counters are of other requests."""
-    unseen = unseen_rounds(counted)
+def trusted(tiers: pd.DataFrame, counted: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
+    """The tiers without those of rounds that the servers did not see, or met among others: their counters are of other requests."""
+    unseen = unseen_rounds(counted) | shared_rounds(counted, rounds)
     keys = zip(tiers["scenario"], tiers["round"], strict=True)
     seen = pd.Series([key not in unseen for key in keys], index=tiers.index, dtype=bool)
     return tiers[seen]
 
 
-def evidence_problems(counted: pd.DataFrame) -> list[Problem]:
-    """Counters that did not move with the load: another server's page, or an answer from before the servers."""
+def evidence_problems(counted: pd.DataFrame, rounds: pd.DataFrame) -> list[Problem]:
+    """Counters that did not move with the load: another server's page, an answer from before the servers, or others' requests."""
     idle, found = idle_scenarios(counted), []
     if idle:
         where = ", ".join(sorted(idle))
@@ -69,4 +69,11 @@ def evidence_problems(counted: pd.DataFrame) -> list[Problem]:
             )
             todo = "A gateway with a cache of its own answered? Switch that off, or send to the servers themselves."
             found.append(Problem("warning", "not_seen", text, todo))
+        elif (row["scenario"], row["round"]) in shared_rounds(counted, rounds):
+            text = (
+                f"Round {row['round']} of {row['scenario']}: the servers counted {percent(row['seen_share'])} of the prompt tokens that "
+                "were sent, so their counters are of other requests too, and no evidence of this round."
+            )
+            todo = "Measure again while nobody else uses these servers."
+            found.append(Problem("warning", "shared_servers", text, todo))
     return found

@@ -26,7 +26,7 @@ def server_tables(run: RecordedRun, rounds: pd.DataFrame) -> tuple[dict[str, pd.
     series = server_counters.series(run.server_metrics)
     changed, problems = server_counters.deltas(series)
     counted = counted_prompts.counted_prompts(changed, rounds)
-    tiers = run_claims.trusted(server_counters.tiers(changed), counted)
+    tiers = run_claims.trusted(server_counters.tiers(changed), counted, rounds)
     checked = server_counters.check_client_counts(tiers, rounds)
     by_engine = engines.engine_table(changed, series, run.info.deployment.engine_names)
     balance = engines.balance_table(by_engine)
@@ -43,7 +43,7 @@ def server_tables(run: RecordedRun, rounds: pd.DataFrame) -> tuple[dict[str, pd.
         "engines": by_engine,
         "balance": balance,
     }
-    found = [*problems, *late, *figure_checks.disagreement(checked), *run_claims.evidence_problems(counted)]
+    found = [*problems, *late, *figure_checks.disagreement(checked), *run_claims.evidence_problems(counted, rounds)]
     return tables, [*found, *engines.balance_problems(balance)]
 
 

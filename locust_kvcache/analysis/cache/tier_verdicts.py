@@ -16,14 +16,14 @@ from locust_kvcache.analysis.basics.narrow import group_masks
 from locust_kvcache.analysis.basics.number_text import percent
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.basics.problems import Problem
-from locust_kvcache.analysis.cache.claims import FULL, LEAST
+from locust_kvcache.analysis.cache.claims import CONTAMINATED, FULL, LEAST
 from locust_kvcache.analysis.cache.never_stored import NeverStored
 from locust_kvcache.analysis.cache.round_facts import kind_of, round_kinds
 from locust_kvcache.analysis.reading.run_info import RoundInfo, RunInfo
 from locust_kvcache.analysis.servers.kv_transfers import LOAD
 from locust_kvcache.contract.round_kinds import sends_new_prompts
 
-COLD, BY_NONCE, CONTAMINATED, UNKNOWN, NO_HIT = "cold proven", "cold by nonce", "contaminated", "unknown", "nothing hit"
+COLD, BY_NONCE, UNKNOWN, NO_HIT = "cold proven", "cold by nonce", "unknown", "nothing hit"
 DOMINANT = 0.9  # share of the cached tokens that one tier must have served to give its name
 WANTED_TIER = {"gpu_hit": "gpu", "cpu_hit": "cpu", "disk_hit": "disk", "store_hit": "store"}
 LOOKUP_ROLES = ("prefiller", "server")

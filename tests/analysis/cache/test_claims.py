@@ -150,3 +150,25 @@ def test_a_control_round_is_no_later_round() -> None:
 def test_one_round_claims_nothing() -> None:
     found = claim(a_round(1))
     assert (found.cause, found.rounds, found.later) == ("ok", (), "later rounds")
+
+
+def test_a_cold_round_with_hits_of_its_own_is_said_first_and_weakens_nothing_else() -> None:
+    """54,200 of 100,000 tokens: the change is smaller than against a cold round, so a target that is met is met."""
+    found = claim(a_round(1, 54_200.0, contaminated=True), a_round(2, ALLOWED))
+    assert found.lead == "round 1 was not cold (54.2 % of the prompt tokens came from a cache)"
+    assert (found.cause, found.valid, found.credited, found.why_not_judged) == ("ok", True, True, "")
+
+
+@pytest.mark.parametrize(("share", "is_said"), [(1.0, False), (1.25, False), (1.54, True)])
+def test_other_requests_on_the_servers_are_said_first(share: float, is_said: bool) -> None:
+    found = claim(a_round(1, seen_share=1.0), a_round(2, ALLOWED, seen_share=share))
+    lead = "other requests shared the servers in round 2 (they counted 154 % of the prompt tokens that were sent)"
+    assert found.lead == (lead if is_said else "")
+    assert (found.cause, found.valid) == ("ok", True)
+
+
+def test_tokens_of_failed_requests_are_no_other_traffic() -> None:
+    """6 of 24 failed: 18 requests sent 100,000 tokens, and the server counted those of all 24, 133 %."""
+    assert not a_round(1, seen_share=1.33, failed=6).shared
+    assert a_round(1, seen_share=1.7, failed=6).shared
+    assert not a_round(1, seen_share=1.7, failed=24).shared

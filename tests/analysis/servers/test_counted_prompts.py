@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from locust_kvcache.analysis.cache import run_claims
-from locust_kvcache.analysis.cache.round_facts import idle_scenarios, unseen_rounds
+from locust_kvcache.analysis.cache.round_facts import idle_scenarios, shared_rounds, unseen_rounds
 from locust_kvcache.analysis.servers.counted_prompts import counted_prompts
 
 
@@ -15,7 +15,9 @@ def changed(*deltas: tuple[int, str, str, float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["scenario", "round", "role", "url", "metric", "labels", "delta"])
 
 
-ROUNDS = pd.DataFrame({"scenario": ["s", "s"], "round": [1, 2], "prompt_tokens": [1000.0, 1000.0]})
+ROUNDS = pd.DataFrame(
+    {"scenario": ["s", "s"], "round": [1, 2], "prompt_tokens": [1000.0, 1000.0], "requests": [10, 10], "failed": [0, 0]}
+)
 PROMPTS = "vllm:prompt_tokens_total"
 
 
@@ -30,7 +32,7 @@ def test_a_gateway_that_answers_by_itself_is_seen_by_counters_that_stand_still()
 def test_tiers_of_rounds_that_no_server_saw_are_an_empty_table_with_its_columns(tiers: list[tuple[object, ...]]) -> None:
     counted = counted_prompts(changed((1, "server", PROMPTS, 0.0), (2, "server", PROMPTS, 0.0)), ROUNDS)
     table = pd.DataFrame(tiers, columns=["scenario", "round", "role", "gpu", "external", "computed", "engines"])
-    left = run_claims.trusted(table, counted)
+    left = run_claims.trusted(table, counted, ROUNDS)
     assert left.empty
     assert list(left.columns) == list(table.columns)
 
@@ -45,3 +47,28 @@ def test_the_prefiller_meets_every_prompt_and_other_counters_say_nothing() -> No
     counted = counted_prompts(both, ROUNDS)
     assert counted["round"].tolist() == [1]
     assert counted["seen_share"].iloc[0] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("role", "counted_tokens", "failed", "left"),
+    [
+        ("server", 1240.0, 0, [1]),  # less than a quarter beyond what was sent
+        ("server", 1540.0, 0, []),
+        ("server", 1540.0, 3, [1]),  # 3 of 10 failed, whose tokens the server counted: 7 requests sent 1,000, 10 about 1,430
+        ("server", 2000.0, 3, []),
+        ("prefiller", 1540.0, 0, [1]),  # a decoder's cached tokens would take its place
+    ],
+)
+def test_counters_that_met_other_requests_too_are_no_evidence(
+    role: str, counted_tokens: float, failed: int, left: list[int]
+) -> None:
+    """The warning names the share, and the tiers of that round are gone, so what the answers report decides."""
+    rounds = ROUNDS.assign(failed=[failed, 0])
+    counted = counted_prompts(changed((1, role, PROMPTS, counted_tokens)), rounds)
+    tiers = pd.DataFrame(
+        [("s", 1, role, 500.0, 0.0, 900.0, 1)], columns=["scenario", "round", "role", "gpu", "external", "computed", "engines"]
+    )
+    assert run_claims.trusted(tiers, counted, rounds)["round"].tolist() == left
+    assert shared_rounds(counted, rounds) == (set() if left else {("s", 1)})
+    codes = [problem.code for problem in run_claims.evidence_problems(counted, rounds)]
+    assert codes == ([] if left else ["shared_servers"])
