@@ -32,8 +32,8 @@ def markdown(table: Table, level: int = 3) -> str:
 
     rule = "| :-- |" + " --: |" * (len(table.header) - 1)
     below = [f"_{escape_markdown(text)}_" for text in (table.rule, *table.notes) if text]
-    return "\n".join([f"{'#' * level} {escape_markdown(table.title)}", "", render(table.header), rule,
-                      *map(render, table.rows), "", *below])  # fmt: skip
+    title = [f"{'#' * level} {escape_markdown(table.title)}", ""] if table.title else []
+    return "\n".join([*title, render(table.header), rule, *map(render, table.rows), "", *below])
 
 
 def escape_markdown(text: str) -> str:
