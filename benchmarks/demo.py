@@ -96,7 +96,7 @@ def explained(runs: dict[str, Path], time_scale: float) -> str:
     lines = [
         f"Simulated times (measured / time scale {time_scale:g}):",
         f"  PD, cache pays: a hit takes the mean TTFT from {cold_s['pd']:#.3g} s to {hit_s['pd']:#.3g} s ({ttft_change:+.1f} %),",
-        f"    and throughput changes by {rate_change:+.0f} %. The guide's example: 21.2 s, 7.12 s, -66 %, +195 %.",
+        f"    and throughput changes by {rate_change:+.0f} %. The quoted table that it imitates: 21.2 s, 7.12 s, -66 %, +195 %.",
         f"  Single server: {cold_s['single']:#.3g} s cold, {hit_s['single']:#.3g} s on a hit, from its own GPU prefix cache.",
         f"  PD cold is {cold_s['pd'] / cold_s['single']:.2g} x single cold: prefill also writes the KV cache to the store.",
         "  PD hit is slower than single hit: KV comes from the store over TCP, at about 1 GB/s.",

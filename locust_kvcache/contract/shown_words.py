@@ -29,7 +29,9 @@ WORDS = (
 )  # fmt: skip
 COMPOSED = (
     "{n} s left", "{n} min left", "{n} h left",
-    "At {rate} new tokens/s hits end after {seconds}, {tokens}", "{value} tokens [{low}, {high}]",
+    "At {rate} new tokens/s hits end after {seconds}, {tokens}",
+    "At {rate} new tokens/s prompts were still hit {held_s} s and {held_tokens} tokens later, and no longer gap was played that shows "
+    "where hits end", "{value} tokens [{low}, {high}]",
     "And {n} more of this kind", "{run} is {ratio} slower than {names} when cold",
     "{run} is {ratio} slower than {names} on a hit", "{run} is {ratio} slower than {names} in later rounds",
     "{run} is {ratio} faster than {names} when cold", "{run} is {ratio} faster than {names} on a hit",

@@ -98,11 +98,23 @@ def charts(runs: Sequence[GapRun], limits: Limits) -> list[Chart]:
 
 
 def lead(limits: Limits, found: str) -> str:
-    told = "; ".join(
-        f"at {whole(rate)} new tokens/s hits end after {limit_text(seconds, 's')}, {limit_text(tokens, 'tokens')}"
-        for rate, tokens, seconds in limits
-    )
+    told = "; ".join(_end_text(rate, tokens, seconds) for rate, tokens, seconds in limits)
     return f"{told[0].upper()}{told[1:]}. {VERDICTS[found]}."
+
+
+def _end_text(rate: float, tokens: Limit | None, seconds: Limit | None) -> str:
+    """At 20 new tokens/s hits end after 12.3 s [11.8, 12.9], ...; or that no gap was long enough."""
+    if (
+        seconds is None
+        or tokens is None
+        or any(one.value is not None or one.low is None or one.high is not None for one in (seconds, tokens))
+    ):
+        return f"at {whole(rate)} new tokens/s hits end after {limit_text(seconds, 's')}, {limit_text(tokens, 'tokens')}"
+    held_s, held_tokens = number(seconds.low), number(tokens.low)
+    return (
+        f"at {whole(rate)} new tokens/s prompts were still hit {held_s} s and {held_tokens} tokens later, and no longer gap was played "
+        "that shows where hits end"
+    )
 
 
 def counts_of_others(run: GapRun) -> bool:

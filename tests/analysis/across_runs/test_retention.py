@@ -20,7 +20,7 @@ from locust_kvcache.analysis.across_runs.retention import (
     returned_prompts,
     verdict,
 )
-from locust_kvcache.analysis.commands.retention import counts_of_others, foreign_text
+from locust_kvcache.analysis.commands.retention import counts_of_others, foreign_text, lead
 from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.analysis.report.retention_tables import gpu_bracket, limit_text
 from locust_kvcache.analysis.stats.intervals import share_interval
@@ -154,3 +154,28 @@ def test_the_reported_share_is_unknown_where_an_answer_tells_nothing() -> None:
     told = [request(0, 10.0, 512), request(1, 11.0, 768, 0, 256)]
     assert reported_share(pd.DataFrame(told), 512) == 0.5
     assert reported_share(pd.DataFrame([*told, request(2, 12.0, 768, 0, float("nan"))]), 512) is None
+
+
+@pytest.mark.parametrize(
+    ("tokens", "seconds", "said"),
+    [
+        (
+            Limit(4000.0, 3900.0, 4200.0, 9, 0),
+            Limit(10.0, 9.0, 11.0, 9, 0),
+            "At 400 new tokens/s hits end after 10.0 s [9.00, 11.0], 4,000 tokens",
+        ),
+        (
+            Limit(None, 1096.0, None, 9, 0),
+            Limit(None, 2.74, None, 9, 0),
+            "At 400 new tokens/s prompts were still hit 2.74 s and 1,100 tokens later, and no",
+        ),
+        (
+            Limit(None, None, 1096.0, 9, 0),
+            Limit(None, None, 2.74, 9, 0),
+            "At 400 new tokens/s hits end after less than 2.74 s, less than 1,100 tokens",
+        ),
+    ],
+)
+def test_where_every_return_hit_the_answer_names_the_longest_gap(tokens: Limit, seconds: Limit, said: str) -> None:
+    """2.74 s at 400 tokens/s are 1,096 tokens: no end of hits is claimed where none was seen."""
+    assert lead([(400.0, tokens, seconds)], ONE).startswith(said)
