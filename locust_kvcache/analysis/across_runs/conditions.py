@@ -133,10 +133,10 @@ def _said(value: str) -> str:
 
 def condition_problems(conditions: list[Condition]) -> list[Problem]:
     """An error per condition that forbids the comparison."""
-    return [
-        Problem("error", "not_comparable", f"Not comparable: {condition.name} differs ({' / '.join(condition.values)[:300]}).",
-                f"Run both with the same value, or accept the difference: --accept \"{typed}\".")
-        for condition in conditions
-        for typed in [condition.name]
-        if condition.state == FORBIDS
-    ]  # fmt: skip
+    return [_forbidden(condition, condition.name) for condition in conditions if condition.state == FORBIDS]
+
+
+def _forbidden(condition: Condition, typed: str) -> Problem:
+    """`typed`: the name as --accept takes it, which the catalogue never translates."""
+    return Problem("error", "not_comparable", f"Not comparable: {condition.name} differs ({' / '.join(condition.values)[:300]}).",
+                   f"Run both with the same value, or accept the difference: --accept \"{typed}\".")  # fmt: skip

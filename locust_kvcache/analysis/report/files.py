@@ -178,5 +178,5 @@ def _markdown_block(block: Any) -> list[str]:
         ]
     if isinstance(block, Chart):
         alt = text_tables.escape_markdown(f"{told(block.title)}. {told(block.text)}")
-        return [f"![{alt}](charts/{block.name}.svg)", ""]
+        return [*_prose(f"![{alt}](charts/{block.name}.svg)"), ""]
     return [*_prose(text_tables.escape_markdown(told(block))), ""]

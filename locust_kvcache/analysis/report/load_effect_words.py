@@ -89,7 +89,7 @@ def _own_text(ways: Sequence[Way], rows: Sequence[Split], row: Split) -> str:
         return ""
     alone = {one.state: one for one in rows if one.way == ONE_USER}
     mine = alone[row.state]
-    is_open = _is_undecided(mine) and not lost_by_adjustment(mine.ttft_change or {})  # his own interval holds no change
+    is_open = _is_undecided(mine) and not lost_by_adjustment(mine.ttft_change or {})  # one user's own interval includes no change
     if _is_undecided(row) or total <= 0 or is_open:
         said = f"; one user alone had {number(mine.ttft_ms)} against {number(alone[rows[0].state].ttft_ms)} ms"
         return f"{said} ({_why_undecided(mine)})" if _is_undecided(mine) else said

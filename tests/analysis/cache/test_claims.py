@@ -157,6 +157,9 @@ def test_a_cold_round_with_hits_of_its_own_is_said_first_and_weakens_nothing_els
     found = claim(a_round(1, 54_200.0, contaminated=True), a_round(2, ALLOWED))
     assert found.lead == "round 1 was not cold (54.2 % of the prompt tokens came from a cache)"
     assert (found.cause, found.valid, found.credited, found.why_not_judged) == ("ok", True, True, "")
+    control = a_round(3, 20_000.0, kind=CONTROL, contaminated=True)
+    both = claim(a_round(1, 54_200.0, contaminated=True), a_round(2, ALLOWED), control)
+    assert both.lead == "rounds 1 and 3 were not cold (up to 54.2 % of the prompt tokens came from a cache)"
 
 
 @pytest.mark.parametrize(("share", "is_said"), [(1.0, False), (1.25, False), (1.54, True)])
