@@ -41,9 +41,8 @@ MOST_OF_IT = 0.6  # of a text's letters
 JOINTS = re.compile(r"[;:.,](?= |$)| \(")
 JOINTS_OR_AND = re.compile(JOINTS.pattern + "| and ")
 SURE = 4  # times as much: where a clause ends, a placeholder does
-MOST_CUTS = (
-    12  # of one kind, at which a text is cut one by one; a longer list is cut at all of them at once, as each way takes time
-)
+# Joints of one kind at which a text is cut one by one. A longer list is cut at all of them at once, as each way takes time.
+MOST_CUTS = 12
 CLAUSE_ENDS = re.compile(r"[;:.](?= |$)")
 WITHIN_CLAUSES = re.compile(r",(?= |$)| \(| and ")
 
