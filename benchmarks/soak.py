@@ -18,7 +18,8 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from benchmarks.ending import end
-from tests.conftest import free_port, wait_for
+from tests.conftest import wait_for
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -10,7 +10,6 @@ import gc
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from hypothesis import HealthCheck, settings
 
 from locust_kvcache.analysis import pipeline
 from tests.long import mark_long
+from tests.ports import free_port
 from tests.warm.jobs import UNANALYSED, WarmProcess
 from tests.warm.servers import start_server
 from tests.warm.start import Warm, fork_workers
@@ -129,12 +129,6 @@ def _analysed_where_marked(request: pytest.FixtureRequest, monkeypatch: pytest.M
         monkeypatch.setenv(UNANALYSED, "1")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def wait_for(condition: Any, seconds: float = 120.0, what: str = "condition", pause_s: float = 0.1) -> Any:
     """The first truthy result of `condition`; fails loudly when it never comes."""
     deadline_s = time.monotonic() + seconds
@@ -146,6 +140,18 @@ def wait_for(condition: Any, seconds: float = 120.0, what: str = "condition", pa
             pass
         time.sleep(pause_s)
     raise AssertionError(f"{what} did not come within {seconds} s")
+
+
+def wait_for_server(process: Process | subprocess.Popen[bytes], url: str, what: str) -> None:
+    """Until it answers at `url`; of one that has ended at once its exit code and what it said."""
+
+    def answers() -> bool:
+        if (code := process.poll()) is not None:
+            said = process.output.read_text() if isinstance(process, WarmProcess) else ""
+            raise AssertionError(f"{what} ended with exit code {code} before it answered: {said}")
+        return requests.get(url, timeout=1).ok
+
+    wait_for(answers, what=what)
 
 
 def hear_sigint() -> None:
@@ -183,7 +189,7 @@ class Stub:
 def start_stub(folder: Path, *delays: str) -> Stub:
     port, log = free_port(), folder / f"stub-{time.monotonic_ns()}.jsonl"
     process = start_server("tests.stub_server", str(port), str(log), *delays)
-    wait_for(lambda: requests.get(f"http://127.0.0.1:{port}/v1/models", timeout=1).ok, what="the stub server")
+    wait_for_server(process, f"http://127.0.0.1:{port}/v1/models", "the stub server")
     return Stub(port, log, process)
 
 

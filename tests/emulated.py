@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import requests
 import yaml
 
-from tests.conftest import free_port, wait_for
+from tests.conftest import wait_for_server
+from tests.ports import free_port
 from tests.warm.servers import start_server
 
 TIMING: dict[str, Any] = {
@@ -35,7 +35,7 @@ def emulator(folder: Path, server: dict[str, Any], *args: str) -> Iterator[str]:
     file.write_text(yaml.safe_dump(profile))
     process = start_server("locust_kvcache.emulator", "--port", str(port), "--profile", str(file), *args)
     try:
-        wait_for(lambda: requests.get(f"http://127.0.0.1:{port}/health", timeout=1).ok, what="the emulator")
+        wait_for_server(process, f"http://127.0.0.1:{port}/health", "the emulator")
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()

@@ -13,7 +13,7 @@ from locust_kvcache.emulator.api import Api
 from locust_kvcache.emulator.deployment import Deployment
 from locust_kvcache.emulator.faults import Faults
 from locust_kvcache.emulator.fleet import Fleet, make_engines
-from locust_kvcache.emulator.listener import Handler, Listener, run, until_stopped
+from locust_kvcache.emulator.listener import Handler, Listener, listen, run, until_stopped
 from locust_kvcache.emulator.mooncake import MasterPages
 from locust_kvcache.emulator.options import parse_arguments
 from locust_kvcache.emulator.proxy import Proxy
@@ -97,7 +97,10 @@ async def serve_fleet(
     print(f"emulator: requests routed: {counts}; shed {fleet.counts.errors_of('shed')}", flush=True)
 
 
-async def serve(options: argparse.Namespace, profile: Profile, listening: socket.socket) -> None:
+async def serve(
+    options: argparse.Namespace, profile: Profile, listening: socket.socket, master_page: socket.socket | None
+) -> None:
+    """`master_page`: where the store's mooncake_master page is, if anywhere beside `listening`."""
     tasks: set[asyncio.Task[None]] = set()
 
     def refuse(seconds: float) -> None:
@@ -108,8 +111,9 @@ async def serve(options: argparse.Namespace, profile: Profile, listening: socket
     handler, log, store = make_handler(options, profile, refuse)
     listener = Listener(listening, handler)
     await listener.open()
-    if options.mooncake_port is not None and store is not None:
-        await Listener(socket.create_server((options.host, options.mooncake_port)), MasterPages(store).handle).open()
+    if master_page is not None and store is not None:
+        await Listener(master_page, MasterPages(store).handle).open()
+        print(f"emulator: page of mooncake_master at {where(options.host, master_page)}/metrics", flush=True)
     for rule in options.rules:
         if rule.name == "refuse_connections":
             refuse(rule.value or 0.0)
@@ -128,8 +132,12 @@ async def serve(options: argparse.Namespace, profile: Profile, listening: socket
 def check(options: argparse.Namespace, profile: Profile) -> None:
     """ValueError if the profile has not what the role needs."""
     needed = {"pd": ("prefiller", "decoder"), "proxy": (), "store": (), "fleet": ("single",)}.get(options.role, (options.role,))
-    for name in needed:
-        profile.server(name)
+    servers = [profile.server(name) for name in needed]
+    if options.mooncake_port is not None and options.role != "store" and not any(one.store for one in servers):
+        raise ValueError(
+            f"--mooncake-port needs a store, and --role {options.role} of profile {profile.name!r} has none; "
+            "give --role pd or store, or a profile whose servers have a store"
+        )
     if options.store or options.role == "store":
         store_spec(profile)
 
@@ -144,16 +152,17 @@ def main() -> int:
             store_spec(profile)
             profile = with_ttl(profile, options.ttl_s)
         check(options, profile)
-        listening = socket.create_server((options.host, options.port), backlog=4096)
-        ports = [socket.create_server((options.host, port), backlog=4096) for port in options.ports if options.role == "fleet"]
+        listening = listen(options.host, options.port, "--port")
+        ports = [listen(options.host, port, "--engine-ports") for port in options.ports if options.role == "fleet"]
+        page = options.mooncake_port
+        master_page = None if page is None else listen(options.host, page, "--mooncake-port")
     except (ValueError, OSError) as error:
-        place = f" ({options.host}:{options.port})" if isinstance(error, OSError) else ""
-        print(f"error: {error}{place}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     if options.role == "fleet":
         run(lambda: serve_fleet(options, profile, listening, ports))
     else:
-        run(lambda: serve(options, profile, listening))
+        run(lambda: serve(options, profile, listening, master_page))
     return 0
 
 

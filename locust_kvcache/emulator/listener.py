@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import signal
 import socket
@@ -15,6 +16,21 @@ from locust_kvcache.emulator.wire import Connection, HttpRequest
 
 Handler = Callable[[HttpRequest, Connection], None]
 BACKLOG = 4096
+
+
+def listen(host: str, port: int, option: str) -> socket.socket:
+    """A socket that accepts connections at once; OSError or ValueError with the option that names the port, and the way out."""
+    if not 0 <= port <= 65_535:
+        raise ValueError(f"{option} is {port}; expected 0 to 65535 (0 takes a port that is free)")
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise OSError(
+                f"{option} {port}: another process listens there. Give another port; 0 takes one that is free"
+            ) from error
+        said = str(error.strerror or error).partition(" (while")[0]
+        raise OSError(f"cannot listen at --host {host}, {option} {port}: {said}") from error
 
 
 class Listener:

@@ -14,7 +14,8 @@ import requests
 import yaml
 
 from locust_kvcache.campaign.processes import Processes, StepFailed
-from tests.conftest import ROOT, free_port, hear_sigint, wait_for
+from tests.conftest import ROOT, hear_sigint, wait_for
+from tests.ports import free_port
 
 COMMAND = ["-m", "locust_kvcache", "campaign"]
 

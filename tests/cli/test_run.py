@@ -15,7 +15,8 @@ from locust_kvcache.cli.run_help import run_help
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.options.declared import OPTIONS
 from locust_kvcache.loadgen.options.option import GROUPS
-from tests.conftest import ROOT, RunFiles, Stub, free_port, hear_sigint, wait_for
+from tests.conftest import ROOT, RunFiles, Stub, hear_sigint, wait_for
+from tests.ports import free_port
 
 FILES = ROOT / "locustfiles"
 

@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from locust_kvcache.contract.exit_codes import Exit
-from tests.conftest import ROOT, free_port
+from tests.conftest import ROOT
+from tests.ports import free_port
 
 OUTSIDE = ("Install", "Audit every package for known vulnerabilities")  # they ask the package index
 

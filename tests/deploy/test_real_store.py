@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import free_port, wait_for
+from tests.conftest import wait_for
 from tests.deploy.compose import ROOT, services
+from tests.ports import free_port
 
 STORE_PYTHON = os.environ.get("STORE_PYTHON", sys.executable)
 MASTER = shutil.which("mooncake_master", path=f"{Path(STORE_PYTHON).parent}:{os.environ.get('PATH', '')}")

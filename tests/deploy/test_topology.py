@@ -12,9 +12,10 @@ import pytest
 import requests
 
 from locust_kvcache.analysis.server_configs.compose_rules import command_words
-from tests.conftest import ROOT, free_port, wait_for
+from tests.conftest import ROOT, wait_for
 from tests.deploy.compose import services
 from tests.deploy.test_real_store import STORE_PYTHON, importable
+from tests.ports import free_port
 
 PROMPT = "word " * 3000
 NAMES = ("store", "prefiller", "decoder", "proxy", "server")

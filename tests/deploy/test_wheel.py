@@ -16,7 +16,8 @@ import pytest
 import requests
 
 from locust_kvcache.loadgen.protocol.code_fingerprint import fingerprint
-from tests.conftest import ROOT, RunFiles, free_port, hear_sigint, wait_for
+from tests.conftest import ROOT, RunFiles, hear_sigint, wait_for
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
 LOAD = ("--headless", "-u", "2", "-r", "2", "--requests", "4", "--rounds", "2", "--prompt-tokens", "200", "--output-tokens", "4",

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import requests
 
-from tests.conftest import free_port, wait_for
+from tests.conftest import wait_for_server
+from tests.ports import free_port
 from tests.warm.jobs import WarmProcess
 from tests.warm.servers import start_server
 
@@ -33,8 +33,9 @@ def serve() -> Iterator[Serve]:
 
     def start(*args: str, **env: str) -> str:
         port = free_port()
-        processes.append(start_server("locust_kvcache.emulator", "--port", str(port), "--profile", "cpu_tiny", *args, **env))
-        wait_for(lambda: requests.get(f"http://127.0.0.1:{port}/health", timeout=1).ok, what="the emulator")
+        process = start_server("locust_kvcache.emulator", "--port", str(port), "--profile", "cpu_tiny", *args, **env)
+        processes.append(process)
+        wait_for_server(process, f"http://127.0.0.1:{port}/health", "the emulator")
         return f"http://127.0.0.1:{port}"
 
     yield start

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import requests
 
-from tests.conftest import ROOT, free_port, wait_for
+from tests.conftest import ROOT, wait_for
 from tests.emulator.conftest import Serve
 from tests.emulator.raw import ask_raw
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,10 @@ import pytest
 import requests
 
 from benchmarks import routers
-from tests.conftest import ROOT, free_port, wait_for
+from tests.conftest import ROOT, wait_for
 from tests.emulator.conftest import routers_of
 from tests.emulator.raw import Raw, ask_raw
+from tests.ports import free_port
 
 
 @dataclass

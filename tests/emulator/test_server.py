@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import requests
 
-from tests.conftest import ROOT, free_port
+from tests.conftest import ROOT
 from tests.emulator.conftest import Serve
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,10 @@ import requests
 from locust_kvcache.emulator.deployment import Job
 from locust_kvcache.emulator.simulation import Simulation
 from locust_kvcache.emulator.truth import Passage, TruthLog
-from tests.conftest import ROOT, TIMED, free_port, wait_for
+from tests.conftest import ROOT, TIMED, wait_for
 from tests.emulator.conftest import Serve
 from tests.emulator.raw import ask_raw
+from tests.ports import free_port
 
 pytestmark = pytest.mark.xdist_group(TIMED)
 

@@ -17,7 +17,8 @@ from locust_kvcache.contract.stream_times import stream_timing
 from locust_kvcache.loadgen.client.connection import Connection
 from locust_kvcache.loadgen.client.stream import StreamOutcome, stream_request
 from locust_kvcache.loadgen.client.target import Target
-from tests.conftest import TIMED, free_port, wait_for
+from tests.conftest import TIMED, wait_for
+from tests.ports import free_port
 from tests.warm.servers import start_server
 
 pytestmark = pytest.mark.xdist_group(TIMED)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import LocustProcesses, Stub, free_port
+from tests.conftest import LocustProcesses, Stub
+from tests.ports import free_port
 
 BASE = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "-r", "10")
 

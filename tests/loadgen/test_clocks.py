@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TIMED, LocustProcesses, Stub, free_port
+from tests.conftest import TIMED, LocustProcesses, Stub
 from tests.loadgen.master.test_coordinator import assert_barrier, headless
+from tests.ports import free_port
 
 pytestmark = pytest.mark.xdist_group(TIMED)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import requests
 
-from tests.conftest import LocustProcesses, Stub, free_port, wait_for
+from tests.conftest import LocustProcesses, Stub, wait_for
 from tests.loadgen.master.test_coordinator import swarm
+from tests.ports import free_port
 
 DEPLOYMENT = """\
 name: paper

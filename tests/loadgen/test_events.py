@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from locust_kvcache.analysis.commands import recovery
-from tests.conftest import ROOT, LocustProcesses, free_port, wait_for
+from tests.conftest import ROOT, LocustProcesses, wait_for
 from tests.loadgen.test_outage import listens
+from tests.ports import free_port
 
 LOAD = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "-r", "100", "--requests", "20", "--rounds", "3")
 

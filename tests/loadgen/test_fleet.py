@@ -10,8 +10,9 @@ import pytest
 import requests
 import yaml
 
-from tests.conftest import LocustProcesses, free_port
+from tests.conftest import LocustProcesses
 from tests.monitoring.servers import emulator
+from tests.ports import free_port
 
 ENGINES, REQUESTS = 4, 24
 STEPS = ("reusable", "held", "captured", "delivered")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import requests
 
-from tests.conftest import LocustProcesses, free_port, wait_for
+from tests.conftest import LocustProcesses, wait_for
 from tests.gateway_server import KEY
+from tests.ports import free_port
 from tests.warm.servers import start_server
 
 DEPLOYMENT = """

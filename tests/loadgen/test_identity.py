@@ -10,8 +10,9 @@ import pytest
 import requests
 import yaml
 
-from tests.conftest import LocustProcesses, RunFiles, free_port
+from tests.conftest import LocustProcesses, RunFiles
 from tests.monitoring.servers import emulator
+from tests.ports import free_port
 
 BLOCK = 16
 SCENARIO: dict[str, Any] = {

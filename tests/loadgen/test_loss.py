@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import LocustProcesses, Module, RunFiles, Stub, free_port, start_stub, wait_for
+from tests.conftest import LocustProcesses, Module, RunFiles, Stub, start_stub, wait_for
 from tests.loadgen.master.test_coordinator import assert_each_once_per_round
+from tests.ports import free_port
 
 FILE = "locustfiles/cold_start.py"
 SHORT = ("--prompt-tokens", "400", "--output-tokens", "8")  # few chunks, far apart: as long as many, in less computing time

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import LocustProcesses, Stub, free_port, wait_for
+from tests.conftest import LocustProcesses, Stub, wait_for
+from tests.ports import free_port
 
 FILE = "locustfiles/batch_processing.py"
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import requests
 
-from tests.conftest import ROOT, LocustProcesses, RunFiles, Stub, free_port, wait_for
+from tests.conftest import ROOT, LocustProcesses, RunFiles, Stub, wait_for
 from tests.loadgen.master.test_coordinator import assert_each_once_per_round, swarm
+from tests.ports import free_port
 
 EXAMPLE = ROOT / "docs" / "examples" / "own_locustfile.py"
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, LocustProcesses, Stub, free_port
+from tests.conftest import ROOT, LocustProcesses, Stub
 from tests.loadgen.server.test_arms import Start, emulator
+from tests.ports import free_port
 
 __all__ = ["emulator"]
 

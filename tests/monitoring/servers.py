@@ -16,7 +16,8 @@ from pathlib import Path
 import requests
 import yaml
 
-from tests.conftest import ROOT, RunFiles, free_port, wait_for
+from tests.conftest import ROOT, RunFiles, wait_for
+from tests.ports import free_port
 from tests.warm.servers import start_server
 
 FIXTURES = ROOT / "tests" / "fixtures" / "monitoring"

@@ -17,8 +17,9 @@ from locust_kvcache.analysis.commands import ratio
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.record import Record
 from tests.analysis.synthetic import write_run
-from tests.conftest import ROOT, free_port
+from tests.conftest import ROOT
 from tests.emulator.virtual import Round, deployment, drive, prompt
+from tests.ports import free_port
 
 PROFILE = "h200_pair_qwen_72b_fp8"
 MIX = ["--gpus", "3", "--prompt-tokens", "4000", "--output-tokens", "32", "--users", "6", "--requests", "30"]

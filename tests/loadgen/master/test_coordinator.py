@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.conftest import LocustProcesses, RunFiles, Stub, free_port, wait_for
+from tests.conftest import LocustProcesses, RunFiles, Stub, wait_for
+from tests.ports import free_port
 
 SMALL = ("--requests", "12", "--rounds", "2", "--output-tokens", "8")
 

@@ -15,8 +15,9 @@ import pytest
 
 from locust_kvcache.analysis.commands.merge_spool import merge, spool_files
 from locust_kvcache.analysis.pipeline import analyse_folder
-from tests.conftest import RunFiles, free_port, wait_for
+from tests.conftest import RunFiles, wait_for
 from tests.loadgen.test_loss import FILE, Cluster, cluster  # noqa: F401  a fixture
+from tests.ports import free_port
 
 RELAY = Path(__file__).resolve().parent.parent / "tcp_relay.py"
 

@@ -15,7 +15,8 @@ from locust_kvcache.loadgen.protocol.arrivals import Arrival, due_times_s
 from locust_kvcache.loadgen.protocol.messages import Late
 from locust_kvcache.loadgen.run.late_sessions import Lateness
 from locust_kvcache.loadgen.worker.share import LATE_MS
-from tests.conftest import TIMED, LocustProcesses, RunFiles, Stub, free_port
+from tests.conftest import TIMED, LocustProcesses, RunFiles, Stub
+from tests.ports import free_port
 
 pytestmark = pytest.mark.xdist_group(TIMED)
 

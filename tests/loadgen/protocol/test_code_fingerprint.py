@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from locust_kvcache.loadgen.protocol.code_fingerprint import differences, fingerprint, fingerprint_of
-from tests.conftest import LOCUST, ROOT, LocustProcesses, Stub, free_port, wait_for
+from tests.conftest import LOCUST, ROOT, LocustProcesses, Stub, wait_for
+from tests.ports import free_port
 
 FILE = "locustfiles/cold_start.py"
 CHANGED = "locust_kvcache/workload/lengths.py"

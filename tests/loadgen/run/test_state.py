@@ -15,7 +15,7 @@ from locust_kvcache.loadgen.run.records_file import Collector
 from locust_kvcache.loadgen.run.round_entry import begun
 from locust_kvcache.loadgen.run.server_metrics import MetricsFile
 from locust_kvcache.loadgen.run.state import Run
-from tests.conftest import free_port
+from tests.ports import free_port
 
 
 class TwoRounds(Run):

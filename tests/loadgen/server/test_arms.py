@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.conftest import ROOT, LocustProcesses, Stub, free_port, wait_for
+from tests.conftest import ROOT, LocustProcesses, Stub, wait_for
+from tests.ports import free_port
 from tests.warm.servers import start_server
 
 Start = Callable[..., str]

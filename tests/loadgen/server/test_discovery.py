@@ -15,8 +15,9 @@ from locust_kvcache.contract.deployment import Deployment
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.fleet import Engine
 from locust_kvcache.loadgen.server.discovery import discovered, read_workers
-from tests.conftest import LocustProcesses, free_port
+from tests.conftest import LocustProcesses
 from tests.monitoring.servers import emulator
+from tests.ports import free_port
 from tests.scripted_server import Scripted, served
 
 VLLM_PD = {  # vllm-router 0.1.17 --vllm-pd-disaggregation, and a data-parallel engine

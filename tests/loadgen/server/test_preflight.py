@@ -15,7 +15,8 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.server.preflight import Preflight, Server
 from locust_kvcache.workload.scenario_file import load_scenario
 from locust_kvcache.workload.spec import Scenario
-from tests.conftest import free_port, wait_for
+from tests.conftest import wait_for
+from tests.ports import free_port
 from tests.warm.servers import start_server
 
 

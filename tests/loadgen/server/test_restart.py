@@ -22,8 +22,9 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.restart import Restart
 from locust_kvcache.loadgen.server.arms import warnings_of
 from locust_kvcache.loadgen.server.restart import restart_engine
-from tests.conftest import ROOT, LocustProcesses, free_port, wait_for
+from tests.conftest import ROOT, LocustProcesses, wait_for
 from tests.emulated import KV_BYTES, SERVER, STORE, TIMING, emulator
+from tests.ports import free_port
 
 AGAIN = """\
 import os, signal, subprocess, sys, time

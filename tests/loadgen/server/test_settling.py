@@ -10,7 +10,7 @@ import pytest
 
 from locust_kvcache.contract.deployment import Deployment
 from locust_kvcache.loadgen.server import arms, settling
-from tests.conftest import free_port
+from tests.ports import free_port
 
 STORE = "http://127.0.0.1:1/metrics"
 

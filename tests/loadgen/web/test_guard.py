@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.conftest import LocustProcesses, Stub, free_port, start_stub, wait_for
+from tests.conftest import LocustProcesses, Stub, start_stub, wait_for
+from tests.ports import free_port
 
 
 @pytest.fixture

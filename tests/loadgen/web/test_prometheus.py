@@ -17,9 +17,10 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.run.live_statistics import Live
 from locust_kvcache.loadgen.web.login import WRONG_PASSWORD_DELAY_S
 from locust_kvcache.loadgen.web.prometheus import ClientMetrics, metrics_address
-from tests.conftest import LocustProcesses, Stub, free_port, start_stub, wait_for
+from tests.conftest import LocustProcesses, Stub, start_stub, wait_for
 from tests.loadgen.master.test_coordinator import swarm
 from tests.loadgen.run.test_live_statistics import line
+from tests.ports import free_port
 
 
 def samples(page: str) -> dict[tuple[Any, ...], float]:

@@ -12,7 +12,7 @@ from locust_kvcache.contract.deployment import Transport
 from locust_kvcache.loadgen.client.target import Target
 from locust_kvcache.loadgen.worker import outage
 from locust_kvcache.loadgen.worker.outage import Outage, why_unreachable
-from tests.conftest import free_port
+from tests.ports import free_port
 
 Told = list[tuple[float, bool, str]]
 
