@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
@@ -41,6 +41,11 @@ class Progress:
     elapsed_s: float
     ttft_ms: float | None = None
     round_s: float | None = None  # of a timed round: it ends then, however many requests it had
+    silent_s: float | None = None  # for so long the server is `away`, or no request has ended
+    away: bool = False
+
+    def silent(self, seconds: float, away: bool) -> Progress:
+        return replace(self, silent_s=seconds, away=away)
 
     @property
     def left_s(self) -> float | None:
@@ -54,11 +59,13 @@ class Progress:
         share = self.done / max(self.planned, 1) if self.round_s is None else self.elapsed_s / self.round_s
         filled = int(BAR * min(share, 1.0))
         parts = [self._count, told(f"{self.failed:,} failed")]
-        if self.ttft_ms is not None:
+        if self.silent_s is not None:
+            parts.append(told(self._silent_text(duration_text(self.silent_s))))
+        elif self.ttft_ms is not None:
             parts.append(f"TTFT {self.ttft_ms:,.3g} ms" if self.ttft_ms < 1000 else f"TTFT {self.ttft_ms:,.0f} ms")
         parts.append(told(self._left_text()))
         rest = f" [{'#' * filled}{'-' * (BAR - filled)}] {', '.join(parts)}"
-        return told(self.title)[: WIDTH - len(rest)] + rest
+        return told(self.title)[: max(0, WIDTH - len(rest))] + rest
 
     @property
     def _count(self) -> str:
@@ -67,7 +74,12 @@ class Progress:
     def _left_text(self) -> str:
         if self.round_s is not None and self.elapsed_s >= self.round_s:
             return "open requests end"
+        if self.silent_s is not None and self.round_s is None:
+            return "no estimate"
         return "time left unknown" if self.left_s is None else f"{duration_text(max(self.left_s, 1.0))} left"
+
+    def _silent_text(self, seconds: str) -> str:
+        return f"server away for {seconds}" if self.away else f"none ended for {seconds}"
 
     def last_line(self) -> str:
         if self.round_s is not None:

@@ -63,14 +63,25 @@ def test_a_line_has_bar_counts_failures_ttft_and_the_time_left() -> None:
     assert "TTFT 21,246 ms" in Progress("s, round 1", 60, 1, 0, 5.0, 21_246.4).line()
 
 
+def test_a_line_without_a_sign_of_the_server_estimates_nothing() -> None:
+    line = Progress("cold_start, round 1 of 2", 60, 15, 2, 5.0, 23.24).silent(12.3, away=True).line()
+    assert line == "cold_start, round 1 of 2 [#####---------------] 15/60, 2 failed, server away for 12.3 s, no estimate"
+    line = Progress("cold_start, round 1 of 2", 60, 15, 2, 5.0, 23.24).silent(150.0, away=False).line()
+    assert line.endswith("15/60, 2 failed, none ended for 2.5 min, no estimate")
+    timed = Progress("cold_start, round 1 of 2", 0, 15, 2, 5.0, 23.24, round_s=60.0).silent(3.0, away=True).line()
+    assert timed.endswith("server away for 3.0 s, 55.0 s left")  # the clock goes on
+
+
 def test_progress_in_chinese() -> None:
     use_language(CHINESE)
     try:
         line = Progress("cold_start, round 1 of 2", 60, 15, 2, 5.0, 23.24).line()
+        away = Progress("cold_start, round 1 of 2", 60, 15, 2, 5.0, 23.24).silent(12.3, away=True).line()
         last = Progress("cold_start, round 1 of 2", 60, 60, 2, 20.0).last_line()
     finally:
         use_language(ENGLISH)
     assert line == "cold_start，第 1/2 轮 [#####---------------] 15/60, 失败 2, TTFT 23.2 ms, 剩余 15.0 s"
+    assert away == "cold_start，第 1/2 轮 [#####---------------] 15/60, 失败 2, 服务器 12.3 s 无法连接, 无法估计"
     assert last == "cold_start，第 1/2 轮：60/60，失败 2，20.0 s"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -72,6 +73,15 @@ def test_the_round_waits_and_goes_on(locust: LocustProcesses, mortal: Stub) -> N
     assert 1 <= statuses["refused"] + statuses["connect"] <= 4  # each user notices once; all of the rest waited
     (text,) = (text for text in run.facts["warnings"] if "could not be reached" in text)
     assert "in round 1 of cold_start, the round paused: Connection" in text
+
+
+def test_the_progress_line_says_that_the_server_is_away(locust: LocustProcesses, mortal: Stub) -> None:
+    process = locust.start(*LOAD, "--host", mortal.url, "--outage-limit", "13")
+    wait_for(lambda: records_of_round(locust, 1) >= 4, what="records")
+    gone(mortal)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 7, output
+    assert re.search(r"failed, server away for \d+\.\d s, no estimate\n", output), output
 
 
 def test_a_server_that_stays_away_ends_the_run_which_can_be_resumed(locust: LocustProcesses, mortal: Stub) -> None:

@@ -13,10 +13,13 @@ from locust_kvcache.contract.outage_words import UNREACHABLE
 from locust_kvcache.loadgen.console import console
 from locust_kvcache.loadgen.master.ledger import Ledger, deal
 from locust_kvcache.loadgen.master.played import Played
+from locust_kvcache.loadgen.master.silence import Silence
 from locust_kvcache.loadgen.master.spawning import Spawning
 from locust_kvcache.loadgen.master.worker_watch import Change, WorkerWatch
 from locust_kvcache.loadgen.master.workers import Workers
 from locust_kvcache.loadgen.protocol.messages import (
+    BACK,
+    TOO_LONG,
     AboutRound,
     BeginRun,
     Deal,
@@ -65,6 +68,7 @@ class RoundDriver:
         self._started = False
         self._started_s = 0.0
         self._unreachable: str | None = None  # the server, for longer than --outage-limit
+        self._silence = Silence()
         self._refused: str | None = None  # why a worker cannot take part
         self._ledger = Ledger(played.plan, {})
 
@@ -93,11 +97,12 @@ class RoundDriver:
                 self._done[worker] = message
 
     def _outage(self, worker: str, message: ServerGone) -> None:
-        """A pause is said in the run: the round's wall time holds it."""
+        """A pause is said in the run when it is over: the round's wall time holds it."""
+        self._silence.note(worker, message)
         text = f"{UNREACHABLE}{self._workers.name(worker)} for {message.seconds:.1f} s in {self._where()}"
-        if message.over:
+        if message.state == BACK:
             self._played.warn(f"{text}, the round paused: {message.error}")
-        else:
+        elif message.state == TOO_LONG:
             self._unreachable = f"{text} (--outage-limit): {message.error}"
 
     @property
@@ -117,6 +122,7 @@ class RoundDriver:
         self._wait(self._all_ready)
         self._played.begin(sum(users.values()), self._spawning.planned)
         self._started, self._started_s = True, time.monotonic()
+        self._silence.begin()
         console().begin()
         for worker, (_, want) in list(self._ready.items()):
             self._release(Go, worker, 0, want)
@@ -171,8 +177,9 @@ class RoundDriver:
             now_s = time.monotonic()
             if self._timeout_s is not None and now_s - begun_s > self._timeout_s and not condition():
                 raise LimitReached(self._stragglers())
+            self._silence.note_done(len(self._seen()))
             if self._started and console().is_due:
-                console().show(self._played.progress(now_s - self._started_s))
+                console().show(self._silence.said_in(self._played.progress(now_s - self._started_s)))
 
     def _collect_answers(self) -> dict[str, Done]:
         """How the round went on each worker; one that does not say so in time is left out."""
@@ -227,6 +234,7 @@ class RoundDriver:
 
     def _give_up(self, worker: str) -> None:
         self._workers.give_up(worker)
+        self._silence.forget(worker)
         turns = self._ledger.open_turns(worker, self._seen())
         self._played.lost(turns, self._workers.name(worker))
         self._news.set()

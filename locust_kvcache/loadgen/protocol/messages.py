@@ -140,6 +140,8 @@ class RunClosed(AboutRun):
 
 # -- from a worker
 
+AWAY, BACK, TOO_LONG = "away", "back", "too long"  # the server, as ServerGone says; TOO_LONG: --outage-limit has passed
+
 
 @dataclass(frozen=True)
 class Files(Message):
@@ -171,11 +173,11 @@ class Refused(AboutRound):
 
 @dataclass(frozen=True)
 class ServerGone(AboutRound):
-    """This worker could not reach the server and held its requests back; `over`: it can again, else --outage-limit has passed."""
+    """This worker cannot reach the server, for so many seconds by now, and holds its requests back."""
 
     kind = "kv_server_gone"
     seconds: float
-    over: bool
+    state: str  # AWAY, said again and again | BACK | TOO_LONG
     error: str
 
 

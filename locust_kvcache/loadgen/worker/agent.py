@@ -170,9 +170,9 @@ class Agent:
         if self._halted:
             return
 
-        def tell(seconds: float, over: bool, why: str) -> None:
+        def tell(seconds: float, state: str, why: str) -> None:
             now = self._share or share  # the round in which it began may have ended with that request
-            self._send(ServerGone(now.config.run_id, now.scenario, now.number, seconds, over, why))
+            self._send(ServerGone(now.config.run_id, now.scenario, now.number, seconds, state, why))
 
         self.outage.begin(share.prepared.target, share.config.outage_limit_s, error, tell)
 

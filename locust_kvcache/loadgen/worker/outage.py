@@ -16,13 +16,14 @@ from gevent.event import Event
 
 from locust_kvcache.loadgen.client.connection import Connection
 from locust_kvcache.loadgen.client.target import Target
+from locust_kvcache.loadgen.protocol.messages import AWAY, BACK, TOO_LONG
 
 log = logging.getLogger("kvcache")
 UNREACHABLE = ("refused", "connect")  # statuses of requests of which no byte was sent
 PROBE_INTERVAL_S = 0.5
 PROBE_TIMEOUT_S = 5.0
 TELL_AGAIN_S = 1.0
-Told = Callable[[float, bool, str], None]  # seconds, over, what stood in the way
+Told = Callable[[float, str, str], None]  # seconds, AWAY | BACK | TOO_LONG, what stands in the way
 
 
 class Outage:
@@ -36,8 +37,8 @@ class Outage:
         self._reachable.wait()
 
     def begin(self, target: Target, limit_s: float, error: str, tell: Told) -> None:
-        """A request could not be sent. `tell` is called once when the server is back; from `limit_s` on again and again, since what is
-        told between two rounds is not heard."""
+        """A request could not be sent. `tell` is called after each probe, and once when the server is back; from `limit_s` on again and
+        again too, since what is told between two rounds is not heard."""
         if limit_s and self._reachable.is_set():
             self._reachable.clear()
             self._number += 1
@@ -56,15 +57,17 @@ class Outage:
         while number == self._number:
             lasted_s = time.monotonic() - begun_s
             if lasted_s >= limit_s:
-                tell(lasted_s, False, error)
+                tell(lasted_s, TOO_LONG, error)
                 gevent.sleep(TELL_AGAIN_S)
                 continue  # users stay where they are until the run ends
             found = why_unreachable(target)
             if number == self._number and found is None:
-                tell(time.monotonic() - begun_s, True, error)
+                tell(time.monotonic() - begun_s, BACK, error)
                 self.end()
                 return
             error = found or error
+            if number == self._number:
+                tell(time.monotonic() - begun_s, AWAY, error)
             gevent.sleep(min(PROBE_INTERVAL_S, limit_s))
 
 

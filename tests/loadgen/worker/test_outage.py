@@ -10,11 +10,12 @@ import pytest
 
 from locust_kvcache.contract.deployment import Transport
 from locust_kvcache.loadgen.client.target import Target
+from locust_kvcache.loadgen.protocol.messages import AWAY, BACK, TOO_LONG
 from locust_kvcache.loadgen.worker import outage
 from locust_kvcache.loadgen.worker.outage import Outage, why_unreachable
 from tests.ports import free_port
 
-Told = list[tuple[float, bool, str]]
+Told = list[tuple[float, str, str]]
 
 
 @pytest.fixture(autouse=True)
@@ -47,8 +48,12 @@ def test_requests_wait_until_the_server_is_back(port: int) -> None:
     with socket.create_server(("127.0.0.1", port)):
         waiting.get(timeout=20)
         gevent.sleep(0)
-    [(seconds, over, error)] = told
-    assert over
+    *before, (seconds, state, error) = told
+    assert state == BACK
+    assert before
+    assert all(earlier == AWAY and why.startswith("ConnectionRefusedError") for _, earlier, why in before)
+    lasted = [lasted_s for lasted_s, _, _ in told]
+    assert lasted == sorted(lasted)
     assert seconds >= 0.05  # half of what was slept: the loop counts a sleep from when it last looked at the clock
     assert error.startswith("ConnectionRefusedError")
 
@@ -58,9 +63,9 @@ def test_the_limit_is_told_until_the_run_ends_and_nobody_goes_on(port: int) -> N
     waiting = gevent.spawn(found.wait)
     found.begin(target(port), 0.05, "refused", lambda *what: told.append(what))  # the second user's failure is the same outage
     with gevent.Timeout(20):
-        while len(told) < 3:
+        while len([told for _, state, _ in told if state == TOO_LONG]) < 3:
             gevent.sleep(0.01)
-    assert not any(over for _, over, _ in told)
+    assert {state for _, state, _ in told} <= {AWAY, TOO_LONG}
     assert not waiting.dead
     found.end()  # as the run ends
     waiting.get(timeout=5)
@@ -74,7 +79,7 @@ def test_a_stopped_test_ends_it_silently(port: int) -> None:
     found.end()
     found.wait()
     gevent.sleep(0.5)
-    assert told == []
+    assert told == []  # neither that it is away nor that it is back
 
 
 def test_without_a_limit_nothing_waits(port: int) -> None:
