@@ -8,14 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from locust_kvcache.analysis.across_runs import cache_states, conditions
+from locust_kvcache.analysis.across_runs import cache_states, conditions, pair_states
 from locust_kvcache.analysis.across_runs.kept_rounds import with_rounds
 from locust_kvcache.analysis.across_runs.run_validity import validity_problems
 from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
 from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.stats import comparison, pairing, targets
-from locust_kvcache.analysis.tables.claim_words import arm_words
 from locust_kvcache.contract.round_kinds import CONTROL
+from locust_kvcache.contract.targets import PD_HIT
 
 MAX_RUNS = 8
 ONE_RUN = "One run of each: the figures describe these runs; other runs of the same deployments may differ."
@@ -177,26 +177,22 @@ def _targets(runs: list[Analysis], names: list[str], comparable: bool) -> list[d
     single, pd_run = runs[kinds.index("non_disagg")], runs[kinds.index("pd_disagg")]
     pair_name = f"{names[kinds.index('pd_disagg')]} / {names[kinds.index('non_disagg')]}"
     scenarios = list(dict.fromkeys(row["scenario"] for row in pd_run.stats["rounds"]))
-    # a hit against the prompt that the single server computes
-    tables = {
-        "pd_tpot_increase_max": {}
-        if cache_states.unshared(runs)
-        else {"": comparison.effects(pairing.pair_runs(single.requests, pd_run.requests, ONE_RUN))},
-        "pd_hit_ttft_ratio_max": {state: comparison.effects(pairs) for state, pairs in _hits_over_cold(single, pd_run).items()},
-    }
-    across = targets.judge_pair(pd_run.info.targets, tables, scenarios)
+    across = pair_states.judged(
+        pd_run.info.targets,
+        [single],
+        [pd_run],
+        scenarios,
+        lambda target, window: comparison.effects(_pairs_of(target, single, pd_run, window)),
+    )
     if not comparable:
         across = [{**row, **NOT_COMPARABLE} for row in across]
     return judged + [{**row, "run": pair_name} for row in across]
 
 
-def _hits_over_cold(single: Analysis, pd_run: Analysis) -> dict[str, pairing.Pairs]:
-    """PD's hits beside the single server's cold requests, by each cache state that both runs have; "" where there is one."""
-    windows = cache_states.windows_of([single, pd_run])
-    if windows == cache_states.COLD_AND_HIT:
-        return {"": pairing.pair_hit_with_cold(single.requests, pd_run.requests, ONE_RUN)}
-    numbers = cache_states.rounds_of(pd_run)
-    return {
-        arm_words(state): pairing.pair_rounds_of_runs(single.requests, 1, pd_run.requests, numbers[state], ONE_RUN)
-        for state in windows[1:]
-    }
+def _pairs_of(target: str, single: Analysis, pd_run: Analysis, window: str) -> pairing.Pairs:
+    """PD beside the single server in one state; of the target on hits, beside the prompts that the single server computes."""
+    if target != PD_HIT:
+        return _pairs(single, pd_run, window)
+    if window in cache_states.COLD_AND_HIT:
+        return pairing.pair_hit_with_cold(single.requests, pd_run.requests, ONE_RUN)
+    return pairing.pair_rounds_of_runs(single.requests, 1, pd_run.requests, cache_states.rounds_of(pd_run)[window], ONE_RUN)

@@ -13,15 +13,13 @@ from typing import Any
 
 import pandas as pd
 
-from locust_kvcache.analysis.across_runs import cache_states, conditions, run_spread
+from locust_kvcache.analysis.across_runs import conditions, pair_states, run_spread
 from locust_kvcache.analysis.pipeline import Analysis, open_run
 from locust_kvcache.analysis.reading.memory_need import check_all_fit
 from locust_kvcache.analysis.stats import targets
-from locust_kvcache.analysis.tables.claim_words import arm_words, kind_of
-from locust_kvcache.analysis.tables.table import find, scenarios
+from locust_kvcache.analysis.tables.table import find
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.round_kinds import HIT
-from locust_kvcache.contract.targets import HIT_RATE
+from locust_kvcache.contract.targets import HIT_RATE, PD_HIT
 
 RUNS_FOR_A_VERDICT = 3  # of each deployment; two give an interval that covers, and is seldom narrow enough to say anything
 LEAST_RUNS = 2
@@ -79,14 +77,14 @@ def judge_repeated(groups: dict[str, list[Analysis]], values: pd.DataFrame, with
     if pair:
         single, pd_pair = (next(name for name, kind in kinds.items() if kind == wanted) for wanted in ("non_disagg", "pd_disagg"))
         wanted_targets = groups[pd_pair][0].info.targets
-        tables = {
-            "pd_tpot_increase_max": {}
-            if cache_states.unshared([run for mine in groups.values() for run in mine])
-            else {"": _tpot(values, single)},
-            "pd_hit_ttft_ratio_max": _hits_over_cold(values, single, groups[single], groups[pd_pair]),
-        }
-        names = list(values["scenario"].unique())
-        judged += [{**row, "run": f"{pd_pair} / {single}"} for row in targets.judge_pair(wanted_targets, tables, names)]
+        across = pair_states.judged(
+            wanted_targets,
+            groups[single],
+            groups[pd_pair],
+            list(values["scenario"].unique()),
+            lambda target, window: _against_single(target, values, groups[single], groups[pd_pair], window),
+        )
+        judged += [{**row, "run": f"{pd_pair} / {single}"} for row in across]
     return judged
 
 
@@ -108,29 +106,19 @@ def _own(runs: list[Analysis], within: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-def _tpot(values: pd.DataFrame, single: str) -> pd.DataFrame:
-    """Every run's mean TPOT over all its rounds."""
-    mine = values[values["metric"].eq("tpot_ms")]
-    return run_spread.between(_means(mine), single)
-
-
-def _hits_over_cold(
-    values: pd.DataFrame, single: str, single_runs: Sequence[Analysis], pd_runs: Sequence[Analysis]
-) -> dict[str, pd.DataFrame]:
-    """PD's mean TTFT on a hit against the single server's of round 1, by each cache state that all runs have; "" where there is one."""
-    ttft = values[values["metric"].eq("ttft_ms")]
-    cold = ttft["deployment"].eq(single) & ttft["round"].eq(1)
-    windows = cache_states.windows_of([*single_runs, *pd_runs])
-    if windows == cache_states.COLD_AND_HIT:
-        later = [
-            (run.run_id, row["scenario"], row["round"]) for run in pd_runs for row in run.stats["rounds"] if kind_of(row) == HIT
-        ]
-        return {"": run_spread.between(_means(ttft[cold | _those(ttft, later)]), single)}
-    found = {}
-    for state in windows[1:]:
-        rounds = [(run.run_id, name, cache_states.rounds_of(run)[state]) for run in pd_runs for name in scenarios(run.stats)]
-        found[arm_words(state)] = run_spread.between(_means(ttft[cold | _those(ttft, rounds)]), single)
-    return found
+def _against_single(
+    target: str, values: pd.DataFrame, single: Sequence[Analysis], pd_runs: Sequence[Analysis], window: str
+) -> pd.DataFrame:
+    """Each run's mean in one state; of the target on hits, PD's beside the single server's of round 1."""
+    hits = target == PD_HIT
+    mine = values[values["metric"].eq("ttft_ms" if hits else "tpot_ms")]
+    wanted = [
+        (run.run_id, *key)
+        for runs, of_state in ((single, "cold" if hits else window), (pd_runs, window))
+        for run in runs
+        for key in pair_states.rounds_of(run, of_state)
+    ]
+    return run_spread.between(_means(mine[_those(mine, wanted)]), run_spread.deployment_of(single[0]))
 
 
 def _those(values: pd.DataFrame, rounds: Sequence[tuple[str, str, int]]) -> pd.Series:

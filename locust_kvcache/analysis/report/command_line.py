@@ -11,7 +11,7 @@ from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED, PASS, RUN_TA
 from locust_kvcache.analysis.tables.table import run_of
 from locust_kvcache.contract import exit_codes
 from locust_kvcache.contract.exit_codes import Cause, cause_named, worst
-from locust_kvcache.contract.targets import HIT_RATE
+from locust_kvcache.contract.targets import HIT_RATE, PD_HIT
 
 
 def add_png(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +53,7 @@ def gate(stats_list: list[dict[str, Any]], targets: list[dict[str, Any]]) -> Cau
 def comparison_gate(runs: Mapping[str, dict[str, Any]], targets: list[dict[str, Any]], comparable: bool) -> Cause:
     """As `gate`, of runs by name. A run that hits nothing may be the yardstick: that counts where it has targets on hits of its own."""
     wanted = {target.get("run") for target in targets if target["target"] in RUN_TARGETS}
+    wanted |= {str(target.get("run")).partition(" / ")[0] for target in targets if target["target"] == PD_HIT}
     found = [] if comparable else [exit_codes.NOT_COMPARABLE]
     for name, stats in runs.items():
         causes = gate_causes(stats, [row for row in targets if row.get("run") == name])

@@ -25,7 +25,6 @@ METRICS = (
     ("requests_per_s", "throughput, requests/s"),
 )
 MOST_TARGETS = 4
-PD_HIT = "pd_hit_ttft_ratio_max"
 
 
 NAMES = {
@@ -33,7 +32,8 @@ NAMES = {
     "hit_ttft_reduction_min": "TTFT on a hit",
     "hit_throughput_gain_min": "throughput on a hit",
     "hit_busy_throughput_gain_min": "busy throughput on a hit",
-    PD_HIT: "PD hit TTFT / single cold TTFT",
+    "pd_tpot_increase_max": "PD TPOT above single",
+    "pd_hit_ttft_ratio_max": "PD hit TTFT / single cold TTFT",
 }
 WORDS = {FAIL: "FAIL", NOT_JUDGED: "not judged", PASS: "PASS"}
 
@@ -170,7 +170,7 @@ def target_line(row: dict[str, Any], words: Mapping[str, str] = WORDS) -> str:
 def _where(row: dict[str, Any]) -> str:
     where = f", {row['scenario']}" if row["scenario"] else ""
     where += f", by {row['split']}" if row.get("split") == EVIDENCE else ""
-    if row["target"] == PD_HIT:  # of several cache states the worst one is named
-        return str(row["text"]).removeprefix(PAIR_TARGETS[PD_HIT][0]).partition(" (")[0] + where
+    if row["target"] in PAIR_TARGETS:  # of several cache states the worst one is named
+        return str(row["text"]).removeprefix(PAIR_TARGETS[row["target"]][0]).partition(" (")[0] + where
     _, comma, arm = row["text"].partition(", round ")  # with arms a target has a row for each later round
     return where + (comma + arm if row["target"] in NAMES else "")

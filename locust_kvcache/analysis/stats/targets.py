@@ -37,7 +37,7 @@ RUN_TARGETS = {
     **EFFECT_TARGETS,
 }
 PAIR_TARGETS = {
-    "pd_tpot_increase_max": ("TPOT of PD above the single server's (mean, all rounds)", "tpot_ms", "mean", "gain", False),
+    "pd_tpot_increase_max": ("TPOT of PD above the single server's (mean)", "tpot_ms", "mean", "gain", False),
     "pd_hit_ttft_ratio_max": ("TTFT of PD on a hit over the single server's cold TTFT (mean)", "ttft_ms", "mean", "ratio", False),
 }
 RATES = ("requests_per_s", "busy_requests_per_s")
@@ -45,41 +45,48 @@ NO_FIGURE = {
     "busy_requests_per_s": "a round has no rate while all users were busy (fewer than 20 requests, or than 3 of each user)"
 }
 NOTHING_TO_COMPARE = "no request succeeded both in a cold and in a later round"
-NO_STATE = {
-    "pd_tpot_increase_max": "the runs have not the same cache states after cold",
-    "pd_hit_ttft_ratio_max": "the runs have no cache state after cold in common",
-}
+NO_STATE = "the runs have no cache state after cold in common"
 _VALUE = {"reduction": lambda ratio: 1 - ratio, "gain": lambda ratio: ratio - 1, "ratio": lambda ratio: ratio}
 
 
 def judge_pair(
-    targets: Mapping[str, Any], effects: Mapping[str, Mapping[str, pd.DataFrame]], scenarios: list[str]
+    targets: Mapping[str, Any],
+    effects: Mapping[str, Mapping[str, pd.DataFrame]],
+    scenarios: list[str],
+    why_not: Callable[[str, str, str], str] = lambda name, state, scenario: "",
 ) -> list[dict[str, Any]]:
     """PD against the single server, per scenario; `effects` holds, by target and cache state, the table with PD as its contender.
 
-    The state is empty where there is one. Of several the worst is judged, and named; without any the target is not judged.
+    The state is empty where there is one. Of several the worst is judged, and named; without any the target is not judged. `why_not`
+    says of a target, a state and a scenario why evidence forbids to judge it; empty where it does not.
     """
     return [
-        _worst(name, targets[name], effects[name], scenario)
+        _worst(name, targets[name], effects[name], scenario, why_not)
         for name in PAIR_TARGETS
         if targets.get(name) is not None
         for scenario in scenarios
     ]
 
 
-def _worst(name: str, threshold: Any, by_state: Mapping[str, pd.DataFrame], scenario: str) -> dict[str, Any]:
+def _worst(
+    name: str, threshold: Any, by_state: Mapping[str, pd.DataFrame], scenario: str, why_not: Callable[[str, str, str], str]
+) -> dict[str, Any]:
     """All targets of a pair are maxima: the worst state has the largest value."""
     if not by_state:
-        return not_judged(name, threshold, scenario, NO_STATE[name])
+        return not_judged(name, threshold, scenario, NO_STATE)
     text, *rule = PAIR_TARGETS[name]
     found = {
-        state: judge(name, threshold, (text, *rule), table[table["scenario"] == scenario], scenario)  # type: ignore[arg-type]
+        state: not_judged(name, threshold, scenario, why)
+        if (why := why_not(name, state, scenario))
+        else judge(name, threshold, (text, *rule), table[table["scenario"] == scenario], scenario)  # type: ignore[arg-type]
         for state, table in by_state.items()
     }
-    known = {state: row for state, row in found.items() if row["value"] is not None} or found
-    state, row = max(known.items(), key=lambda item: item[1]["value"] or 0.0)
+    known = {state: row for state, row in found.items() if row["value"] is not None}
+    if not known:
+        return next(iter(found.values()))
+    state, row = max(known.items(), key=lambda item: item[1]["value"])
     if row["verdict"] == PASS and (open_ := [name for name in found if name not in known]):
-        return {**found[open_[0]], "text": f"{text}, {open_[0]}"}  # the worst may be one that has no value
+        return {**found[open_[0]], "text": f"{text}, {open_[0]}".removesuffix(", ")}  # the worst may be one that has no value
     if row["verdict"] == PASS:  # as certain as the least certain: that one may be worse
         row = {**row, **next(({"certain": False, "why": one["why"]} for one in known.values() if not one["certain"]), {})}
     named = f"{text}, {state} (worst of {', '.join(known)})" if len(known) > 1 else f"{text}, {state}"
