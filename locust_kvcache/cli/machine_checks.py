@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -98,6 +99,8 @@ def check_port(port: int, what: str, option: str) -> Finding:
             probe.bind(("", port))
         except OSError as error:
             out = f"End what holds it, or choose another one: {option}."
+            if error.errno == errno.EADDRINUSE:
+                return Finding(WARNING, "port", f"port {port} ({what}) is taken by another process", out)
             return Finding(WARNING, "port", f"port {port} ({what}) cannot be used: {error.strerror}", out)
     return Finding(OK, "port", f"port {port} ({what}) is free")
 

@@ -15,6 +15,7 @@ import pytest
 from locust_kvcache.cli import doctor, machine_checks
 from locust_kvcache.contract.finding import NOTE, OK, WARNING
 from locust_kvcache.contract.language import ENGLISH, use_language
+from tests.ports import free_port
 
 
 def test_cores_and_load(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,11 +50,11 @@ def test_the_kernel_stamps_a_byte_of_the_loopback(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_port_that_is_taken() -> None:
-    with socket.create_server(("", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
+    with socket.create_server(("", port)):
         found = machine_checks.check_port(port, "workers", "--master-bind-port")
         assert found.severity == WARNING
-        assert f"port {port} (workers) cannot be used: Address already in use" in found.text
+        assert f"port {port} (workers) is taken by another process" in found.text
     assert machine_checks.check_port(port, "workers", "--master-bind-port").severity == OK
 
 
@@ -95,11 +96,13 @@ def test_the_command_prints_what_it_found_and_how_it_ends(
 
 def test_in_chinese_no_english_sentence_is_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(os, "getloadavg", lambda: (99.0, 0.0, 0.0))  # a warning, with what to do about it
-    monkeypatch.setattr(sys, "argv", ["doctor", "--lang", "zh"])
-    try:
-        assert doctor.main() == 0
-    finally:
-        use_language(ENGLISH)
+    with socket.create_server(("", 0)) as taken:
+        ports = ["--web-port", str(taken.getsockname()[1]), "--master-port", str(free_port())]
+        monkeypatch.setattr(sys, "argv", ["doctor", "--lang", "zh", *ports])
+        try:
+            assert doctor.main() == 0
+        finally:
+            use_language(ENGLISH)
     printed = capsys.readouterr().out
     assert re.findall(r"(?:\b[a-z]{2,} ){2}[a-z]{2,}\b", printed) == []
     assert "警告：" in printed
