@@ -182,3 +182,18 @@ def test_what_is_refused(locust: LocustProcesses, given: tuple[str, ...], says: 
     code, output = locust.run("-f", "locustfiles/cold_start.py", "--headless", "--host", "http://127.0.0.1:9", *given)
     assert code == 3
     assert says in output
+
+
+def test_ctrl_c_in_the_warm_up_of_a_series_leaves_its_name_free(locust: LocustProcesses, second_stub: Stub) -> None:
+    series = (*LOAD, "--host", second_stub.url, "--concurrency", "1", "2", "--run-name", "mine")
+    process = locust.start(*series, "--warm-up", "200")
+    wait_for(lambda: locust.runs() and locust.runs()[0].facts["warm_up"], what="the first window")
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2, output
+    (stopped,) = locust.runs()
+    assert stopped.facts["incomplete_reason"] == "stopped in the warm-up of cold_start"
+    code, output = locust.run(*series, "--warm-up", "off", timeout_s=240)
+    assert code == 0, output
+    assert f"{stopped.folder.name} held a run that measured nothing (stopped in the warm-up of cold_start)" in output
+    assert [run.facts["complete"] for run in locust.runs()] == [True, True]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
 import os
 import re
 from datetime import UTC, datetime
@@ -10,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.contract.record_files import OPEN_FILE
 
+log = logging.getLogger("kvcache")
 RUN_FORMAT = 1
+NOTHING_MEASURED = frozenset({"run.json", "run.partial", OPEN_FILE, "server_metrics.jsonl"})  # files of a run without rounds
 MOST_OF_MODEL = 80  # characters of its name in the folder's: file systems take 255
 
 
@@ -20,7 +25,8 @@ def now_iso() -> str:
 
 
 def create_run_folder(output_dir: Path, name: str | None, deployment: str, model: str, suffix: str) -> Path:
-    """A new folder, never an existing one; `suffix` tells the runs of a sweep or study apart. BadInput says why it cannot be made."""
+    """A new folder, never that of a run that measured something; `suffix` tells the runs of a sweep or study apart. BadInput says why it
+    cannot be made."""
     slug = re.sub(r"[^A-Za-z0-9.-]+", "-", model)[:MOST_OF_MODEL].strip("-")
     base = name or f"{deployment}_{slug}_{datetime.now(UTC):%Y%m%d-%H%M%S}"
     base += suffix
@@ -30,6 +36,8 @@ def create_run_folder(output_dir: Path, name: str | None, deployment: str, model
             folder.mkdir(parents=True)
             return folder
         except FileExistsError as error:
+            if name and folder.is_dir() and _emptied(folder):
+                return folder
             if name and folder.is_dir():
                 ways = "choose another name, remove it, or go on with it (--resume)"
                 raise BadInput(f"--run-name: {folder} exists already; {ways}") from error
@@ -38,6 +46,24 @@ def create_run_folder(output_dir: Path, name: str | None, deployment: str, model
         except OSError as error:
             raise BadInput(f"--output-dir: {folder} cannot be made: {error.strerror}; choose another --output-dir") from error
     raise BadInput(f"--output-dir: no free name like {base} in {output_dir}; choose another --run-name")
+
+
+def _emptied(folder: Path) -> bool:
+    """Whether the folder is of a run that has ended before its first round began (Ctrl-C in the warm-up): its name is free."""
+    try:
+        if {path.name for path in folder.iterdir()} - NOTHING_MEASURED:
+            return False
+        with (folder / OPEN_FILE).open("rb") as records:
+            fcntl.flock(records, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held by a run that is under way
+            facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            if records.read(1) or facts["format"] != RUN_FORMAT or facts["rounds"]:
+                return False
+            log.warning("%s held a run that measured nothing (%s): this run takes its place", folder, facts["incomplete_reason"])
+            for name in NOTHING_MEASURED:
+                (folder / name).unlink(missing_ok=True)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # nothing is taken away of which it is not known
+    return True
 
 
 def check_writable(output_dir: Path) -> None:
