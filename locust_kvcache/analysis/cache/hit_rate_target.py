@@ -10,13 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from locust_kvcache.analysis.basics.number_text import listed, percent
-from locust_kvcache.analysis.cache.claims import ELSEWHERE, NO_FAILURE, RoundFacts, why_not_whole
+from locust_kvcache.analysis.cache.claims import ALL_SEEN, ELSEWHERE, NO_FAILURE, RoundFacts, why_not_whole
 from locust_kvcache.analysis.stats.targets import FAIL, PASS, RUN_TARGETS, is_number, not_judged
 from locust_kvcache.contract.failure_limit import FailureLimit
 from locust_kvcache.contract.round_kinds import HIT
 from locust_kvcache.contract.targets import HIT_RATE
-
-ALL_SEEN = (0.9, 1.1)  # prompt tokens that the counters saw, over those sent: beyond it they are not those of this load
 
 
 def judge(

@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.basics.plain_values import rows_of
-from locust_kvcache.analysis.cache.claims import CONTAMINATED, SEEN, RoundFacts, is_shared
+from locust_kvcache.analysis.cache.claims import ALL_SEEN, CONTAMINATED, SEEN, RoundFacts, is_shared
 from locust_kvcache.analysis.reading.run_info import RoundInfo
 from locust_kvcache.analysis.servers.ttft_parts import CHUNK_TOKENS
 from locust_kvcache.contract.round_kinds import COLD, HIT
 
+MISSED = 4  # times an unseen round's share, that another round's must be for the servers to have been passed by
 Row = dict[str, Any]
 Key = tuple[str, int]
 
@@ -48,11 +49,27 @@ def shared_rounds(counted: pd.DataFrame, rounds: pd.DataFrame) -> set[Key]:
     return found
 
 
+def part_rounds(counted: pd.DataFrame) -> set[Key]:
+    """Rounds of which the servers' counters saw a part: other engines, whose pages are not named, answered the rest."""
+    share = counted["seen_share"].astype(float)
+    mine = counted[share.ge(SEEN) & share.lt(ALL_SEEN[0])]
+    return {(row["scenario"], row["round"]) for row in rows_of(mine)}
+
+
+def told_by_answers(counted: pd.DataFrame, rounds: pd.DataFrame) -> set[Key]:
+    """Rounds of servers that saw a part, whose answers all report their cached tokens. A prefiller's answers are a decoder's."""
+    told, mine = _by_key(rounds), part_rounds(counted[counted["role"].eq("server")])
+    return {key for key in mine if key in told and told[key].get("reported_cached_tokens") is not None}
+
+
 def idle_scenarios(counted: pd.DataFrame) -> set[str]:
-    """Scenarios in none of whose rounds the counters moved with the load: the page is another server's."""
+    """Scenarios in none of whose rounds the counters moved with the load: the page is another server's, or one engine's of very many,
+    whose share is above SEEN in one round by chance, and below it in the next."""
     unseen = unseen_rounds(counted)
-    seen = {row["scenario"] for row in rows_of(counted) if (row["scenario"], row["round"]) not in unseen}
-    return {scenario for scenario, _ in unseen} - seen
+    shares = {(row["scenario"], row["round"]): row["seen_share"] for row in rows_of(counted) if row["seen_share"] is not None}
+    best = {scenario: max(share for key, share in shares.items() if key[0] == scenario) for scenario, _ in unseen}
+    missed = {scenario for scenario, number in unseen if best[scenario] >= max(SEEN, MISSED * shares[scenario, number])}
+    return {scenario for scenario, _ in unseen} - missed
 
 
 def facts_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -11,7 +12,15 @@ from locust_kvcache.analysis.basics.number_text import percent
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.cache.claims import Claim, RoundFacts, decide
-from locust_kvcache.analysis.cache.round_facts import facts_of, idle_scenarios, round_kinds, shared_rounds, unseen_rounds
+from locust_kvcache.analysis.cache.round_facts import (
+    facts_of,
+    idle_scenarios,
+    part_rounds,
+    round_kinds,
+    shared_rounds,
+    told_by_answers,
+    unseen_rounds,
+)
 from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.analysis.stats.busy_time import loads
 from locust_kvcache.contract.failure_limit import FailureLimit
@@ -45,11 +54,21 @@ def claims_of_run(
 
 
 def trusted(tiers: pd.DataFrame, counted: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
-    """The tiers without those of rounds that the servers did not see, or met among others: their counters are of other requests."""
-    unseen = unseen_rounds(counted) | shared_rounds(counted, rounds)
+    """The tiers without those of rounds that the servers did not see, or met among others: their counters are of other requests. Nor
+    those of one engine of several where the answers tell of all."""
+    unseen = unseen_rounds(counted) | shared_rounds(counted, rounds) | told_by_answers(counted, rounds)
     keys = zip(tiers["scenario"], tiers["round"], strict=True)
     seen = pd.Series([key not in unseen for key in keys], index=tiers.index, dtype=bool)
     return tiers[seen]
+
+
+def _seen_in_part(row: dict[str, Any]) -> Problem:
+    text = (
+        f"Round {row['round']} of {row['scenario']}: the pages of role {row['role']} counted {percent(row['seen_share'])} of the prompt "
+        "tokens that were sent; other engines, whose pages are not named, answered the rest. What they counted is not the round's."
+    )
+    todo = "Name each engine's own page under `engines` in the deployment file; a balancer's address shows one of them (docs/routers.md)."
+    return Problem("warning", "seen_in_part", text, todo)
 
 
 def evidence_problems(counted: pd.DataFrame, rounds: pd.DataFrame) -> list[Problem]:
@@ -76,4 +95,6 @@ def evidence_problems(counted: pd.DataFrame, rounds: pd.DataFrame) -> list[Probl
             )
             todo = "Measure again while nobody else uses these servers."
             found.append(Problem("warning", "shared_servers", text, todo))
+        elif (row["scenario"], row["round"]) in part_rounds(counted):
+            found.append(_seen_in_part(row))
     return found

@@ -16,7 +16,7 @@ from locust_kvcache.analysis.basics.narrow import group_masks
 from locust_kvcache.analysis.basics.number_text import percent
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.basics.problems import Problem
-from locust_kvcache.analysis.cache.claims import CONTAMINATED, FULL, LEAST
+from locust_kvcache.analysis.cache.claims import ALL_SEEN, CONTAMINATED, FULL, LEAST
 from locust_kvcache.analysis.cache.never_stored import NeverStored
 from locust_kvcache.analysis.cache.round_facts import kind_of, round_kinds
 from locust_kvcache.analysis.reading.run_info import RoundInfo, RunInfo
@@ -69,11 +69,12 @@ def _judge_round(
     named = entry.arm if entry else None
     arm = "cold" if sends_new_prompts(kind) else named
     requests = row["succeeded"] or 0
-    allowed = row["planned_cached_tokens"]
+    allowed, sent, share = row["planned_cached_tokens"], row["prompt_tokens"], 1.0
     found: Facts = {key: row[key] for key in ("scenario", "round", "prompt_tokens")} | {"arm": named, "tier": None}
     found |= dict.fromkeys(("gpu_tokens", "below_tokens", "computed_tokens"))
     if source is not None:
-        cached = source["gpu"] + source["external"]
+        cached, counted = source["gpu"] + source["external"], source["gpu"] + source["external"] + source["computed"]
+        share = min(1.0, counted / sent) if _known(sent) and sent else 1.0
         found |= {"gpu_tokens": source["gpu"], "below_tokens": source["external"], "computed_tokens": source["computed"]}
         found |= {"evidence": f"counters of the {source['role']}"}
     else:
@@ -83,12 +84,16 @@ def _judge_round(
     slack = block * requests
     if arm == "cold":
         verdict, text = _cold(cached, allowed, slack, source, nonce_given)
+        if verdict == COLD and share < ALL_SEEN[0]:
+            verdict = UNKNOWN if nonce_given else BY_NONCE
+            text = f"{text}, by the counters of engines that got {percent(share)} of the prompt tokens; of the rest nothing tells"
     else:
         tier = _tier(cached, slack, source, from_store)
         found["tier"] = tier
-        verdict, text = _hit(tier, cached, row["prompt_tokens"], source, slack)
-        if verdict not in (UNKNOWN, NO_HIT) and _known(allowed) and cached + slack < FULL * allowed:
-            verdict, text = f"partial {verdict}", f"{text}; an ideal cache would have served {allowed:,.0f}"
+        of = sent * share if share < ALL_SEEN[0] else sent
+        verdict, text = _hit(tier, cached, of, source, slack)
+        if verdict not in (UNKNOWN, NO_HIT) and _known(allowed) and cached + slack < FULL * allowed * share:
+            verdict, text = f"partial {verdict}", f"{text}; an ideal cache would have served {allowed * share:,.0f}"
     found |= {"evidence": found["evidence"] + _canary_says(entry)}
     return found | {"verdict": verdict, "text": text}
 

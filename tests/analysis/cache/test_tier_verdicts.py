@@ -273,3 +273,22 @@ def test_a_difference_that_could_be_nothing_bounds_no_load_rate() -> None:
     (row,) = arm_effects.load_rates(judged, records(), 327_680.0, None, counted).to_dict("records")
     assert row["withheld"] == "the connector's own counters say 0.1 GB/s, the difference 13.1"
     assert row["plausible"] is None
+
+
+@pytest.mark.parametrize(("nonce", "wanted"), [([], tier_verdicts.BY_NONCE), (["--nonce", "ab"], tier_verdicts.UNKNOWN)])
+def test_one_engine_of_four_proves_no_round_cold(nonce: list[str], wanted: str) -> None:
+    info = {"rounds": [], "command": ["locust", *nonce]}
+    found = one(rounds(1), info, tier_rows=[(1, "server", 0.0, 0.0, 10_000.0)])
+    assert found["verdict"] == wanted
+    assert "engines that got 25.0 % of the prompt tokens; of the rest nothing tells" in found["text"]
+    assert one(rounds(1), info, tier_rows=[(1, "server", 900.0, 0.0, 9_100.0)])["verdict"] == tier_verdicts.CONTAMINATED
+
+
+def test_the_hit_rate_of_one_engine_of_four_is_of_what_it_got() -> None:
+    """9,000 of its 10,000 tokens were cached, not of the 40,000 that were sent; an ideal cache has 9,250 of them."""
+    found = one(rounds(1, 2, planned=37_000.0), tier_rows=[(2, "server", 9_000.0, 0.0, 1_000.0)])
+    assert found["verdict"] == "GPU hit"
+    assert found["text"].startswith("90.0 % of the prompt tokens came from a cache: 9,000 from the GPU cache")
+    less = one(rounds(1, 2, planned=37_000.0), tier_rows=[(2, "server", 5_000.0, 0.0, 5_000.0)])
+    assert less["verdict"] == "partial GPU hit"
+    assert less["text"].endswith("an ideal cache would have served 9,250")

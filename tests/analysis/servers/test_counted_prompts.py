@@ -19,6 +19,7 @@ ROUNDS = pd.DataFrame(
     {"scenario": ["s", "s"], "round": [1, 2], "prompt_tokens": [1000.0, 1000.0], "requests": [10, 10], "failed": [0, 0]}
 )
 PROMPTS = "vllm:prompt_tokens_total"
+TIERS = ["scenario", "round", "role", "gpu", "external", "computed", "engines"]
 
 
 def test_a_gateway_that_answers_by_itself_is_seen_by_counters_that_stand_still() -> None:
@@ -72,3 +73,38 @@ def test_counters_that_met_other_requests_too_are_no_evidence(
     assert shared_rounds(counted, rounds) == (set() if left else {("s", 1)})
     codes = [problem.code for problem in run_claims.evidence_problems(counted, rounds)]
     assert codes == ([] if left else ["shared_servers"])
+
+
+PART = [(1, "server", PROMPTS, 330.0), (2, "server", PROMPTS, 360.0)]  # one engine of three
+
+
+@pytest.mark.parametrize(("reported", "left"), [(910.0, []), (None, [1, 2])])
+def test_one_engine_of_several_is_no_evidence_where_the_answers_tell_of_all(reported: float | None, left: list[int]) -> None:
+    rounds = ROUNDS.assign(reported_cached_tokens=pd.Series([reported] * 2, dtype=object))
+    counted = counted_prompts(changed(*PART), rounds)
+    tiers = pd.DataFrame([("s", number, "server", 300.0, 0.0, 30.0, 1) for number in (1, 2)], columns=TIERS)
+    assert run_claims.trusted(tiers, counted, rounds)["round"].tolist() == left
+    codes = [(problem.code, problem.text) for problem in run_claims.evidence_problems(counted, rounds)]
+    assert [code for code, _ in codes] == ["seen_in_part"] * 2
+    assert "counted 33.0 % of the prompt tokens that were sent; other engines, whose pages are not named" in codes[0][1]
+
+
+def test_a_prefiller_of_several_stays_the_evidence() -> None:
+    """What the answers report in its place is the decoder's."""
+    rounds = ROUNDS.assign(reported_cached_tokens=990.0)
+    counted = counted_prompts(changed((1, "prefiller", PROMPTS, 500.0)), rounds)
+    tiers = pd.DataFrame([("s", 1, "prefiller", 300.0, 0.0, 200.0, 1)], columns=TIERS)
+    assert len(run_claims.trusted(tiers, counted, rounds)) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "idle"),
+    [
+        (80.0, 120.0, {"s"}),  # one engine of ten, by chance above a tenth
+        (500.0, 0.0, set()),  # a gateway that keeps answers
+        (1000.0, 90.0, set()),
+    ],
+)
+def test_one_engine_of_many_is_no_gateway_that_answers_by_itself(first: float, second: float, idle: set[str]) -> None:
+    counted = counted_prompts(changed((1, "server", PROMPTS, first), (2, "server", PROMPTS, second)), ROUNDS)
+    assert idle_scenarios(counted) == idle
