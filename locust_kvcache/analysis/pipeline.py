@@ -40,6 +40,7 @@ from locust_kvcache.analysis.stats import (
     client_limits,
     cost,
     drift,
+    few_slow,
     figure_checks,
     file_checks,
     goodput,
@@ -105,7 +106,9 @@ def _analyse(run: RecordedRun, slo: Mapping[str, float] | None, max_failures: Fa
     drifts, changed = drift.over_time(records, run.info.timed_rounds)
     problems += drift.change_problems(changed)
     rejected = windows.are_rejected([*run.problems, *evidence_problems])
-    judged = _judged(run, limit, records, rounds, all_records, all_rounds, servers, states, block, rejected)
+    slow = few_slow.few_slow(records)
+    problems += few_slow.slow_problems(slow)
+    judged = _judged(run, limit, records, rounds, all_records, all_rounds, servers, states, block, rejected, slow)
     stats = {
         **_outcome(run, limit, rounds, block),
         **judged,
@@ -173,12 +176,13 @@ def _judged(
     states: dict[str, pd.DataFrame],
     block: int,
     rejected: bool,
+    slow: dict[few_slow.Key, few_slow.FewSlow],
 ) -> dict[str, Any]:
     """What may be claimed of each scenario, and the effects and targets under that claim."""
     account = lost_tokens.account(all_records, block)
     buffered = answer_checks.buffered_rounds(all_records)
     facts = run_claims.facts_of_run(
-        run.info, all_rounds, states["verdicts"], account, servers["counted_prompts"], block, buffered, rejected
+        run.info, all_rounds, states["verdicts"], account, servers["counted_prompts"], block, buffered, rejected, slow
     )
     claims = run_claims.claims_of_run(facts, run.complete, limit, run.info.arrival.closed)
     no_ttft = {scenario: "TTFT includes decode time: answers were buffered on their way" for scenario, _ in buffered}

@@ -72,6 +72,7 @@ COMPOSED = (
     "The intervals rest on at least {n} observations in {some} of {all} comparisons; the others have too few",
     "{scenario}: round {n} of {name} hit {hit} of the prompt tokens; an ideal cache would have hit {ideal}",
     "{scenario}: round {n} of {name} ({some}) hit {hit} of the prompt tokens; an ideal cache would have hit {ideal}",
+    "{few} raise the mean TTFT of round {round} above its P90", "{few} of round {round} make most of the change",
     "The intervals rest on {n}", "The intervals rest on at least {n}",
 )  # fmt: skip
 COUNTED = (

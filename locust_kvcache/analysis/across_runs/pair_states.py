@@ -12,7 +12,7 @@ import pandas as pd
 
 from locust_kvcache.analysis.across_runs import cache_states
 from locust_kvcache.analysis.cache.claimed import UNSERVED
-from locust_kvcache.analysis.cache.claims import HIT, SERVED
+from locust_kvcache.analysis.cache.round_evidence import HIT, SERVED
 from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.stats import targets
 from locust_kvcache.analysis.tables.claim_words import arm_words, claim_of, kind_of

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from locust_kvcache.analysis.cache.claims import ELSEWHERE, HIT, LESS, NOTHING, UNKNOWN, Claim
+from locust_kvcache.analysis.cache.claims import Claim
+from locust_kvcache.analysis.cache.round_evidence import ELSEWHERE, HIT, LESS, NOTHING, UNKNOWN
 
 ROUND, EVIDENCE, ARM, CONTROL, AGAINST_CONTROL = "round", "evidence", "arm", "control", "against control"
 CREDITING = ("better", "worse")  # verdicts that a reader takes for the cache's doing

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from locust_kvcache.analysis.basics.number_text import listed, percent
-from locust_kvcache.analysis.cache.claims import ALL_SEEN, ELSEWHERE, NO_FAILURE, RoundFacts, why_not_whole
+from locust_kvcache.analysis.cache.claims import NO_FAILURE, why_not_whole
+from locust_kvcache.analysis.cache.round_evidence import ALL_SEEN, ELSEWHERE, RoundFacts
 from locust_kvcache.analysis.stats.targets import FAIL, PASS, RUN_TARGETS, is_number, not_judged
 from locust_kvcache.contract.failure_limit import FailureLimit
 from locust_kvcache.contract.round_kinds import HIT

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from locust_kvcache.analysis.basics.plain_values import rows_of
-from locust_kvcache.analysis.cache.claims import ALL_SEEN, CONTAMINATED, SEEN, RoundFacts, is_shared
+from locust_kvcache.analysis.cache.round_evidence import ALL_SEEN, CONTAMINATED, SEEN, RoundFacts, is_shared
 from locust_kvcache.analysis.reading.run_info import RoundInfo
 from locust_kvcache.analysis.servers.ttft_parts import CHUNK_TOKENS
 from locust_kvcache.contract.round_kinds import COLD, HIT

@@ -11,7 +11,8 @@ import pandas as pd
 from locust_kvcache.analysis.basics.number_text import percent
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.basics.problems import Problem
-from locust_kvcache.analysis.cache.claims import Claim, RoundFacts, decide
+from locust_kvcache.analysis.cache.claims import Claim, decide
+from locust_kvcache.analysis.cache.round_evidence import RoundFacts
 from locust_kvcache.analysis.cache.round_facts import (
     facts_of,
     idle_scenarios,
@@ -23,6 +24,7 @@ from locust_kvcache.analysis.cache.round_facts import (
 )
 from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.analysis.stats.busy_time import loads
+from locust_kvcache.analysis.stats.few_slow import FewSlow
 from locust_kvcache.contract.failure_limit import FailureLimit
 
 
@@ -35,13 +37,22 @@ def facts_of_run(
     block: int,
     buffered: Mapping[tuple[str, int], tuple[int, int]],
     rejected: bool = False,
+    slow: Mapping[tuple[str, int], FewSlow] | None = None,
 ) -> dict[str, list[RoundFacts]]:
-    """By scenario. `rounds` is the table of rounds with `late` and the columns of busy_time; `buffered` is by scenario and round;
-    `rejected`: the cached tokens of the answers cannot be true and were removed."""
+    """By scenario. `rounds` is the table of rounds with `late` and the columns of busy_time; `buffered` and `slow` are by scenario and
+    round; `rejected`: the cached tokens of the answers cannot be true and were removed."""
     users = loads(rounds, {(entry.scenario, entry.number): entry.users for entry in info.rounds if entry.users is not None})
     facts = facts_of(rounds, verdicts, account, counted, users, round_kinds(info.rounds), block)
     return {
-        scenario: [replace(each, buffered=buffered.get((scenario, each.number), (0, 0))[0], rejected=rejected) for each in mine]
+        scenario: [
+            replace(
+                each,
+                buffered=buffered.get((scenario, each.number), (0, 0))[0],
+                rejected=rejected,
+                few_slow=(slow or {}).get((scenario, each.number)),
+            )
+            for each in mine
+        ]
         for scenario, mine in facts.items()
     }
 

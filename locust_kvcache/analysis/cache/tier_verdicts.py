@@ -16,8 +16,8 @@ from locust_kvcache.analysis.basics.narrow import group_masks
 from locust_kvcache.analysis.basics.number_text import percent
 from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.basics.problems import Problem
-from locust_kvcache.analysis.cache.claims import ALL_SEEN, CONTAMINATED, FULL, LEAST
 from locust_kvcache.analysis.cache.never_stored import NeverStored
+from locust_kvcache.analysis.cache.round_evidence import ALL_SEEN, CONTAMINATED, FULL, LEAST
 from locust_kvcache.analysis.cache.round_facts import kind_of, round_kinds
 from locust_kvcache.analysis.reading.run_info import RoundInfo, RunInfo
 from locust_kvcache.analysis.servers.kv_transfers import LOAD

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from locust_kvcache.analysis.cache.claims import HIT, LESS
+from locust_kvcache.analysis.cache.round_evidence import HIT, LESS
 from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED, PASS, RUN_TARGETS
 from locust_kvcache.analysis.tables.table import run_of
 from locust_kvcache.contract import exit_codes

@@ -8,7 +8,7 @@ from locust_kvcache.analysis.across_runs.cache_states import COLD_AND_HIT, round
 from locust_kvcache.analysis.across_runs.run_comparison import HOW_MANY, ONE_RUN, RunComparison
 from locust_kvcache.analysis.basics.number_text import is_missing, number, plural, slower
 from locust_kvcache.analysis.basics.plain_values import rows_of
-from locust_kvcache.analysis.cache.claims import HIT
+from locust_kvcache.analysis.cache.round_evidence import HIT
 from locust_kvcache.analysis.charts.detail_charts import stage_chart, stage_parts
 from locust_kvcache.analysis.report.ci import Outcome
 from locust_kvcache.analysis.report.comparison_charts import scenarios_of, throughput_chart, ttft_chart

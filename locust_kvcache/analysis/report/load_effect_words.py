@@ -8,7 +8,7 @@ from locust_kvcache.analysis.across_runs import load_effect, run_groups
 from locust_kvcache.analysis.across_runs.load_effect import ONE_USER, Split, Way
 from locust_kvcache.analysis.across_runs.run_validity import validity_problems
 from locust_kvcache.analysis.basics.number_text import change, listed, number, percent, plural
-from locust_kvcache.analysis.cache.claims import HIT
+from locust_kvcache.analysis.cache.round_evidence import HIT
 from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.tables.claim_words import VERBS, arm_words, lost_by_adjustment
 

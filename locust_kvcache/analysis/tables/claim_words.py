@@ -6,7 +6,7 @@ from typing import Any
 
 from locust_kvcache.analysis.basics.number_text import LARGEST_IN_PERCENT, change, number, percent, plural, slower
 from locust_kvcache.analysis.cache.claimed import AGAINST_CONTROL, CONTROL, EVIDENCE, ROUND, UNSERVED
-from locust_kvcache.analysis.cache.claims import HIT, LESS, UNKNOWN
+from locust_kvcache.analysis.cache.round_evidence import HIT, LESS, UNKNOWN
 from locust_kvcache.analysis.stats.verdicts import HEADS, UNDECIDED
 from locust_kvcache.analysis.tables.table import Stats, find
 

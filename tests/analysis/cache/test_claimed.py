@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from locust_kvcache.analysis.cache.claimed import ARM, CONTROL, EVIDENCE, ROUND, why_not_judged, with_claims
-from locust_kvcache.analysis.cache.claims import Claim, RoundFacts, decide
+from locust_kvcache.analysis.cache.claims import Claim, decide
+from locust_kvcache.analysis.cache.round_evidence import RoundFacts
 from locust_kvcache.analysis.stats.targets import judge_run
 from locust_kvcache.contract.round_kinds import COLD, HIT
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from locust_kvcache.analysis.cache.claims import Claim, RoundFacts, decide
+from locust_kvcache.analysis.cache.claims import Claim, decide
+from locust_kvcache.analysis.cache.round_evidence import RoundFacts
 from locust_kvcache.contract.failure_limit import FailureLimit as Limit
 from locust_kvcache.contract.round_kinds import COLD, CONTROL
 from locust_kvcache.contract.round_kinds import HIT as LATER

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from locust_kvcache.analysis.cache.claims import RoundFacts
 from locust_kvcache.analysis.cache.hit_rate_target import judge
+from locust_kvcache.analysis.cache.round_evidence import RoundFacts
 from locust_kvcache.analysis.commands.repeats import judged_targets
 from locust_kvcache.analysis.pipeline import analyse_folder
 from locust_kvcache.analysis.report.command_line import gate
