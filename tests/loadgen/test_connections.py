@@ -104,6 +104,29 @@ def test_tls_is_verified_unless_the_deployment_says_otherwise(tls_server: Answer
     assert wrong_name.status == "tls"
 
 
+def test_a_kept_tls_connection_waits_for_its_next_answer(server: type[Answering], ca: trustme.CA) -> None:
+    """The end of a body that comes after its [DONE], as uvicorn sends it, leaves no short limit behind on the socket."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("localhost").configure_cert(context)
+
+    class Slow(server):  # type: ignore[misc, valid-type]
+        def _serve(self, peer: Any, _: Any) -> None:
+            while read_request(peer):
+                gevent.sleep(0.4)
+                peer.sendall(CHUNKED[: -len(b"0\r\n\r\n")])
+                gevent.sleep(0.05)
+                peer.sendall(b"0\r\n\r\n")
+
+    target = Target.from_url(f"https://localhost:{Slow(ssl_context=context).port}", Transport(verify=False))
+    connection = Connection(target)
+    outcomes = [StreamOutcome() for _ in range(3)]
+    for outcome in outcomes:
+        stream_request(connection, target.request_head("/v1/chat/completions", 2, None) + b"{}", 5.0, outcome)
+    connection.close()
+    assert [(outcome.status, outcome.error) for outcome in outcomes] == [("ok", None)] * 3
+    assert outcomes[2].response.connect_ms is None  # it was kept
+
+
 def test_a_client_certificate_is_shown(server: type[Answering], ca: trustme.CA, tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED

@@ -66,6 +66,7 @@ class Connection:
         self._idle_since_s = 0.0
         self._keeps = True  # until the server has closed a kept connection without a word
         self._ends_bodies = True  # until the server has left an answer open after its [DONE]
+        self._late_events = False  # until an event came between [DONE] and the end that did not
 
     def close(self) -> None:
         if self._socket is not None:
@@ -139,6 +140,7 @@ class Connection:
                     raise
             if response.end_missing:
                 self._ends_bodies = False
+                self._late_events = self._late_events or framing.has_late_event
             keep = framing.keep_alive and not framing.surplus and self._keeps
         finally:
             framing.end()
@@ -150,14 +152,17 @@ class Connection:
         """Take the response as it arrives: without TLS from the process's poller, with it from the socket itself."""
         sock = self._socket
         assert sock is not None
+        waits = self._ends_bodies or self._late_events
+        framing.late_event_ends = not self._ends_bodies
         if self._kernel_stamps:
-            if self._ends_bodies:
+            if waits:
                 framing.on_done = partial(poller().limit, sock.fileno(), framing, END_GRACE_S)
             poller().wait(sock, framing, self._idle_timeout_s)
         else:
-            if self._ends_bodies:
+            if waits:
                 framing.on_done = partial(sock.settimeout, END_GRACE_S)
-            while not framing.response.complete:
+            over = False
+            while not over:
                 data = sock.recv(RECEIVE_BYTES)
-                if framing.take(time.monotonic(), data):
-                    return
+                over = framing.take(time.monotonic(), data)
+            sock.settimeout(self._idle_timeout_s)  # for the next response: on_done may have made it short

@@ -27,6 +27,9 @@ STREAMED = (200, 201)  # HTTP statuses of an answer; some frameworks answer each
 DONE_WITHIN = 16  # bytes of the body's end so far
 SIZE_LINE_BYTES = 12  # of a chunk, its line end included; a longer one goes to the parser
 EVENT_END = b"}\n\n\r\n"  # of an event with an object, and of the chunk that holds it
+LIST_END = ord("]")  # stands before EVENT_END where the choices come last in an event: looking at a byte takes least time
+EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
+_DONE_LINE = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\][ \t]*(?:[\r\n]|$)")
 _PLAIN_SIZE = re.compile(rb"[0-9a-fA-F]+")
 
 
@@ -76,10 +79,12 @@ class Framing:
         self._between_chunks = False  # the first pieces are over, and the bytes fed last have ended a chunk
         self._first_pieces = True
         self._keep = response.segments.append
-        self.done = False  # [DONE] came: all that may follow is the end of the body
+        self.done = False  # [DONE] came: what may follow is the end of the body, and before it an event with the usage
         self._tail = b""  # of the last pieces
+        self._late = b""  # what came after [DONE]
         self._done_at_s: float | None = None
         self.on_done: Callable[[], None] | None = None  # called once, when [DONE] is here; None: nothing is waited for then
+        self.late_event_ends = False  # the body's end is not waited for, but an event after [DONE] is
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.surplus:
@@ -111,9 +116,13 @@ class Framing:
                 response.unseen_s[self.stamp_s] = max(0.0, self.stamp_s - poller().emptied_at_s)
             self._first_pieces = response.kernel_stamps and len(response.unseen_s) < FIRST_PIECES
         self._keep((self.stamp_s, data))
-        tail = self._tail = ((self._tail + data) if len(data) < DONE_WITHIN else data)[-DONE_WITHIN:]
-        if DONE in tail and tail.rstrip().endswith(DONE):
-            self.done = True
+        if self.done:
+            self._late += data
+        else:
+            recent = self._tail + data
+            self._tail = recent[-DONE_WITHIN:]
+            if DONE in recent and (found := _DONE_LINE.search(recent)):
+                self.done, self._late = True, recent[found.end() :]
         self._pending_bytes += len(data)
         if self._pending_bytes > FOLD_BYTES:
             self._fold()
@@ -137,7 +146,9 @@ class Framing:
         if self._between_chunks and data.endswith(EVENT_END):
             size_line, _, chunk = data.partition(b"\r\n")
             size_bytes = len(chunk) - 2
-            if _chunk_bytes(size_line) == size_bytes:
+            if _chunk_bytes(size_line) == size_bytes and (
+                data[-6] == LIST_END or chunk.find(b"\n") == size_bytes - 2 or DONE not in chunk
+            ):  # an event that ends with its choices, or one by itself, or several without a [DONE] in the midst
                 self.stamp_s = stamp_s
                 self._keep((stamp_s, chunk[:-2]))
                 self._pending_bytes += size_bytes
@@ -162,8 +173,10 @@ class Framing:
         self._check_size()
         if self._in_chunk or not data.endswith(b"\r\n"):  # another chunk has begun since one ended
             self._between_chunks = False
-        if self.done and not response.complete:
-            self._after_done()
+        if self.done:
+            self._between_chunks = False
+            if not response.complete:
+                self._after_done()
         return response.complete
 
     def _check_size(self) -> None:
@@ -174,11 +187,18 @@ class Framing:
     def _after_done(self) -> None:
         if self.on_done is None:
             self.end_by_done()
+        elif self.late_event_ends and self.has_late_event:
+            self.end_by_done()
         elif self._done_at_s is None:
             self._done_at_s = self.stamp_s
             self.on_done()
         elif self.stamp_s - self._done_at_s > END_GRACE_S:  # it sends comments for ever
             self.end_by_done()
+
+    @property
+    def has_late_event(self) -> bool:
+        """A whole event with data came after [DONE]."""
+        return b"data:" in self._late and self._late.endswith(EVENT_ENDS)
 
     def end_by_done(self) -> bool:
         """Where [DONE] came the answer is whole, whatever became of its body's end: False where it did not come."""

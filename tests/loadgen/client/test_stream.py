@@ -236,6 +236,55 @@ def test_a_request_is_not_sent_again_after_a_byte_of_an_answer(serve: Any) -> No
     assert server.requests == 2
 
 
+def left_open(*pieces: bytes) -> Script:
+    """Each piece alone; then the body stays open."""
+
+    def script(peer: socket.socket) -> None:
+        peer.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        for piece in pieces:
+            peer.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
+            gevent.sleep(0.01)
+
+    return script
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (*WHOLE[:3], WHOLE[4], WHOLE[3]),
+        (*WHOLE[:3], WHOLE[4] + WHOLE[3]),
+        (*WHOLE[:2], WHOLE[2] + WHOLE[4] + WHOLE[3]),
+        (*WHOLE[:3], WHOLE[4][:9], WHOLE[4][9:] + WHOLE[3][:20], WHOLE[3][20:]),
+        (*[event({"content": ""})] * 12, *WHOLE[1:3], WHOLE[4] + WHOLE[3]),
+    ],
+    ids=["by itself", "with [DONE]", "with output", "cut", "after the first pieces"],
+)
+def test_usage_after_done_in_a_body_that_is_left_open(serve: Any, pieces: tuple[bytes, ...]) -> None:
+    server = serve(left_open(*pieces))
+    connection = Connection(Target.from_url(server.url))
+    for number in range(3):
+        outcome = ask(server.url, connection=connection)
+        assert (outcome.status, outcome.end_missing) == ("ok", True), outcome.error
+        assert outcome.reader.cached_tokens == 32, f"request {number + 1}"
+    assert connection._late_events
+
+
+def test_nothing_is_waited_for_where_nothing_comes_after_done(serve: Any) -> None:
+    server = serve(left_open(*WHOLE))
+    connection = Connection(Target.from_url(server.url))
+    assert [ask(server.url, connection=connection).end_missing for _ in range(2)] == [True, True]
+    assert not connection._late_events
+    assert not connection._ends_bodies
+
+
+def test_a_text_that_says_done_ends_nothing(serve: Any) -> None:
+    said = event({"content": "data: [DONE]"}), event({"content": " [DONE]"}, "length")
+    server = serve(left_open(WHOLE[0], *said, WHOLE[3], WHOLE[4]))
+    connection = Connection(Target.from_url(server.url))
+    for _ in range(2):
+        assert ask(server.url, connection=connection).reply == "data: [DONE] [DONE]"
+
+
 def closing(data: bytes) -> Script:
     def script(peer: socket.socket) -> None:
         peer.sendall(data)
