@@ -185,9 +185,7 @@ class Framing:
             raise ResponseTooLarge
 
     def _after_done(self) -> None:
-        if self.on_done is None:
-            self.end_by_done()
-        elif self.late_event_ends and self.has_late_event:
+        if self.on_done is None or (self.late_event_ends and self.has_late_event):
             self.end_by_done()
         elif self._done_at_s is None:
             self._done_at_s = self.stamp_s
