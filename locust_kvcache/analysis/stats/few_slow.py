@@ -66,7 +66,10 @@ def few_slow(records: pd.DataFrame) -> dict[Key, FewSlow]:
 
 def _above_p90(ordered: Floats) -> FewSlow | None:
     mean, p90 = float(ordered.mean()), carried_quantile(ordered, 0.9)
-    return _beyond(ordered, mean, above_p90=True) if p90 is not None and mean > max(p90, _fence(ordered, OUT)) else None
+    if p90 is None or mean <= max(p90, _fence(ordered, OUT)):
+        return None
+    found = _beyond(ordered, mean, above_p90=True)
+    return found if found.slow else None  # of equal times the mean may be off by a rounding error
 
 
 def _fence(ordered: Floats, ranges: float) -> float:
