@@ -28,6 +28,7 @@ OUT, FAR = (
     3.0,
 )  # interquartile ranges of the logarithm above the third quartile: 1 of 300 and 1 of 900,000 normal values lie there
 TIMES_MEDIAN = 2.0  # where all times are nearly equal, far out is no long wait yet
+LEAST_LIFT = 1.2  # times the mean without them: of nearly equal times the mean may lie above the P90 by a hair
 MOST = 0.5  # of the change
 LEAST_CHANGE = 0.1  # of the mean
 
@@ -69,7 +70,7 @@ def _above_p90(ordered: Floats) -> FewSlow | None:
     if p90 is None or mean <= max(p90, _fence(ordered, OUT)):
         return None
     found = _beyond(ordered, mean, above_p90=True)
-    return found if found.slow else None  # of equal times the mean may be off by a rounding error
+    return found if found.mean_ms > LEAST_LIFT * found.without_ms else None
 
 
 def _fence(ordered: Floats, ranges: float) -> float:
