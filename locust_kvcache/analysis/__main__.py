@@ -12,7 +12,7 @@ from locust_kvcache.analysis.report.command_line import add_png
 from locust_kvcache.contract import failure_limit
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.exit_codes import OK
+from locust_kvcache.contract.exit_codes import OF_REPORTS, OK
 from locust_kvcache.contract.failure_limit import parse_failure_limit
 from locust_kvcache.contract.language import add_language, told, use_language
 from locust_kvcache.contract.slo import parse_slo
@@ -21,12 +21,13 @@ from locust_kvcache.contract.slo import parse_slo
 def parse_arguments() -> argparse.Namespace:
     parser = command_parser(
         "report",
-        "Checks and analyses runs, prints their tables, writes stats.json and the report into each run's folder.",
+        "Analyses runs: checks the records, prints the answer, and writes stats.json and the report into each run's folder.",
         [
             "results/NAME",
             "results/NAME --gate --junit gate.xml",
             "--stats results/NAME/stats.json --output-dir reports/NAME --generate-charts     (elsewhere, from stats.json)",
         ],
+        OF_REPORTS,
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="folder of a run, e.g. results/NAME")
     parser.add_argument("--no-report", action="store_true", help="write stats.json only")

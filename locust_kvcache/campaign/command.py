@@ -17,7 +17,7 @@ from locust_kvcache.campaign.processes import Processes, StepFailed
 from locust_kvcache.campaign.progress import DONE, FAILED, PlannedRun, Progress, set_aside, write_description
 from locust_kvcache.campaign.spec import Campaign, Contender, load_campaign
 from locust_kvcache.contract.command import command_parser, run_command
-from locust_kvcache.contract.exit_codes import CAUSES, Exit
+from locust_kvcache.contract.exit_codes import BAD_INPUT, CAUSES, INCOMPLETE, OK, Exit
 from locust_kvcache.contract.language import add_language, told, use_language
 
 PROGRAM = (sys.executable, "-m", "locust_kvcache")
@@ -26,12 +26,12 @@ Say = Callable[[str], None]
 
 def parser() -> argparse.ArgumentParser:
     found = command_parser(
-        "campaign", "Measures several deployments in turns (A B A B A B) and compares them. Start it again to resume where it "
-        "ended.", ("pd-against-single.yaml", "pd-against-single.yaml --dry-run"),
+        "campaign", "Measures several deployments in turns (A B A B A B) and compares them. Run the same command again to resume an "
+        "interrupted campaign.", ("pd-against-single.yaml", "pd-against-single.yaml --dry-run"), (OK, INCOMPLETE, BAD_INPUT),
     )  # fmt: skip
-    found.add_argument("file", type=Path, metavar="FILE.yaml", help="the campaign (docs/campaign.md)")
+    found.add_argument("file", type=Path, metavar="FILE.yaml", help="the campaign file (docs/campaign.md)")
     found.add_argument(
-        "--dry-run", action="store_true", help="print the runs in their order, with their commands; start and send nothing"
+        "--dry-run", action="store_true", help="print the runs in order, with their commands; start nothing and send nothing"
     )
     add_language(found)
     return found

@@ -19,7 +19,7 @@ ENDS = {
 def main() -> int:
     parser = command_parser(
         "doctor",
-        "Checks this machine before it generates load. It sends nothing; to check the servers: locust-kvcache preflight.",
+        "Checks the machine that will generate the load. Sends nothing. To check the servers: locust-kvcache preflight.",
         ["", "--gate", "--web-port 8090"],
     )
     add_language(parser)

@@ -13,7 +13,7 @@ from typing import Any
 
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.exit_codes import Exit
+from locust_kvcache.contract.exit_codes import BAD_INPUT, NOT_UPLOADED, OK, Exit
 
 ABOUT = "Copies folders of runs to a bucket or another file system, each below its own name (docs/files.md#in-a-bucket)."
 LAST = "run.json"  # who finds it in the bucket finds the whole run
@@ -79,10 +79,13 @@ def upload(folder: Path, url: str) -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = command_parser("upload", ABOUT, ["results/NAME --to s3://bucket/prefix", "--check --to s3://bucket/prefix"])
+    parser = command_parser("upload", ABOUT, ["results/NAME --to s3://bucket/prefix", "--check --to s3://bucket/prefix"],
+                            (OK, BAD_INPUT, NOT_UPLOADED))  # fmt: skip
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folders of runs, or of pages about several runs")
-    parser.add_argument("--to", required=True, metavar="URL", help="s3://bucket/prefix, or what else fsspec writes to")
-    parser.add_argument("--check", action="store_true", help="only try whether a file can be written there")
+    parser.add_argument(
+        "--to", required=True, metavar="URL", help="s3://bucket/prefix, or any other address that fsspec can write to"
+    )
+    parser.add_argument("--check", action="store_true", help="copy nothing; only check that a file can be written there")
     args = parser.parse_args()
     if not args.runs and not args.check:
         parser.error("the following arguments are required: RUN")

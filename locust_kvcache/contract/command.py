@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.exit_codes import Exit, help_text
+from locust_kvcache.contract.exit_codes import ALWAYS, Cause, Exit, help_text
 
 PROGRAM = "locust-kvcache"
 ARGPARSE_REFUSED = 2
@@ -54,12 +54,13 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(int(Exit.BAD_INPUT), f"error: {' '.join(message.split())}; {hint}\n")
 
 
-def command_parser(name: str, about: str, examples: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser of `locust-kvcache NAME`; `examples` (without the program's name) and the exit codes end its --help."""
+def command_parser(name: str, about: str, examples: Sequence[str], causes: Sequence[Cause] = ALWAYS) -> argparse.ArgumentParser:
+    """The parser of `locust-kvcache NAME`. Its --help ends with `examples` (without the program's name) and the exit codes of `causes`."""
+    shown = [f"  {PROGRAM} {name} {example}".rstrip() for example in examples]
     return OneLineParser(
         prog=f"{PROGRAM} {name}",
         description=about,
-        epilog="\n".join(["examples:", *(f"  {PROGRAM} {name} {example}" for example in examples), "", help_text()]),
+        epilog="\n".join(["examples:", *shown, "", help_text(causes)]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 

@@ -5,7 +5,7 @@ Code 2 stands for every reason for which figures cannot be judged; the outcome's
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -37,27 +37,27 @@ class Cause:
     without_gate: str = NOBODY
 
 
-OK = Cause("ok", Exit.OK, "the command did what it was asked to; with --gate every target that was judged is met", BOTH)
+OK = Cause("ok", Exit.OK, "the command succeeded; with --gate, every target that could be judged is met", BOTH)
 TARGET_MISSED = Cause("target missed", Exit.TARGET_MISSED, "a target that could be judged is missed")
-PREFLIGHT = Cause("preflight", Exit.TARGET_MISSED, "--preflight-only: the preflight found something to warn of")
+PREFLIGHT = Cause("preflight", Exit.TARGET_MISSED, "--preflight-only: the preflight has a warning")
 INCOMPLETE = Cause(
     "incomplete",
     Exit.NOT_JUDGED,
-    "requests or rounds of the plan have no record: stopped, cut off, a worker lost (--allow-loss: 0)",
+    "planned requests or rounds have no record: the run was stopped, or a worker was lost (--allow-loss: exit with 0)",
     LOAD,
 )
 NOT_COMPARABLE = Cause("not comparable", Exit.NOT_JUDGED, "rounds at different loads, or runs under different conditions")
 NOTHING_JUDGED = Cause(
-    "nothing could be judged", Exit.NOT_JUDGED, "targets are set, and the figures for none of them exist or can be relied on"
+    "nothing could be judged", Exit.NOT_JUDGED, "targets are set, but the figures for them are missing or not valid"
 )
 BAD_INPUT = Cause(
-    "bad input", Exit.BAD_INPUT, "an option, a file or a folder is not usable; one line says which and the way out", BOTH
+    "bad input", Exit.BAD_INPUT, "an option, a file or a folder cannot be used; the error names it and says what to do", BOTH
 )
 FAILURES = Cause("failures", Exit.FAILURES, "more requests failed than --max-failures allows (default: none)", LOAD)
 NOTHING_HIT = Cause(
     "nothing hit",
     Exit.NOTHING_HIT,
-    "the later rounds were not served from the cache, or less than the plan allows: of targets on hits only hit_rate_min can be judged",
+    "the cache served nothing in the later rounds, or less than planned; hit_rate_min is then the only target on hits that is judged",
 )
 CLIENT_LATE = Cause("load generator late", Exit.CLIENT_LATE, "the load generator was late: its times are not valid")
 ABORTED = Cause(
@@ -68,13 +68,15 @@ ABORTED = Cause(
 )
 ALERT = Cause("alert", Exit.ALERT, "a rule of --abort-if ended the run; run.json says which", LOAD)
 NOT_UPLOADED = Cause(
-    "not uploaded", Exit.NOT_UPLOADED, "--upload or the command upload could not copy a folder; it is kept where it is", BOTH
+    "not uploaded", Exit.NOT_UPLOADED, "--upload or the command upload could not copy a folder; the local folder is kept", BOTH
 )
 CAUSES = (
     OK, TARGET_MISSED, PREFLIGHT, INCOMPLETE, NOT_COMPARABLE, NOTHING_JUDGED, BAD_INPUT, FAILURES, NOTHING_HIT, CLIENT_LATE, ABORTED, ALERT,
     NOT_UPLOADED,
 )  # fmt: skip
-# Of several causes the first of these decides: what makes figures worthless before what they say.
+ALWAYS = (OK, BAD_INPUT)  # every command can end with these
+OF_REPORTS = (OK, TARGET_MISSED, INCOMPLETE, NOT_COMPARABLE, NOTHING_JUDGED, BAD_INPUT, FAILURES, NOTHING_HIT, CLIENT_LATE)
+# If there are several causes, the first of these decides: causes that make the figures invalid come before missed targets.
 SEVERITY = (
     BAD_INPUT,
     ALERT,
@@ -105,10 +107,10 @@ def cause_of_code(code: int) -> Cause:
     return next((cause for cause in CAUSES if cause.code == code), INCOMPLETE)
 
 
-def help_text() -> str:
-    """For the end of a --help."""
+def help_text(causes: Sequence[Cause] = CAUSES) -> str:
+    """For the end of a --help: the codes that this command can end with."""
     lines = [
         f"  {cause.code:d}  {cause.name}: {cause.text}{' (with --gate)' if cause.without_gate == NOBODY else ''}"
-        for cause in CAUSES
+        for cause in causes
     ]
-    return "\n".join(["exit codes:", *lines])
+    return "\n".join(["exit codes (docs/exit-codes.md):", *lines])

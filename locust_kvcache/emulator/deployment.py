@@ -16,10 +16,11 @@ from locust_kvcache.emulator.work import ANSWER, Work
 
 ANSWER_IDS = tuple(tokenizer.encode(ANSWER))
 PROXIES = {
-    "wait_store": "prefill, wait until the store holds it, decode: TTFT = prefill + put + load + first step (LMCache disagg_prefill_mp)",
-    "sequential": "prefill, then decode at once, whether or not the store has it yet (vLLM toy_proxy_server)",
+    "wait_store": "prefill, wait until the store has the KV, decode: TTFT = prefill + put + load + first step (LMCache disagg_prefill_mp)",
+    "sequential": "prefill, then decode at once, even if the store does not have the KV yet (vLLM toy_proxy_server)",
     "concurrent": "both at once, the decoder waits for the prefiller: TTFT = decoder's first token (vLLM mooncake_connector_proxy)",
-    "prefill_token": "the first token is the prefiller's: TTFT = prefill only, the hand-off is the first gap (LMCache disagg_proxy_server)",
+    "prefill_token": "the prefiller sends the first token: TTFT = prefill only, the KV transfer is in the first ITL (LMCache "
+    "disagg_proxy_server)",
 }
 
 

@@ -11,11 +11,12 @@ from locust_kvcache.emulator.routing import POLICIES, Guard
 from locust_kvcache.emulator.spec import ROLES, available_profiles
 
 DESCRIPTION = (
-    "Emulates an OpenAI-compatible server. Its KV cache decides the time to the first token, and what it cached is known."
+    "Starts an emulated OpenAI-compatible server. It simulates the KV cache and the timing of a real server. "
+    "GET /truth says what it cached."
 )
 EPILOG = f"""examples:
-  locust-kvcache emulator --port 8000 --time-scale 0.02       a single 72B server, 50 times faster than the reference
-  locust-kvcache emulator --port 9000 --role pd               prefill and decode apart, behind one address
+  locust-kvcache emulator --port 8000 --time-scale 0.02       a single 72B server, 50 times faster than a real one
+  locust-kvcache emulator --port 9000 --role pd               prefill and decode on separate servers, behind one address
   locust-kvcache emulator --profile deepseek_671b --role pd
   locust-kvcache emulator --port 9000 --role pd --prefillers 2 --decoders 3         pages at /metrics/prefiller-1 to /metrics/decoder-3
   locust-kvcache emulator --role store --port 9004            four processes, as on a cluster: the store,
@@ -23,19 +24,19 @@ EPILOG = f"""examples:
   locust-kvcache emulator --role decoder --port 8200 --store http://127.0.0.1:9004
   locust-kvcache emulator --role proxy --port 9000 --prefiller http://127.0.0.1:8100 --decoder http://127.0.0.1:8200
   locust-kvcache emulator --port 9100 --role fleet --engines 4 --routing prefix     a router at 9100, four engines at 9101 to 9104
-  locust-kvcache emulator --fault no_done@0.1 --fault stall=3@0.05      one stream in ten without [DONE], one in twenty stalls
+  locust-kvcache emulator --fault no_done@0.1 --fault stall=3@0.05      10 % of the streams end without [DONE], 5 % stall for 3 s
 
-routing (--routing), who gets a request in role fleet:
+routing (--routing), how role fleet chooses the engine of a request:
 {chr(10).join(f"  {name:<14} {text}" for name, text in POLICIES.items())}
 
-what happened:
+what the emulator knows (the truth), and faults while it runs:
   GET /truth         one JSON line per request: arrival, queue, prefill, loads and cached tokens per tier, each token due and sent,
                      in ns of the monotonic clock; the first line says how late the emulator itself was
   x-truth: 1         a request with this header gets its own line in its last chunk
   POST /faults       {{"faults": [{{"name": "cut", "value": 3, "share": 0.1, "seed": 1, "times": 5}}]}}; GET lists, DELETE ends them
   x-fault: cut=3     for this request only
 
-proxies (--proxy), what lies between the client and the two servers of role pd:
+proxies (--proxy), the order of prefill and decode in roles pd and proxy:
 {chr(10).join(f"  {name:<14} {text}" for name, text in PROXIES.items())}
 
 {faults.help_text()}
@@ -56,22 +57,39 @@ def parse_arguments() -> argparse.Namespace:
         "--role",
         choices=ROLES,
         default="single",
-        help="single server, prefill/decode-disaggregated, one part of that, or a router with its engines (default: single)",
+        help="single server; pd: prefill/decode-disaggregated; prefiller, decoder, proxy, store: one part of pd; fleet: a router with "
+        "its engines (default: single)",
     )
-    add("--profile", default="qwen_72b", help=f"timing: {', '.join(available_profiles())}, or a YAML file (default: qwen_72b)")
+    add(
+        "--profile",
+        default="qwen_72b",
+        help=f"model and timing to simulate: {', '.join(available_profiles())}, or a YAML file (default: qwen_72b)",
+    )
     add("--time-scale", type=float, default=1.0, help="real seconds per simulated second; 0.1 is ten times faster (default: 1)")
     add("--model", help="served model name (default: the profile's)")
-    add("--api-key-env", metavar="VAR", help="environment variable with the key that clients must send (default: no key)")
+    add(
+        "--api-key-env",
+        metavar="VAR",
+        help="name of the environment variable with the API key that clients must send (default: no key)",
+    )
     _add_disaggregated(parser)
     add("--mooncake-port", type=int, help="also serve the store's mooncake_master metrics page on this port (real default: 9003)")
     add("--gpu-watts", type=float, metavar="W",
-        help="one GPU a server, always at so many watts, on a dcgm-exporter's page /dcgm/metrics (not role fleet)")  # fmt: skip
+        help="also serve /dcgm/metrics like dcgm-exporter: one GPU per server that always draws W watts (not for role fleet)")  # fmt: skip
     add("--scheduling-policy", choices=("fcfs", "priority"), default="fcfs",
-        help="the first in the queue, or the lowest `priority`, which fcfs refuses as vLLM does (default: fcfs)")  # fmt: skip
+        help="order of the queue: first come first served, or lowest `priority` first; fcfs refuses requests with a priority, as vLLM "
+             "does (default: fcfs)")  # fmt: skip
     add("--ttl-s", type=float, default=0.0, metavar="S",
-        help="the store forgets a chunk so many simulated seconds after its last use (default: the profile's, mostly never)")  # fmt: skip
+        help="the store drops a chunk S simulated seconds after its last use (default: the profile's; most profiles never "
+             "drop)")  # fmt: skip
     _add_fleet(parser)
-    add("--fault", action="append", default=[], metavar="NAME[=VALUE][@SHARE]", help="a fault or lie, repeatable; listed below")
+    add(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NAME[=VALUE][@SHARE]",
+        help="fault to inject, in all requests or in a SHARE of them; repeat the option for more (list below)",
+    )
     options = parser.parse_args()
     _check(parser, options)
     return options
@@ -81,42 +99,69 @@ def _add_disaggregated(parser: argparse.ArgumentParser) -> None:
     """Options of prefillers, decoders, the proxy before them and the store between them."""
     add = parser.add_argument
     add(
-        "--proxy", choices=list(PROXIES), default="wait_store", help="roles pd and proxy: the proxy's order (default: wait_store)"
+        "--proxy",
+        choices=list(PROXIES),
+        default="wait_store",
+        help="roles pd and proxy: order of prefill and decode, see below (default: wait_store)",
     )
     add(
         "--bare-proxy",
         action="store_true",
-        help="role proxy: as the real examples, only /healthcheck, no client headers, SSE as JSON",
+        help="role proxy: behave like the example proxies of vLLM and LMCache: only /healthcheck, no headers passed on, SSE typed as JSON",
     )
-    add("--prefillers", type=int, default=1, metavar="X", help="role pd: how many prefillers, taken in turn (default: 1)")
-    add("--decoders", type=int, default=1, metavar="Y", help="role pd: how many decoders, taken in turn (default: 1)")
-    add("--prefiller", action="append", default=[], metavar="URL", help="role proxy: a prefiller, repeatable (taken in turn)")
-    add("--decoder", action="append", default=[], metavar="URL", help="role proxy: a decoder, repeatable")
+    add("--prefillers", type=int, default=1, metavar="X", help="role pd: number of prefillers, used in turn (default: 1)")
+    add("--decoders", type=int, default=1, metavar="Y", help="role pd: number of decoders, used in turn (default: 1)")
+    add(
+        "--prefiller",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="role proxy: address of a prefiller; repeat the option for more, they are used in turn",
+    )
+    add(
+        "--decoder",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="role proxy: address of a decoder; repeat the option for more",
+    )
     add(
         "--store",
         metavar="URL",
-        help="roles single, prefiller, decoder: the shared store's process (default: a store of its own)",
+        help="roles single, prefiller, decoder: address of the shared store (default: each has its own store)",
     )
 
 
 def _add_fleet(parser: argparse.ArgumentParser) -> None:
     group, guard = parser.add_argument_group("role fleet"), Guard()
     add = group.add_argument
-    add("--engines", type=int, default=4, metavar="N", help="how many engines (default: 4)")
-    add("--engine-ports", metavar="PORTS", help="their ports, separated by commas (default: those after --port)")
-    add("--routing", choices=list(POLICIES), default="round_robin", help="who gets a request, see below (default: round_robin)")
+    add("--engines", type=int, default=4, metavar="N", help="number of engines (default: 4)")
+    add(
+        "--engine-ports",
+        metavar="PORTS",
+        help="ports of the engines, separated by commas: 9101,9102 (default: the ports after --port)",
+    )
+    add(
+        "--routing",
+        choices=list(POLICIES),
+        default="round_robin",
+        help="how the router chooses an engine, see below (default: round_robin)",
+    )
     add(
         "--max-open",
         type=int,
         metavar="N",
-        help="the front answers 503 with Retry-After beyond N open requests (default: no limit)",
+        help="answer 503 with Retry-After when N requests are open (default: no limit)",
     )
     add("--cache-threshold", type=float, default=guard.cache_threshold, metavar="SHARE",
-        help=f"prefix: follow a prefix longer than this share of the prompt (default: {guard.cache_threshold:g})")  # fmt: skip
+        help="--routing prefix: choose by prefix if it is longer than this share of the prompt (default: "
+             f"{guard.cache_threshold:g})")  # fmt: skip
     add("--balance-abs-threshold", type=int, default=guard.balance_abs_threshold, metavar="N",
-        help=f"prefix: least loaded once open requests differ by more than N (default: {guard.balance_abs_threshold}) ...")  # fmt: skip
+        help="--routing prefix: choose the least loaded engine if open requests differ by more than N (default: "
+             f"{guard.balance_abs_threshold}) ...")  # fmt: skip
     add("--balance-rel-threshold", type=float, default=guard.balance_rel_threshold, metavar="X",
-        help=f"... and the most loaded has more than X times the least loaded's (default: {guard.balance_rel_threshold:g})")  # fmt: skip
+        help="... and the most loaded engine has more than X times as many as the least loaded (default: "
+             f"{guard.balance_rel_threshold:g})")  # fmt: skip
 
 
 def _engine_ports(options: argparse.Namespace) -> list[int]:

@@ -16,10 +16,11 @@ from typing import Any, Protocol
 
 POLICIES = {
     "round_robin": "in turn",
-    "prefix": "longest prefix sent before, unless the load is uneven (cache_aware)",
-    "random": "by a seeded generator",
-    "least_loaded": "fewest open requests",
-    "token": "the engine that x-session-token names, which every answer carries; without it in turn (llm-d's session affinity)",
+    "prefix": "the engine that got the longest matching prefix before, unless the load is uneven (cache_aware)",
+    "random": "random, seeded",
+    "least_loaded": "the engine with the fewest open requests",
+    "token": "the engine that x-session-token names; every answer has that header; requests without it go in turn (llm-d's session "
+    "affinity)",
     "session": "consistent hash of x-session-id; without the header all requests go to one engine (consistent_hash)",
 }
 PIECE_CHARACTERS = 64

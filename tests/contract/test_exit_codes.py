@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from locust_kvcache.contract import exit_codes
+from locust_kvcache.contract.command import command_parser
 from locust_kvcache.contract.exit_codes import CAUSES, SEVERITY, Cause, Exit, cause_named, help_text, worst
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,3 +47,14 @@ def test_the_page_and_the_help_say_what_the_table_says() -> None:
     for cause in CAUSES:
         assert f"| {cause.code:d} | {cause.name} | {cause.text} | {cause.without_gate} |" in page
         assert f"  {cause.code:d}  {cause.name}: " in help_text()
+
+
+def test_the_help_of_a_command_lists_only_the_codes_that_it_can_end_with() -> None:
+    plain = command_parser("oracle", "Computes.", ["FILE"]).format_help()
+    assert "  0  ok: " in plain
+    assert "  3  bad input: " in plain
+    assert "target missed" not in plain
+    gated = command_parser("report", "Reports.", ["RUN"], exit_codes.OF_REPORTS).format_help()
+    assert "  5  nothing hit: " in gated
+    assert "preflight" not in gated
+    assert "locust-kvcache doctor\n" in command_parser("doctor", "Checks.", [""]).format_help()

@@ -58,8 +58,8 @@ def test_english_is_told_as_it_is() -> None:
         ("Contents", "目录"),
         ("2 of 3 targets met, 1 not judged.", "3 项目标中达成 2 个，1 项未判定。"),
         (
-            "cold_start: repeating the requests cuts the mean TTFT by 66.5 % (95 % interval 61.2 to 70.1 %), 21,200 to 7,100 ms.",
-            "cold_start：重复请求使平均 TTFT 降低 66.5 %（95 % 区间 61.2 到 70.1 %），21,200 到 7,100 ms。",
+            "cold_start: repeating the requests cuts the mean TTFT by 66.5 % (95 % interval 61.2 to 70.1 %), from 21,200 to 7,100 ms.",
+            "cold_start：重复请求使平均 TTFT 降低 66.5 %（95 % 区间 61.2 到 70.1 %），从 21,200 到 7,100 ms。",
         ),
         ("cold_start, round 1 of 2", "cold_start，第 1/2 轮"),
         ("1,234.5", "1,234.5"),

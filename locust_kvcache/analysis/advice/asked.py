@@ -23,19 +23,41 @@ TRACE_OPTIONS = ("trace_window", "trace_speed", "trace_time_unit", "trace_sample
 
 def add_demand(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what is sent")
-    group.add_argument("--trace", metavar="FILE", help="a trace of any format that `run --trace` reads, at its own times")
-    group.add_argument("--trace-window", metavar="START:STOP", help="part of the trace, in seconds of its own clock")
-    group.add_argument("--trace-speed", type=float, metavar="X", help="2: twice as fast as recorded")
-    group.add_argument("--trace-time-unit", choices=TIME_UNITS, help="of its timestamps (default: as its format has them)")
-    group.add_argument("--trace-sample", type=float, metavar="SHARE", help="share of the prompt families to keep")
-    group.add_argument("--trace-block-size", type=int, metavar="N", help="tokens per hash_id of the file")
-    group.add_argument("--trace-block-tokens", type=int, metavar="N", help="tokens to send per block")
-    group.add_argument("--scenario", metavar="NAME", help="a scenario by name or file, with --users or --request-rate")
-    group.add_argument("--users", type=int, metavar="N", help="closed loop: users that take one session after another")
-    group.add_argument("--request-rate", type=float, metavar="R", help="open loop: Poisson session starts a second")
-    group.add_argument("--requests", type=int, metavar="N", help="the first N requests (default: all)")
-    group.add_argument("--rounds", type=int, metavar="N", help="rounds of a scenario; figures are of the last (default: its own)")
-    group.add_argument("--seed", type=int, default=1, metavar="N", help="of the scenario's plan (default: 1)")
+    group.add_argument(
+        "--trace", metavar="FILE", help="trace file, in any format of `run --trace`; requests are sent at the times of the trace"
+    )
+    group.add_argument(
+        "--trace-window",
+        metavar="START:STOP",
+        help="part of the trace, in seconds of the trace's own clock: 600:1200 (default: all)",
+    )
+    group.add_argument(
+        "--trace-speed", type=float, metavar="X", help="speed of the replay; 2 is twice as fast as recorded (default: 1)"
+    )
+    group.add_argument("--trace-time-unit", choices=TIME_UNITS, help="unit of the trace's timestamps (default: by the format)")
+    group.add_argument(
+        "--trace-sample",
+        type=float,
+        metavar="SHARE",
+        help="share of the prompt families (same first two blocks) to keep (default: 1)",
+    )
+    group.add_argument(
+        "--trace-block-size", type=int, metavar="N", help="tokens per hash_id of the file (default: 512; 16 for Bailian's traces)"
+    )
+    group.add_argument("--trace-block-tokens", type=int, metavar="N", help="tokens to send per block (default: as in the file)")
+    group.add_argument("--scenario", metavar="NAME", help="scenario (name or file); needs --users or --request-rate")
+    group.add_argument(
+        "--users", type=int, metavar="N", help="closed loop: number of users; each takes one session after another"
+    )
+    group.add_argument("--request-rate", type=float, metavar="R", help="open loop: session starts per second, Poisson")
+    group.add_argument("--requests", type=int, metavar="N", help="use only the first N requests (default: all)")
+    group.add_argument(
+        "--rounds",
+        type=int,
+        metavar="N",
+        help="rounds of the scenario; the figures are those of the last round (default: the scenario's)",
+    )
+    group.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the scenario's texts and lengths (default: 1)")
 
 
 def demand_of(args: argparse.Namespace) -> Demand:

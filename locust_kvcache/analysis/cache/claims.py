@@ -139,9 +139,9 @@ def _not_served(later: Sequence[RoundFacts], shared: dict[str, Any]) -> Claim | 
             if worst.rejected
             else "the server reports no cached tokens"
         )
-        lead = f"nothing shows that the cache did it ({some}, and no counters tell)"
+        lead = f"nothing shows whether the cache did it ({some}, and the servers have no counters)"
         if worst.recorded == worst.failed:
-            lead = f"nothing shows that the cache did it (no successful request is recorded in {name})"
+            lead = f"nothing shows whether the cache did it (no request of {name} succeeded)"
         return _against(
             exit_codes.NOTHING_JUDGED, lead, "nothing shows that the later rounds hit", shared, verdict="no sign of a hit"
         )

@@ -45,11 +45,13 @@ def parser() -> argparse.ArgumentParser:
     asked.add_demand(found)
     _add_servers(found)
     _add_sizes(found)
+    found.add_argument("--measured", type=Path, metavar="RUN", help="a measured run of this load, to compare with the prediction")
     found.add_argument(
-        "--measured", type=Path, metavar="RUN", help="a run of this load, to compare with what is predicted for it"
-    )
-    found.add_argument(
-        "--measured-size", nargs="+", default=[], metavar="TIER=GB", help="that the run had (default: the GPU cache alone)"
+        "--measured-size",
+        nargs="+",
+        default=[],
+        metavar="TIER=GB",
+        help="size of each tier in the --measured run: gpu=60 cpu=200 (default: the GPU cache alone)",
     )
     found.add_argument("--output-dir", type=Path, default=Path("advise"), help="folder of the page (default: advise)")
     add_png(found)
@@ -58,48 +60,91 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_servers(found: argparse.ArgumentParser) -> None:
-    group = found.add_argument_group("what a request costs, and what money it takes")
+    group = found.add_argument_group("the server and its prices")
     group.add_argument(
-        "--from", dest="source", type=Path, metavar="RUN", help="a run's folder, best of one user, or its stats.json"
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="RUN",
+        help="take times from this run (folder or stats.json); best from a run with one user",
     )
-    group.add_argument("--profile", metavar="NAME", help="a profile of the emulator, by name or file")
+    group.add_argument("--profile", metavar="NAME", help="take times from this profile of the emulator (name or file)")
     group.add_argument("--gpus", type=int, metavar="N", help="GPUs of one server (default: the run's)")
     group.add_argument(
-        "--kv-bytes-per-token", type=float, metavar="BYTES", help="of the model (default: the run's or the profile's)"
+        "--kv-bytes-per-token",
+        type=float,
+        metavar="BYTES",
+        help="KV bytes per token of the model (default: from the run or the profile)",
     )
     group.add_argument(
-        "--block-tokens", type=int, metavar="N", help="tokens of a block of the engine (default: the run's, else 16)"
+        "--block-tokens", type=int, metavar="N", help="tokens per block of the engine (default: from the run, else 16)"
     )
-    group.add_argument("--max-num-batched-tokens", type=int, metavar="N", help="of the engine (default: 8192, or the profile's)")
-    group.add_argument("--max-num-seqs", type=int, metavar="N", help="of the engine (default: 256, or the profile's)")
     group.add_argument(
-        "--link-gb-per-s", nargs="+", default=[], metavar="TIER=GB/S", help="how fast a tier loads: cpu=40 disk=3 store=5"
+        "--max-num-batched-tokens",
+        type=int,
+        metavar="N",
+        help="this setting of the engine (default: from the profile, else 8192)",
     )
-    group.add_argument("--gpu-hour-price", type=float, metavar="PRICE")
     group.add_argument(
-        "--gb-month-price", nargs="+", default=[], metavar="TIER=PRICE", help="rent of a tier: cpu=2 disk=0.1 store=0.5"
+        "--max-num-seqs", type=int, metavar="N", help="this setting of the engine (default: from the profile, else 256)"
+    )
+    group.add_argument(
+        "--link-gb-per-s",
+        nargs="+",
+        default=[],
+        metavar="TIER=GB/S",
+        help="load speed of each tier in GB/s: cpu=40 disk=3 store=5",
+    )
+    group.add_argument("--gpu-hour-price", type=float, metavar="PRICE", help="price of one GPU for one hour")
+    group.add_argument(
+        "--gb-month-price",
+        nargs="+",
+        default=[],
+        metavar="TIER=PRICE",
+        help="price of 1 GB for one month in each tier: cpu=2 disk=0.1 store=0.5",
     )
 
 
 def _add_sizes(found: argparse.ArgumentParser) -> None:
-    group = found.add_argument_group("what is compared")
+    group = found.add_argument_group("the sizes to compare")
     group.add_argument(
-        "--gpu-gb", type=float, metavar="GB", help="KV cache of one server's GPUs (default: the run's or the profile's)"
+        "--gpu-gb",
+        type=float,
+        metavar="GB",
+        help="KV cache on the GPUs of one server, in GB (default: from the run or the profile)",
     )
     group.add_argument(
-        "--sizes-gb", nargs="+", type=float, default=[], metavar="GB", help="sizes of each tier (default: by the working set)"
+        "--sizes-gb",
+        nargs="+",
+        type=float,
+        default=[],
+        metavar="GB",
+        help="sizes to compare for each tier, in GB (default: chosen by the working set)",
     )
     group.add_argument("--tiers", nargs="+", choices=TIERS, metavar="TIER",
-        help="gpu, cpu, disk, store (default: gpu, and those with a link or a price)")  # fmt: skip
+        help="tiers to compare: gpu, cpu, disk, store (default: gpu, and each tier with a link or a price)")  # fmt: skip
     group.add_argument(
-        "--servers", type=int, default=1, metavar="N", help="servers that each have the sizes; a store they share (default: 1)"
+        "--servers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of servers; each has its own gpu, cpu and disk tier, and all share the store (default: 1)",
     )
-    group.add_argument("--routing", choices=ROUTINGS, default=ROUTINGS[0], help="who gets a request (default: round_robin)")
     group.add_argument(
-        "--replicas", nargs="+", type=int, default=[], metavar="N", help="numbers of servers to compare at the GPU's cache"
+        "--routing", choices=ROUTINGS, default=ROUTINGS[0], help="how requests are routed to servers (default: round_robin)"
     )
-    group.add_argument("--splits", nargs="+", default=[], metavar="xPyD", help="prefillers and decoders to compare: 1P1D 2P2D")
-    group.add_argument("--hand-off-ms", type=float, metavar="MS", help="from a prefiller to its decoder (default: the profile's)")
+    group.add_argument(
+        "--replicas", nargs="+", type=int, default=[], metavar="N", help="numbers of servers to compare, with the GPU cache alone"
+    )
+    group.add_argument(
+        "--splits", nargs="+", default=[], metavar="xPyD", help="splits into prefillers and decoders to compare: 1P1D 2P2D"
+    )
+    group.add_argument(
+        "--hand-off-ms",
+        type=float,
+        metavar="MS",
+        help="time of the KV transfer from a prefiller to its decoder (default: from the profile)",
+    )
 
 
 def by_tier(option: str, words: Sequence[str]) -> dict[str, float]:

@@ -23,10 +23,16 @@ def main() -> int:
         "Judges the steps of a --capacity search again from their records: the highest sustained rate of each side, with its interval.",
         ["results/NAME_cold results/NAME_hit", "results/NAME_cold --slo ttft_ms=1000"],
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of the runs of a search")
-    parser.add_argument("--slo", nargs="+", default=[], metavar="NAME=MS", help="limits (default: those of the search)")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of the runs of one --capacity search")
     parser.add_argument(
-        "--share", type=float, default=0.9, metavar="Q", help="share of the requests within each limit (default: 0.9)"
+        "--slo",
+        nargs="+",
+        default=[],
+        metavar="NAME=MS",
+        help="objectives in ms: ttft_ms=2000 tpot_ms=50 (default: those of the search)",
+    )
+    parser.add_argument(
+        "--share", type=float, default=0.9, metavar="Q", help="share of the requests that must meet each objective (default: 0.9)"
     )
     parser.add_argument("--output-dir", type=Path, help="folder of the page (default: NAME_capacity beside the runs)")
     add_png(parser)

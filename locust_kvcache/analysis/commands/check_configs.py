@@ -83,19 +83,31 @@ def memory_lines(configs: dict[Path, dict[str, Any]], workers: int, mla: bool, h
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = command_parser(
         "check-configs",
-        "Names keys of LMCache, Mooncake, compose and deployment files that nothing reads, and what to write instead; exit 1 if any.",
+        "Finds keys in LMCache, Mooncake, compose and deployment files that nothing reads, and says what to write instead. Exits with 1 "
+        "if a file has an error.",
         [
             "configs/mooncake-prefiller-config.yaml configs/mooncake-decoder-config.yaml --together",
             "lmcache.yaml --workers 8 --host-gib 512",
         ],
     )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="config file: YAML or JSON")
     parser.add_argument(
-        "--together", action="store_true", help="the LMCache files share one store, so chunk size and format must agree"
+        "--together",
+        action="store_true",
+        help="also check that the LMCache files agree on chunk size and format, because they share one store",
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="worker processes per host (8 GPUs: 8): add up the host memory")
-    parser.add_argument("--mla", action="store_true", help="DeepSeek's attention: only the first of the workers has a store")
-    parser.add_argument("--host-gib", type=float, metavar="GIB", help="host memory in GiB; more is refused")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="worker processes per host (8 GPUs: 8); adds up the host memory that they reserve",
+    )
+    parser.add_argument(
+        "--mla", action="store_true", help="the model has DeepSeek's attention (MLA): only the first worker has a store"
+    )
+    parser.add_argument(
+        "--host-gib", type=float, metavar="GIB", help="memory of the host in GiB; it is an error if the workers reserve more"
+    )
     return parser.parse_args(arguments)
 
 

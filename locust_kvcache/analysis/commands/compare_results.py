@@ -31,12 +31,13 @@ from locust_kvcache.analysis.tables.console_lines import where
 from locust_kvcache.analysis.tables.run_tables import ONE_RUN_MARKS
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.language import add_language, use_language
+from locust_kvcache.contract.exit_codes import OF_REPORTS
+from locust_kvcache.contract.language import add_language, told, use_language
 
 SINGLE_RUNS = Problem(
     "warning",
     "single_runs_accepted",
-    "Single runs were accepted (--accept-single-runs): this gate rests on one run of a deployment, and another may end otherwise.",
+    "Single runs were accepted (--accept-single-runs): this gate judges one run of a deployment; another run may give another result.",
     "Give 3 or more runs of each deployment.",
 )
 
@@ -44,19 +45,23 @@ SINGLE_RUNS = Problem(
 def parse_arguments() -> argparse.Namespace:
     parser = command_parser(
         "compare",
-        "Compares deployments: one run of each is described, three or more of each are judged. The first run's deployment is the baseline.",
+        "Compares deployments. With one run of each, the differences are shown without a verdict; give three or more runs of each for a "
+        "verdict. The deployment of the first run is the baseline.",
         [
             "results/A1 results/A2 results/A3 results/B1 results/B2 results/B3 --output comparison.html --gate",
             "results/BEFORE results/AFTER --output comparison.html",
             "--pd-stats results/PD/stats.json --non-pd-stats results/SINGLE/stats.json --output comparison.html",
         ],
+        OF_REPORTS,
     )
     parser.add_argument(
         "runs", nargs="*", type=Path, metavar="RUN", help="folder or stats.json of a run; the first is the baseline"
     )
-    parser.add_argument("--pd-stats", nargs="+", type=Path, metavar="STATS", help="stats.json of the PD pair's runs, or folders")
+    parser.add_argument(
+        "--pd-stats", nargs="+", type=Path, metavar="STATS", help="runs of the PD deployment: stats.json or folders"
+    )
     parser.add_argument("--non-pd-stats", nargs="+", type=Path, metavar="STATS", help="the same of the single server's runs")
-    parser.add_argument("--output", type=Path, help="report to write: .html or .md")
+    parser.add_argument("--output", type=Path, help="write the comparison into this file: .html or .md (default: no file)")
     parser.add_argument("--gate", action="store_true", help="exit with the code of the most severe cause, see below")
     parser.add_argument(
         "--accept", default="", metavar="CONDITIONS", help="differences to accept, as the page names them: users,model"
@@ -141,6 +146,8 @@ def main() -> int:
         written.insert(0, args.output)
     if written:
         print(where(written))
+    if not args.output:
+        print("\n" + told("No report was written. Add --output comparison.html to write one."))
     return outcome.cause.code if args.gate else 0
 
 

@@ -63,18 +63,21 @@ def parse_arguments() -> argparse.Namespace:
         ],
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("--to", choices=TARGETS, default=TABLE_FILES, help="where to (default: tables)")
-    parser.add_argument("--output-dir", type=Path, help="folder of the tables; with --to otlp: of files in place of an endpoint")
-    parser.add_argument("--format", choices=(*FORMATS, "both"), default="csv", help="of the tables")
+    parser.add_argument("--to", choices=TARGETS, default=TABLE_FILES, help="what to export to (default: tables, as files)")
+    parser.add_argument(
+        "--output-dir", type=Path, help="folder for the tables; with --to otlp: write files there instead of sending them"
+    )
+    parser.add_argument("--format", choices=(*FORMATS, "both"), default="csv", help="file format of the tables (default: csv)")
     parser.add_argument("--charts", action="store_true", help="also draw the servers' metrics over time")
     add_png(parser)
     parser.add_argument("--endpoint", default="", metavar="URL",
-                        help="otlp: the receiver, http://HOST:4318 (default: OTEL_EXPORTER_OTLP_ENDPOINT)")  # fmt: skip
+                        help="with --to otlp: address of the collector, http://HOST:4318 (default: "
+                             "OTEL_EXPORTER_OTLP_ENDPOINT)")  # fmt: skip
     parser.add_argument(
-        "--tracking-uri", default="", metavar="URI", help="mlflow: its server or store (default: MLFLOW_TRACKING_URI)"
+        "--tracking-uri", default="", metavar="URI", help="with --to mlflow: its server or store (default: MLFLOW_TRACKING_URI)"
     )
     parser.add_argument("--project", default="", metavar="NAME",
-                        help="MLflow's experiment, or the project of Weights & Biases (default: locust-kvcache)")  # fmt: skip
+                        help="experiment in MLflow, or project in Weights & Biases (default: locust-kvcache)")  # fmt: skip
     args = parser.parse_args()
     if args.to == TABLE_FILES and args.output_dir is None:
         parser.error("the following arguments are required: --output-dir")

@@ -95,13 +95,19 @@ def parse_arguments() -> argparse.Namespace:
         ],
     )
     add = parser.add_argument
-    add("trace", help="a trace of any format that --trace reads (docs/workloads.md#trace-formats)")
+    add("trace", metavar="TRACE", help="trace file, in any format of `run --trace` (docs/workloads.md#trace-formats)")
     add("--capacity", type=int, nargs="+", default=list(CAPACITIES), metavar="BLOCKS",
-        help="cache sizes in blocks of the trace")  # fmt: skip
+        help=f"cache sizes, in blocks of the trace (default: {' '.join(map(str, CAPACITIES))})")  # fmt: skip
     add("--trace-block-size", type=int, default=None, metavar="N",
-        help="tokens that one of its hash_ids stands for (default: 512; 16 for Bailian's traces)")  # fmt: skip
-    add("--kv-bytes-per-token", type=float, default=None, metavar="BYTES", help="sizes in GB too: 327680 for Qwen2.5-72B in bf16")
-    add("--output", type=Path, default=None, metavar="FILE.png", help="draw the curve")
+        help="tokens per hash_id of the trace (default: 512; 16 for Bailian's traces)")  # fmt: skip
+    add(
+        "--kv-bytes-per-token",
+        type=float,
+        default=None,
+        metavar="BYTES",
+        help="KV bytes per token of the model, to show the sizes in GB too: 327680 for Qwen2.5-72B in bf16",
+    )
+    add("--output", type=Path, default=None, metavar="FILE.png", help="draw hit rate over cache size into this file")
     return parser.parse_args()
 
 

@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         "--verify",
         type=Path,
         metavar="FILE.yaml",
-        help="a campaign with a deployment per split: the best and its neighbours are run",
+        help="measure the best split and its neighbours: a campaign file with one deployment per split",
     )
     found.add_argument("--output-dir", type=Path, help="folder of the page (default: ratio beside the first run)")
     add_png(found)
@@ -62,51 +62,69 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_points(found: argparse.ArgumentParser) -> None:
-    group = found.add_argument_group("measured points: folders of runs")
+    group = found.add_argument_group("measured runs (folders)")
     many: dict[str, Any] = {"nargs": "+", "type": Path, "default": [], "metavar": "RUN"}
     group.add_argument(
-        "--prefill", **many, help="runs on one prefiller or plain server with 1 to 8 output tokens: one of 1 user, one of more"
+        "--prefill",
+        **many,
+        help="runs on one prefiller (or single server) with 1 to 8 output tokens: one with 1 user, one with more",
     )
     group.add_argument(
-        "--decode", **many, help="runs on one decoder or plain server at several concurrencies; of each the round that hits most"
+        "--decode",
+        **many,
+        help="runs on one decoder (or single server) at several concurrencies; the round with the highest hit rate is used",
     )
     group.add_argument(
-        "--pd", **many, help="runs on one prefiller and one decoder: points of both, or beside --prefill the hand-off alone"
+        "--pd",
+        **many,
+        help="runs on one prefiller and one decoder; they give the figures of both roles, or with --prefill only the KV transfer",
     )
     group.add_argument(
-        "--single", **many, help="runs on one plain server at several loads of this mix: replicas, or tensor-parallel"
+        "--single",
+        **many,
+        help="runs on one single server at several loads, to compare the splits with replicas or tensor parallelism",
     )
     group.add_argument(
-        "--hand-off-ms", type=float, metavar="MS", help="time from the end of the prefill to the decoder's first step"
+        "--hand-off-ms",
+        type=float,
+        metavar="MS",
+        help="time of the KV transfer: from the end of the prefill to the first step of the decoder",
     )
-    group.add_argument("--measured", **many, help="runs on splits, to compare with what is predicted for them")
+    group.add_argument("--measured", **many, help="measured runs on splits, to compare with the prediction")
 
 
 def _add_question(found: argparse.ArgumentParser) -> None:
-    group = found.add_argument_group("what to split, and what is sent")
-    group.add_argument("--gpus", type=int, required=True, metavar="N", help="GPUs to split")
-    group.add_argument("--prefill-gpus", type=int, default=1, metavar="N", help="GPUs of a prefiller (default: 1)")
-    group.add_argument("--decode-gpus", type=int, default=1, metavar="N", help="GPUs of a decoder (default: 1)")
+    group = found.add_argument_group("the GPUs and the load")
+    group.add_argument("--gpus", type=int, required=True, metavar="N", help="number of GPUs to split")
+    group.add_argument("--prefill-gpus", type=int, default=1, metavar="N", help="GPUs per prefiller (default: 1)")
+    group.add_argument("--decode-gpus", type=int, default=1, metavar="N", help="GPUs per decoder (default: 1)")
+    group.add_argument("--server-gpus", type=int, metavar="N", help="GPUs per --single server, if its run does not say")
+    group.add_argument("--prompt-tokens", type=int, required=True, metavar="N", help="prompt tokens per request")
+    group.add_argument("--output-tokens", type=int, required=True, metavar="N", help="output tokens per request")
     group.add_argument(
-        "--server-gpus", type=int, metavar="N", help="GPUs of a --single server whose run does not say (default: ask for it)"
-    )
-    group.add_argument("--prompt-tokens", type=int, required=True, metavar="N", help="of a request")
-    group.add_argument("--output-tokens", type=int, required=True, metavar="N", help="of a request")
-    group.add_argument(
-        "--hit-rate", type=float, default=0.0, metavar="SHARE", help="share of each prompt in the prefiller's cache (default: 0)"
-    )
-    group.add_argument("--users", type=int, metavar="N", help="closed loop: users that wait for their answer")
-    group.add_argument("--request-rate", type=float, metavar="R", help="open loop: Poisson arrivals a second")
-    group.add_argument(
-        "--requests", type=int, metavar="N", help=f"requests of a run (default: those of --measured, else {REQUESTS})"
+        "--hit-rate",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of each prompt that the prefiller has in its cache, 0 to 1 (default: 0)",
     )
     group.add_argument(
-        "--routing", choices=tandem.ROUTINGS, default=tandem.ROUND_ROBIN, help="who gets a request (default: round_robin)"
+        "--users", type=int, metavar="N", help="closed loop: number of users; each sends its next request after the answer"
+    )
+    group.add_argument("--request-rate", type=float, metavar="R", help="open loop: requests per second, Poisson")
+    group.add_argument(
+        "--requests", type=int, metavar="N", help=f"requests to simulate (default: as in --measured, else {REQUESTS})"
+    )
+    group.add_argument(
+        "--routing", choices=tandem.ROUTINGS, default=tandem.ROUND_ROBIN, help="how requests are routed (default: round_robin)"
     )
     group.add_argument("--max-num-batched-tokens", type=int, default=STEP_TOKENS, metavar="N",
-        help=f"of the prefillers: prompt tokens of one step (default: {STEP_TOKENS}, vLLM's on large GPUs)")  # fmt: skip
+        help=f"prompt tokens per step of a prefiller (default: {STEP_TOKENS}, as vLLM on large GPUs)")  # fmt: skip
     group.add_argument(
-        "--slo", nargs="+", metavar="NAME=MS", help="limits of the means that the best split must keep: ttft_ms=2000 tpot_ms=50"
+        "--slo",
+        nargs="+",
+        metavar="NAME=MS",
+        help="limits in ms that the means of the best split must meet: ttft_ms=2000 tpot_ms=50",
     )
 
 

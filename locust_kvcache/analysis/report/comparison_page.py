@@ -137,7 +137,7 @@ def _subtitle(found: RunComparison) -> str:
     info = found.runs[0].info
     load = "" if info.users is None else f", {plural(info.users, 'user')}"
     named = [
-        name if name == run.info.deployment.name else f"{name} is {run.info.deployment.name}"
+        name if name == run.info.deployment.name else f"{name} ({run.info.deployment.name})"
         for run, name in zip(found.runs, found.names, strict=True)
     ]
     return f"{info.model or 'unknown model'}{load}; {', '.join(named)}; {found.names[0]} is the baseline"

@@ -52,15 +52,15 @@ def lag_by_round(records: pd.DataFrame) -> pd.DataFrame:
 def _why_late(group: pd.DataFrame, p90: float | None) -> str:
     """The rule that applied: stamps of the kernel are wrong when chunks wait together, stamps of the process when the loop is late."""
     marked = group[group["client_limited"].eq(1)] if group["client_limited"].notna().any() else group
-    lag = "the lag is unknown" if p90 is None else f"lag P90 {p90:.1f} ms"
+    lag = "event-loop lag unknown" if p90 is None else f"P90 of the event-loop lag {p90:.1f} ms"
     share = f"{100 * len(marked) / len(group):.0f} % of the requests"
     if marked["clock"].eq("kernel").mean() > 0.5:
         gap = float(marked["icl_p50_ms"].median())  # none where the answers were buffered
-        known = f", the gap between chunks {gap:.1f} ms" if gap == gap else ""
-        return f"{lag}{known}: chunks of {share} were read late"
+        known = f", chunks {gap:.1f} ms apart" if gap == gap else ""
+        return f"{lag}{known}; chunks of {share} were read late"
     ttft = float(group["ttft_ms"].median())
     ratio = "" if p90 is None or not ttft > 0 else f", {100 * p90 / ttft:.0f} % of the median TTFT of {ttft:.1f} ms"
-    return f"{lag}{ratio}: {share} could have been stamped too late"
+    return f"{lag}{ratio}; {share} may have a time stamp that is too late"
 
 
 def with_certificates(client: pd.DataFrame, beyond: Mapping[tuple[str, int], str]) -> pd.DataFrame:

@@ -105,7 +105,7 @@ def _one_round(stats: Stats, scenario: str, lead: str) -> str:
 
 def _not_credited(claim: dict[str, Any], row: dict[str, Any]) -> str:
     """The change as it is, and that it is not the cache's."""
-    size = f"mean TTFT {change(row)}, {number(row['baseline'])} to {number(row['contender'])} ms"
+    size = f"mean TTFT {change(row)}, from {number(row['baseline'])} to {number(row['contender'])} ms"
     if claim["cause"] == "nothing could be judged":
         return f"later rounds are {_moved(row)}; {claim['lead']}: {size}"
     name = claim["later"]
@@ -124,7 +124,7 @@ def _moved(row: dict[str, Any]) -> str:
 def _credited(stats: Stats, scenario: str, effects: list[dict[str, Any]], row: dict[str, Any]) -> str:
     """Sentences: what repeating the requests changes, how sure that is, the throughput, what the cache served."""
     said = [
-        f"repeating the requests {_size(row)}, {number(row['baseline'])} to {number(row['contender'])} ms.",
+        f"repeating the requests {_size(row)}, from {number(row['baseline'])} to {number(row['contender'])} ms.",
         _why_open(stats, row),
     ]
     if rate := find(effects, metric="requests_per_s"):

@@ -130,7 +130,7 @@ def caveat_lines(problems: Sequence[Mapping[str, Any]], most: int) -> list[str]:
     grave = [place for place, row in enumerate(shown.values()) if row["severity"] != "note"]
     room = most - len(grave) - (len(grave) < len(blocks))
     for place, (line, row) in enumerate(shown.items()):
-        if place in grave and CUT in line and room > 0:
+        if place in grave and line != _whole(row) and room > 0:
             blocks[place] = in_two_lines(row)
             room -= len(blocks[place]) - 1
     if sum(map(len, blocks)) <= most:
@@ -143,8 +143,7 @@ def caveat_lines(problems: Sequence[Mapping[str, Any]], most: int) -> list[str]:
 
 def in_two_lines(row: Mapping[str, Any]) -> list[str]:
     """What was seen and what to do, in full where two lines hold it."""
-    head, text, way = _parts(row)
-    first, *rest = wrap(f"{head}{_spaced(_stopped(text))}{way}".rstrip(), WIDTH - 2, 2, f"{CUT} ({told(MORE)})")
+    first, *rest = wrap(_whole(row), WIDTH - 2, 2, f"{CUT} ({told(MORE)})")
     return [first, *(f"  {line}" for line in rest)]
 
 
@@ -160,6 +159,12 @@ def caveat(row: Mapping[str, Any]) -> str:
     said = shortened(first_clause(text), max(room - width(first_sentence(way)) - 2, LEAST_TEXT))
     stopped = said if said.endswith(CUT) else _stopped(said)
     return f"{head}{_spaced(stopped)}{shortened(first_sentence(way), room - width(stopped) - 1)}".rstrip()
+
+
+def _whole(row: Mapping[str, Any]) -> str:
+    """Uncut."""
+    head, text, way = _parts(row)
+    return f"{head}{_spaced(_stopped(text))}{way}".rstrip()
 
 
 def _parts(row: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -186,7 +191,12 @@ def first_sentence(text: str) -> str:
 def first_clause(text: str) -> str:
     """Up to a colon, a semicolon, a comma or a bracket, where more than six words are said before it. No list of counts is cut."""
     ends = (match.start() for match in re.finditer(r"[:;.] |, (?!\d+ x )| \(|[：；，。（]", text))
-    return text[: next((end for end in ends if _says_enough(text[:end])), len(text))]
+    return text[: next((end for end in ends if _says_enough(text[:end]) and _closed(text[:end])), len(text))]
+
+
+def _closed(text: str) -> bool:
+    """Whether it ends outside of brackets."""
+    return text.count("(") + text.count("（") <= text.count(")") + text.count("）")
 
 
 def _says_enough(text: str) -> bool:

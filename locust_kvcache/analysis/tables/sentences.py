@@ -42,8 +42,8 @@ def subtitle(stats: Stats) -> str:
     """One line that says what was run."""
     run = run_of(stats)
     workers = run.workers or 1
-    processes = "1 worker process" if workers == 1 else f"{workers} worker processes"
-    return f"{run.run_id}: {deployment_text(run)}, {run.model or 'unknown model'}, {load_text(run)}, load generator: {processes}"
+    processes = "sent by 1 worker process" if workers == 1 else f"sent by {workers} worker processes"
+    return f"{run.run_id}: {deployment_text(run)}, {run.model or 'unknown model'}, {load_text(run)}, {processes}"
 
 
 def time_text(seconds: float) -> str:

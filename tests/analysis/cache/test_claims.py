@@ -86,7 +86,7 @@ def test_less_than_planned_fails_a_gate_as_nothing_hit_does() -> None:
 
 def test_without_evidence_nothing_shows_that_the_cache_did_it() -> None:
     found = claim(a_round(1, None), a_round(2, None))
-    assert found.lead.startswith("nothing shows that the cache did it")
+    assert found.lead.startswith("nothing shows whether the cache did it")
     assert (found.cause, found.credited, found.later) == ("nothing could be judged", False, "round 2")
 
 

@@ -137,7 +137,7 @@ def test_a_late_load_generator_is_said_once_and_then_referred_to(tmp_path: Path)
     assert late["text"] == f"Round 2 of {TRUTH.scenario} is client-limited (above)."
     assert late["what_to_do"].startswith("Use more workers")
     assert "Rounds with a late load generator: 1 of 2 (above)." in page.trust
-    assert "its times are not valid: lag P90" in str(analysed.stats["problems"]), "stats.json says it in full"
+    assert "its times are not valid: P90 of the event-loop lag" in str(analysed.stats["problems"]), "stats.json says it in full"
 
 
 def test_repeats_of_one_round_say_what_was_measured(tmp_path: Path) -> None:
