@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.workload.data_files import lone_surrogate
+from locust_kvcache.workload.file_entry import lone_surrogate
 
 SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"
 ROLES = {

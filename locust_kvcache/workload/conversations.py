@@ -6,11 +6,10 @@ A row that is no such conversation is an error that names file, line, key, value
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.workload.chat_messages import ASSISTANT, SYSTEM, TOOL, USER, Said, read_messages, sendable
@@ -52,9 +51,9 @@ class Conversations:
     notes: tuple[str, ...] = ()
 
 
-def read_conversations(path: str, data: bytes, unusable: str = "error") -> Conversations:
+def read_conversations(path: str, file: BinaryIO, unusable: str = "error") -> Conversations:
     found, skipped, told = list[Conversation](), 0, Counter[str]()
-    for entry in entries(path, io.BytesIO(data), EXPECTED):
+    for entry in entries(path, file, EXPECTED):
         mine = Counter[str]()
         try:
             found.append(_conversation(entry.json(EXPECTED), entry.where, mine))

@@ -6,7 +6,6 @@ Lengths are estimates: only the server's tokenizer knows, and its count of each 
 from __future__ import annotations
 
 import glob
-import hashlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -16,8 +15,9 @@ from typing import Any
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.schema import Section
 from locust_kvcache.workload.conversations import HISTORIES, UNUSABLE, Conversation, read_conversations
-from locust_kvcache.workload.data_files import read_file, whole_text
+from locust_kvcache.workload.data_files import whole_text
 from locust_kvcache.workload.estimate import PIECE
+from locust_kvcache.workload.regular_files import open_file, read_file, sha256_of
 
 
 @dataclass(frozen=True)
@@ -68,25 +68,23 @@ def _text(path: str, data: bytes) -> str:
 
 def load_corpus(source: CorpusSource) -> Corpus:
     """The files' content; BadInput where a file is missing, another one than the master's, or malformed."""
-    contents = []
     for path, known in zip(source.files, source.sha256, strict=True):
-        data = read_file(path)
-        if (found := hashlib.sha256(data).hexdigest()) != known:
+        if (found := sha256_of(path)) != known:
             raise BadInput(
                 f"{path}: its sha256 is {found[:12]}..., the master read {known[:12]}...; every host needs the same file"
             )
-        contents.append((path, data))
     if source.kind == "conversations":
-        found_rows = read_conversations(*contents[0], source.unusable)
-        return Corpus(conversations=found_rows.conversations, skipped=found_rows.skipped, notes=found_rows.notes)
-    texts = (_text(path, data) for path, data in contents)
+        with open_file(source.files[0]) as file:
+            rows = read_conversations(source.files[0], file, source.unusable)
+        return Corpus(conversations=rows.conversations, skipped=rows.skipped, notes=rows.notes)
+    texts = (_text(path, read_file(path)) for path in source.files)
     return Corpus(
         documents=tuple(part for text in texts for part in (cut(text, source.cut_tokens) if source.cut_tokens else (text,)))
     )
 
 
 def _noted(kind: str, files: list[str], **more: Any) -> CorpusSource:
-    return CorpusSource(kind, tuple(files), tuple(hashlib.sha256(read_file(path)).hexdigest() for path in files), **more)
+    return CorpusSource(kind, tuple(files), tuple(map(sha256_of, files)), **more)
 
 
 def parse_documents(prefix: Section, folder: Path) -> CorpusSource:

@@ -1,91 +1,28 @@
 """Reads a user's data file entry by entry: JSON lines, one JSON array or object, plain or gzip, UTF-8 or UTF-16 with its byte order mark.
 
-An entry that cannot be read is named by file and line. A file of lines is read line by line, so that a large one takes no memory.
+An entry that cannot be read is named by file and line. A file of lines or one array is read entry by entry, so that a large one takes no
+memory; one that is a single object is read as a whole.
 """
 
 from __future__ import annotations
 
 import codecs
 import gzip
-import hashlib
 import io
 import json
-import os
-import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, cast
 
 import orjson
 
 from locust_kvcache.contract.errors import BadInput
+from locust_kvcache.workload.file_entry import Entry
 from locust_kvcache.workload.file_kinds import GZIP, HEAD_BYTES, MARKS, refuse_others, refuse_page
+from locust_kvcache.workload.json_array import READ_BYTES, ArrayCutter, Item
 
-AS_ZEROS, LONG_NUMBER = bytes.maketrans(b"123456789", b"0" * 9), b"0" * 19  # 19 digits may be beyond 64 bits
 LINE_BYTES, WHOLE_BYTES = 1 << 30, 1 << 31
-SHOWN = 60  # characters of a line in a message
-
-
-class Entry(NamedTuple):
-    """One line, or one item of an array; `value` is what a JSON array's item was read as."""
-
-    where: str  # file and line
-    raw: bytes
-    value: Any = None
-    parsed: bool = False
-
-    def text(self) -> str:
-        try:
-            return self.raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise BadInput(
-                f"{self.where}: byte {error.start + 1} is 0x{self.raw[error.start]:02x}, which is not UTF-8; expected UTF-8 text "
-                "(iconv -f LATIN1 -t UTF-8 converts Latin-1)"
-            ) from error
-
-    def json(self, expected: str) -> Any:
-        """BadInput where it is no JSON; `expected` says what should stand there."""
-        if self.parsed:
-            return self.value
-        if LONG_NUMBER not in self.raw.translate(AS_ZEROS):  # orjson reads such numbers as floats
-            try:
-                return orjson.loads(self.raw)
-            except ValueError:
-                pass  # json takes more (NaN, halves of surrogate pairs), and says where it is wrong
-        return parse_json(self.text(), self.where, expected)
-
-
-def parse_json(text: str, where: str, expected: str) -> Any:
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise BadInput(f"{where} is nested too deeply; expected {expected}") from error
-    except ValueError as error:
-        raise BadInput(f"{where} is not JSON ({error}): {text.strip()[:SHOWN]!r}; expected {expected}") from error
-
-
-def open_file(path: str | Path) -> BinaryIO:
-    """A regular file: it is read more than once, and on every host."""
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise BadInput(
-                f"{path}: is no regular file (a folder, a pipe or a device); expected a file, which is read more than once"
-            )
-        return open(path, "rb")
-    except (OSError, ValueError) as error:
-        if isinstance(error, BadInput):
-            raise
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise BadInput(f"{path}: cannot be read ({reason}); every host needs this file at this path") from error
-
-
-def read_file(path: str | Path) -> bytes:
-    with open_file(path) as file:
-        try:
-            return file.read()
-        except OSError as error:
-            raise BadInput(f"{path}: cannot be read ({error.strerror}); every host needs this file at this path") from error
 
 
 def whole_text(path: str | Path, data: bytes) -> str:
@@ -93,35 +30,35 @@ def whole_text(path: str | Path, data: bytes) -> str:
     return _decoded(path, _whole(path, _content(path, io.BytesIO(data))))
 
 
-def sha256_of(path: str | Path) -> str:
-    with open_file(path) as file:
-        try:
-            digest = hashlib.sha256()
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-            return digest.hexdigest()
-        except OSError as error:
-            raise BadInput(f"{path}: cannot be read ({error.strerror}); every host needs this file at this path") from error
-
-
 def entries(path: str | Path, file: BinaryIO, expected: str) -> Iterator[Entry]:
     """All lines that are not empty; where the file is one JSON array, its items."""
     content = _content(path, file)
+    if _begins_array(path, content):
+        yield from _items(path, content, expected)
+        return
     lines = ((number, line) for number, line in enumerate(_checked(path, content), 1) if line.strip())
     first = next(lines, None)
     if first is None:
         return
     refuse_page(path, first[1])
-    if first[1].lstrip()[:1] == b"[":
-        content.seek(0)
-        yield from _items(path, _whole(path, content), expected)
-        return
     if _begins_object(first[1]) and (whole := _one_object(path, content)) is not None:
         yield Entry(str(path), b"", whole, True)
         return
     yield Entry(f"{path}: line {first[0]}", first[1])
     for number, line in lines:
         yield Entry(f"{path}: line {number}", line)
+
+
+def _begins_array(path: str | Path, content: BinaryIO) -> bool:
+    """Looked at before any line is read: the whole array may be one line."""
+    try:
+        start = content.read(READ_BYTES).removeprefix(codecs.BOM_UTF8).lstrip()
+        while not start and (more := content.read(READ_BYTES)):
+            start = more.lstrip()
+        content.seek(0)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _damaged(path, 1, error) from error
+    return start.startswith(b"[")
 
 
 def _begins_object(line: bytes) -> bool:
@@ -192,7 +129,11 @@ def _checked(path: str | Path, file: BinaryIO) -> Iterator[bytes]:
                 raise BadInput(f"{path}: line {number} is longer than {LINE_BYTES >> 20:,} MB; expected one row per line")
             yield line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
     except (OSError, EOFError, zlib.error) as error:
-        raise BadInput(f"{path}: line {number + 1} cannot be read ({error}); the file is damaged or cut") from error
+        raise _damaged(path, number + 1, error) from error
+
+
+def _damaged(path: str | Path, line: int, error: Exception) -> BadInput:
+    return BadInput(f"{path}: line {line} cannot be read ({error}); the file is damaged or cut")
 
 
 def _whole(path: str | Path, file: BinaryIO) -> bytes:
@@ -209,44 +150,45 @@ def _whole(path: str | Path, file: BinaryIO) -> bytes:
     return b"".join(lines)
 
 
-def _items(path: str | Path, data: bytes, expected: str) -> Iterator[Entry]:
+def _items(path: str | Path, file: BinaryIO, expected: str) -> Iterator[Entry]:
     """The items of a JSON array, each with the line that it begins in."""
-    text = _decoded(path, data)
-    decoder, place, line, counted = json.JSONDecoder(), text.index("[") + 1, 1, 0
-    while True:
-        while place < len(text) and text[place] in " \t\r\n,":
-            place += 1
-        line, counted = line + text.count("\n", counted, place), place
-        where = f"{path}: line {line}"
-        if text[place : place + 1] == "]":
-            if text[place + 1 :].strip():
-                raise BadInput(
-                    f"{where}: something follows the end of the JSON array; expected one array, or one object per line"
-                )
-            return
+
+    def read(count: int) -> bytes:
         try:
-            value, place = decoder.raw_decode(text, place)
-        except (ValueError, RecursionError) as error:
-            found = text[place : place + SHOWN]
-            raise BadInput(f"{where} is not JSON ({str(error)[:SHOWN]}): {found!r}; expected an array of {expected}") from error
-        yield Entry(where, b"", value, True)
+            return file.read(count)
+        except (OSError, EOFError, zlib.error) as error:
+            raise _damaged(path, cutter.line, error) from error
+
+    def refuse_long(size: int) -> None:
+        if size > LINE_BYTES + READ_BYTES:
+            raise BadInput(f"{path}: line {cutter.line}: an item is longer than {LINE_BYTES >> 20:,} MB; expected {wanted}")
+
+    cutter, wanted = ArrayCutter(read, refuse_long), f"an array of {expected}"
+    try:
+        for item in cutter.items():
+            yield _item(path, item, wanted)
+    except EOFError as error:
+        raise BadInput(f"{path}: line {cutter.line} is not JSON (the array has no end); expected {wanted}") from error
+    if not cutter.ends_here():
+        raise BadInput(
+            f"{path}: line {cutter.line}: something follows the end of the JSON array; expected one array, or one object per line"
+        )
 
 
-def _decoded(path: str | Path, data: bytes) -> str:
+def _item(path: str | Path, item: Item, wanted: str) -> Entry:
+    where = f"{path}: line {item.line}"
+    try:
+        return Entry(where, b"", Entry(where, item.raw, before=item.before).json(wanted), True)
+    except BadInput:
+        if b"\n" in item.raw:
+            _decoded(path, item.raw, item.line)
+        raise
+
+
+def _decoded(path: str | Path, data: bytes, first_line: int = 1) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        number = data.count(b"\n", 0, error.start) + 1
+        number = data.count(b"\n", 0, error.start) + first_line
         start = data.rfind(b"\n", 0, error.start) + 1
         return Entry(f"{path}: line {number}", data[start : error.start + 1]).text()
-
-
-def lone_surrogate(text: str) -> str | None:
-    """The first half of a pair that stands alone: it is no character, and cannot be sent. None where there is none."""
-    if text.isascii():
-        return None
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        return f"\\u{ord(text[error.start]):04x} at character {error.start + 1}"
-    return None

@@ -15,7 +15,8 @@ from typing import Any
 
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.schema import Section
-from locust_kvcache.workload.data_files import read_file, whole_text
+from locust_kvcache.workload.data_files import whole_text
+from locust_kvcache.workload.regular_files import read_file
 
 DISTRIBUTIONS = ("constant", "exponential", "lognormal", "empirical")
 P99_SIGMAS = 2.3263478740408408  # a normal distribution's 99th percentile, in standard deviations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from typing import Any
 
@@ -17,7 +18,7 @@ from tests.samples import examples
 
 
 def read(*rows: Any, unusable: str = "error") -> Conversations:
-    return read_conversations("chats", "".join(json.dumps(row) + "\n" for row in rows).encode(), unusable)
+    return read_conversations("chats", io.BytesIO("".join(json.dumps(row) + "\n" for row in rows).encode()), unusable)
 
 
 def chat(*messages: tuple[str, Any], **more: Any) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def test_an_array_gzip_and_a_mark_are_read_alike() -> None:
         gzip.compress(json.dumps(rows).encode()),
         json.dumps(rows).encode("utf-16"),
     ):
-        assert read_conversations("chats", data) == expected
+        assert read_conversations("chats", io.BytesIO(data)) == expected
 
 
 def test_what_stands_before_the_first_question_is_left_out_and_counted() -> None:
@@ -202,8 +203,8 @@ def test_a_row_that_cannot_be_sent_is_named_before_anything_is_sent(row: Any, sa
 def test_bytes_that_are_no_text_are_named_or_skipped() -> None:
     good, bad = json.dumps(chat(("user", "a"))).encode(), b'{"messages": [{"role": "user", "content": "caf\xe9"}]}'
     with pytest.raises(BadInput, match="chats: line 2: byte 47 is 0xe9, which is not UTF-8"):
-        read_conversations("chats", good + b"\n" + bad)
-    assert read_conversations("chats", good + b"\n" + bad, "skip").skipped == 1
+        read_conversations("chats", io.BytesIO(good + b"\n" + bad))
+    assert read_conversations("chats", io.BytesIO(good + b"\n" + bad), "skip").skipped == 1
 
 
 TEXT = st.text(st.characters(), max_size=6)  # surrogates and NUL among them
@@ -224,7 +225,7 @@ def test_whatever_a_file_holds_it_is_sent_or_named(rows: list[Any], unusable: st
     data = json.dumps(rows) if array else "\n".join(map(json.dumps, rows))
     refused = ""
     try:
-        found = read_conversations("chats", data.encode(), unusable)
+        found = read_conversations("chats", io.BytesIO(data.encode()), unusable)
     except BadInput as error:
         refused = str(error)
     if refused:
@@ -241,4 +242,4 @@ def test_whatever_a_file_holds_it_is_sent_or_named(rows: list[Any], unusable: st
 @examples(80)
 def test_any_bytes_are_read_or_named(data: bytes) -> None:
     with pytest.raises(BadInput, match=r"^chats: "):
-        read_conversations("chats", data, "skip")
+        read_conversations("chats", io.BytesIO(data), "skip")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def messages(found: PreparedRequests, session: int, turn: int) -> list[dict[str,
 
 
 def test_both_forms_are_read() -> None:
-    found = read_conversations("x", (line(SHAREGPT) + "\n" + line(OPENAI)).encode())
+    found = read_conversations("x", io.BytesIO((line(SHAREGPT) + "\n" + line(OPENAI)).encode()))
     assert found.conversations == (Conversation("", ("Why?", "Ah?"), ("So.",)), Conversation("Be kind.", ("Hi",), ()))
     assert (found.skipped, found.notes) == (0, ())
 
@@ -94,16 +95,16 @@ def test_both_forms_are_read() -> None:
 def test_a_row_that_is_no_conversation_is_refused_or_counted(row: Any, told: str) -> None:
     text = (line(SHAREGPT) + line(row)).encode()
     with pytest.raises(BadInput, match=told) as raised:
-        read_conversations("chats.jsonl", text)
+        read_conversations("chats.jsonl", io.BytesIO(text))
     assert str(raised.value).startswith("chats.jsonl: line 2")
-    found = read_conversations("chats.jsonl", text, "skip")
+    found = read_conversations("chats.jsonl", io.BytesIO(text), "skip")
     assert (len(found.conversations), found.skipped) == (1, 1)
     assert found.notes == ("1 rows are no conversations and are skipped",)
 
 
 def test_nothing_but_unusable_rows_is_an_error() -> None:
     with pytest.raises(BadInput, match=r"no conversation .1 rows skipped"):
-        read_conversations("x", b"{\n", "skip")
+        read_conversations("x", io.BytesIO(b"{\n"), "skip")
 
 
 def test_skipped_rows_are_counted_in_the_run(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable, Iterator
 
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.workload.data_files import Entry
+from locust_kvcache.workload.file_entry import Entry
 
 SEPARATORS = (",", ";", "\t")  # spreadsheets write the others
 LONGEST = 100  # lines of one record; a quote that ends nowhere would take the whole file

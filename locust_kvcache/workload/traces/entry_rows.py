@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.workload.data_files import Entry
+from locust_kvcache.workload.file_entry import Entry
 from locust_kvcache.workload.file_kinds import inner
 from locust_kvcache.workload.traces.csv_records import SEPARATORS, cells, records
 from locust_kvcache.workload.traces.formats import (

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.workload.data_files import entries, open_file, sha256_of
+from locust_kvcache.workload.data_files import entries
+from locust_kvcache.workload.regular_files import open_file, sha256_of
 from locust_kvcache.workload.returns import return_rows
 from locust_kvcache.workload.steps import Pause, in_pieces, no_pause
 from locust_kvcache.workload.traces.entry_rows import FileRows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.workload.data_files import sha256_of
+from locust_kvcache.workload.regular_files import sha256_of
 from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.steps import Pause, no_pause
 from locust_kvcache.workload.traces.loading import keep, load_rows

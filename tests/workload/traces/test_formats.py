@@ -240,7 +240,7 @@ def test_a_bad_value_is_named_with_its_line(tmp_path: Path, key: str, value: Any
         (b'[{"timestamp": \xe9}]', "line 1: byte 16 is 0xe9, which is not UTF-8"),
         (b"[\n1\n]", "line 2 is '1'; expected an object with"),
         (b'[\n{"timestamp": 0,\n]', "line 2 is not JSON"),
-        (b"[" * 100_000, "line 1 is not JSON"),
+        (b"[" * 100_000, "line 1 is nested too deeply"),
         (b'{"a":' * 100_000, "line 1 is nested too deeply"),
         (lines(row()).encode() + b"\n[1]\n", "line 3 is '[1]'"),
         (b"\x1f\x8b\x08\x00broken", "cannot be read"),
