@@ -25,7 +25,7 @@ WORDS = (
     "achieved", "hand-off", "lookup", "load", "save", "front end", "outside the server", "network", "knee", "cheapest", "size", "off",
     "total", "Also", "ok", "OK", "NOTE", "WARNING", "ERROR", "done", "FAILED",
     "not sustained", "sessions/s", "milliseconds", "microseconds", "nanoseconds",
-    "streams", "starts", "reader", "spread", "together", "chunks/s",
+    "streams", "starts", "reader", "spread", "together", "chunks/s", "prefix", "time",
 )  # fmt: skip
 COMPOSED = (
     "{n} s left", "{n} min left", "{n} h left",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks import evidence_coverage
 from benchmarks.coverage import Case, cells, false_verdicts
 
 RUNS = 60
@@ -33,3 +34,21 @@ def test_three_pairs_print_none() -> None:
 @pytest.mark.slow
 def test_rounds_that_are_alike_are_seldom_told_apart() -> None:
     assert false_verdicts(Case("queue", 60, users=8), RUNS) <= 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("requests", "users"), [(30, 2), (120, 8)])
+def test_by_evidence_too_where_the_first_questions_on_all_documents_come_first(requests: int, users: int) -> None:
+    """6 and 24 cold requests in the first fifth of the plan, which holds 1 and 2 of its blocks in time."""
+    found = evidence_coverage.cell(Case("documents", requests, alike=5, users=users), RUNS, truth_runs=800)
+    assert found.printed == RUNS
+    assert found.held >= 51
+
+
+def test_where_all_cold_requests_queue_together_there_is_none_and_the_reason_counts_them() -> None:
+    """Six users send six cold requests at once: one filling of the queue, whatever it holds."""
+    table = evidence_coverage.effects_of(Case("documents", 30, alike=5, users=6), 3)
+    assert table["ratio_low"].isna().all()
+    for why in table["no_interval"]:
+        assert why.startswith("6 requests with 5.")
+        assert why.endswith("in flight at once: an interval takes 3 times as many as are in flight")

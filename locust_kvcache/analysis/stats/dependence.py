@@ -26,6 +26,7 @@ BUSY_SHARE = 0.75  # of the users that were ever busy at once, over the whole ro
 PAUSELESS_SHARE = 0.9  # the same between the first and the last moment at which all were busy: below it users paused
 MOST_ALIKE = 0.8  # correlation of neighbouring blocks that is still corrected for
 COLUMNS = ["prefix_root", "time_block", "in_flight", "block_requests"]
+OF_UNITS = ["session_id", "started_at_s", *COLUMNS]  # what `of_requests` reads
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def _blocks(records: pd.DataFrame, busy: float) -> tuple[Ints, float]:
     place = np.empty(len(first), dtype=np.int64)
     place[np.argsort(first, kind="stable")] = np.arange(len(first))
     count = len(first)
-    blocks = min(count, MOST_BLOCKS, max(MIN_CLUSTERS, int(count // max(BLOCK_IN_FLIGHT * busy, 1.0))))
+    blocks = _block_count(count, busy)
     return (place * blocks // count)[np.searchsorted(np.unique(index), index)], count / blocks
 
 
@@ -162,9 +163,24 @@ def of_requests(table: pd.DataFrame) -> Dependence:
     sent = len(table)
     if busy > 0:
         codes, length = _codes(table["time_block"]), float(table["block_requests"].max())
+        if effective_count(codes) < MIN_CLUSTERS - 0.5:
+            codes, length = _own_blocks(table["started_at_s"].to_numpy(dtype="float64"), busy)
         groupings.append(Grouping(codes, _short_blocks(busy, length), in_time=True))
         sent = round((int(codes.max()) + 1) * length)
     return _dependence(groupings, sent, busy)
+
+
+def _own_blocks(started_at_s: Floats, busy: float) -> tuple[Ints, float]:
+    """Of requests that lie in a short stretch of the plan, as the first questions on all documents do: as if they were all of it."""
+    count = len(started_at_s)
+    place = np.empty(count, dtype=np.int64)
+    place[np.argsort(started_at_s, kind="stable")] = np.arange(count)
+    blocks = _block_count(count, busy)
+    return place * blocks // count, count / blocks
+
+
+def _block_count(count: int, busy: float) -> int:
+    return min(count, MOST_BLOCKS, max(MIN_CLUSTERS, int(count // max(BLOCK_IN_FLIGHT * busy, 1.0))))
 
 
 def _dependence(groupings: list[Grouping], sent: int, busy: float) -> Dependence:

@@ -48,7 +48,7 @@ class Matched:
     def units(self) -> pd.DataFrame:
         """One row per planned request, with what it depends on."""
         records = self.baseline.records
-        units = records[["session_id", *(name for name in dependence.COLUMNS if name in records)]].iloc[self.first]
+        units = records[[name for name in dependence.OF_UNITS if name in records]].iloc[self.first]
         release()
         return units
 

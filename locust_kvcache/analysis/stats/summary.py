@@ -97,7 +97,7 @@ class _Units:
             mine = self._places[known]
             unit = pd.factorize(self._records["request_index"].to_numpy()[mine])[0].astype(np.int64, copy=False)
             first = mine[np.diff(np.maximum.accumulate(unit), prepend=-1) > 0]
-            units = self._records[["session_id", *dependence.COLUMNS]].iloc[first]
+            units = self._records[dependence.OF_UNITS].iloc[first]
             release()
             self._found[key] = dependence.of_requests(units), unit
         return self._found[key]

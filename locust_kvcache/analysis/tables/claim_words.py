@@ -131,7 +131,8 @@ def _credited(stats: Stats, scenario: str, effects: list[dict[str, Any]], row: d
         said.append(f"Throughput {change(rate[0])}.")
     pure = find(stats["effects"], split=EVIDENCE, scenario=scenario, metric="ttft_ms", statistic="mean")
     if pure and pure[0]["ratio"] is not None and abs(pure[0]["ratio"] - row["ratio"]) > 0.02:
-        said.append(f"By evidence, a hit against a cold request: {change(pure[0])}.")
+        why = f" ({pure[0]['no_interval']})" if pure[0]["ratio_low"] is None else ""
+        said.append(f"By evidence, a hit against a cold request: {change(pure[0])}{why}.")
     said += [control_text(stats, scenario), _efficiency(stats, scenario)]
     return " ".join(sentence for sentence in said if sentence)
 
