@@ -15,6 +15,8 @@ AROUND = " ;,:.。"
 STOPS = {".": "。", ";": "；", ":": "：", ",": "，"}
 CJK = re.compile(r"[\u3000-\u9fff\uff00-\uffef]")
 LETTERS = re.compile(r"[A-Za-z]")
+KEY = 4
+LETTER_RUN = re.compile(rf"[A-Za-z]{{{KEY},}}")
 HAS_WORD = re.compile(r"[A-Za-z]{2}")
 NUMBER = r"[−+-]?\d[\d.,]*(?: [%x](?![\w]))?(?: \[[^\]]*\])?"
 LEADING_NUMBER = re.compile(rf"({NUMBER}) (.+)", re.S)
@@ -108,6 +110,12 @@ def _template(text: str, translation: str) -> _Template:
     return _Template(patterns, names, max(literals, key=len)[1:], letters, translation, not rest[-1], joins)
 
 
+def _beginning_of_a_word(text: str) -> str:
+    """KEY letters of the longest word, since long words are rare; empty where no word has so many."""
+    word = max(LETTER_RUN.findall(text), key=len, default="")
+    return word[:KEY]
+
+
 def _group(name: str, letters: int, lazy: str) -> str:
     if name in NUMERIC:
         return f"({NUMBERS})"
@@ -126,6 +134,9 @@ class Catalogue:
         self._templates = sorted(
             (one for one in made if one.letters), key=lambda one: (-one.letters, -len(NUMERIC.intersection(one.names)))
         )
+        self._places: dict[str, list[int]] = {}  # of templates, by the beginning of a word that a text must have
+        for place, one in enumerate(self._templates):
+            self._places.setdefault(_beginning_of_a_word(one.longest), []).append(place)
         self._known: dict[str, str] = {}
 
     def told(self, text: str) -> str:
@@ -143,9 +154,9 @@ class Catalogue:
             yield _Way(whole)
             return
         letters = len(LETTERS.findall(text))
-        for template in self._templates:
+        for template in self._candidates(text):
             joints = list[int]()
-            for pattern in template.patterns if template.longest in text else ():
+            for pattern in template.patterns:
                 if match := pattern.fullmatch(text):
                     held = zip(template.names, match.groups(), strict=True)
                     said = [value if name == VERBATIM else self.told(value) for name, value in held]
@@ -162,6 +173,12 @@ class Catalogue:
             if said != parts or all(map(FIGURE.fullmatch, parts)):
                 yield _Way(joint.join(said).replace(" （", "（"))
         yield _Way(text)
+
+    def _candidates(self, text: str) -> Iterator[_Template]:
+        """The templates whose longest literal is in the text, in their order."""
+        starts = {text[place : place + KEY] for place in range(len(text) - KEY + 1)} | {""}
+        places = sorted(place for start in starts for place in self._places.get(start, ()))
+        return (one for one in map(self._templates.__getitem__, places) if one.longest in text)
 
 
 @dataclass(frozen=True)

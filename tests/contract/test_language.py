@@ -122,3 +122,13 @@ def test_a_long_list_is_told_in_little_time() -> None:
     told_list = catalogue(CHINESE).told("; ".join(f"a{n}: {n} of {n}" for n in range(2000)))
     assert told_list.startswith("a0：0 中 0；")
     assert told_list.endswith("a1999：1999 中 1999")
+
+
+def test_templates_are_found_by_a_word_and_none_is_missed() -> None:
+    """Looking through all of them for each unknown word took seconds of a report."""
+    known = catalogue(CHINESE)
+    filled = [PLACEHOLDER.sub("x9_7", core(text)) for text in texts.in_sources()]
+    for text in (*filled[::7], "", "abc", "a requ", "requests", "17 of 20 requests failed, 3 of them (HTTP 503) in round 2"):
+        assert list(known._candidates(text)) == [one for one in known._templates if one.longest in text]
+    looked_at = [len(known._places.get(start, ())) for start in ("", "qwzx", "wzxv")]
+    assert sum(looked_at) < len(known._templates) / 8  # of a word that no text has
