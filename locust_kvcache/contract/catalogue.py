@@ -137,6 +137,7 @@ class Catalogue:
         self._places: dict[str, list[int]] = {}  # of templates, by the beginning of a word that a text must have
         for place, one in enumerate(self._templates):
             self._places.setdefault(_beginning_of_a_word(one.longest), []).append(place)
+        self._lines = {PLACEHOLDER.sub("{}", text): (PLACEHOLDER.findall(text), said) for text, said in texts.items()}
         self._known: dict[str, str] = {}
 
     def told(self, text: str) -> str:
@@ -147,6 +148,16 @@ class Catalogue:
             found = min(self._ways(inner), key=_unlikeliness).text
             self._known[text] = text if found == inner else NEIGHBOURS.sub(" ", _joined(before, found, after))
         return self._known[text]
+
+    def line(self, text: str, values: Sequence[str]) -> str | None:
+        """A line whose values stand at `{}`, at the cost of a look-up: they stay as they are. None where it is not known."""
+        before, inner, after = _parted(text)
+        if inner not in self._lines:
+            return None
+        names, said = self._lines[inner]
+        held = dict(zip(names, values, strict=True))
+        filled = PLACEHOLDER.sub(lambda found: held.get(found[1], ""), said)
+        return NEIGHBOURS.sub(" ", _joined(before, filled, after))
 
     def _ways(self, text: str) -> Iterator[_Way]:
         whole = self._whole.get(text, self._whole.get(_small(text)))

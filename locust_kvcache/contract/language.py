@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -59,6 +59,12 @@ def language() -> str:
 def told(text: str) -> str:
     """A finished English text in the language of this process; as it is where the catalogue does not have it."""
     return text if language() == ENGLISH or not text else catalogue(language()).told(text)
+
+
+def told_line(text: str, values: Sequence[str]) -> str | None:
+    """As `told`, for a process that has no time: one look-up, for a text that the code holds with `{}` where values stand. None: say it in
+    English."""
+    return None if language() == ENGLISH else catalogue(language()).line(text, values)
 
 
 def catalogue_file(name: str) -> Path:

@@ -24,7 +24,7 @@ from locust_kvcache.loadgen.master.user_classes import scenarios_of
 from locust_kvcache.loadgen.options.resolve import plan_job
 from locust_kvcache.loadgen.options.round_length import keep_run_time
 from locust_kvcache.loadgen.options.run_options import read_options
-from locust_kvcache.loadgen.quiet import show_tables_if_asked
+from locust_kvcache.loadgen.quiet import show_tables_if_asked, speak_as_worker
 from locust_kvcache.loadgen.typed_locust import listen, new_hook
 from locust_kvcache.loadgen.web.kvcache_tab import attach as attach_tab
 from locust_kvcache.loadgen.web.prometheus import attach as attach_metrics
@@ -78,6 +78,7 @@ def _attach_agent(environment: Environment) -> None:
     environment.kv_agent = agent  # type: ignore[attr-defined]
     listen(environment.events.test_start, lambda **_: agent.resume())
     if isinstance(environment.runner, WorkerRunner):
+        speak_as_worker(environment)
         parse_own_options_once()
         end_with_parent(environment.runner)
         # a worker that is stopped on its own (Ctrl-C reaches every process) hands its records over before it leaves

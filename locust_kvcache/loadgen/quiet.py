@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from locust import events
@@ -14,7 +17,7 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.language import ENGLISH, language, told
+from locust_kvcache.contract.language import ENGLISH, default_language, language, told, told_line, use_language
 from locust_kvcache.loadgen.console import console
 from locust_kvcache.loadgen.typed_locust import listen
 
@@ -25,6 +28,8 @@ ROUTINE = ("locust.main", "locust.runners", "locust.dispatch", DETAIL)
 WANTED = ("Starting web interface", "Got SIG", "Not all users", "The last worker went missing", "Waiting for workers",
           "failed to send heartbeat", "limit reached", "self-healed")  # fmt: skip
 OURS = ("kvcache", DETAIL)
+BESIDE_STREAMS = str(Path(__file__).parent / "worker")  # what these modules say takes no time from open streams
+DIRECTIVE = re.compile(r"%[,.\d]*[sdfgr]")  # where a value stands in a line
 RESTORED_BY = ("loglevel", "logfile")
 
 
@@ -62,9 +67,26 @@ class Quiet(logging.Filter):
 
 
 def _tell(record: logging.LogRecord) -> None:
-    """Our own lines in the reader's language; bad input stays as it is. A worker that runs elsewhere speaks English."""
-    if record.name in OURS and language() != ENGLISH and not any(isinstance(value, BadInput) for value in record.args or ()):
-        record.msg, record.args = told(record.getMessage()), ()
+    """Our own lines in the reader's language; bad input stays as it is."""
+    if record.name not in OURS or language() == ENGLISH or any(isinstance(value, BadInput) for value in record.args or ()):
+        return
+    said = _told_in_haste(record) if record.pathname.startswith(BESIDE_STREAMS) else told(record.getMessage())
+    if said is not None:
+        record.msg, record.args = said, ()
+
+
+def _told_in_haste(record: logging.LogRecord) -> str | None:
+    """Values stay as they are: what stands in them would have to be searched for."""
+    args = record.args if isinstance(record.args, tuple) else ()
+    directives = DIRECTIVE.findall(str(record.msg))
+    if len(directives) != len(args):
+        return None
+    return told_line(DIRECTIVE.sub("{}", str(record.msg)), [one % (value,) for one, value in zip(directives, args, strict=True)])
+
+
+def speak_as_worker(environment: Environment) -> None:
+    """The language of the worker's own --lang or locale; `--processes` gives each worker the command line."""
+    use_language(getattr(environment.parsed_options, "lang", None) or default_language(os.environ))
 
 
 def _names(settings: dict[str, Any]) -> list[str]:

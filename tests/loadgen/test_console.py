@@ -21,6 +21,7 @@ from locust_kvcache.contract.language import CHINESE, ENGLISH, use_language
 from locust_kvcache.loadgen import console, quiet
 from locust_kvcache.loadgen.console import LoadConsole, Progress
 from locust_kvcache.loadgen.server import deployment_check
+from locust_kvcache.loadgen.worker import outage
 from tests.conftest import LOCUST, ROOT, LocustProcesses, Stub
 
 LOAD = (
@@ -98,6 +99,43 @@ def test_our_lines_of_the_log_are_chinese_and_bad_input_is_not() -> None:
         assert logged("kvcache", text, "w_1", 3) == "放弃 worker w_1：它可能已发出的 3 个请求标记为丢失"
         assert logged("locust.runners", "every worker was lost") == "every worker was lost"
         assert logged("kvcache", "%s", BadInput("every worker was lost")) == "every worker was lost"
+    finally:
+        use_language(ENGLISH)
+
+
+IN_WORKER = outage.__file__
+WORKER_LINES = (
+    ("the process that started this worker is gone: the worker ends; its records are in its spool (docs/distributed.md)", ()),
+    ("%s cannot be reached (%s): the round pauses for at most %g s (--outage-limit)", ("h", "ConnectionError: refused", 60.0)),
+    ("answers carry output in the unknown field %r; it counts as output that is not visible, as reasoning does", ("thoughts",)),
+    ("%d ended requests have no record after %g s: a listener of record_finished or request blocks", (3, 10.0)),
+    ("no spool at %s: %s; records still go to the master. KV_SPOOL_DIR names another folder", ("/x", OSError("full"))),
+    ("an unexpected error while %s; further ones from the same place are not shown", ("sending a request",)),
+)
+
+
+@pytest.mark.parametrize(("text", "values"), WORKER_LINES)
+def test_lines_of_workers_are_chinese_and_their_values_are_not_searched(text: str, values: tuple[object, ...]) -> None:
+    record = logging.LogRecord("kvcache", logging.WARNING, IN_WORKER, 0, text, values, None)
+    use_language(CHINESE)
+    try:
+        assert quiet.Quiet().filter(record)
+    finally:
+        use_language(ENGLISH)
+    said = record.getMessage()
+    assert re.search("[\u4e00-\u9fff]", said)
+    assert all(
+        (repr(value) if "%r" in text else f"{value:g}" if isinstance(value, float) else str(value)) in said for value in values
+    )
+
+
+def test_a_line_of_a_worker_that_nobody_has_translated_stays() -> None:
+    use_language(CHINESE)
+    try:
+        for text, values in (("nobody knows %s", ("this",)), ("100 % of it", ()), ("%s", ("every worker was lost",))):
+            record = logging.LogRecord("kvcache", logging.WARNING, IN_WORKER, 0, text, values, None)
+            assert quiet.Quiet().filter(record)
+            assert record.getMessage() == (text % values if values else text)
     finally:
         use_language(ENGLISH)
 
