@@ -97,7 +97,7 @@ class Admin:
         if len(servers) > 1:
             histograms |= {key: self.api.recorders[servers[0].name].histograms[key] for key in OF_THE_PREFILLER}
             histograms |= {key: self.api.client_view.histograms[key] for key in OF_THE_JOB}
-        page = Page(self.api.model, servers[0], servers[-1], histograms)
+        page = Page(self.api.model, servers[0], servers[-1], histograms, self.api.deployment.started_s)
         connection.answer(request, 200, page.render(), METRICS_TYPE)
 
     def _dcgm(self, request: HttpRequest, connection: Connection) -> None:

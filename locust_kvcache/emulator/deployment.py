@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,6 +76,7 @@ class Deployment:
         decoders: int = 1,
     ) -> None:
         self.profile, self.role, self.simulation, self.time_scale, self.proxy = profile, role, simulation, time_scale, proxy
+        self.started_s = time.time()  # of the process that this would be: on its page
         self.lies = Lies()
         self.on_reset: Callable[[], None] | None = None
         self.submitted = 0

@@ -41,6 +41,7 @@ def make_engines(
     engines = {}
     for number in range(options.engines):
         deployment = Deployment(profile, "single", clock.simulation, options.time_scale, store=store)
+        deployment.started_s -= options.engines - number  # an engine is a process of its own, with a start of its own
         rules = [make_rule(rule.name, rule.value, rule.share, number, rule.times) for rule in options.rules]
         faults = Faults(rules, deployment.lies)
         engines[f"engine-{number + 1}"] = Api(deployment, clock, model, key, faults, refuse(number))

@@ -28,6 +28,7 @@ class Page:
     prefill: Server
     decode: Server
     histograms: dict[str, Histogram]
+    started_s: float
 
     @property
     def labels(self) -> dict[str, str]:
@@ -47,6 +48,8 @@ class Page:
         return self._family(GaugeMetricFamily, name, help_text, *samples)
 
     def collect(self) -> Iterator[Metric]:
+        help_text = "Start time of the process since unix epoch in seconds."
+        yield GaugeMetricFamily("process_start_time_seconds", help_text, value=round(self.started_s, 2))
         yield from self._store()
         yield from self._load()
         yield from self._cache()

@@ -1,9 +1,13 @@
-"""python tests/loadgen/tcp_relay.py LISTEN_PORT PORT: relays to a local port. Stopped (SIGSTOP) it is a network that carries nothing."""
+"""python tests/loadgen/tcp_relay.py LISTEN_PORT PORT...: relays to a local port, of several to each in turn, connection by connection.
+
+Stopped (SIGSTOP) it is a network that carries nothing.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import sys
 
 
@@ -15,9 +19,11 @@ async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-async def serve(listen_port: int, port: int) -> None:
+async def serve(listen_port: int, *ports: int) -> None:
+    turns = itertools.cycle(ports)
+
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", next(turns))
         await asyncio.gather(carry(reader, there_writer), carry(there_reader, writer))
 
     server = await asyncio.start_server(relay, "127.0.0.1", listen_port)

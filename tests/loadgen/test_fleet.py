@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 import requests
 import yaml
 
-from tests.conftest import LocustProcesses
+from tests.conftest import ROOT, LocustProcesses, wait_for
 from tests.monitoring.servers import emulator
 from tests.ports import free_port
 
@@ -54,3 +56,29 @@ def test_the_waterfall_is_the_fleets_truth(locust: LocustProcesses, tmp_path: Pa
     assert {name: by_engine[name] for name in by_engine if by_engine[name]} == {
         name: sum(line["engine"] == name for line in told[:REQUESTS]) for name in {line["engine"] for line in told[:REQUESTS]}
     }
+
+
+@pytest.mark.analysed
+def test_through_a_balancer_no_counter_is_evidence(locust: LocustProcesses, tmp_path: Path) -> None:
+    """Connections go to two engines in turn: the load's are kept alive, and a page is now one engine's and now the other's."""
+    with (
+        emulator("--profile", "cpu_tiny", "--time-scale", "0.02") as one,
+        emulator("--profile", "cpu_tiny", "--time-scale", "0.02") as two,
+    ):
+        front = free_port()
+        relay = [sys.executable, "tests/loadgen/tcp_relay.py", str(front), *(url.rsplit(":", 1)[1] for url in (one, two))]
+        with subprocess.Popen(relay, cwd=ROOT) as process:
+            try:
+                address = f"http://127.0.0.1:{front}"
+                wait_for(lambda: requests.get(f"{address}/health", timeout=1).ok, what=address)
+                load = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "-r", "2", "--requests", "8", "--rounds", "2")
+                code, output = locust.run(*load, "--prompt-tokens", "300", "--warm-up", "off", "--host", address)
+            finally:
+                process.kill()
+    assert code == 0, output
+    (run,) = locust.runs()
+    told = json.loads((run.folder / "run.json").read_text())
+    assert told["deployment"]["metrics"] == []
+    assert [text for text in told["warnings"] if f"several servers answer at {address}/metrics" in text]
+    stats = json.loads((run.folder / "stats.json").read_text())
+    assert {row["evidence"] for row in stats["verdicts"]} == {"cached tokens reported with the answers"}

@@ -20,7 +20,7 @@ from locust_kvcache.analysis.reading.counts import check_counts
 from locust_kvcache.analysis.reading.records import read_records
 from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.analysis.reading.run_json import parse_run_info
-from locust_kvcache.analysis.reading.scrapes import read_scrapes
+from locust_kvcache.analysis.reading.scrapes import read_scrapes, without_balanced
 from locust_kvcache.analysis.reading.unusable import unusable_is_bad_input
 from locust_kvcache.contract.errors import BadInput
 
@@ -34,7 +34,7 @@ class RecordedRun:
     folder: Path
     info: RunInfo
     records: pd.DataFrame
-    server_metrics: list[dict[str, Any]]  # one per scrape
+    server_metrics: list[dict[str, Any]]  # one per scrape, without addresses at which several servers answer
     counts: pd.DataFrame  # scenario, round, planned_requests, records (by run.json), found, wall_s
     problems: tuple[Problem, ...]
 
@@ -57,7 +57,8 @@ def _load_run(path: Path) -> RecordedRun:
     counts = count_records(info, records)
     problems += _check_counts(info, counts, records)
     metrics, metric_problems = read_scrapes(path / "server_metrics.jsonl")
-    return RecordedRun(path, info, records, metrics, counts, tuple(problems + metric_problems))
+    metrics, balanced = without_balanced(metrics)
+    return RecordedRun(path, info, records, metrics, counts, (*problems, *metric_problems, *balanced))
 
 
 def read_json(path: Path, what: str, way_out: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from locust_kvcache.analysis.basics.plain_values import readable
 from locust_kvcache.analysis.basics.problems import Problem
+from locust_kvcache.contract.several_servers import several_servers
 
 LARGEST = 1e18  # of a sample; counters of bytes and microseconds stay below it
 TEXTS = ("role", "url", "scenario", "when")
@@ -38,6 +39,22 @@ def read_scrapes(path: Path) -> tuple[list[dict[str, Any]], list[Problem]]:
         text = f"The servers' metrics could not be read at {', '.join(failed)}."
         problems.append(Problem("note", "scrape_failed", text, "Check `metrics` in the deployment file."))
     return found, problems
+
+
+def without_balanced(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Problem]]:
+    """The rows without those of addresses at which several servers answer, and a warning for each such address."""
+    found = several_servers(rows)
+    todo = "Name each engine's own page under `engines` in the deployment file, or let its router name them (docs/routers.md)."
+    problems = [
+        Problem(
+            "warning",
+            "several_servers",
+            f"Several servers answer at {url}: {how}. It is a balancer's address, and its counters are no evidence of any round.",
+            todo,
+        )
+        for url, how in found.items()
+    ]
+    return [row for row in rows if row.get("url") not in found], problems
 
 
 def _scrape(line: bytes) -> dict[str, Any] | None:

@@ -80,7 +80,10 @@ def _without_before(table: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
 
 
 def _fell(key: tuple[str, int, str, str]) -> str:
-    return f"A counter of {key[2]} ({key[3]}) fell during round {key[1]} of {key[0]}: the server was started again."
+    return (
+        f"A counter of {key[2]} ({key[3]}) fell during round {key[1]} of {key[0]}: the server was started again, or several servers "
+        "answer at this address."
+    )
 
 
 def _restarted(key: tuple[str, int, str, str]) -> str:

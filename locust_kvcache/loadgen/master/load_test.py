@@ -212,6 +212,7 @@ class LoadTest:
         """The server, looked at once for all runs of a test."""
         look = look_at_server(self.job)
         look.server.warnings += self._discovery
+        self.job = dataclasses.replace(self.job, deployment=look.deployment)
         return look
 
     def open_run(self, scenarios: Sequence[Scenario] = (), suffix: str = "", nonce_end: str = "") -> RunDriver:

@@ -48,11 +48,10 @@ class Canary:
     def __init__(self, deployment: Deployment, probe: Probe, api: str) -> None:
         self._probe = probe
         self._api = api
-        pages = dict(deployment.metrics)
-        role = next(
-            (name for name in ("prefiller", "server") if name in pages), None
-        )  # under PD the prefiller's count is the true one
-        self._page = [(role, pages[role])] if role else []
+        roles = [role for role, _ in deployment.metrics]
+        role = next((name for name in ("prefiller", "server") if name in roles), None)
+        # under PD the prefiller's count is the true one; of several engines nobody knows which gets the canary
+        self._pages = [page for page in deployment.metrics if page[0] == role]
         self._access = deployment.access
         self._messages = new_canary()
 
@@ -80,12 +79,13 @@ class Canary:
         self._probe.close()
 
     def _counted(self) -> Tokens | None:
-        """None where the page does not answer, or with no numbers; empty where it has no such counter, or not yet."""
-        if not self._page:
+        """Of all engines. None where a page does not answer, or with no numbers; empty where none has such a counter, or not yet."""
+        rows = scrape(self._pages, self._access)
+        broken = any(name.startswith(BY_SOURCE) for row in rows for name in row.get("no_numbers") or ())
+        if not rows or broken or not all(row["ok"] for row in rows):
             return None
-        row = scrape(self._page, self._access)[0]
-        broken = any(name.startswith(BY_SOURCE) for name in row.get("no_numbers") or ())
-        return tokens_by_source(row["samples"]) or {} if row["ok"] and not broken else None
+        told = [tokens_by_source(row["samples"]) or {} for row in rows]
+        return {key: sum(one.get(key, 0.0) for one in told) for key in dict.fromkeys(key for one in told for key in one)}
 
     def _difference(self, before: Tokens | None, prompt_tokens: int | None) -> dict[str, float | None]:
         """The counters' growth; they may follow the answer by some steps of the engine, so they are waited for."""

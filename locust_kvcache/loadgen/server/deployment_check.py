@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import requests
 
 from locust_kvcache.contract.cache_tiers import TIERS, CacheAction
@@ -42,22 +44,29 @@ def server_findings(deployment: Deployment, server: Server) -> list[Finding]:
 
 
 def passive_findings(
-    deployment: Deployment, rows: Rows, tokens: int | None, kv_bytes_per_token: int | None, store_arm: bool
+    deployment: Deployment,
+    rows: Rows,
+    tokens: int | None,
+    kv_bytes_per_token: int | None,
+    store_arm: bool,
+    left_out: bool = False,
 ) -> list[Finding]:
     """What costs nothing but a look at the metrics pages; before every run. `tokens`: the working set, None where it need not fit."""
     given = deployment.capacity
     fits = [] if tokens is None else working_set_findings(tokens, rows, kv_bytes_per_token, store_arm, given)
-    return [*metrics_findings(rows), *store_findings(rows), *fits]
+    return [*metrics_findings(rows, left_out), *store_findings(rows), *fits]
 
 
 def active_findings(
-    deployment: Deployment, canary: Canary, kv_bytes_per_token: int | None, settle_limit_s: float
+    deployment: Deployment, canary: Canary, kv_bytes_per_token: int | None, settle_limit_s: float, resets: Mapping[str, str]
 ) -> list[Finding]:
     """Store a canary and ask again; then empty tier by tier from above, and ask after each which tier is left to answer."""
     first = canary.store()
     findings = limit_findings(first, kv_bytes_per_token, deployment.link_gb_per_s)
     if not deployment.caches:
         return [*findings, _reset_exists(deployment)]
+    if resets:  # a canary that is computed anew afterwards may have come to an engine that never had it
+        return [*findings, *(_resets_one(target, how) for target, how in resets.items())]
     roles = [role for role, _ in deployment.metrics]
     canary.ask()
     settle(deployment, settle_limit_s)
@@ -80,6 +89,16 @@ def active_findings(
             answered_below=any(finding.code == "tier_below" for finding in findings),
         )
     return findings
+
+
+def _resets_one(target: str, how: str) -> Finding:
+    return Finding(
+        ERROR,
+        "resets_one_engine",
+        f"several servers answer at {target}: {how}; a reset there reaches one of them",
+        "Give an entry under `caches` for each engine, with its own address as target.",
+        "The caches of the others stay as they are, and the reset answers success.",
+    )
 
 
 def _has_store(roles: list[str], tier: str) -> bool:
@@ -132,8 +151,8 @@ def check(
     rows = scrape(deployment.metrics, deployment.access)
     return [
         *server_findings(deployment, server),
-        *passive_findings(deployment, rows, tokens, kv_bytes_per_token, store_arm=True),
-        *active_findings(deployment, canary, kv_bytes_per_token, settle_limit_s),
+        *passive_findings(deployment, rows, tokens, kv_bytes_per_token, store_arm=True, left_out=bool(server.balanced.pages)),
+        *active_findings(deployment, canary, kv_bytes_per_token, settle_limit_s, server.balanced.resets),
     ]
 
 

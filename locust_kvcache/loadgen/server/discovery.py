@@ -14,12 +14,13 @@ from urllib.parse import urlsplit
 
 import requests
 
-from locust_kvcache.contract.deployment import Deployment
+from locust_kvcache.contract.deployment import Access, Deployment
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.fleet import ROLES, Engine
-from locust_kvcache.loadgen.server.pages import ask_page, read_json
+from locust_kvcache.loadgen.server.pages import PAGE_TIMEOUT_S, ask_page, read_json
 
 PAGES = ("/workers", "/list_workers")
+LOOK_TIMEOUT_S = 3.0  # where nobody said that a router is there
 _RANK = re.compile(r"@\d+$")  # vllm-router appends the rank of a data-parallel engine to its server's address
 
 
@@ -54,12 +55,17 @@ def read_workers(value: Any) -> list[Worker]:
     return sorted(found.values(), key=lambda worker: worker.url)
 
 
-def _ask(deployment: Deployment) -> tuple[list[Worker], str]:
+def listed_workers(access: Access, address: str, timeout_s: float = LOOK_TIMEOUT_S) -> list[Worker]:
+    """The workers of a router, if one answers there."""
+    return _ask(access, address, timeout_s)[0]
+
+
+def _ask(access: Access, address: str, timeout_s: float) -> tuple[list[Worker], str]:
     """(workers, what the pages answered where there are none)."""
     said = []
     for page in PAGES:
         try:
-            answer = ask_page(deployment.access, "GET", deployment.discover + page)
+            answer = ask_page(access, "GET", address + page, timeout_s)
             if answer.ok and (workers := read_workers(read_json(answer))):
                 return workers, ""
             said.append(f"{page}: HTTP {answer.status_code}{' without workers' if answer.ok else ''}")
@@ -71,8 +77,8 @@ def _ask(deployment: Deployment) -> tuple[list[Worker], str]:
 def discovered(deployment: Deployment) -> tuple[Deployment, list[str]]:
     """The deployment with the router's engines where its file lists none, and warnings. BadInput where nothing is known of them."""
     if not deployment.discover:
-        return deployment, []
-    workers, said = _ask(deployment)
+        return deployment, [] if deployment.engines else _router_unnamed(deployment)
+    workers, said = _ask(deployment.access, deployment.discover, PAGE_TIMEOUT_S)
     if not workers and not deployment.engines:
         raise BadInput(
             f"router.discover: {deployment.discover} names no workers ({said}); list `engines` in the deployment file, or leave "
@@ -92,6 +98,17 @@ def discovered(deployment: Deployment) -> tuple[Deployment, list[str]]:
     engines = tuple(Engine(worker.address, worker.role, f"{worker.url}/metrics") for worker in pages)
     metrics = tuple(dict.fromkeys([*deployment.metrics, *((engine.role, engine.url) for engine in engines)]))
     return dataclasses.replace(deployment, engines=engines, metrics=metrics), warnings
+
+
+def _router_unnamed(deployment: Deployment) -> list[str]:
+    """Its workers are not asked for their pages: their addresses are the router's word, and our key would go there."""
+    workers = listed_workers(deployment.access, deployment.endpoint)
+    if len(workers) < 2:
+        return []
+    return [
+        f"{deployment.endpoint} is a router of {len(workers)} engines, and no engine's page is named: which engine hit what stays unknown. "
+        "In a deployment file, `router: {discover: true}` takes them from the router, and `engines` names them"
+    ]
 
 
 def _differences(engines: Sequence[Engine], workers: Sequence[Worker]) -> list[str]:

@@ -15,8 +15,10 @@ DEGRADED_TTFT_MS = 2900.0  # LMCache that failed to start makes each lookup wait
 Rows = Sequence[dict[str, Any]]
 
 
-def metrics_findings(rows: Rows) -> list[Finding]:
-    """Each metrics page: readable or not."""
+def metrics_findings(rows: Rows, left_out: bool = False) -> list[Finding]:
+    """Each metrics page: readable or not. `left_out`: pages were named, and are those of several servers at once."""
+    if not rows and left_out:
+        return []  # that is said already, with the way out
     if not rows:
         return [
             Finding(
@@ -41,9 +43,15 @@ def metrics_findings(rows: Rows) -> list[Finding]:
     ]
 
 
-def no_hit(rows: Rows) -> str:
-    """Why a prompt that was sent twice hit nothing the second time, as far as the engines' pages tell."""
+def no_hit(rows: Rows, balanced: bool = False) -> str:
+    """Why a prompt that was sent twice hit nothing the second time, as far as the engines' pages tell; `balanced`: one of them is that of
+    several engines."""
     what = "a prompt sent twice hit nothing"
+    if balanced:
+        return (
+            f"{what}: a balancer gave the second to another engine than the first. A later round hits only in part, unless a router sends "
+            "each request to the engine that holds its prefix"
+        )
     configs = [
         name for row in rows if row["role"] != "decoder" for name in row["samples"] if name.startswith("vllm:cache_config_info")
     ]
@@ -162,9 +170,8 @@ def canary_source(canary: dict[str, Any]) -> tuple[float, float, bool]:
 
 def looks_below(rows: Rows) -> bool:
     """The role that looks prompts up asked a connector for tokens that were not on the GPU: something is meant to be below."""
-    roles = {row["role"]: row for row in rows}
-    role = roles.get("prefiller") or roles.get("server")
-    return bool(role and total([role], "vllm:external_prefix_cache_queries_total"))
+    role = "prefiller" if any(row["role"] == "prefiller" for row in rows) else "server"
+    return bool(total([row for row in rows if row["role"] == role], "vllm:external_prefix_cache_queries_total"))
 
 
 def _dead_cache(canary: dict[str, Any], tier: str, named: bool) -> Finding:

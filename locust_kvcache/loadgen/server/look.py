@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 
@@ -28,10 +29,11 @@ detail = logging.getLogger("kvcache.detail")
 
 @dataclass(frozen=True)
 class Look:
-    """A server as the preflight saw it, and what models.yaml says of its model."""
+    """A server as the preflight saw it, what models.yaml says of its model, and the deployment without pages that are of no one server."""
 
     server: Server
     model_info: ModelInfo | None
+    deployment: Deployment
 
     @property
     def kv_bytes_per_token(self) -> int | None:
@@ -57,7 +59,7 @@ def look_at_server(job: Job) -> Look:
     server = Preflight(job.deployment, job.options.request_timeout_s).run(wanted, job.scenarios)
     server.warnings += unchecked_certificate(job.deployment)
     server.warnings += [text for scenario in job.scenarios if scenario.trace and (text := load_rows(scenario.trace).warning)]
-    return Look(server, info or job.served(server.model))
+    return Look(server, info or job.served(server.model), server.balanced.left_out_of(job.deployment))
 
 
 def make_canary(job: Job, server: Server) -> Canary:
@@ -100,6 +102,7 @@ def control_comes_last(job: Job, look: Look, scenarios: tuple[Scenario, ...]) ->
 def preflight_only(job: Job) -> list[Finding]:
     """Everything that can be found out about a deployment without a run."""
     look = look_at_server(job)
+    job = dataclasses.replace(job, deployment=look.deployment)
     canary = make_canary(job, look.server)
     try:
         tokens = working_set(job.scenarios, look.server, job.options.seed)

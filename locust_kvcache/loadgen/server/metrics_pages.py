@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import gevent.pool
@@ -15,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from locust_kvcache.contract.deployment import Access
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.failure_words import first_words
-from locust_kvcache.loadgen.server.pages import ask_page
+from locust_kvcache.loadgen.server.pages import ask_by, ask_page
 
 SCRAPE_TIMEOUT_S = 5.0
 
@@ -36,11 +37,11 @@ def _escaped(value: str) -> str:
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
-def _fetch_page(role: str, url: str, access: Access) -> dict[str, Any]:
+def _fetch_page(role: str, url: str, ask: Callable[[str, str, float], requests.Response]) -> dict[str, Any]:
     """One page as text, not parsed: a row without samples yet."""
     row: dict[str, Any] = {"at_s": time.time(), "role": role, "url": url, "ok": False, "error": None, "samples": {}}
     try:
-        page = ask_page(access, "GET", url, SCRAPE_TIMEOUT_S)
+        page = ask("GET", url, SCRAPE_TIMEOUT_S)
         page.raise_for_status()
         row |= {"ok": True, "text": page.text}
     except (requests.RequestException, BadInput) as error:
@@ -65,13 +66,24 @@ def parsed(row: dict[str, Any]) -> dict[str, Any]:
 def fetch(targets: Sequence[tuple[str, str]], access: Access) -> list[dict[str, Any]]:
     """All pages at the same time, as text: parsing a page of 100 KB takes tens of ms, and may wait."""
     pool = gevent.pool.Pool(max(1, len(targets)))
-    rows: list[dict[str, Any]] = pool.map(lambda target: _fetch_page(target[0], target[1], access), targets)
+    rows: list[dict[str, Any]] = pool.map(lambda target: _fetch_page(target[0], target[1], partial(ask_page, access)), targets)
     return rows
 
 
 def scrape(targets: Sequence[tuple[str, str]], access: Access) -> list[dict[str, Any]]:
     """All pages at the same time; one that does not answer gives a row that says so."""
     return [parsed(row) for row in fetch(targets, access)]
+
+
+def look_by(session: requests.Session, url: str) -> dict[str, Any]:
+    """One page over a session of one's own (pages.open_session)."""
+    return parsed(_fetch_page("", url, partial(ask_by, session)))
+
+
+def block_size(rows: Sequence[dict[str, Any]]) -> int | None:
+    """By the first engine's page that tells."""
+    told = (label_value(row["samples"], "vllm:cache_config_info", "block_size") for row in rows)
+    return next((int(value) for value in told if value and value.isdigit()), None)
 
 
 def label_value(samples: dict[str, float], metric: str, label: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -29,8 +30,13 @@ class Redirected(PageRefused):
 
 @lru_cache(maxsize=16)
 def _session(transport: Transport, api_key: str | None) -> requests.Session:
-    """No proxy, key or certificate of the environment: those that the load does not use would show another server."""
+    return _new_session(transport, api_key)
+
+
+def _new_session(transport: Transport, api_key: str | None) -> requests.Session:
+    """No proxy, key or certificate of the environment, and no cookies: those that the load does not use would show another server."""
     session = requests.Session()
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.trust_env = False
     session.verify = (transport.ca_file or True) if transport.verify else False
     if transport.client_cert:
@@ -47,7 +53,15 @@ def _session(transport: Transport, api_key: str | None) -> requests.Session:
 def ask_page(access: Access, method: str, url: str, timeout_s: float = PAGE_TIMEOUT_S, **more: Any) -> requests.Response:
     """The whole answer within `timeout_s` and PAGE_BYTES; requests.RequestException says why there is none. Redirects are followed within
     the server only."""
-    session = _session(access.transport, os.environ.get(access.api_key_env) or None)
+    return ask_by(_session(access.transport, os.environ.get(access.api_key_env) or None), method, url, timeout_s, **more)
+
+
+def open_session(access: Access) -> requests.Session:
+    """For connections of their own, open until it is closed: a balancer may give each to another server."""
+    return _new_session(access.transport, os.environ.get(access.api_key_env) or None)
+
+
+def ask_by(session: requests.Session, method: str, url: str, timeout_s: float, **more: Any) -> requests.Response:
     limit = gevent.Timeout(timeout_s)  # of requests' own, each read has one of its own
     try:
         with limit:

@@ -15,11 +15,12 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.client.request_bodies import PATHS, as_sent
 from locust_kvcache.loadgen.client.stream import StreamOutcome
 from locust_kvcache.loadgen.server.accepted_parameters import PARAMETERS, refused_in_stream, try_parameters
+from locust_kvcache.loadgen.server.balanced_pages import Balanced, find_balanced
 from locust_kvcache.loadgen.server.calibration import CountsRefused, TextRefused, assumed, calibrate
 from locust_kvcache.loadgen.server.canary import PIECES, new_canary
 from locust_kvcache.loadgen.server.findings import no_hit
 from locust_kvcache.loadgen.server.identity_check import check_identity
-from locust_kvcache.loadgen.server.metrics_pages import label_value, scrape
+from locust_kvcache.loadgen.server.metrics_pages import block_size, scrape
 from locust_kvcache.loadgen.server.model_list import ModelList, ask_models, choose_model
 from locust_kvcache.loadgen.server.patience import patiently
 from locust_kvcache.loadgen.server.probe import Probe
@@ -52,6 +53,7 @@ class Server:
     calibration: Calibration
     warnings: list[str] = field(default_factory=list)
     largest_request: dict[str, Any] = field(default_factory=dict)  # planned and counted tokens of the largest planned request
+    balanced: Balanced = field(default_factory=Balanced)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -84,9 +86,11 @@ class Preflight:
         apis = sorted({scenario.api for scenario in scenarios}, key=PROBED_FIRST.index)
         first = self._accepted_request(apis[0], models)
         self._check_others(apis[1:], models)
+        self.balanced = find_balanced(self.deployment)  # their counters differ by now, if only by the canary
+        self.warnings += self.balanced.warnings()
         reports, omits_zero = self._cached_tokens_reported(first)
         self.warnings += check_identity(self.probe, self.api, scenarios, self.canary_pieces)
-        block_size = self._block_size()
+        size = block_size(scrape(self.deployment.metrics, self.deployment.access))
         calibration = self._calibrate(scenarios, first.reader.prompt_tokens)
         check_context(self.probe.model, models.context_tokens, scenarios, calibration)
         sized = ask_largest(self.probe, scenarios, calibration)
@@ -101,14 +105,15 @@ class Preflight:
             api=self.api,
             models=None if models.names is None else list(models.names),
             version=version,
-            block_size_tokens=block_size or DEFAULT_BLOCK_SIZE_TOKENS,
-            block_size_known=block_size is not None,
+            block_size_tokens=size or DEFAULT_BLOCK_SIZE_TOKENS,
+            block_size_known=size is not None,
             reports_cached_tokens=reports,
             zero_cached_if_missing=omits_zero,
             parameters=self.probe.parameters,
             calibration=calibration,
             warnings=self.warnings,
             largest_request=sized.facts,
+            balanced=self.balanced,
         )
 
     def _address(self, path: str) -> str:
@@ -181,7 +186,7 @@ class Preflight:
                 "hits are known by round only"
             )
         elif cached == 0:
-            self._warn(no_hit(scrape(self.deployment.metrics, self.deployment.access)))
+            self._warn(no_hit(scrape(self.deployment.metrics, self.deployment.access), bool(self.balanced.pages)))
         elif (claimed := first.reader.cached_tokens or 0) > (prompt := first.reader.prompt_tokens or 0) / 2:
             self._warn(
                 f"a never-seen prompt was reported as cached ({claimed} of {prompt} tokens), as PD decoders "
@@ -193,13 +198,6 @@ class Preflight:
                 "Later rounds then measure that and no KV cache; switch it off, or send to the servers themselves"
             )
         return reports, bool(cached) and first.reader.cached_tokens is None
-
-    def _block_size(self) -> int | None:
-        for row in scrape(self.deployment.metrics, self.deployment.access):
-            value = label_value(row["samples"], "vllm:cache_config_info", "block_size")
-            if value and value.isdigit():
-                return int(value)
-        return None
 
     # -- counting tokens
 

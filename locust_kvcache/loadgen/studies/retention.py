@@ -21,10 +21,9 @@ BY_DUE_TIME = Arrival("trace", None, 1.0)
 
 
 def measure_retention(master: Master) -> list[Path]:
-    job, deployment = master.job, master.job.deployment
-    capacities = tier_capacities(
-        scrape(deployment.metrics, deployment.access), master.look.kv_bytes_per_token, deployment.capacity
-    )
+    look, job = master.look, master.job
+    deployment = job.deployment
+    capacities = tier_capacities(scrape(deployment.metrics, deployment.access), look.kv_bytes_per_token, deployment.capacity)
     leases_s = {**deployment.leases_s, **job.options.study.leases_s}
     folders: list[Path] = []
     for number, returns in enumerate(job.options.study.returns, 1):

@@ -17,10 +17,9 @@ from locust_kvcache.workload.working_set import filling, sweep_sizes
 
 def sweep_working_set(master: Master) -> list[Path]:
     """From the smallest size up; what a smaller size left behind is the least recently used."""
-    job, deployment = master.job, master.job.deployment
-    capacities = tier_capacities(
-        scrape(deployment.metrics, deployment.access), master.look.kv_bytes_per_token, deployment.capacity
-    )
+    look, job = master.look, master.job
+    deployment = job.deployment
+    capacities = tier_capacities(scrape(deployment.metrics, deployment.access), look.kv_bytes_per_token, deployment.capacity)
     sizes = job.options.study.working_set or sweep_sizes(capacities)
     held = ", ".join(f"{tier} {tokens:,}" for tier, tokens in capacities.items()) or "unknown"
     listed = ", ".join(f"{size:,}" for size in sizes)
