@@ -22,6 +22,7 @@ from locust_kvcache.contract.round_kinds import CONTROL
 from locust_kvcache.contract.round_kinds import HIT as LATER
 
 FEW_FAILURES = 0.1  # of a round's requests: above it those that are left are no sample of the round
+UNSERVED_CAUSES = (exit_codes.NOTHING_HIT.name, exit_codes.NOTHING_JUDGED.name)
 NO_FAILURE = FailureLimit()
 
 
@@ -51,29 +52,41 @@ class Claim:
 
 
 def decide(
-    scenario: str, rounds: Sequence[RoundFacts], complete: bool = True, limit: FailureLimit = NO_FAILURE, closed: bool = True
+    scenario: str,
+    rounds: Sequence[RoundFacts],
+    complete: bool = True,
+    limit: FailureLimit = NO_FAILURE,
+    closed: bool = True,
+    of_run: Sequence[RoundFacts] = (),
 ) -> Claim:
-    """The gravest of what weakens a scenario decides; the rest is in `also`."""
+    """The gravest of what weakens a scenario decides; the rest is in `also`, but for rounds that nothing shows to be hits.
+
+    `of_run`: the rounds of all scenarios, which the limit of failures holds for.
+    """
     later = [facts for facts in rounds if facts.kind == LATER]
     control = next((facts.number for facts in rounds if facts.kind == CONTROL), None)
     served = tuple((facts.number, facts.served, facts.served_text()) for facts in later)
     shared: dict[str, Any] = {"scenario": scenario, "control": control, "rounds": served, "later": _later_name(later)}
     found = [claim for claim in (
-        _late(rounds, shared), _incomplete(complete, shared), _failed(rounds, limit, shared), _unequal(rounds, closed, shared),
-        _not_served(later, shared), _not_cold(rounds, shared), *_few_slow(rounds, shared), _with_others(rounds, shared),
-        _kept_back(rounds, shared),
+        _late(rounds, shared), _incomplete(complete, shared), _failed(rounds, of_run or rounds, limit, shared),
+        _unequal(rounds, closed, shared), _not_served(later, shared), _not_cold(rounds, shared), *_few_slow(rounds, shared),
+        _with_others(rounds, shared), _kept_back(rounds, shared),
     ) if claim]  # fmt: skip
     if not found:
         return Claim(cause=exit_codes.OK.name, **shared)
-    first = found[0]
-    also = tuple(claim.lead for claim in found[1:])
-    return Claim(**{**_fields(first), "also": also, "valid": all(claim.valid for claim in found),
-                    "credited": all(claim.credited for claim in found)})  # fmt: skip
+    first, rest = found[0], found[1:]
+    valid = all(claim.valid for claim in found)
+    unserved = next((claim for claim in rest if valid and claim.cause in UNSERVED_CAUSES), None)
+    leads = [claim.lead for claim in (first, unserved) if claim]  # that nothing hit is no remark beside a credited change
+    also = tuple(claim.lead for claim in rest if claim is not unserved)
+    return Claim(**{**_fields(first), "lead": "; ".join(leads), "also": also, "valid": valid,
+                    "credited": all(claim.credited for claim in found),
+                    "verdict": next((claim.verdict for claim in found if claim.verdict), "")})  # fmt: skip
 
 
-def why_not_whole(rounds: Sequence[RoundFacts], complete: bool, limit: FailureLimit) -> str:
-    """Why the counts of these rounds are not those of whole rounds; empty where they are, also where the times are not valid."""
-    found = (_incomplete(complete, {"scenario": ""}), _failed(rounds, limit, {"scenario": ""}))
+def why_not_whole(of_run: Sequence[RoundFacts], complete: bool, limit: FailureLimit) -> str:
+    """Why the counts of a run's rounds are not those of whole rounds; empty where they are, also where the times are not valid."""
+    found = (_incomplete(complete, {"scenario": ""}), _failed(of_run, of_run, limit, {"scenario": ""}))
     return next((claim.why_not_judged for claim in found if claim), "")
 
 
@@ -99,16 +112,18 @@ def _incomplete(complete: bool, shared: dict[str, Any]) -> Claim | None:
     return _against(exit_codes.INCOMPLETE, "the run is incomplete", "the run is incomplete", shared)
 
 
-def _failed(rounds: Sequence[RoundFacts], limit: FailureLimit, shared: dict[str, Any]) -> Claim | None:
-    """All rounds together against the limit; the round with the largest share decides whether the others may be compared with it."""
-    failed, planned = sum(facts.failed for facts in rounds), sum(facts.planned or facts.recorded for facts in rounds)
+def _failed(
+    rounds: Sequence[RoundFacts], of_run: Sequence[RoundFacts], limit: FailureLimit, shared: dict[str, Any]
+) -> Claim | None:
+    """The whole run against the limit; the round with the largest share decides whether the others may be compared with it."""
+    failed, planned = sum(facts.failed for facts in of_run), sum(facts.planned or facts.recorded for facts in of_run)
     if limit.allows(failed, planned):
         return None
     worst = max(facts.failed / max(1, facts.recorded) for facts in rounds)
     why = f"{failed:,} of {plural(planned, 'planned request')} failed (--max-failures: {limit})"
     few = worst <= FEW_FAILURES
     causes = Counter[str]()
-    for facts in rounds:
+    for facts in of_run:
         causes.update(dict(facts.causes))
     lead = f"{why}: {listed(dict(causes.most_common()))}" if causes else why
     return _against(exit_codes.FAILURES, lead, why, shared, valid=few, verdict="" if few else "not valid: failures")

@@ -33,7 +33,7 @@ def judge(
     for scenario, rounds in facts.items():
         hits = [one for one in rounds if one.kind == HIT]
         groups = [[one] for one in hits] if arms and hits else [hits]
-        why = why_not_whole(rounds, complete, limit)
+        why = why_not_whole([one for mine in facts.values() for one in mine], complete, limit)
         found += [_judge(threshold, scenario, group, why or _why_not(group), arms) for group in groups]
     return found
 

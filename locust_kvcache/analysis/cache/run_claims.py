@@ -61,7 +61,8 @@ def claims_of_run(
     facts: Mapping[str, Sequence[RoundFacts]], complete: bool, limit: FailureLimit, closed: bool
 ) -> dict[str, Claim]:
     """By scenario."""
-    return {scenario: decide(scenario, mine, complete, limit, closed) for scenario, mine in facts.items()}
+    of_run = [one for mine in facts.values() for one in mine]
+    return {scenario: decide(scenario, mine, complete, limit, closed, of_run) for scenario, mine in facts.items()}
 
 
 def trusted(tiers: pd.DataFrame, counted: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:

@@ -91,6 +91,8 @@ def _judge_round(
         tier = _tier(cached, slack, source, from_store)
         found["tier"] = tier
         of = sent * share if share < ALL_SEEN[0] else sent
+        if source is not None and _known(sent):
+            of = max(of, counted)  # other requests' tokens are on both sides of the share
         verdict, text = _hit(tier, cached, of, source, slack)
         if verdict not in (UNKNOWN, NO_HIT) and _known(allowed) and cached + slack < FULL * allowed * share:
             verdict, text = f"partial {verdict}", f"{text}; an ideal cache would have served {allowed * share:,.0f}"

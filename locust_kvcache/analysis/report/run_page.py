@@ -36,7 +36,6 @@ def run_page(analysis: Analysis, charts: bool) -> Page:
     """The report of one run: the answer, what weakens it, each scenario, conditions and how to repeat."""
     stats = analysis.stats
     names = scenarios(stats)
-    has_arms = bool(analysis.info.arms)
     chart = (run_charts.answer_chart(analysis) or run_charts.measured_chart(analysis)) if charts else None
     sections = [section("Validity: cold rounds, load generator, steadiness", validity_blocks(analysis))]
     sections += [section(f"Scenario {name}", scenario_blocks(analysis, name, charts, chart)) for name in names]
@@ -52,7 +51,7 @@ def run_page(analysis: Analysis, charts: bool) -> Page:
     return Page(
         title=f"KV cache report: {analysis.info.run_id}",
         subtitle=sentences.subtitle(stats),
-        lead=arm_sentences.headline(stats) if has_arms else sentences.headline(stats),
+        lead=sentences.headline(stats),
         details=(),
         answer=section("", answer_blocks(analysis)).blocks,
         problems=shown_problems(stats),

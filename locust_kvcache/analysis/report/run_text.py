@@ -8,7 +8,7 @@ from typing import Any
 from locust_kvcache.analysis.basics.number_text import DASH, change, number, percent, target_value
 from locust_kvcache.analysis.cache.claimed import EVIDENCE
 from locust_kvcache.analysis.stats.targets import FAIL, NOT_JUDGED, PAIR_TARGETS, PASS, RUN_TARGETS
-from locust_kvcache.analysis.tables import arm_sentences, sentences
+from locust_kvcache.analysis.tables import sentences
 from locust_kvcache.analysis.tables.claim_words import answering_split, arm_words, claim_of, kind_of, shown_verdict
 from locust_kvcache.analysis.tables.console_lines import WIDTH, shortened, summary
 from locust_kvcache.analysis.tables.run_tables import comparison_names, known_rate
@@ -42,7 +42,7 @@ def run_text(stats: Stats) -> str:
     arms = bool(run_of(stats).arms)
     whole = stats["complete"] and stats.get("records_complete", True)
     names = scenarios(stats)
-    lead = arm_sentences.headline(stats) if arms else sentences.headline(stats)
+    lead = sentences.headline(stats)
     if arms:
         tables = [arm_lines(stats, name) for name in names]
     else:

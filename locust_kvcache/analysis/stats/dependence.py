@@ -15,6 +15,7 @@ import pandas as pd
 
 from locust_kvcache.analysis.basics.mapped import kept
 from locust_kvcache.analysis.basics.narrow import chosen, group_masks
+from locust_kvcache.analysis.basics.number_text import plural
 from locust_kvcache.analysis.stats.intervals import MIN_CLUSTERS, Floats, Ints, Spread, effective_count
 
 MOST_BLOCKS = 20
@@ -188,7 +189,8 @@ def _dependence(groupings: list[Grouping], sent: int, busy: float) -> Dependence
     clusters = min((int(grouping.codes.max(initial=-1)) + 1 for grouping in groupings), default=0)
     why = ""
     if busy and sent < LEAST_QUEUES * busy:
-        why = f"{sent} requests with {busy:.1f} in flight at once: an interval takes {LEAST_QUEUES:g} times as many as are in flight"
+        many = f"{LEAST_QUEUES:g} times as many as are in flight"
+        why = f"{plural(sent, 'request')} with {busy:.1f} in flight at once: an interval takes {many}"
     elif min(counts) < MIN_CLUSTERS - 0.5:
         alike = f"so unequal that they count as {min(counts):.1f}; " if clusters >= MIN_CLUSTERS else ""
         why = f"{clusters} {'prefix' if counts[0] == min(counts) else 'time'} clusters, {alike}an interval takes {MIN_CLUSTERS}"

@@ -12,6 +12,7 @@ from locust_kvcache.analysis.tables.claim_words import (
     MIXED_VERB,
     UNDECIDED_VERB,
     VERBS,
+    also_text,
     arm_words,
     claim_of,
     control_text,
@@ -29,8 +30,9 @@ def headline(stats: Stats) -> str:
     claims = {name: claim_of(stats, name) for name in names}
     if len(names) < 2 or any(claim["control"] for claim in claims.values()):
         return " ".join(details(stats))
-    leads = dict.fromkeys(claim["lead"] for claim in claims.values() if claim["lead"])
-    against = [f"{listed(name for name in names if claims[name]['lead'] == lead)}: {lead}." for lead in leads]
+    weak = {name: "; ".join(filter(None, (claim["lead"], *claim.get("also", ())))) for name, claim in claims.items()}
+    leads = dict.fromkeys(text for text in weak.values() if text)
+    against = [f"{listed(name for name in names if weak[name] == lead)}: {lead}." for lead in leads]
     found: dict[str, list[tuple[str, Effect]]] = {}
     for name in [name for name in names if claims[name]["valid"]]:
         for row, effect in _ttft_effects(stats, name):
@@ -47,14 +49,14 @@ def details(stats: Stats) -> list[str]:
         claim = claim_of(stats, scenario)
         lead = f"{claim['lead']}. " if claim["lead"] else ""
         if not claim["valid"]:
-            texts.append(" ".join([*restart_texts(stats, scenario), f"{scenario}: {lead}".strip()]))
+            texts.append(" ".join([*restart_texts(stats, scenario), f"{scenario}: {lead}".strip()]) + also_text(claim))
             continue
         parts = [_one(_arm_name(row), effect) for row, effect in _ttft_effects(stats, scenario)]
         against = ", against the control" if claim["control"] else ""
         length = _prompt_length(stats, scenario)
         where = scenario if length == scenario else f"{scenario} ({length})"
         said = f"{'. '.join(parts)}{against}. " if parts else ""
-        texts.append(f"{where}: {lead}{said}{control_text(stats, scenario)}".rstrip())
+        texts.append(f"{where}: {lead}{said}{control_text(stats, scenario)}".rstrip() + also_text(claim))
         texts[-1] = " ".join([*restart_texts(stats, scenario), texts[-1]])
     return texts
 
@@ -133,7 +135,7 @@ def _sizes(effect: Effect) -> tuple[str, str, str]:
 def _arm_name(row: dict[str, Any]) -> str:
     """What answered; and the arm's own name where that says another thing."""
     shown, named = shown_verdict(row["verdict"]), arm_words(row["arm"])
-    return shown if shown.lower() == named.lower() else f"{shown} in arm {named}"
+    return shown if not named or shown.lower() == named.lower() else f"{shown} in arm {named}"
 
 
 def _article(arm: str) -> str:

@@ -23,7 +23,8 @@ def verdict_table(stats: Stats) -> Table:
     kinds = {(row["scenario"], row["round"]): kind_of(row) for row in stats["rounds"]}
     rows = []
     for row in stats["verdicts"]:
-        prompt = row["prompt_tokens"]
+        counted = [row[key] or 0.0 for key in ("gpu_tokens", "below_tokens", "computed_tokens")]
+        prompt = max(row["prompt_tokens"] or 0.0, sum(counted))
         shares = [
             percent(row[key] / prompt) if prompt and row[key] is not None else DASH for key in ("gpu_tokens", "below_tokens")
         ]

@@ -6,6 +6,7 @@ from typing import Any
 
 from locust_kvcache.analysis.basics.number_text import LARGEST_IN_PERCENT, change, number, percent, plural, slower
 from locust_kvcache.analysis.cache.claimed import AGAINST_CONTROL, CONTROL, EVIDENCE, ROUND, UNSERVED
+from locust_kvcache.analysis.cache.claims import UNSERVED_CAUSES
 from locust_kvcache.analysis.cache.round_evidence import HIT, LESS, UNKNOWN
 from locust_kvcache.analysis.stats.verdicts import HEADS, UNDECIDED
 from locust_kvcache.analysis.tables.table import Stats, find
@@ -72,7 +73,7 @@ def answer_splits(stats: Stats, scenario: str) -> tuple[str, ...]:
 def answer(stats: Stats, scenario: str) -> str:
     """The answer for one scenario; what weakens it comes first, and no number follows figures that are not valid."""
     claim = claim_of(stats, scenario)
-    also = f" Also: {'; '.join(claim['also'])}." if claim["also"] else ""
+    also = also_text(claim)
     if not claim["valid"]:
         return f"{scenario}: {claim['lead']}.{also}"
     effects = find(stats["effects"], split=answering_split(stats, scenario), scenario=scenario)
@@ -81,11 +82,22 @@ def answer(stats: Stats, scenario: str) -> str:
         return f"{scenario}: {_one_round(stats, scenario, claim['lead'])}{also}"
     if not ttft or ttft[0]["ratio"] is None:
         lead = f"{claim['lead']}; " if claim["lead"] else ""
-        return f"{scenario}: {lead}cold and hit cannot be compared (no request succeeded both in round 1 and in a later round).{also}"
-    if not claim["credited"] and claim["cause"] in ("nothing hit", "nothing could be judged"):
+        why = "no request succeeded both in round 1 and in a later round"
+        return f"{scenario}: {lead}cold and hit cannot be compared ({why})." + also
+    if is_unserved(claim):
         return f"{scenario}: {_not_credited(claim, ttft[0])}. {control_text(stats, scenario)}".rstrip() + also
     lead = f"{claim['lead']}. Apart from that: " if claim["lead"] else ""
     return f"{scenario}: {lead}{_credited(stats, scenario, effects, ttft[0])}{also}"
+
+
+def also_text(claim: dict[str, Any]) -> str:
+    """What weakens a scenario beside the lead of its claim, as a sentence with a blank before it."""
+    return f" Also: {'; '.join(claim['also'])}." if claim.get("also") else ""
+
+
+def is_unserved(claim: dict[str, Any]) -> bool:
+    """Whether nothing shows that the later rounds were hits as planned: no change is credited to the cache then."""
+    return not claim["credited"] and (claim["cause"] in UNSERVED_CAUSES or any(how != HIT for _, how, _ in claim["rounds"]))
 
 
 def _one_round(stats: Stats, scenario: str, lead: str) -> str:
@@ -108,15 +120,18 @@ def _not_credited(claim: dict[str, Any], row: dict[str, Any]) -> str:
     size = f"mean TTFT {change(row)}, from {number(row['baseline'])} to {number(row['contender'])} ms"
     if claim["cause"] == "nothing could be judged":
         return f"later rounds are {_moved(row)}; {claim['lead']}: {size}"
+    if all(how in (HIT, UNKNOWN) for _, how, _ in claim["rounds"]) and claim["rounds"]:
+        return f"{claim['lead']}. Later rounds are {_moved(row)}: {size}"
     name = claim["later"]
     why = PART if claim["verdict"] == UNSERVED[LESS] else OTHER
-    return f"{claim['lead']}. {name[0].upper()}{name[1:]} against cold: {size}; {why}"
+    baseline = "the control" if claim["control"] else "cold"
+    return f"{claim['lead']}. {name[0].upper()}{name[1:]} against {baseline}: {size}; {why}"
 
 
 def _moved(row: dict[str, Any]) -> str:
     if row["ratio_low"] is None:
         return "faster in this run (no interval)" if row["ratio"] < 1 else "not faster in this run (no interval)"
-    if row["ratio_low"] <= 1 <= row["ratio_high"]:
+    if row["verdict"] == UNDECIDED:
         return "not certainly faster or slower (undecided)"
     return "faster" if row["ratio"] < 1 else "slower"
 

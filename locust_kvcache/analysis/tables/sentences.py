@@ -8,7 +8,8 @@ from typing import Any
 from locust_kvcache.analysis.basics.number_text import is_missing, listed, number, percent, plural
 from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.analysis.stats.targets import NOT_JUDGED, PASS, RUN_TARGETS
-from locust_kvcache.analysis.tables.claim_words import VERBS, answer, answering_split, claim_of
+from locust_kvcache.analysis.tables import arm_sentences
+from locust_kvcache.analysis.tables.claim_words import VERBS, answer, answering_split, claim_of, is_unserved
 from locust_kvcache.analysis.tables.fleet_tables import fleet_sentence
 from locust_kvcache.analysis.tables.table import Stats, find, run_of, scenarios
 
@@ -59,12 +60,15 @@ def run_line(stats: Stats) -> str:
     records = sum(row["requests"] for row in stats["rounds"])
     planned = sum(row["planned_requests"] or 0 for row in stats["rounds"])
     failed = sum(row["failed"] for row in stats["rounds"])
-    state = "complete" if stats.get("records_complete", stats["complete"]) else "INCOMPLETE"
+    whole = stats.get("records_complete", stats["complete"])
+    state = (
+        "INCOMPLETE, " if not whole else "complete, " if stats["complete"] else ""
+    )  # too much failed: complete are the records alone
     counted = f"{records:,} of {planned:,.0f} records"
     lengths = sorted({timed.round_s for timed in run_of(stats).timed_rounds.values()})
     if lengths:
         counted = f"{' and '.join(map(time_text, lengths))} rounds, {records:,} requests without their warm-up share"
-    line = f"{subtitle(stats)}; {state}, {counted}"
+    line = f"{subtitle(stats)}; {state}{counted}"
     return f"{line}, {plural(failed, 'request')} failed" if failed else line
 
 
@@ -73,8 +77,13 @@ def headline(stats: Stats) -> str:
     names = scenarios(stats)
     if not names:
         return "No round has a record, so nothing was measured."
-    text = answer(stats, names[0]) if len(names) == 1 else _overall(stats, names)
-    return " ".join(part for part in (fleet_sentence(stats), text, targets_text(stats)) if part)
+    return " ".join(part for part in (fleet_sentence(stats), _answers(stats, names), targets_text(stats)) if part)
+
+
+def _answers(stats: Stats, names: list[str]) -> str:
+    if run_of(stats).arms:
+        return arm_sentences.headline(stats)
+    return answer(stats, names[0]) if len(names) == 1 else _overall(stats, names)
 
 
 def targets_text(stats: Stats) -> str:
@@ -100,12 +109,8 @@ def details(stats: Stats) -> list[str]:
 def _overall(stats: Stats, names: list[str]) -> str:
     """What weakens some of the scenarios first; then what repeating the requests changes in those of which it may be said."""
     claims = {name: claim_of(stats, name) for name in names}
-    against = [f"{name}: {claim['lead']}." for name, claim in claims.items() if claim["lead"]]
-    good = [
-        name
-        for name, claim in claims.items()
-        if claim["valid"] and claim["cause"] not in ("nothing hit", "nothing could be judged")
-    ]
+    against = [f"{name}: {'; '.join([claim['lead'], *claim['also']])}." for name, claim in claims.items() if claim["lead"]]
+    good = [name for name, claim in claims.items() if claim["valid"] and not is_unserved(claim)]
     rows = [
         row
         for name in good

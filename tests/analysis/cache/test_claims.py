@@ -128,6 +128,27 @@ def test_most_failed() -> None:
     assert found.why_not_judged == found.lead
 
 
+def test_rounds_that_hit_nothing_are_credited_with_nothing_beside_a_failure_too() -> None:
+    """One failure of 48 is the graver cause; the change is no more the cache's for that."""
+    found = claim(a_round(1), a_round(2, 0.0, failed=1))
+    assert (found.cause, found.credited, found.verdict) == ("failures", False, "nothing hit")
+    assert found.lead.startswith("1 of 48 planned requests failed (--max-failures: 0); nothing hit in round 2 (0.0 %")
+    assert found.also == ()
+    unknown = claim(a_round(1, None), a_round(2, None), complete=False)
+    assert unknown.lead.startswith("the run is incomplete; nothing shows")
+    assert (unknown.cause, unknown.verdict) == ("incomplete", "no sign of a hit")
+
+
+def test_the_limit_of_failures_is_that_of_the_whole_run() -> None:
+    """Two scenarios of 48 requests with a failure each: one may fail. Of three failures in 3 x 48, 3 % (4) are allowed."""
+    rounds = [a_round(1), a_round(2, ALLOWED, failed=1)]
+    both = claim(*rounds, limit=Limit(count=1), of_run=[*rounds, *rounds])
+    assert (both.cause, both.lead) == ("failures", "2 of 96 planned requests failed (--max-failures: 1)")
+    good = [a_round(1), a_round(2, ALLOWED)]
+    worst = [a_round(1), a_round(2, ALLOWED, failed=3)]
+    assert claim(*worst, limit=Limit(share=0.03), of_run=[*worst, *good, *good]).cause == "ok"
+
+
 def test_rounds_at_different_loads_are_not_comparable() -> None:
     found = claim(a_round(1, users=6), a_round(2, ALLOWED, users=3))
     assert found.lead == (
