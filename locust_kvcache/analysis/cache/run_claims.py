@@ -77,7 +77,7 @@ def trusted(tiers: pd.DataFrame, counted: pd.DataFrame, rounds: pd.DataFrame) ->
 def _seen_in_part(row: dict[str, Any]) -> Problem:
     text = (
         f"Round {row['round']} of {row['scenario']}: the pages of role {row['role']} counted {percent(row['seen_share'])} of the prompt "
-        "tokens that were sent; other engines, whose pages are not named, answered the rest. What they counted is not the round's."
+        "tokens that were sent; engines whose pages are not named, or did not answer, got the rest. What was counted is not the round's."
     )
     todo = "Name each engine's own page under `engines` in the deployment file; a balancer's address shows one of them (docs/routers.md)."
     return Problem("warning", "seen_in_part", text, todo)

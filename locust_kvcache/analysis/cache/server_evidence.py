@@ -15,6 +15,7 @@ from locust_kvcache.analysis.servers import (
     gpu_energy,
     hidden_failures,
     kv_transfers,
+    router_counters,
     server_counters,
     ttft_parts,
 )
@@ -44,7 +45,7 @@ def server_tables(run: RecordedRun, rounds: pd.DataFrame) -> tuple[dict[str, pd.
         "balance": balance,
     }
     found = [*problems, *late, *figure_checks.disagreement(checked), *run_claims.evidence_problems(counted, rounds)]
-    return tables, [*found, *engines.balance_problems(balance)]
+    return tables, [*found, *engines.balance_problems(balance), *router_counters.router_problems(changed)]
 
 
 def cache_states(

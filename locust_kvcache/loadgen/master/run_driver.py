@@ -25,6 +25,7 @@ from locust_kvcache.loadgen.run.live_statistics import Live
 from locust_kvcache.loadgen.run.open_run import make_arms
 from locust_kvcache.loadgen.run.outcome import Outcome
 from locust_kvcache.loadgen.run.state import Run
+from locust_kvcache.loadgen.server.discovery import changed_workers
 from locust_kvcache.workload.spec import Scenario
 
 log = logging.getLogger("kvcache")
@@ -129,6 +130,8 @@ class RunDriver:
 
     def close(self, analysed: bool = True) -> Path:
         """The run is through; its folder."""
+        for text in changed_workers(self.run.deployment):
+            self.run.warn(text)
         self.finish(self.run.outcome(self._job.options.max_failures, self._job.options.allow_loss), analysed)
         return self.run.folder
 

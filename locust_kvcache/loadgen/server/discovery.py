@@ -100,6 +100,18 @@ def discovered(deployment: Deployment) -> tuple[Deployment, list[str]]:
     return dataclasses.replace(deployment, engines=engines, metrics=metrics), warnings
 
 
+def changed_workers(deployment: Deployment) -> list[str]:
+    """What the router's list says at the end of a run against the engines whose pages were read: some may have joined or left."""
+    if not deployment.discover or not deployment.engines:
+        return []
+    workers, _ = _ask(deployment.access, deployment.discover, LOOK_TIMEOUT_S)
+    if not workers:
+        return []
+    ill = [worker.url for worker in workers if not worker.healthy]
+    found = [f"at the end of the run {text}" for text in _differences(deployment.engines, workers)]
+    return found + ([f"at the end of the run the router calls these workers unhealthy: {', '.join(ill)}"] if ill else [])
+
+
 def _router_unnamed(deployment: Deployment) -> list[str]:
     """Its workers are not asked for their pages: their addresses are the router's word, and our key would go there."""
     workers = listed_workers(deployment.access, deployment.endpoint)

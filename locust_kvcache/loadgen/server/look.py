@@ -15,6 +15,7 @@ from locust_kvcache.loadgen.protocol.run_config import pause
 from locust_kvcache.loadgen.server.canary import Canary
 from locust_kvcache.loadgen.server.deployment_check import check, passive_findings
 from locust_kvcache.loadgen.server.metrics_pages import scrape
+from locust_kvcache.loadgen.server.name_addresses import several_addresses
 from locust_kvcache.loadgen.server.nvml import Nvml
 from locust_kvcache.loadgen.server.preflight import Preflight, Server
 from locust_kvcache.loadgen.server.probe import Probe
@@ -57,7 +58,7 @@ def look_at_server(job: Job) -> Look:
     for note in (note for scenario in job.scenarios for note in scenario.file_notes):
         log.info(note)
     server = Preflight(job.deployment, job.options.request_timeout_s).run(wanted, job.scenarios)
-    server.warnings += unchecked_certificate(job.deployment)
+    server.warnings += [*unchecked_certificate(job.deployment), *several_addresses(job.deployment)]
     server.warnings += [text for scenario in job.scenarios if scenario.trace and (text := load_rows(scenario.trace).warning)]
     return Look(server, info or job.served(server.model), server.balanced.left_out_of(job.deployment))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from locust_kvcache.analysis.pipeline import analyse_folder
 from locust_kvcache.contract.deployment import Deployment
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.fleet import Engine
-from locust_kvcache.loadgen.server.discovery import discovered, read_workers
+from locust_kvcache.loadgen.server.discovery import changed_workers, discovered, read_workers
 from tests.conftest import LocustProcesses
 from tests.monitoring.servers import emulator
 from tests.ports import free_port
@@ -80,6 +81,24 @@ def test_a_router_that_says_nothing() -> None:
             discovered(at(deployment.endpoint))
         (warning,) = discovered(at(deployment.endpoint, 8101))[1]
         assert "could not be checked" in warning
+
+
+class Ill(Router):
+    page: ClassVar[Any] = {"workers": [{"url": f"http://127.0.0.1:{port}", "is_healthy": port == 8101} for port in (8101, 8102)]}
+
+
+def test_engines_that_joined_or_left_by_the_end_of_a_run() -> None:
+    with served(Router) as (deployment, _):
+        assert changed_workers(at(deployment.endpoint, 8101, 8102)) == []
+        (text,) = changed_workers(at(deployment.endpoint, 8101, 8103))
+        assert text.startswith("at the end of the run the router's workers and the deployment file differ; not in `engines`")
+        asks_nobody = dataclasses.replace(at(deployment.endpoint, 8101), discover="")
+        assert changed_workers(asks_nobody) == []
+    with served(Ill) as (deployment, _):
+        (text,) = changed_workers(at(deployment.endpoint, 8101, 8102))
+        assert text == "at the end of the run the router calls these workers unhealthy: http://127.0.0.1:8102"
+    with served(Silent) as (deployment, _):
+        assert changed_workers(at(deployment.endpoint, 8101)) == []
 
 
 @pytest.fixture(scope="module")
