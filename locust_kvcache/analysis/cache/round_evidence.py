@@ -16,7 +16,7 @@ LEAST = 0.1  # of the prompt tokens, or of what the plan allows: below it a roun
 CONTAMINATED = "contaminated"  # the verdict of a cold round that was not cold
 SHARED = 1.25  # of the prompt tokens that were sent: servers that counted more served others beside this round
 SEEN = 0.1  # of the prompt tokens that were sent: servers that counted fewer did not get this round's requests
-ALL_SEEN = (0.9, 1.1)  # prompt tokens that the counters saw, over those sent: beyond it they are not those of this load
+ALL_SEEN = (0.97, 1.1)  # prompt tokens that the counters saw, over those sent: beyond it they are not those of this load
 HIT, LESS, NOTHING, UNKNOWN, ELSEWHERE = "hit", "less than planned", "nothing", "unknown", "elsewhere"
 SERVED = (HIT, UNKNOWN, LESS, NOTHING, ELSEWHERE)  # from the best to the worst that can be said of a later round
 

@@ -11,6 +11,7 @@ from locust_kvcache.analysis.reading.run_info import RunInfo
 from locust_kvcache.analysis.reading.runs import RecordedRun
 from locust_kvcache.analysis.servers import (
     counted_prompts,
+    engine_lives,
     engines,
     gpu_energy,
     hidden_failures,
@@ -44,7 +45,8 @@ def server_tables(run: RecordedRun, rounds: pd.DataFrame) -> tuple[dict[str, pd.
         "engines": by_engine,
         "balance": balance,
     }
-    found = [*problems, *late, *figure_checks.disagreement(checked), *run_claims.evidence_problems(counted, rounds)]
+    lives = engine_lives.lives_problems(run.server_metrics, run.info.deployment.engine_names)
+    found = [*problems, *lives, *late, *figure_checks.disagreement(checked), *run_claims.evidence_problems(counted, rounds)]
     return tables, [*found, *engines.balance_problems(balance), *router_counters.router_problems(changed)]
 
 

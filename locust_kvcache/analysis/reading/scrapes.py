@@ -34,11 +34,23 @@ def read_scrapes(path: Path) -> tuple[list[dict[str, Any]], list[Problem]]:
     if bad := len(lines) - len(found):
         text = f"{bad} lines of {path.name} are no scrapes (not JSON, or values of another type) and were left out."
         problems.append(Problem("note", "server_metrics_torn", text))
-    failed = sorted({str(row.get("url")) for row in found if not row.get("ok")})
-    if failed:
-        text = f"The servers' metrics could not be read at {', '.join(failed)}."
+    return found, problems + _failed(found)
+
+
+def _failed(rows: list[dict[str, Any]]) -> list[Problem]:
+    """Pages that could never be read, and those that could at other times."""
+    failed, read = ({str(row.get("url")) for row in rows if bool(row.get("ok")) is ok} for ok in (False, True))
+    never, sometimes = ", ".join(sorted(failed - read)), ", ".join(sorted(failed & read))
+    problems = []
+    if never:
+        text = f"The servers' metrics could not be read at {never}."
         problems.append(Problem("note", "scrape_failed", text, "Check `metrics` in the deployment file."))
-    return found, problems
+    if sometimes:
+        text = f"The servers' metrics could not be read at all times at {sometimes}."
+        problems.append(
+            Problem("note", "scrape_failed", text, "Was the server stopped or started, or too busy to answer within 5 s?")
+        )
+    return problems
 
 
 def without_balanced(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Problem]]:

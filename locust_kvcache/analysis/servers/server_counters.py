@@ -14,6 +14,7 @@ import pandas as pd
 
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.servers.broken_counters import COUNTER, KEYS, ROLE, broken_rounds
+from locust_kvcache.analysis.servers.engine_lives import with_lives
 
 _SAMPLE = re.compile(r"^(?P<metric>[^{]+)(?:\{(?P<labels>.*)\})?$", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
@@ -34,7 +35,7 @@ DISK_ADAPTERS = ("fs", "fs_native", "raw_block")  # l2_name of an lmcache server
 def series(scrapes: list[dict[str, Any]]) -> pd.DataFrame:
     """Tidy: one row per scrape and sample, with the labels apart from the name. A counter that is no number has no value."""
     rows = []
-    for scrape in scrapes:
+    for scrape in with_lives(scrapes):
         head = {key: scrape.get(key) for key in ("at_s", "scenario", "round", "when", "role", "url")}
         values = dict.fromkeys(scrape.get("no_numbers") or (), math.nan) | (scrape.get("samples") or {})
         for name, value in values.items():
