@@ -93,7 +93,7 @@ def test_without_evidence_nothing_shows_that_the_cache_did_it() -> None:
 def test_a_round_without_a_successful_request_says_nothing_of_what_the_server_reports() -> None:
     found = claim(a_round(1, 0.0), a_round(2, None, recorded=6, failed=6), limit=Limit(6))
     leads = " ".join((found.lead, *found.also))
-    assert "no successful request is recorded in round 2" in leads
+    assert "no request of round 2 succeeded" in leads
     assert "reports no" not in leads
 
 

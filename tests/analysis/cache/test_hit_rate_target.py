@@ -164,4 +164,4 @@ def test_cached_tokens_of_a_decoder_that_lies_judge_nothing(tmp_path: Path) -> N
         "the reported cached tokens are rejected, and no counters tell what round 2 hit",
     )
     assert gate([found], found["targets"]).name == "nothing could be judged"
-    assert found["claims"][0]["lead"].endswith("(the reported cached tokens are rejected, and no counters tell)")
+    assert found["claims"][0]["lead"].endswith("(the reported cached tokens are rejected, and the servers have no counters)")
