@@ -72,6 +72,11 @@ COMPOSED = (
     "The intervals rest on at least {n} observations in {some} of {all} comparisons; the others have too few",
     "{scenario}: round {n} of {name} hit {hit} of the prompt tokens; an ideal cache would have hit {ideal}",
     "{scenario}: round {n} of {name} ({some}) hit {hit} of the prompt tokens; an ideal cache would have hit {ideal}",
+    "nothing shows whether the cache did it", "{rounds} was not cold", "{rounds} were not cold", "nothing hit in {name}",
+    "{name} hit less than planned", "other requests shared the servers in {where}",
+    "other requests shared the servers in rounds {n} and {n2}", "nothing hit in rounds {n} and {n2}", "rounds {n} and {n2}",
+    "rounds {n} and {n2} hit less than planned", "{failed} of {planned} failed",
+    "{name} did not reach the servers: what answered was not their KV cache, but something before them",
     "{few} raise the mean TTFT of round {round} above its P90", "{few} of round {round} make most of the change",
     "The intervals rest on {n}", "The intervals rest on at least {n}",
 )  # fmt: skip

@@ -13,13 +13,12 @@ from typing import Any
 
 import pandas as pd
 
-from locust_kvcache.analysis.across_runs import conditions, pair_states, run_spread
+from locust_kvcache.analysis.across_runs import conditions, pair_states, repeated_targets, run_spread
+from locust_kvcache.analysis.cache.arm_effects import arms_of
 from locust_kvcache.analysis.pipeline import Analysis, open_run
 from locust_kvcache.analysis.reading.memory_need import check_all_fit
-from locust_kvcache.analysis.stats import targets
-from locust_kvcache.analysis.tables.table import find
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.contract.targets import HIT_RATE, PD_HIT
+from locust_kvcache.contract.targets import PD_HIT
 
 RUNS_FOR_A_VERDICT = 3  # of each deployment; two give an interval that covers, and is seldom narrow enough to say anything
 LEAST_RUNS = 2
@@ -66,14 +65,27 @@ def check_gate(groups: dict[str, list[Analysis]], single_runs_accepted: bool) ->
         )
 
 
-def judge_repeated(groups: dict[str, list[Analysis]], values: pd.DataFrame, within: pd.DataFrame) -> list[dict[str, Any]]:
-    """Each deployment's own targets on its later rounds against round 1, and PD against the single server; intervals over runs."""
+def check_arms(runs: Sequence[Analysis]) -> None:
+    """BadInput where a round was one cache state in one run and another in the next: a mean over them is the figure of neither."""
+    played: dict[int, tuple[str, str]] = {}
+    for run in runs:
+        for number_, arm in arms_of(run.info).items():
+            first, of_run = played.setdefault(number_, (arm, run.run_id))
+            if arm != first:
+                raise BadInput(
+                    f"round {number_} is {first} in {of_run} and {arm} in {run.run_id}: a mean over them is of neither; expected the same "
+                    "--arms in the same order in all runs"
+                )
+
+
+def judge_repeated(groups: dict[str, list[Analysis]], values: pd.DataFrame) -> list[dict[str, Any]]:
+    """Each deployment's own targets as each of its runs judges them, and PD against the single server; intervals over runs."""
     kinds = {name: runs[0].info.deployment.kind for name, runs in groups.items()}
     pair = sorted(map(str, kinds.values())) == ["non_disagg", "pd_disagg"]
     judged: list[dict[str, Any]] = []
     for name, runs in groups.items():
         if not pair or kinds[name] == "pd_disagg":  # the single server is the yardstick there, not the candidate
-            judged += [{**row, "run": name} for row in _own(runs, within[within["contender_run"].eq(name)])]
+            judged += [{**row, "run": name} for row in repeated_targets.judged(runs)]
     if pair:
         single, pd_pair = (next(name for name, kind in kinds.items() if kind == wanted) for wanted in ("non_disagg", "pd_disagg"))
         wanted_targets = groups[pd_pair][0].info.targets
@@ -86,24 +98,6 @@ def judge_repeated(groups: dict[str, list[Analysis]], values: pd.DataFrame, with
         )
         judged += [{**row, "run": f"{pd_pair} / {single}"} for row in across]
     return judged
-
-
-def _own(runs: list[Analysis], within: pd.DataFrame) -> list[dict[str, Any]]:
-    """A target that one of the runs could not be judged on (nothing hit, an open loop) is not judged on all of them either."""
-    found = []
-    for row in runs[0].stats["targets"]:
-        name, scenario = row["target"], row["scenario"]
-        of_all = name == HIT_RATE and not runs[0].info.arms
-        if not of_all and (name not in targets.EFFECT_TARGETS or row["text"] != targets.EFFECT_TARGETS[name][0]):
-            continue
-        mine = [one for run in runs for one in find(run.stats["targets"], target=name, scenario=scenario)]
-        open_ = next((one for one in mine if one["verdict"] == targets.NOT_JUDGED), None)
-        if open_ or of_all:
-            found.append(open_ or targets.over_runs(mine))
-        else:
-            table = within[within["scenario"].eq(scenario)]
-            found.append(targets.judge(name, row["threshold"], targets.EFFECT_TARGETS[name], table, scenario))
-    return found
 
 
 def _against_single(

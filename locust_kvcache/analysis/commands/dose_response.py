@@ -23,6 +23,7 @@ from locust_kvcache.analysis.report.page import Page, section
 from locust_kvcache.analysis.report.publish import folder_beside, publish
 from locust_kvcache.analysis.report.trust import Said, common_trust
 from locust_kvcache.analysis.tables import detail_tables
+from locust_kvcache.analysis.tables.claim_words import short_lead
 from locust_kvcache.analysis.tables.table import Table
 from locust_kvcache.contract.command import command_parser, run_command
 from locust_kvcache.contract.errors import BadInput
@@ -110,7 +111,7 @@ def _sentence(analysis: Analysis, points: pd.DataFrame) -> str:
     users = analysis.info.users
     met = int(points["on_target"].eq(True).sum())
     said = f"{plural(int(users or 0), 'user')}: {met} of {plural(len(points), 'request')} were cached as planned"
-    against = [claim["lead"].partition(" (")[0] for claim in analysis.stats.get("claims") or [] if claim["lead"]]
+    against = [short_lead(claim) for claim in analysis.stats.get("claims") or [] if claim["lead"]]
     if against:
         return f"{plural(int(users or 0), 'user')}: {'; '.join(against)}. {met} of {plural(len(points), 'request')} were cached as planned"
     found = {row["name"]: row for row in analysis.stats["ttft_model"]["parameters"]}

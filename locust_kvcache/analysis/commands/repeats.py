@@ -67,6 +67,7 @@ def check(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -> list[
         if condition.state == conditions.FORBIDS:
             raise BadInput(f"{condition.name} differs between the runs: {' / '.join(dict.fromkeys(condition.values))[:300]}; "
                            f"expected the same plan and load in all, or --accept \"{condition.name}\"")  # fmt: skip
+    run_groups.check_arms(runs)
     by_name: dict[str, int] = {}
     for run in runs:
         by_name[run_spread.deployment_of(run)] = by_name.get(run_spread.deployment_of(run), 0) + 1
@@ -126,7 +127,7 @@ def _chart(values: pd.DataFrame, scenario: str) -> Chart:
 def judged_targets(runs: list[Analysis]) -> list[dict[str, Any]]:
     """The targets of all deployments, with intervals over runs."""
     values = run_spread.run_values(runs)
-    return run_groups.judge_repeated(run_groups.grouped(runs), values, run_spread.within(values))
+    return run_groups.judge_repeated(run_groups.grouped(runs), values)
 
 
 def targets_of(judged: list[dict[str, Any]]) -> Table | None:

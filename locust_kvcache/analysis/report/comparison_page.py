@@ -23,7 +23,7 @@ from locust_kvcache.analysis.report.page import Block, Page, section
 from locust_kvcache.analysis.report.state_tables import short_state_table, state_table
 from locust_kvcache.analysis.report.trust import Said, common_trust
 from locust_kvcache.analysis.tables import sentences
-from locust_kvcache.analysis.tables.claim_words import arm_words, claim_of
+from locust_kvcache.analysis.tables.claim_words import arm_words, claim_of, short_lead
 from locust_kvcache.analysis.tables.store_cost import cost_table
 from locust_kvcache.analysis.tables.table import Table, find
 from locust_kvcache.contract.exit_codes import Cause
@@ -48,7 +48,7 @@ def headline(found: RunComparison) -> str:
 def _weakened(found: RunComparison) -> list[str]:
     """What weakens a run's figures by its own report, said before the answer; more than three are counted."""
     leads = [
-        f"{name}, {claim['scenario']}: {claim['lead'].partition(' (')[0]}."
+        f"{name}, {claim['scenario']}: {short_lead(claim)}."
         for run, name in zip(found.runs, found.names, strict=True)
         for claim in run.stats.get("claims") or []
         if claim["lead"]

@@ -17,7 +17,7 @@ from locust_kvcache.analysis.basics.plain_values import rows_of
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.analysis.pipeline import Analysis
 from locust_kvcache.analysis.report.comparison_tables import common_start
-from locust_kvcache.analysis.tables.claim_words import claim_of
+from locust_kvcache.analysis.tables.claim_words import claim_of, short_lead
 from locust_kvcache.analysis.tables.sentences import load_text
 from locust_kvcache.analysis.tables.table import Table, find
 
@@ -204,4 +204,4 @@ def _stands_out(runs: Sequence[Analysis], own: str, name: str, scenario: str) ->
         if hit is not None and ideal is not None:
             shares = f"{percent(hit)} of the prompt tokens; an ideal cache would have hit {percent(ideal)}"
             return f"{scenario}: round {rounds[-1]} of {name}{some} hit {shares}"
-    return f"{name}{some}, {scenario}: {weak[0]['lead'].partition(' (')[0]}"
+    return f"{name}{some}, {scenario}: {short_lead(weak[0])}"

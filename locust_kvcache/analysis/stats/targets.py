@@ -44,8 +44,10 @@ RATES = ("requests_per_s", "busy_requests_per_s")
 NO_FIGURE = {
     "busy_requests_per_s": "a round has no rate while all users were busy (fewer than 20 requests, or than 3 of each user)"
 }
+NO_VALUE = "one of the two sides has no value of this metric"
 NOTHING_TO_COMPARE = "no request succeeded both in a cold and in a later round"
 NO_STATE = "the runs have no cache state after cold in common"
+_RATIO = {"reduction": lambda value: 1 - value, "gain": lambda value: 1 + value, "ratio": lambda value: value}
 _VALUE = {"reduction": lambda ratio: 1 - ratio, "gain": lambda ratio: ratio - 1, "ratio": lambda ratio: ratio}
 
 
@@ -89,7 +91,7 @@ def _worst(
         return {**found[open_[0]], "text": f"{text}, {open_[0]}".removesuffix(", ")}  # the worst may be one that has no value
     if row["verdict"] == PASS:  # as certain as the least certain: that one may be worse
         row = {**row, **next(({"certain": False, "why": one["why"]} for one in known.values() if not one["certain"]), {})}
-    named = f"{text}, {state} (worst of {', '.join(known)})" if len(known) > 1 else f"{text}, {state}"
+    named = f"{text}, {state} (worst of {' / '.join(known)})" if len(known) > 1 else f"{text}, {state}"
     return {**row, "text": named if state else text}
 
 
@@ -145,9 +147,11 @@ def _best_evidence(effects: pd.DataFrame, metric: str) -> pd.DataFrame:
 
     A target speaks of a hit against cold; a cold round is full of hits wherever requests share a prefix.
     """
-    known = effects[effects["metric"].eq(metric) & effects["ratio_low"].notna()]
-    splits = [split for split in ("against control", "evidence") if known["split"].eq(split).any()]
-    return effects[effects["split"] == (splits[0] if splits else "round")]
+    mine = effects[effects["metric"].eq(metric) & effects["ratio"].notna()]
+    if mine["split"].eq("against control").any():  # which the headline is about, with an interval or without
+        return effects[effects["split"].eq("against control")]
+    found = "evidence" if (mine["split"].eq("evidence") & mine["ratio_low"].notna()).any() else "round"
+    return effects[effects["split"].eq(found)]
 
 
 def judge(
@@ -159,7 +163,7 @@ def judge(
     if not is_number(threshold):
         return not_judged(name, threshold, scenario, "")
     if rows.empty or pd.isna(rows.iloc[0]["ratio"]):
-        why = NO_FIGURE.get(metric, "cold or hit has no value of this metric")
+        why = NO_FIGURE.get(metric, NO_VALUE)
         return not_judged(name, threshold, scenario, NOTHING_TO_COMPARE if effects.empty else why)
     row = rows.iloc[0]
     if row.get("withheld"):
@@ -188,18 +192,34 @@ def judge(
 
 
 def over_runs(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One minimum that each of several runs was judged on by itself: the mean of their values, with Student's interval over runs."""
+    """One minimum that each of several runs was judged on by itself: the mean of their values, with Student's interval over runs. Of shares
+    the arithmetic mean, of effects that of the ratios' logarithms.
+    """
+    kind, threshold = rows[0]["kind"], rows[0]["threshold"]
     values = [float(row["value"]) for row in rows]
     if len(values) < 2:
         return rows[0]
-    mean, threshold = statistics.fmean(values), rows[0]["threshold"]
-    half = half_width(Spread(statistics.stdev(values) / math.sqrt(len(values)), len(values) - 1))
-    met, low, high = mean >= threshold, max(0.0, mean - half), min(1.0, mean + half)
+    if kind == "share":
+        value, low, high = _students(values)
+        low, high = max(0.0, low), min(1.0, high)
+    elif min(ratios := [_RATIO[kind](one) for one in values]) <= 0:
+        return {**rows[0], **dict.fromkeys(("value", "low", "high")), "verdict": NOT_JUDGED, "certain": False, "why": NO_VALUE}
+    else:
+        value, *ends = (_VALUE[kind](math.exp(end)) for end in _students([math.log(ratio) for ratio in ratios]))
+        low, high = sorted(ends)
+    met = value >= threshold
     certain = all((end >= threshold) == met for end in (low, high))
     return {
-        **rows[0], "value": mean, "low": low, "high": high, "verdict": PASS if met else FAIL, "certain": certain,
+        **rows[0], "value": value, "low": low, "high": high, "verdict": PASS if met else FAIL, "certain": certain,
         "why": "" if certain else "not statistically certain",
     }  # fmt: skip
+
+
+def _students(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and Student's interval."""
+    mean = statistics.fmean(values)
+    half = half_width(Spread(statistics.stdev(values) / math.sqrt(len(values)), len(values) - 1))
+    return mean, mean - half, mean + half
 
 
 def is_number(threshold: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from locust_kvcache.analysis.basics.number_text import LARGEST_IN_PERCENT, change, number, percent, plural, slower
@@ -11,6 +12,7 @@ from locust_kvcache.analysis.cache.round_evidence import HIT, LESS, UNKNOWN
 from locust_kvcache.analysis.stats.verdicts import HEADS, UNDECIDED
 from locust_kvcache.analysis.tables.table import Stats, find
 
+IN_BRACKETS = re.compile(r" \([^()]*(?:\([^()]*\)[^()]*)*\)")
 NO_CONTROL = "No control round was run (--control), so effects of order and warm-up are not separated from the cache's."
 PART = "the hit rate was below the plan, so part of the change may have other causes"
 OTHER = "hits are missing, so the change has other causes than the cache"
@@ -93,6 +95,11 @@ def answer(stats: Stats, scenario: str) -> str:
 def also_text(claim: dict[str, Any]) -> str:
     """What weakens a scenario beside the lead of its claim, as a sentence with a blank before it."""
     return f" Also: {'; '.join(claim['also'])}." if claim.get("also") else ""
+
+
+def short_lead(claim: dict[str, Any]) -> str:
+    """The lead without its figures, for a page that is of several runs."""
+    return IN_BRACKETS.sub("", claim["lead"])
 
 
 def is_unserved(claim: dict[str, Any]) -> bool:

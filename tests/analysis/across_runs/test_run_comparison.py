@@ -102,7 +102,7 @@ def test_each_cache_state_is_compared_with_the_same_one(tmp_path: Path) -> None:
     assert not [problem for problem in found.problems if problem.code == "arms_not_shared"]
     (row,) = [row for row in found.targets if row["target"] == "pd_hit_ttft_ratio_max"]
     assert (row["value"], row["verdict"]) == (pytest.approx(1.6), "fail")  # 1,600 / 1,000; the mean of both would have passed
-    assert row["text"].endswith("store hit (worst of GPU hit, store hit)")
+    assert row["text"].endswith("store hit (worst of GPU hit / store hit)")
 
 
 def test_a_cache_state_that_one_run_lacks_is_named_and_not_judged(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_repeated_runs_too_are_judged_on_the_worst_state(tmp_path: Path) -> None
     pd_runs = [played(tmp_path, f"p{i}", PD, ARMS, times, targets=targets) for i, times in enumerate((2.0, 2.2))]
     (row,) = [row for row in judged_targets([*single, *pd_runs]) if row["target"] == "pd_hit_ttft_ratio_max"]
     assert (row["value"], row["verdict"]) == (pytest.approx(1.6 * math.sqrt(1.1)), "fail")
-    assert row["text"].endswith("store hit (worst of GPU hit, store hit)")
+    assert row["text"].endswith("store hit (worst of GPU hit / store hit)")
 
 
 def with_tpot(folder: Path, name: str, deployment: dict[str, str], tpot_ms: dict[int, float], **info: object) -> Analysis:
@@ -183,7 +183,7 @@ def test_tpot_is_judged_on_the_worst_state_and_not_on_the_mean_of_all_rounds(tmp
     for judged in compare_runs([single[0], pd_runs[0]]).targets, judged_targets([*single, *pd_runs]):
         row = tpot_target(judged)
         assert (row["value"], row["verdict"]) == (pytest.approx(0.078), "fail")
-        assert row["text"] == "TPOT of PD above the single server's (mean), cold (worst of cold, hit)"
+        assert row["text"] == "TPOT of PD above the single server's (mean), cold (worst of cold / hit)"
         (line,) = target_lines({"targets": [row]}, [{**row, "scenario": "s"}])
         assert line == "FAIL, not statistically certain: PD TPOT above single, cold, s: 7.8 %, wanted at most 5.0 %"
 
@@ -210,7 +210,7 @@ def test_a_target_on_hits_is_not_judged_where_pd_did_not_hit(tmp_path: Path, eff
     assert (judged["pd_hit_ttft_ratio_max"]["verdict"], judged["pd_hit_ttft_ratio_max"]["why"]) == ("not judged", why)
     tpot = judged["pd_tpot_increase_max"]
     assert tpot["verdict"] == "pass"
-    assert tpot["text"].endswith("cold (worst of cold, later rounds)"), "round 2 is not called a hit"
+    assert tpot["text"].endswith("cold (worst of cold / later rounds)"), "round 2 is not called a hit"
     stats = {name: run.stats for name, run in zip(found.names, found.runs, strict=True)}
     assert comparison_gate(stats, list(found.targets), found.comparable) is exit_codes.NOTHING_HIT
 
