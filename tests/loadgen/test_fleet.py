@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,23 +59,31 @@ def test_the_waterfall_is_the_fleets_truth(locust: LocustProcesses, tmp_path: Pa
     }
 
 
-@pytest.mark.analysed
-def test_through_a_balancer_no_counter_is_evidence(locust: LocustProcesses, tmp_path: Path) -> None:
-    """Connections go to two engines in turn: the load's are kept alive, and a page is now one engine's and now the other's."""
-    with (
-        emulator("--profile", "cpu_tiny", "--time-scale", "0.02") as one,
-        emulator("--profile", "cpu_tiny", "--time-scale", "0.02") as two,
-    ):
+USERS = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "-r", "2")
+LOAD = (*USERS, "--requests", "8", "--prompt-tokens", "300", "--warm-up", "off")
+
+
+@pytest.fixture
+def balanced() -> Iterator[tuple[str, list[str]]]:
+    """(a balancer's address, those of its two engines): connections go to them in turn."""
+    tiny = ("--profile", "cpu_tiny", "--time-scale", "0.02")
+    with emulator(*tiny) as one, emulator(*tiny) as two:
         front = free_port()
         relay = [sys.executable, "tests/loadgen/tcp_relay.py", str(front), *(url.rsplit(":", 1)[1] for url in (one, two))]
         with subprocess.Popen(relay, cwd=ROOT) as process:
+            address = f"http://127.0.0.1:{front}"
             try:
-                address = f"http://127.0.0.1:{front}"
                 wait_for(lambda: requests.get(f"{address}/health", timeout=1).ok, what=address)
-                load = ("-f", "locustfiles/cold_start.py", "--headless", "-u", "2", "-r", "2", "--requests", "8", "--rounds", "2")
-                code, output = locust.run(*load, "--prompt-tokens", "300", "--warm-up", "off", "--host", address)
+                yield address, [one, two]
             finally:
                 process.kill()
+
+
+@pytest.mark.analysed
+def test_through_a_balancer_no_counter_is_evidence(locust: LocustProcesses, balanced: tuple[str, list[str]]) -> None:
+    """The load's connections are kept alive, and a page is now one engine's and now the other's."""
+    address, _ = balanced
+    code, output = locust.run(*LOAD, "--rounds", "2", "--host", address)
     assert code == 0, output
     (run,) = locust.runs()
     told = json.loads((run.folder / "run.json").read_text())
@@ -82,3 +91,23 @@ def test_through_a_balancer_no_counter_is_evidence(locust: LocustProcesses, tmp_
     assert [text for text in told["warnings"] if f"several servers answer at {address}/metrics" in text]
     stats = json.loads((run.folder / "stats.json").read_text())
     assert {row["evidence"] for row in stats["verdicts"]} == {"cached tokens reported with the answers"}
+
+
+def test_a_reset_through_a_balancer_is_no_proof(locust: LocustProcesses, tmp_path: Path, balanced: tuple[str, list[str]]) -> None:
+    """It reaches one engine, answers success, and a canary that is computed again may have come to the other."""
+    address, pages = balanced
+    engines = [{"name": f"e{number}", "metrics": f"{url}/metrics"} for number, url in enumerate(pages, 1)]
+    file, caches = tmp_path / "reset.yaml", [{"tier": "gpu", "kind": "vllm_reset", "target": address}]
+    file.write_text(yaml.safe_dump({"kind": "non_disagg", "endpoint": address, "engines": engines, "caches": caches}))
+    code, output = locust.run(*LOAD, "--rounds", "1", "--empty-caches", "--no-report", "--deployment", str(file))
+    assert code == 0, output
+    (run,) = locust.runs()
+    told = json.loads((run.folder / "run.json").read_text())
+    assert len(told["deployment"]["metrics"]) == 2
+    assert [text for text in told["warnings"] if f"several servers answer at {address}: " in text and "a reset there" in text]
+    (entry,) = told["rounds"]
+    assert entry["cache_actions"][0]["ok"]
+    assert entry["canary"] is None
+    code, output = locust.run(*LOAD, "--preflight-only", "--deployment", str(file))
+    assert "a reset there reaches one of them" in output
+    assert "can be emptied" not in output

@@ -23,7 +23,8 @@ log = logging.getLogger("kvcache")
 
 def make_arms(run: Run, job: Job) -> Arms:
     """What brings the caches into each round's state."""
-    return Arms(job.deployment, run.arms, job.options.empty_caches, make_canary(job, run.server), job.options.settle_timeout_s)
+    canary, limit_s = make_canary(job, run.server), job.options.settle_timeout_s
+    return Arms(job.deployment, run.arms, job.options.empty_caches, canary, limit_s, bool(run.server.balanced.resets))
 
 
 def open_run(

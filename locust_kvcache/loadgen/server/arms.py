@@ -24,14 +24,22 @@ class Arms:
     """Prepares each round of a scenario. Without arms and without --empty-caches it does nothing."""
 
     def __init__(
-        self, deployment: Deployment, arms: tuple[str, ...], empty_first: bool, canary: Canary, settle_limit_s: float
+        self,
+        deployment: Deployment,
+        arms: tuple[str, ...],
+        empty_first: bool,
+        canary: Canary,
+        settle_limit_s: float,
+        balanced: bool = False,
     ) -> None:
+        """`balanced`: a reset reaches one of several engines, and a canary any of them: asked again it says nothing."""
         self._deployment = deployment
         self._arms = arms
         self._empty_first = empty_first
         self._canary = canary
         self._settle_limit_s = settle_limit_s
         self._stored = False
+        self._balanced = balanced
 
     def before(self, number: int) -> dict[str, Any]:
         """What is to be known of a round's caches, for its entry in run.json; empty where nothing was done."""
@@ -46,7 +54,7 @@ class Arms:
         if arm == CONTROL:
             return {"arm": arm}
         facts: dict[str, Any] = {"arm": arm, "cache_actions": [], "canary": None, "settled_s": 0.0}
-        if number == 1:
+        if number == 1 and not self._balanced:
             self._canary.store()
             self._stored = True
         if actions or number > 1:

@@ -36,7 +36,7 @@ def metrics_findings(rows: Rows, left_out: bool = False) -> list[Finding]:
             WARNING,
             "metrics_unreadable",
             f"metrics of {row['role']} at {row['url']} cannot be read: {row['error']}",
-            "Check `metrics` in the deployment file, and the port.",
+            "Check `metrics` in the deployment file, and the port. Behind a gateway name the engines' own pages under `engines`.",
             "Its share of the TTFT and its cache hits will be missing.",
         )
         for row in rows
