@@ -157,7 +157,8 @@ def main() -> int:
     if left := progress.left:
         why = "stopped" if stopped else "not all runs were finished"
         say(
-            f"{why}: {len(left)} of {len(progress.runs)} runs are left ({', '.join(run.run for run in left)}); the same command goes on"
+            f"{why}: {len(left)} of {len(progress.runs)} runs are left ({', '.join(run.run for run in left)}); run the same command "
+            "again to continue"
         )
         return Exit.NOT_JUDGED
     return Exit.OK

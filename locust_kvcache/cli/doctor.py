@@ -10,7 +10,7 @@ from locust_kvcache.contract.language import add_language, told, use_language
 from locust_kvcache.contract.text_width import left
 
 ENDS = {
-    OK: "Nothing stands against a load test from this machine.",
+    OK: "No problem found: this machine can run a load test.",
     NOTE: "A load test can run; read the notes.",
     WARNING: "A load test can run; its times may be wrong. See the warnings.",
 }

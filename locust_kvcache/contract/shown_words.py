@@ -76,7 +76,7 @@ COMPOSED = (
     "{name} hit less than planned", "other requests shared the servers in {where}",
     "other requests shared the servers in rounds {n} and {n2}", "nothing hit in rounds {n} and {n2}", "rounds {n} and {n2}",
     "rounds {n} and {n2} hit less than planned", "{failed} of {planned} failed",
-    "{name} did not reach the servers: what answered was not their KV cache, but something before them",
+    "{name} did not reach the servers: something in front of the servers answered, not their KV cache",
     "{few} raise the mean TTFT of round {round} above its P90", "{few} of round {round} make most of the change",
     "The intervals rest on {n}", "The intervals rest on at least {n}",
 )  # fmt: skip

@@ -57,8 +57,8 @@ class ChunkReuse:
     def sentence(self) -> str:
         prefix, anywhere = (100 * n / self.prompt_tokens for n in (self.prefix_tokens, self.anywhere_tokens))
         return (
-            f"chunks change their order, so a prefix cache can find {prefix:.1f} % of a round's prompt tokens; one that reuses chunks "
-            f"wherever they stand (LMCache's CacheBlend) could find {anywhere:.1f} %"
+            f"chunks change their order, so a prefix cache can find {prefix:.1f} % of a round's prompt tokens; a cache that reuses chunks "
+            f"at any position (LMCache's CacheBlend) could find {anywhere:.1f} %"
         )
 
 

@@ -25,7 +25,7 @@ EXPECTED = 'an object with "messages": [{"role", "content"}], "conversations": [
 LED, TOOLS, SYSTEM_LATE = "led", "tools", "system_late"
 NOTES = {
     "images": "{n} parts that are no text (images, audio, files) are left out",
-    LED: "{n} messages of an assistant that stand before the first user's are left out",
+    LED: "{n} messages of an assistant before the first user message are left out",
     "tool_calls": "{n} calls of tools are sent as text of the assistant",
     "tool_results": "{n} results of tools are sent as messages of the user",
     TOOLS: "the definitions of tools of {n} conversations are sent as part of the system text",

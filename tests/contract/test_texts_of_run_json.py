@@ -63,8 +63,8 @@ def test_every_text_of_the_load_is_found_when_its_placeholders_are_filled() -> N
             "运行 a_single_1 不完整：60 个请求中 8 个失败（8 x 503 Service Unavailable, 1 x cut）；--max-failures 允许 5%",
         ),
         (
-            "worker vm#0 was lost in round 1 of cold_start: 56 sessions that it had not begun are dealt again, 12 requests may have been "
-            "sent by it",
+            "worker vm#0 was lost in round 1 of cold_start: 56 sessions that it had not begun go to other workers, 12 requests may "
+            "have been sent",
             "worker vm#0 在 cold_start 第 1 轮中丢失：它尚未开始的 56 个会话重新分配，12 个请求可能已由它发出",
         ),
         (

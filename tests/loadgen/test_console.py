@@ -107,7 +107,7 @@ IN_WORKER = outage.__file__
 WORKER_LINES = (
     ("the process that started this worker is gone: the worker ends; its records are in its spool (docs/distributed.md)", ()),
     ("%s cannot be reached (%s): the round pauses for at most %g s (--outage-limit)", ("h", "ConnectionError: refused", 60.0)),
-    ("answers carry output in the unknown field %r; it counts as output that is not visible, as reasoning does", ("thoughts",)),
+    ("answers have output in the unknown field %r; it counts as output that is not visible, as reasoning does", ("thoughts",)),
     ("%d ended requests have no record after %g s: a listener of record_finished or request blocks", (3, 10.0)),
     ("no spool at %s: %s; records still go to the master. KV_SPOOL_DIR names another folder", ("/x", OSError("full"))),
     ("an unexpected error while %s; further ones from the same place are not shown", ("sending a request",)),

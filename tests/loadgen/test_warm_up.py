@@ -195,5 +195,5 @@ def test_ctrl_c_in_the_warm_up_of_a_series_leaves_its_name_free(locust: LocustPr
     assert stopped.facts["incomplete_reason"] == "stopped in the warm-up of cold_start"
     code, output = locust.run(*series, "--warm-up", "off", timeout_s=240)
     assert code == 0, output
-    assert f"{stopped.folder.name} held a run that measured nothing (stopped in the warm-up of cold_start)" in output
+    assert f"{stopped.folder.name} had a run that measured nothing (stopped in the warm-up of cold_start)" in output
     assert [run.facts["complete"] for run in locust.runs()] == [True, True]

@@ -111,7 +111,7 @@ def test_an_array_gzip_and_a_mark_are_read_alike() -> None:
 def test_what_stands_before_the_first_question_is_left_out_and_counted() -> None:
     found = read(chat(("system", "s"), ("assistant", "Hello!"), ("user", "Why?")))
     assert found.conversations == (Conversation("s", ("Why?",), ()),)
-    assert found.notes == ("1 messages of an assistant that stand before the first user's are left out",)
+    assert found.notes == ("1 messages of an assistant before the first user message are left out",)
 
 
 def test_images_are_left_out_and_counted() -> None:

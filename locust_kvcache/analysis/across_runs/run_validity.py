@@ -21,5 +21,5 @@ def validity_problems(runs: Mapping[str, Stats]) -> list[Problem]:
         for claim in stats.get("claims") or []:
             if not claim["valid"]:
                 text = f"{name}, {claim['scenario']}: {claim['lead']}."
-                found.append(Problem("error", "not_valid", text, "Run it again; its own report says what to do."))
+                found.append(Problem("error", "not_valid", text, "Run it again; its report says what to do."))
     return found

@@ -103,7 +103,7 @@ def predict(question: Question, blocks: Blocks, tier: str, size_gb: float) -> Po
 def _why_no_ttft(question: Question, tier: str, computed: Floats, below: np.ndarray) -> str | None:
     source = question.source
     if below.any() and tier not in source.links:
-        return f"nothing tells how fast {tier} loads: add --link-gb-per-s {tier}=GB/S, or measure it with --arms cold gpu_hit {tier}_hit"
+        return f"the load speed of {tier} is unknown: add --link-gb-per-s {tier}=GB/S, or measure it with --arms cold gpu_hit {tier}_hit"
     if source.longest_tokens is None:
         return None
     most = source.beyond * source.longest_tokens

@@ -57,7 +57,7 @@ def _source(values: Mapping[str, Any], path: Path) -> Source:
     capacities |= {tier: float(one["capacity_bytes"]) / kv_bytes for tier, one in tiers.items()}
     said = [f"Times are those of the emulator's profile {path.stem}."]
     if timing.get("step_s_per_context_token"):
-        said.append("The time that a decode step takes for its context is left out.")
+        said.append("The effect of the context length on the decode step is not included.")
     return Source(
         path.stem,
         costs,

@@ -115,7 +115,8 @@ def from_run(folder: Path) -> Source:
         )
     computed = fit.points["prompt_tokens"] - fit.points["cached_tokens"]
     said = (
-        f"TTFT model of {folder.resolve().name}: {len(fit.points)} requests that met no other's prefill; off by {percent(error)}"
+        f"TTFT model of {folder.resolve().name}: {len(fit.points)} requests without another request's prefill at the same time; error "
+        f"{percent(error)}"
     )
     facts = {**_facts_of(run), "links": {tier: Link(rate) for tier, rate in tiers.gb_per_s.items()}}
     notes = (f"{said}.", *tiers.notes)

@@ -59,8 +59,8 @@ def load_rates(
 
     rate = tokens from below per request / (mean TTFT of the arm - mean TTFT of the GPU hit), over the same planned requests, with
     computing the rest of a chunk in it. A rate above `limit_gb_per_s` is not possible: one of the two arms was not what it was taken for.
-    `withheld` says why no rate is given: a difference that could be nothing bounds no rate, and counters of the connector (`moved`) that
-    say something else are nearer to the truth. Requests that load beside one another have no time of their own.
+    `withheld` says why no rate is given: the difference may be 0, the connector's own counters (`moved`) say something else, or several
+    requests loaded at the same time.
     """
     rows = []
     for scenario, group in verdicts.groupby("scenario", sort=False):
@@ -121,7 +121,7 @@ def _withheld(ttft: pd.Series, gb_per_s: float | None, counted_gb_per_s: float |
         return f"{waiting:,.0f} requests waited for their first token at once, so the difference is not the time of one load"
     low, high = ttft["difference_low"], ttft["difference_high"]
     if low is not None and high is not None and low <= 0:
-        return f"loading cost {low:,.1f} to {high:,.1f} ms: a difference that could be nothing bounds no rate"
+        return f"loading cost {low:,.1f} to {high:,.1f} ms: the difference may be 0, so there is no upper limit for the rate"
     if gb_per_s and counted_gb_per_s and gb_per_s > CONTRADICTED * counted_gb_per_s:
         return f"the connector's own counters say {counted_gb_per_s:.3g} GB/s, the difference {gb_per_s:.3g}"
     return ""
@@ -149,7 +149,7 @@ def implausible(rates: pd.DataFrame) -> list[Problem]:
             "load_rate",
             f"Round {row['round']} of {row['scenario']} seems to load {row['gb_per_s']:,.1f} GB/s; the link carries "
             f"{row['limit_gb_per_s']:,.0f}.",
-            "The GPU-hit arm holds overhead that this one has not, or not all KV was moved: do not quote the rate.",
+            "The GPU-hit arm has overhead that this arm does not have, or not all KV was moved: do not use this rate.",
         )
         for row in rates[rates["plausible"].eq(False)].to_dict("records")
     ]

@@ -158,7 +158,7 @@ def _not_served(later: Sequence[RoundFacts], shared: dict[str, Any]) -> Claim | 
         if worst.recorded == worst.failed:
             lead = f"nothing shows whether the cache did it (no request of {name} succeeded)"
         return _against(
-            exit_codes.NOTHING_JUDGED, lead, "nothing shows that the later rounds hit", shared, verdict="no sign of a hit"
+            exit_codes.NOTHING_JUDGED, lead, "there is no evidence that the later rounds hit", shared, verdict="no sign of a hit"
         )
     if worst.served == NOTHING:
         return _against(exit_codes.NOTHING_HIT, f"nothing hit in {name} ({text})", "nothing hit", shared, verdict="nothing hit")
@@ -166,9 +166,9 @@ def _not_served(later: Sequence[RoundFacts], shared: dict[str, Any]) -> Claim | 
         lead = f"{name} hit less than planned ({text})"
         return _against(exit_codes.NOTHING_HIT, lead, f"hit less than planned: {text}", shared, verdict="hit less than planned")
     if worst.served == ELSEWHERE:
-        lead = f"{name} did not reach the servers ({text}): what answered was not their KV cache, but something before them"
+        lead = f"{name} did not reach the servers ({text}): something in front of the servers answered, not their KV cache"
         return _against(
-            exit_codes.NOTHING_HIT, lead, "nothing hit: the servers did not get the requests", shared, verdict="nothing hit"
+            exit_codes.NOTHING_HIT, lead, "nothing hit: the requests did not reach the servers", shared, verdict="nothing hit"
         )
     return None
 

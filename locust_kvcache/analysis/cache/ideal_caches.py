@@ -97,7 +97,7 @@ def over_time(records: pd.DataFrame, block: int, sizes: dict[str, int], arms: bo
         known &= records[name].notna()
     told = chosen(records, known, ["scenario", "round", "started_at_s", *believed])
     if told.empty:
-        return pd.DataFrame(columns=COLUMNS), "no cached tokens were reported, or none that can be believed"
+        return pd.DataFrame(columns=COLUMNS), "no cached tokens were reported, or they were rejected"
     endless = pd.DataFrame({"ideal_tokens": told["planned_cached_tokens"], "evicted_tokens": 0.0})
     tables = [_binned(told, ENDLESS, None, endless)]
     if arms:

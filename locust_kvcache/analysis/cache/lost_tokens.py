@@ -16,11 +16,11 @@ from locust_kvcache.analysis.cache.prefixes import roots, was_overtaken
 CAUSES = ("racing", "overtaken", "granularity", "evicted", "not_stored", "other")
 MEANING = {
     "racing": "the prefix was still being computed by another request",
-    "overtaken": "the request that was to bring the prefix was sent later: users overtook each other, and nothing was there yet",
+    "overtaken": "the request that should have sent the prefix first was sent later, because users overtook each other",
     "granularity": "the cache keeps larger blocks than the plan counts with (the step of what was reported)",
     "evicted": "an earlier request with this prefix was served so many more tokens from the cache",
-    "not_stored": "computed before, but nothing of it has come from the cache yet (or it was evicted before its first reuse)",
-    "other": "none of these: mostly a part of the prompt that no request was ever served",
+    "not_stored": "computed before, but never served from the cache (not stored, or evicted before its first reuse)",
+    "other": "other: mostly a part of the prompt that was never served to any request",
 }
 
 

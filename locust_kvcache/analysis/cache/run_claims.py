@@ -77,7 +77,9 @@ def trusted(tiers: pd.DataFrame, counted: pd.DataFrame, rounds: pd.DataFrame) ->
 def _seen_in_part(row: dict[str, Any]) -> Problem:
     text = (
         f"Round {row['round']} of {row['scenario']}: the pages of role {row['role']} counted {percent(row['seen_share'])} of the prompt "
-        "tokens that were sent; engines whose pages are not named, or did not answer, got the rest. What was counted is not the round's."
+        "tokens that were sent; engines whose pages are not listed or did not answer got the rest. So these counters do not cover the "
+        "whole "
+        "round."
     )
     todo = "Name each engine's own page under `engines` in the deployment file; a balancer's address shows one of them (docs/routers.md)."
     return Problem("warning", "seen_in_part", text, todo)
@@ -88,9 +90,11 @@ def evidence_problems(counted: pd.DataFrame, rounds: pd.DataFrame) -> list[Probl
     idle, found = idle_scenarios(counted), []
     if idle:
         where = ", ".join(sorted(idle))
-        text = f"The servers' metrics page did not move with the requests of {where}: its counters are no evidence of any cache."
+        text = f"The servers' metrics page did not change with the requests of {where}: its counters are not used."
         found.append(
-            Problem("warning", "idle_page", text, "Does `metrics` in the deployment file name the servers behind the endpoint?")
+            Problem(
+                "warning", "idle_page", text, "Check that `metrics` in the deployment file lists the servers behind the endpoint."
+            )
         )
     for row in rows_of(counted):
         if (row["scenario"], row["round"]) in unseen_rounds(counted) and row["scenario"] not in idle:
@@ -98,14 +102,14 @@ def evidence_problems(counted: pd.DataFrame, rounds: pd.DataFrame) -> list[Probl
                 f"Round {row['round']} of {row['scenario']} did not reach the servers: they counted {percent(row['seen_share'])} of the "
                 "prompt tokens that were sent."
             )
-            todo = "A gateway with a cache of its own answered? Switch that off, or send to the servers themselves."
+            todo = "Did a gateway with its own cache answer? Switch that cache off, or send the requests directly to the servers."
             found.append(Problem("warning", "not_seen", text, todo))
         elif (row["scenario"], row["round"]) in shared_rounds(counted, rounds):
             text = (
                 f"Round {row['round']} of {row['scenario']}: the servers counted {percent(row['seen_share'])} of the prompt tokens that "
                 "were sent, so their counters are of other requests too, and no evidence of this round."
             )
-            todo = "Measure again while nobody else uses these servers."
+            todo = "Measure again when no one else uses these servers."
             found.append(Problem("warning", "shared_servers", text, todo))
         elif (row["scenario"], row["round"]) in part_rounds(counted):
             found.append(_seen_in_part(row))

@@ -86,7 +86,7 @@ def _judge_round(
         verdict, text = _cold(cached, allowed, slack, source, nonce_given)
         if verdict == COLD and share < ALL_SEEN[0]:
             verdict = UNKNOWN if nonce_given else BY_NONCE
-            text = f"{text}, by the counters of engines that got {percent(share)} of the prompt tokens; of the rest nothing tells"
+            text = f"{text}, by the counters of engines that got {percent(share)} of the prompt tokens; there is no evidence for the rest"
     else:
         tier = _tier(cached, slack, source, from_store)
         found["tier"] = tier
@@ -121,8 +121,11 @@ def _cold(cached: Any, allowed: Any, slack: float, source: Facts | None, nonce_g
     """Cold is proven when no more was cached than the plan's own sharing within the round, within a block per request."""
     if not _known(cached) or not _known(allowed):
         if nonce_given:
-            return UNKNOWN, "nothing tells what was cached, and the nonce was given: its prompts may have been sent before"
-        return BY_NONCE, "nothing tells what was cached; the prompts start with a nonce that is fresh for this run"
+            return (
+                UNKNOWN,
+                "there is no evidence of cached tokens, and the nonce was given: its prompts may have been sent before",
+            )
+        return BY_NONCE, "there is no evidence of cached tokens; the prompts start with a nonce that is new for this run"
     beyond = cached - allowed
     if beyond <= slack:
         shared = f"; {allowed:,.0f} are shared within the round, as planned" if allowed else ""
@@ -130,7 +133,7 @@ def _cold(cached: Any, allowed: Any, slack: float, source: Facts | None, nonce_g
     where = ""
     if source is not None:
         where = f": {source['gpu']:,.0f} from the GPU cache, {source['external']:,.0f} from below"
-    return CONTAMINATED, f"{beyond:,.0f} tokens more were cached than the round itself can explain{where}"
+    return CONTAMINATED, f"{beyond:,.0f} more tokens were cached than the round itself can explain{where}"
 
 
 def _tier(cached: Any, slack: float, source: Facts | None, from_store: bool) -> str | None:
@@ -214,7 +217,10 @@ def problems_of(
                 Problem("warning", "arm_not_hit", f"{where} was to be a {row['arm']}, and nothing hit: {row['text']}.", todo)
             )
         if not row["arm"] and row["verdict"] == NO_HIT:
-            todo = "Is prefix caching on (vLLM: --enable-prefix-caching), and does the cache hold the working set? Try --preflight-only."
+            todo = (
+                "Check that prefix caching is on (vLLM: --enable-prefix-caching) and that the cache is larger than the working set. "
+                "Try --preflight-only."
+            )
             found.append(Problem("warning", "nothing_hit", f"{where} repeats requests, and nothing hit: {row['text']}.", todo))
         if row["verdict"].startswith("partial "):
             where_to_look = "Compare by evidence; see the scenario's part `Cache: what was served, and what was lost`."
@@ -224,7 +230,10 @@ def problems_of(
             severity = "warning" if wanted else "note"
             found.append(Problem(severity, "partial_hit", f"{where} hit less than planned: {row['text']}.", todo))
         if wanted and row["tier"] and row["tier"] != wanted and not (row["tier"] == "below" and wanted != "gpu"):
-            todo = "Its figures are not those of the tier it is named after. See cache_actions in run.json: was a reset refused?"
+            todo = (
+                "Another tier answered, so its figures are not those of the named tier. Check cache_actions in run.json for a "
+                "refused reset."
+            )
             found.append(
                 Problem(
                     "warning", "wrong_tier", f"{where} was to be a {row['arm']}, but is a {row['verdict']}: {row['text']}.", todo

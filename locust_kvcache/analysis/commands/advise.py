@@ -218,9 +218,9 @@ def advise(args: argparse.Namespace) -> Advice:
     working_gb = blocks.working_set_tokens * question.kv_bytes / 1e9
     tiers, unknown = tiers_of(args.tiers or (), source, question.prices)
     if question.gpu_gb is None and tiers != [GPU]:
-        unknown.append("Lower tiers are left out: nothing tells how much KV the GPUs of a server hold. Add --gpu-gb.")
+        unknown.append("Lower tiers are left out: the KV cache size of a server's GPUs is unknown. Add --gpu-gb.")
     if question.gpu_gb is not None and question.gpu_gb * question.servers >= working_gb:
-        unknown.append("The GPU cache holds all of it: no tier below adds a hit.")
+        unknown.append("The GPU cache is large enough for all of it: no lower tier adds hits.")
     sizes = sorted(set(args.sizes_gb)) or nice_sizes(working_gb)
     points = points_of(question, blocks, tiers, sizes)
     if not points:

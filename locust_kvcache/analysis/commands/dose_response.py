@@ -157,7 +157,7 @@ def dose_page(runs: list[Analysis]) -> Page:
             [run.stats for run in runs],
             own=[
                 Said("One run for each number of users: intervals (95 %) hold for this run; other runs may differ more.", True),
-                Said("Rates hold where nothing queues: use those at 1 user. With more users the TTFT includes queueing."),
+                Said("Rates are valid without queueing: use those with 1 user. With more users the TTFT includes queueing."),
             ],
         ),
     )

@@ -82,8 +82,12 @@ def parts_table(rows: Sequence[Split], scenario: str) -> Table:
             )
         )
     header = ("", "mean TTFT, ms", OWN, QUEUE, SHARING, "saved, ms", "of it one user saves")
-    notes = () if any(row.queue_ms is not None for row in rows) else ("No server counted its queue time: sharing holds it.",)
-    return Table(f"{scenario}: the mean TTFT taken apart", header, tuple(body), PARTS_RULE, notes)
+    notes = (
+        ()
+        if any(row.queue_ms is not None for row in rows)
+        else ("No server reports its queue time, so it is included in sharing.",)
+    )
+    return Table(f"{scenario}: parts of the mean TTFT", header, tuple(body), PARTS_RULE, notes)
 
 
 def _of(own: float, total: float) -> str:

@@ -72,7 +72,7 @@ def check(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -> list[
     for run in runs:
         by_name[run_spread.deployment_of(run)] = by_name.get(run_spread.deployment_of(run), 0) + 1
     return [
-        Problem("warning", "one_run", f"There is one run of {name}: how another would differ is not known.", "Repeat it.")
+        Problem("warning", "one_run", f"There is one run of {name}: so the variation between runs is not known.", "Repeat it.")
         for name, count in by_name.items()
         if count == 1
     ] + [

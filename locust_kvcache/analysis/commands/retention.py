@@ -137,7 +137,7 @@ def own_trust(runs: Sequence[GapRun], limits: Limits) -> list[Said]:
     if wrong > BLUR * count:
         texts.append(BLURRED.format(wrong=wrong, count=count) + ".")
     if not count:
-        texts.append("The server reports no cached tokens: only its counters tell what was hit.")
+        texts.append("The server reports no cached tokens, so only its counters show the hits.")
     texts += [foreign_text(run) for run in runs if counts_of_others(run)]
     if left_out := sum(run.left_out for run in runs):
         texts.append(f"{plural(left_out, 'return')} left out: failed, or sent before the first answer had ended.")

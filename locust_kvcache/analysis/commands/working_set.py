@@ -107,7 +107,7 @@ def knee_table(scenario: str, rows: list[dict[str, Any]]) -> Table:
             (NAMES[tier], whole(holds), whole(fails), percent(knee.plateau_hit_rate) if knee else DASH, whole(expected.get(tier)))
         )
     header = ("tier", "holds, tokens", "does not hold, tokens", "hit rate while it holds", "configured capacity, tokens")
-    rule = "a tier no longer holds the first size whose hit rate is over 10 % below that of the smallest size"
+    rule = "the size of a tier ends at the first size whose hit rate is over 10 % below that of the smallest size"
     return Table(f"{scenario}: what each tier holds", header, tuple(cells), rule)
 
 
@@ -135,10 +135,11 @@ def own_trust(rows: list[dict[str, Any]]) -> list[Said]:
     reported = tiers_to_show(rows) == ["reported"]
     return [
         Said(
-            f"One run of each size: no interval. Sizes are up to a factor of {number(ratio)} apart, and no tier's end is known better.",
+            f"One run of each size: no interval. Sizes are up to a factor of {number(ratio)} apart, so the size of a tier is known "
+            "only to that factor.",
             True,
         ),
-        Said("Hits are those reported with the answers: they do not tell the GPU cache from the tiers below it.", True)
+        Said("Hits are those reported with the answers: they do not distinguish the GPU cache from the tiers below it.", True)
         if reported
         else Said("Hits are those of the servers' counters."),
     ]

@@ -135,8 +135,9 @@ def expected(fit: Fit, prompt: float) -> list[dict[str, Any]]:
 def _notes(fit: Fit, rows: list[dict[str, Any]]) -> list[str]:
     notes = []
     if not fit.model.form.load:
-        notes.append("Prompt lengths vary too little, or nothing was cached: the cost of loading cannot be told from the fixed cost and "
-                     "is part of it; the prefill rate is that of computing instead of loading.")  # fmt: skip
+        notes.append("Prompt lengths vary too little, or nothing was cached: the cost of loading cannot be separated from the fixed "
+                     "cost and "
+                     "is included in it; the prefill rate is that of computing instead of loading.")  # fmt: skip
     elif not fit.model.load_ms_per_token:
         notes.append("Cached tokens have no measurable cost.")
     speed = next(row["value"] for row in rows if row["name"] == "load_gb_per_s")

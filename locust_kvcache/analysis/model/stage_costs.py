@@ -163,11 +163,14 @@ def limits_of(measured: Measured, mix: Mix) -> list[str]:
     said = []
     prefill, decode = measured.prefill_points, measured.decode_points
     if measured.prefill and measured.hand_off_s is None and not measured.pair:
-        said.append("The hand-off was not measured and counts as nothing: give --hand-off-ms, or a --pd run of one user.")
+        said.append("The KV transfer was not measured and counts as 0: give --hand-off-ms, or a --pd run of one user.")
     if not any(point.alone for point in prefill):
-        said.append("No prefill run had one user: what a request waits beside its prefill (front end, proxy) counts as nothing.")
+        said.append("No prefill run had one user: the time outside the prefill (front end, proxy) counts as 0.")
     if all(point.alone for point in prefill) and not any(point.counted_prefill_s for point in prefill):
-        said.append("No prefill run had more than one user: the whole TTFT counts as the prefiller's work, at most too slow.")
+        said.append(
+            "No prefill run had more than one user: the whole TTFT counts as work of the prefiller, so the prediction may be "
+            "too slow."
+        )
     if (longest := max((p.output_tokens for p in measured.prefill), default=0)) > FEW_TOKENS:
         said.append(
             f"The prefill runs have outputs of {whole(longest)} tokens: decode steps slow their prefills. Use 1 to 8 tokens."
@@ -178,8 +181,8 @@ def limits_of(measured: Measured, mix: Mix) -> list[str]:
             said.append(f"{worst[0].name} decodes beside cold prefills: a decoder's tokens come faster. Use a round that hits.")
     if mix.computed_tokens <= FEW_COMPUTED and not any(_tells_few(point, mix) for point in measured.prefill):
         said.append(
-            f"No --prefill run of several users and 1 to 8 output tokens computed about {whole(mix.computed_tokens)} tokens: what such "
-            "prompts cost together counts as if they came one by one, at most too slow."
+            f"No --prefill run of several users and 1 to 8 output tokens computed about {whole(mix.computed_tokens)} tokens: such "
+            "prompts are treated as if they came one by one, so the prediction may be too slow."
         )
     context = mix.prompt_tokens + mix.output_tokens / 2
     contexts = [point.prompt_tokens + point.output_tokens / 2 for point in decode]

@@ -103,7 +103,9 @@ def _unreliable_cached(records: pd.DataFrame, impossible: pd.Series) -> tuple[pd
     wrong = records["ok"] & impossible
     if not wrong.sum() or wrong.sum() < UNRELIABLE * ok.sum():
         return records, []
-    text = f"{int(wrong.sum())} of {int(ok.sum())} reported cached tokens cannot be true, so none of this run's are used."
+    text = (
+        f"{int(wrong.sum())} of {int(ok.sum())} reported cached tokens are impossible, so no cached tokens of this run are used."
+    )
     told = (
         records["usage_rejected"].astype(object).mask(records["reported_cached_tokens"].notna(), "cached_tokens is not believed")
     )

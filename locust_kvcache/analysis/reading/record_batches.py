@@ -90,7 +90,7 @@ def _add_line_by_line(stack: ColumnStack, file: Path) -> list[Problem]:
     problems = []
     if torn:
         bad.pop()
-        text = f"The last line of {file.name} (line {number}) is torn: the run was cut off while it wrote it."
+        text = f"The last line of {file.name} (line {number}) is incomplete: the run was killed while it wrote the line."
         problems.append(Problem("warning", "torn_line", text, "It was left out."))
     if bad:
         text = f"{len(bad)} lines of {file.name} are not JSON objects (first: line {bad[0]})."

@@ -54,7 +54,7 @@ def _without_impossible_numbers(frame: pd.DataFrame) -> tuple[pd.DataFrame, list
         release()
     if not named:
         return frame, []
-    text = f"Numbers that no request can have were found in {', '.join(named[:6])}; they were taken as missing."
+    text = f"Impossible values were found in {', '.join(named[:6])}; they were taken as missing."
     cleaned = frame.assign(**{name: kept_column(frame[name].mask(wrong(name))) for name in named})
     return cleaned, [Problem("warning", "record_numbers", text, "Was records.jsonl changed after the run?")]
 
@@ -90,7 +90,7 @@ def _usable(frame: pd.DataFrame, run_id: str) -> tuple[pd.DataFrame, list[Proble
         whole &= frame[name].notna()
     unnamed = ~whole & ~other_format
     if unnamed.any():
-        text = f"{int(unnamed.sum())} records do not say which request they are of (scenario, {', '.join(KEYS)}, status)."
+        text = f"{int(unnamed.sum())} records do not identify their request (scenario, {', '.join(KEYS)}, status)."
         problems.append(Problem("warning", "record_keys", text, "They were left out."))
     usable = whole & ~other_format
     frame = frame if usable.all() else rows_taken(frame, usable)

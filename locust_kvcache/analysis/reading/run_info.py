@@ -79,8 +79,10 @@ class RoundInfo:
 
     def beyond_text(self) -> str:
         if self.chunks_per_s_max is None or self.certified_chunks_per_s is None:
-            return "a worker received more chunks per second than its certificate stands for"
-        return f"a worker received {self.chunks_per_s_max:,.0f} chunks/s, its certificate stands for {self.certified_chunks_per_s:,.0f}"
+            return "a worker received more chunks per second than its certificate covers"
+        return (
+            f"a worker received {self.chunks_per_s_max:,.0f} chunks/s, its certificate covers {self.certified_chunks_per_s:,.0f}"
+        )
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class RunInfo:
 
     @property
     def beyond_certificate(self) -> dict[tuple[str, int], str]:
-        """Rounds in which a worker received more chunks per second than its certificate stands for, and how many."""
+        """Rounds in which a worker received more chunks per second than its certificate covers, and how many."""
         return {(entry.scenario, entry.number): entry.beyond_text() for entry in self.rounds if entry.client_limited}
 
     @property

@@ -32,7 +32,7 @@ def read_scrapes(path: Path) -> tuple[list[dict[str, Any]], list[Problem]]:
     found = [row for line in lines if (row := _scrape(line)) is not None]
     problems = []
     if bad := len(lines) - len(found):
-        text = f"{bad} lines of {path.name} are no scrapes (not JSON, or values of another type) and were left out."
+        text = f"{bad} lines of {path.name} are not valid scrapes (not JSON, or values of another type) and were left out."
         problems.append(Problem("note", "server_metrics_torn", text))
     return found, problems + _failed(found)
 

@@ -202,7 +202,7 @@ def trust_of(advice: Advice) -> tuple[str, ...]:
         said = [Said("The measured run is within 2 points of hit rate and 15 % of TTFT where there is a figure.")]
     said += [Said(note) for note in source.notes]
     said += [
-        Said("Caches are LRU; a tier below the GPU is written through, so it holds what the GPU holds too."),
+        Said("Caches are LRU; a tier below the GPU is written through, so it also contains everything that is in the GPU cache."),
         Said("TTFT is with queue, from a simulation of the engine's steps (docs/advise.md)."),
     ]
     if any(one.cost is not None for one in advice.points):

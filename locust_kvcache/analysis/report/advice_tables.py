@@ -14,7 +14,7 @@ from locust_kvcache.analysis.tables.table import Table
 TIER_WORDS = {"gpu": "GPU", "cpu": "host memory", "disk": "SSD", "store": "store"}
 RULE = (
     "token-weighted hit rate of LRU caches; TTFT with queue; cost per million prompt tokens: GPU seconds of prefill at their price, and "
-    "the rent of the tier while the load goes on"
+    "the rent of the tier during the load"
 )
 
 
@@ -96,5 +96,5 @@ def option_table(options: Sequence[Option]) -> Table:
     for one in options:
         times = (p50_text(one), number(one.ttft_p90_ms), number(one.cost))
         rows.append((one.name, whole(one.gpus), percent(one.hit_rate), *times))
-    rule = "GPU caches alone; cost: all GPUs while the load goes on, per million prompt tokens"
-    return Table("Replicas, and prefill and decode apart", header, tuple(rows), rule)
+    rule = "GPU caches alone; cost: all GPUs during the load, per million prompt tokens"
+    return Table("Replicas, and prefill and decode on separate servers", header, tuple(rows), rule)

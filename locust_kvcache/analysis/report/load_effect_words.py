@@ -32,7 +32,7 @@ def weak_points(ways: Sequence[Way], rows: Sequence[Split]) -> list[str]:
     found += [f"there are few runs of {', '.join(few)}"] if few else []
     state = _told(rows).state
     unseen = [run.run_id for way in used for run in way.runs if not _is_hit(run, state)]
-    found += [f"nothing proves a {arm_words(state)} in {listed(unseen)}"] if unseen else []
+    found += [f"there is no evidence of a {arm_words(state)} in {listed(unseen)}"] if unseen else []
     if all(way.name != ONE_USER for way in ways):
         found.append("no run has one user, so own prefill is not known")
     elif all(row.queue_ms is None for row in rows):
@@ -95,7 +95,7 @@ def _own_text(ways: Sequence[Way], rows: Sequence[Split], row: Split) -> str:
         return f"{said} ({_why_undecided(mine)})" if _is_undecided(mine) else said
     if own <= 0:
         return (
-            f"; one user alone saves nothing, the hit takes {number(-own)} ms more than cold. What is saved is time spent "
+            f"; one user alone saves nothing, a hit takes {number(-own)} ms more than cold. What is saved is time spent "
             "waiting for other requests, which depends on the load"
         )
     if own >= total:

@@ -80,7 +80,7 @@ def curve_text(event: Sequence[Outcome]) -> str:
     """The hit rate in words, or the TTFT where no hits were reported."""
     figure = "hit_rate" if any(one.levels["hit_rate"] for one in event) else "ttft_ms"
     if all(one.levels[figure] is None for one in event):
-        return "nothing is known of the time before it"
+        return "the time before it is unknown"
     unit = " ms" if figure == "ttft_ms" else ""
     before, worst = (
         f"{over_runs([getattr(one, name)[figure] for one in event], WRITTEN[figure])}{unit}" for name in ("levels", "worst")

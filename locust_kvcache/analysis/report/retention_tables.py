@@ -11,8 +11,8 @@ from locust_kvcache.analysis.tables.table import Table
 
 GAP_RULE = (
     "hit: at least half of the prompt's tokens came from a cache, as the server reported, with Clopper and Pearson's 95 % interval, "
-    "which takes returns as independent; tiers: shares of the returning tokens, by the servers' counters; "
-    "tokens since: different tokens sent since the middle of the prompt, median"
+    "which assumes independent returns; tiers: shares of the returning tokens, by the servers' counters; "
+    "tokens since: distinct tokens sent since the middle of the prompt, median"
 )
 LIMIT_RULE = (
     "the limit separates returns that were hit from those that were not with the fewest exceptions; intervals: 95 %, over resampled "
@@ -21,15 +21,15 @@ LIMIT_RULE = (
 VERDICTS = {
     LRU: "At every pressure hits end after the same number of tokens, not after the same time: as LRU eviction does",
     TTL: "At every pressure hits end after the same time, not after the same number of tokens: as a TTL or lease does, not LRU eviction",
-    BOTH: "The limits in tokens agree, and so do those in time: these pressures and gaps do not tell LRU eviction from a TTL",
+    BOTH: "The limits in tokens agree, and so do those in time: these pressures and gaps cannot distinguish LRU eviction from a TTL",
     NEITHER: "Neither the limits in tokens nor those in time agree between the pressures: eviction is neither plain LRU nor a TTL alone",
-    ONE: "One pressure with a limit does not tell LRU eviction from a TTL: give --background several numbers",
+    ONE: "One pressure cannot distinguish LRU eviction from a TTL: give --background several numbers",
 }
 FOREIGN = (
     "In the run with gaps of {gap} beside {rate} new tokens/s the servers counted {counted} of the returning tokens as cached, and the "
-    "answers reported {reported}: other requests were on the servers, so that more tokens passed than the page knows of."
+    "answers reported {reported}: other requests were on the servers, so more tokens passed through the caches than the page counts."
 )
-BLURRED = "{wrong} of {count} returns lie on the wrong side of the limit in tokens: plain LRU would put none there"
+BLURRED = "{wrong} of {count} returns are on the wrong side of the limit in tokens; with plain LRU there would be none"
 
 
 def limit_text(limit: Limit | None, unit: str) -> str:

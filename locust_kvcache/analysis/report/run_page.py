@@ -221,7 +221,7 @@ def repeat_text(run: RunInfo) -> str:
     words = " ".join(word if re.fullmatch(r"[\w./:=,@%+-]+", word) else json.dumps(word) for word in run.command)
     return (
         f"To run the same plan again with a fresh nonce (cold again): {words}. With --nonce {run.nonce} --seed {run.seed} "
-        "the prompts are the same word for word, and whatever a cache still holds of them is hit."
+        "the prompts are the same word for word, so what is still cached of them will be hit."
     )
 
 

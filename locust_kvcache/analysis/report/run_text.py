@@ -144,7 +144,7 @@ def target_lines(stats: Stats, rows: list[dict[str, Any]] | None = None, words: 
     if not rest:
         return lines
     counted = ", ".join(f"{rest.count(verdict)} {word}" for verdict, word in words.items() if verdict in rest)
-    return [*lines, told(f"targets beside these, in the report: {counted}")]
+    return [*lines, told(f"more targets in the report: {counted}")]
 
 
 def target_line(row: dict[str, Any], words: Mapping[str, str] = WORDS) -> str:

@@ -23,8 +23,8 @@ from locust_kvcache.analysis.tables.claim_words import (
 from locust_kvcache.analysis.tables.said_above import lateness_is_said
 from locust_kvcache.analysis.tables.table import Stats, find, run_of, scenarios
 
-COLD_UNKNOWN = "Cold: not known, the servers do not tell what they cached; the prompts start with a fresh nonce."
-HITS_UNKNOWN = "Hits: not known, nothing tells what the caches served."
+COLD_UNKNOWN = "Cold: not known, because the servers do not report cached tokens; the prompts start with a fresh nonce."
+HITS_UNKNOWN = "Hits: not known, because there is no evidence of what the caches served."
 CLIENT_UNKNOWN = "Load generator: not known whether it was on time."
 EMULATED = "Measured on the emulator: times are those of its profile, not of a GPU."
 ONE_RUN = "One run: its intervals (95 %) hold for this run, and other runs may differ more."

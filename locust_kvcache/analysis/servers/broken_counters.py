@@ -98,7 +98,7 @@ def _changed(key: tuple[str, int, str, str]) -> str:
 
 
 def _unread(key: tuple[str, int, str, str]) -> str:
-    return f"The metrics of {key[2]} ({key[3]}) gave nothing before round {key[1]} of {key[0]}: what its counters grew by is unknown."
+    return f"The metrics of {key[2]} ({key[3]}) gave nothing before round {key[1]} of {key[0]}: the growth of its counters is unknown."
 
 
 def _no_number(key: tuple[str, int, str, str]) -> str:

@@ -43,7 +43,9 @@ def slow_puts(verdicts: pd.DataFrame, moved: pd.DataFrame, distributions: pd.Dat
             f"Round {row['round']} of {row['scenario']} was answered by the GPU's own cache and took {hit / cold:.1f} times the cold TTFT, "
             f"while puts to the {stuck['via'].iloc[0]} failed or moved nothing: requests wait for a store that does not answer."
         )
-        found.append(Problem("warning", "slow_puts", text, "Bring the store back, or take it out of the servers' configuration."))
+        found.append(
+            Problem("warning", "slow_puts", text, "Start the store again, or remove it from the servers' configuration.")
+        )
     return found
 
 

@@ -119,14 +119,14 @@ def _load(what: str, role: str, seconds_ms: float, booked_ms: float) -> Part:
     """Counted by the connector; ranks and layers that load at once add up to more than the time that is booked: then all of that."""
     if seconds_ms <= booked_ms:
         return role, what, seconds_ms, MEASURED, ""
-    return role, what, booked_ms, ESTIMATE, "loads ran at once: all of the time that the engine booked for it"
+    return role, what, booked_ms, ESTIMATE, "loads ran at the same time: all of the time that the engine counted for them"
 
 
 def _estimate(what: str, role: str, queue_ms: float, quiet_ms: float | None) -> Part | None:
     """No counter of the load's time: the queue time beyond that of a round without loads. None where there is no such round."""
     if quiet_ms is None:
         return None
-    return role, what, max(0.0, queue_ms - quiet_ms), ESTIMATE, "queue time beyond that of a round in which nothing was loaded"
+    return role, what, max(0.0, queue_ms - quiet_ms), ESTIMATE, "queue time beyond that of a round without loads"
 
 
 def _rest(ms: float, stages: pd.DataFrame, path: set[str]) -> Part:

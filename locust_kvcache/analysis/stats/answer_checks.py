@@ -50,8 +50,8 @@ def _reasoning(records: pd.DataFrame, by_name: Mapping[str, Mapping[str, Any]]) 
                 Problem(
                     "note",
                     "reasoning_not_resent",
-                    f"{name}: {later} of {len(group)} answers began with reasoning or calls of tools, which later turns do not carry: "
-                    "they share the prompt before such an answer, not the answer, and planned hits count it so.",
+                    f"{name}: {later} of {len(group)} answers began with reasoning or tool calls, which later turns do not contain: "
+                    "these turns share the prompt before such an answer, but not the answer; the planned hits take that into account.",
                 )
             )
     return found
@@ -66,7 +66,10 @@ def _answers(records: pd.DataFrame, keys: list[str], columns: list[str]) -> Iter
 
 
 def _todo() -> str:
-    return "Let every answer have the length that was asked for: a server that honours ignore_eos, or max_tokens below where answers end."
+    return (
+        "All answers must have the requested length: use a server that supports ignore_eos, or set max_tokens below the length "
+        "at which answers end."
+    )
 
 
 def unequal_output(records: pd.DataFrame) -> dict[str, str]:
@@ -168,7 +171,8 @@ def _buffered(records: pd.DataFrame) -> list[Problem]:
     for (scenario, number), (count, answers) in buffered_rounds(records).items():
         text = (
             f"Round {number} of {scenario}: {count} of {answers} answers were buffered on their way: they "
-            "came all at once, or in clumps. Their TTFT holds the time to decode what was kept back; they have no TPOT and no ITL."
+            "came all at once, or in batches. Their TTFT includes the decode time of the tokens that were held back; they have no TPOT "
+            "and no ITL."
         )
         todo = "Is there a proxy (nginx: proxy_buffering off, or X-Accel-Buffering: no)? Or a server that does not stream?"
         problems.append(Problem("warning", "buffered", text, todo))

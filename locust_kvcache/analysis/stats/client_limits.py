@@ -64,7 +64,7 @@ def _why_late(group: pd.DataFrame, p90: float | None) -> str:
 
 
 def with_certificates(client: pd.DataFrame, beyond: Mapping[tuple[str, int], str]) -> pd.DataFrame:
-    """`beyond`: rounds in which a worker received more chunks per second than its certificate stands for are client-limited too."""
+    """`beyond`: rounds in which a worker received more chunks per second than its certificate covers are client-limited too."""
     keys = list(zip(client["scenario"], client["round"], strict=True))
     late = [text or beyond.get(key, "") for key, text in zip(keys, client["late"], strict=True)]
     limited = [bool(mark) or key in beyond for key, mark in zip(keys, client["client_limited"], strict=True)]

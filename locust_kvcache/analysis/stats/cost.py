@@ -20,7 +20,7 @@ UNITS = {
     "million_output_tokens": ("output_tokens", 1e6),
 }
 Row = dict[str, Any]
-OPEN_LOOP = "open loop: the arrivals set how long a round takes"
+OPEN_LOOP = "open loop: the arrivals determine the length of a round"
 
 
 def cost_rows(rounds: pd.DataFrame, energy: pd.DataFrame, gpus: int | None, price_per_gpu_hour: float | None) -> list[Row]:

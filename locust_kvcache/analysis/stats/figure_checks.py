@@ -43,7 +43,7 @@ def failures(records: pd.DataFrame) -> list[Problem]:
 
 def outages(warnings: Iterable[str]) -> list[Problem]:
     """A pause of a round is no time of the server's: its wall time and rates hold it, and a restarted server has an empty cache."""
-    todo = "The round's wall time and rates hold the pause, and a server that was restarted has lost its cache: run again."
+    todo = "The round's wall time and rates include the pause, and a restarted server has lost its cache: run again."
     return [Problem("warning", "outage", f"{text[:1].upper()}{text[1:]}.", todo) for text in outages_in(warnings)]
 
 
@@ -67,7 +67,7 @@ def sent_late(records: pd.DataFrame) -> list[Problem]:
         if len(late) > LATE_SHARE * len(group):
             text = (
                 f"Round {number} of {scenario}: {len(late)} of {len(group)} scheduled requests were sent late, by {late.mean():,.0f} ms on "
-                f"average and {late.max():,.0f} ms at most. Times from the actual send leave this wait out; goodput and objectives hold it."
+                f"average and {late.max():,.0f} ms at most. Times from the actual send do not include this wait; goodput and objectives do."
             )
             problems.append(
                 Problem("warning", "sent_late", text, "Give the run more users (-u), or ask for a lower --request-rate.")

@@ -14,7 +14,7 @@ from locust_kvcache.workload.chunk_sessions import chunk_reuse
 from locust_kvcache.workload.spec import Scenario
 from locust_kvcache.workload.traces.loading import NO_PREFIXES, NONE
 
-TODO = "Do not take its hit rate for that of the recorded service; a trace with hash_ids can be asked (locust-kvcache oracle)."
+TODO = "Its hit rate is not that of the recorded service; a trace with hash_ids shows that (locust-kvcache oracle)."
 
 
 def file_problems(scenarios: Iterable[Mapping[str, Any]], seed: int | None) -> list[Problem]:

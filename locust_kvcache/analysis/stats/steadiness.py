@@ -128,7 +128,10 @@ def steadiness_problems(table: pd.DataFrame) -> list[Problem]:
             text = f"{name} is not steady: its TTFT changes by {percent(row['drift'], signed=True)} from its first to its last request."
             problems.append(Problem("warning", "drift", text, RISES if row["drift"] > 0 else FALLS))
         elif row["warmup_ratio"] < 1:
-            text = f"{name} ramps up: its first requests take {row['warmup_ratio']:.2f} times as long as the rest, as nothing queues yet."
+            text = (
+                f"{name} ramps up: its first requests take {row['warmup_ratio']:.2f} times as long as the rest, because there is no "
+                "queue yet."
+            )
             problems.append(Problem("note", "ramp_up", text, "More requests per round make it matter less."))
         else:
             text = f"{name}: its first requests take {row['warmup_ratio']:.2f} times as long as the rest."

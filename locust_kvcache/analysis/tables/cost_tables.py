@@ -60,7 +60,7 @@ def _energy_notes(stats: Stats, rows: list[dict[str, Any]]) -> list[str]:
         notes.append(f"The deployment has {gpus} GPUs, and the energy is that of {seen[0]}.")
     if min(row["least_readings"] for row in rows) < STALE:
         notes.append(
-            "A GPU's energy was read anew fewer than 3 times in a round: the exporter measures seldom, and the energy is coarse."
+            "A GPU's energy counter changed fewer than 3 times in a round: the exporter measures too rarely, so the energy is inaccurate."
         )
     return notes
 

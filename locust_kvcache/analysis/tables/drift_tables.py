@@ -32,7 +32,7 @@ def change_table(stats: Stats) -> Table | None:
         return None
     header = ("", "after s [interval]", "before", "after")
     note = "by cumulated sums, at p < 0.001 each; times since the round's first request that is measured"
-    return Table("Changes within the round" if rows else "Changes within the round: none was found", header, tuple(rows), note)
+    return Table("Changes within the round" if rows else "Changes within the round: none", header, tuple(rows), note)
 
 
 def _value(figure: str, value: float) -> str:

@@ -127,9 +127,7 @@ def waterfall_table(stats: Stats, scenario: str) -> Table:
         paid = _paid_row(found)
         rows += [paid] if paid else []
     beyond = sum(found["beyond_tokens"] for found in find(stats.get("waterfall", ()), scenario=scenario))
-    more = (
-        f"{whole(beyond)} tokens came from elsewhere than the engine's own earlier requests: a store that the engines share, say."
-    )
+    more = f"{whole(beyond)} tokens came from somewhere else than the engine's earlier requests, such as a shared store."
     sizes = {found["engine_tokens"] for found in find(stats.get("waterfall", ()), scenario=scenario)}
     size = next((tokens for tokens in sizes if tokens is not None), None)
     known = (

@@ -59,8 +59,8 @@ def missing_text(options: Options, plans: list[Plan]) -> list[str]:
             )
         elif absent:
             lines.append(
-                f"  {plan.scenario.name}: arrivals only; what the last request takes is unknown (--expect, --expect-from)"
+                f"  {plan.scenario.name}: arrivals only; the time of the last request is unknown (--expect, --expect-from)"
             )
         elif expected.hit_ttft_ms is None:
-            lines.append(f"  {plan.scenario.name}: hits are reckoned as slow as cold requests (--expect hit_ttft_ms=MS)")
+            lines.append(f"  {plan.scenario.name}: hits are assumed to be as slow as cold requests (--expect hit_ttft_ms=MS)")
     return lines

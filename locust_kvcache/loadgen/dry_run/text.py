@@ -47,7 +47,7 @@ def studied(
         return runs, [f"--gaps: {len(runs)} runs, by their due times {duration_text(last_s)} in all"]
     if study.capacity:
         most, sides = study.capacity_steps, ", ".join(study.capacity)
-        steps = f"--capacity: one step is shown; a search takes about 13, at most {most}, for each of {sides}"
+        steps = f"--capacity: one step is shown; a search takes about 13 steps, at most {most}, for each of {sides}"
         return [dataclasses.replace(scenario, rounds=1) for scenario in scenarios], [steps]
     return scenarios, []
 

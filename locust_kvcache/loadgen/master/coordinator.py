@@ -163,7 +163,7 @@ class Coordinator:
         if greenlet is not None and greenlet is not gevent.getcurrent() and not greenlet.dead:
             greenlet.kill(block=False)
             if self.driver is None:
-                log.error("stopped in the preflight: nothing was measured (-t counts from the start, preflight included)")
+                log.error("stopped in the preflight: nothing was measured (-t counts from the start and includes the preflight)")
                 self._environment.process_exit_code = int(Exit.NOT_JUDGED)
             elif running is None:
                 log.error("stopped between two levels of --concurrency, or runs of a study: those before are complete")

@@ -200,7 +200,7 @@ class RoundDriver:
             match change:
                 case Change.BACK:
                     self._played.warn(
-                        f"worker {self._workers.name(worker)} is back in {self._where()}; its times of that while are suspect"
+                        f"worker {self._workers.name(worker)} is back in {self._where()}; its times of that period may be wrong"
                     )
                 case Change.SILENT:
                     self._replace(worker)
@@ -222,8 +222,8 @@ class RoundDriver:
         self._played.worker_lost()
         open_turns = len(self._ledger.open_turns(worker, self._seen()))
         self._played.warn(
-            f"worker {self._workers.name(worker)} was lost in {self._where()}: {len(sessions)} sessions that it had not begun are dealt "
-            f"again, {open_turns} requests may have been sent by it"
+            f"worker {self._workers.name(worker)} was lost in {self._where()}: {len(sessions)} sessions that it had not begun go to "
+            f"other workers, {open_turns} requests may have been sent"
         )
         if sessions:
             self._deal(sessions, self._users())

@@ -149,7 +149,10 @@ class RoundPlayer:
             except WorkerLost as lost:
                 (worker,) = lost.args
                 name = self._workers.name(worker)
-                self.run.warn(f"worker {name} was lost before {played.title} of {played.scenario}: its users spawn on the others")
+                self.run.warn(
+                    f"worker {name} was lost before {played.title} of {played.scenario}: its users are spawned on the other "
+                    "workers"
+                )
                 self._workers.give_up(worker)
             finally:
                 self.round = None
@@ -161,7 +164,9 @@ class RoundPlayer:
         while (lost := self._workers.known() - set(self._workers.connected())) and time.monotonic() < deadline_s:
             gevent.sleep(0.1)
         for worker in lost:
-            self.run.warn(f"worker {self._workers.name(worker)} was lost between rounds: its users spawn on the others")
+            self.run.warn(
+                f"worker {self._workers.name(worker)} was lost between rounds: its users are spawned on the other workers"
+            )
             self._workers.give_up(worker)
 
     def _compare_clocks(self) -> None:
@@ -190,4 +195,4 @@ class RoundPlayer:
         if self.round is not None and self._shape.name and self._job.options.length.is_timed:
             self.run.note_users(users)
         elif self.round is not None and self.run.users != users:
-            self.run.warn(f"users were changed from {self.run.users} to {users} in mid-round: its load was not constant")
+            self.run.warn(f"users were changed from {self.run.users} to {users} during a round: its load was not constant")

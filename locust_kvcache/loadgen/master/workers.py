@@ -89,8 +89,8 @@ class Workers:
         """Workers that another command has started for itself, and that came to this master by the port."""
         for worker in self._strangers & self.known():
             log.error(
-                "worker %s was started by the --processes of another command, which uses the same port; it is sent away. Give each "
-                "command a --master-bind-port of its own",
+                "worker %s was started by the --processes of another command, which uses the same port; it is rejected. Give each "
+                "command its own --master-bind-port",
                 self.name(worker),
             )
             self.dismiss(worker)

@@ -21,5 +21,5 @@ def limits_of_round(answers: Sequence[Done]) -> tuple[dict[str, float | bool | N
         return facts, None
     rate, limit = max(beyond)
     return facts, (
-        f"client-limited: a worker received {rate:,.0f} chunks/s, its certificate stands for {limit:,.0f}; use more workers (--processes)"
+        f"client-limited: a worker received {rate:,.0f} chunks/s, its certificate covers {limit:,.0f}; use more workers (--processes)"
     )

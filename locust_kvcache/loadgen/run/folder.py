@@ -39,7 +39,7 @@ def create_run_folder(output_dir: Path, name: str | None, deployment: str, model
             if name and folder.is_dir() and _emptied(folder):
                 return folder
             if name and folder.is_dir():
-                ways = "choose another name, remove it, or go on with it (--resume)"
+                ways = "choose another name, remove the folder, or resume that run (--resume)"
                 raise BadInput(f"--run-name: {folder} exists already; {ways}") from error
             if not folder.is_dir():
                 raise BadInput(f"--output-dir: {folder} is not a folder; choose another --output-dir") from error
@@ -58,7 +58,7 @@ def _emptied(folder: Path) -> bool:
             facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             if records.read(1) or facts["format"] != RUN_FORMAT or facts["rounds"]:
                 return False
-            log.warning("%s held a run that measured nothing (%s): this run takes its place", folder, facts["incomplete_reason"])
+            log.warning("%s had a run that measured nothing (%s): this run replaces it", folder, facts["incomplete_reason"])
             for name in NOTHING_MEASURED:
                 (folder / name).unlink(missing_ok=True)
     except (OSError, ValueError, KeyError, TypeError):

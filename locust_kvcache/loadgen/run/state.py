@@ -71,8 +71,9 @@ class Run(RunRounds):
         self._facts["warm_up"] = resumed.facts.get("warm_up") or []
         self._facts["warnings"] = list(dict.fromkeys([*resumed.facts["warnings"], *self._facts["warnings"]]))
         self.warn(
-            f"resumed at {now_iso()} with {len(resumed.rounds)} of its rounds complete; {moved} records of a cut round were set aside. "
-            "What the server's caches held meanwhile is unknown"
+            f"resumed at {now_iso()} with {len(resumed.rounds)} of its rounds complete; {moved} records of an interrupted round were "
+            "set aside. "
+            "The state of the server's caches is unknown"
         )
 
     def check_collector(self) -> None:

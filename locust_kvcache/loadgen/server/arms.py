@@ -125,8 +125,10 @@ def warnings_of(facts: dict[str, Any]) -> list[str]:
         )
     if facts.get("still_storing"):
         texts.append(
-            f"the store was still taking puts after {facts['settled_s']:.0f} s: this round ran beside them, may find only a part of the "
-            "store, and a reset may have been refused. Give --settle-timeout more seconds, or send less (docs/servers.md, a slow store)"
+            f"the store was still taking puts after {facts['settled_s']:.0f} s: this round ran at the same time, may find only a part "
+            "of its "
+            "prompts in the store, and a reset may have been refused. Increase --settle-timeout, or send less (docs/servers.md, a slow "
+            "store)"
         )
     emptied = {result["tier"] for result in facts.get("cache_actions", ())}
     canary = facts.get("canary")

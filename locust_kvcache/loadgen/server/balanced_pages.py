@@ -33,7 +33,8 @@ class Balanced:
 
     def warnings(self) -> list[str]:
         pages = [
-            f"several servers answer at {url}: {how}. Its page is left out, as what it counts is no evidence. Name each engine's own page "
+            f"several servers answer at {url}: {how}. Its page is left out, because its counters may belong to any of them. Name each "
+            "engine's own page "
             "under `engines` in the deployment file, or let its router name them by `router: {discover: true}` (docs/routers.md)"
             for url, how in self.pages.items()
         ]

@@ -140,7 +140,7 @@ def _reset_exists(deployment: Deployment) -> Finding:
         "no_reset",
         "no way to empty a cache is known",
         "vLLM: start it with VLLM_SERVER_DEV_MODE=1 and add `caches` to the deployment file.",
-        "Round 1 is cold by its fresh nonce; a store cannot be told from the GPU cache.",
+        "Round 1 is cold because of its fresh nonce; a store cannot be distinguished from the GPU cache.",
     )
 
 

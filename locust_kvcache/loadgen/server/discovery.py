@@ -118,8 +118,8 @@ def _router_unnamed(deployment: Deployment) -> list[str]:
     if len(workers) < 2:
         return []
     return [
-        f"{deployment.endpoint} is a router of {len(workers)} engines, and no engine's page is named: which engine hit what stays unknown. "
-        "In a deployment file, `router: {discover: true}` takes them from the router, and `engines` names them"
+        f"{deployment.endpoint} is a router of {len(workers)} engines, but no engine's page is listed, so the hits of each engine are "
+        "unknown. In a deployment file, use `router: {discover: true}` to get its engines, or list them in `engines`"
     ]
 
 

@@ -49,7 +49,8 @@ def no_hit(rows: Rows, balanced: bool = False) -> str:
     what = "a prompt sent twice hit nothing"
     if balanced:
         return (
-            f"{what}: a balancer gave the second to another engine than the first. A later round hits only in part, unless a router sends "
+            f"{what}: a load balancer sent the second request to another engine than the first. Later rounds hit only partly, unless a "
+            "router sends "
             "each request to the engine that holds its prefix"
         )
     configs = [
@@ -57,7 +58,8 @@ def no_hit(rows: Rows, balanced: bool = False) -> str:
     ]
     if len(configs) > 1 and not any('enable_prefix_caching="False"' in name for name in configs):
         return (
-            f"{what}: {len(configs)} engines share the requests, and the second came to another engine than the first. A later round "
+            f"{what}: {len(configs)} engines share the requests, and the second request went to another engine than the first. A later "
+            "round "
             "hits only in part, unless a router sends each request to the engine that holds its prefix"
         )
     return f"{what}: prefix caching seems to be off, so later rounds may be as cold as round 1"
@@ -149,7 +151,7 @@ def limit_findings(canary: dict[str, Any], kv_bytes_per_token: int | None, link_
                 "link_too_slow",
                 f"{what}; the link carries {link_gb_per_s:g} GB/s",
                 "Use RDMA or a faster link, or quantised KV.",
-                "A hit from the store will be slower than computing anew.",
+                "A hit from the store will be slower than computing again.",
             )
         ]
     return [
@@ -177,9 +179,12 @@ def looks_below(rows: Rows) -> bool:
 def _dead_cache(canary: dict[str, Any], tier: str, named: bool) -> Finding:
     """`named`: the deployment file names a tier below; else the engine was only seen to look for one, as for a direct hand-off too."""
     slow = " Its TTFT was over 3 s, as in LMCache's degraded mode." if (canary["ttft_ms"] or 0) > DEGRADED_TTFT_MS else ""
-    what = f"no tier below {tier} knew the canary: a dead cache.{slow}"
+    what = f"no tier below {tier} had the canary: that cache does not work.{slow}"
     if not named:
-        what = f"the engine looks for KV below {tier}, and nothing there knew the canary: a dead cache, unless it only hands KV over.{slow}"
+        what = (
+            f"the engine looks for KV below {tier}, and no lower tier had the canary: that cache does not work, unless it only "
+            f"transfers KV.{slow}"
+        )
     return Finding(
         ERROR if named else WARNING,
         "dead_cache",
@@ -205,7 +210,7 @@ def after_reset(
                 "reset_resets_nothing",
                 f"the gpu cache was emptied and still served {gpu:.0f} of a canary's {prompt} tokens ({by})",
                 "Restart the engine between arms, or leave store arms out.",
-                "The reset answers success and resets nothing: a store_hit arm would measure the GPU cache.",
+                "The reset reports success but clears nothing: a store_hit arm would measure the GPU cache.",
             )
         ]
     if gpu + below > 0 and (has_lower_tier or looks_lower):

@@ -19,8 +19,8 @@ from locust_kvcache.workload.spec import Scenario
 
 WAYS_OUT = {
     "priority": "start vLLM with --scheduling-policy priority, or leave `priority` out of the scenario's `identity` or of --extra-body",
-    "cache_salt": "leave `cache_salt` out of the scenario's `identity`, --cache-salt or --extra-body: vLLM takes it since 0.8.5, other "
-    "servers may not know it",
+    "cache_salt": "leave `cache_salt` out of the scenario's `identity`, --cache-salt or --extra-body: vLLM supports it since 0.8.5, "
+    "other servers may not",
 }
 
 

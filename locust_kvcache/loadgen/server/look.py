@@ -93,7 +93,7 @@ def control_comes_last(job: Job, look: Look, scenarios: tuple[Scenario, ...]) ->
     small = [tier for tier, capacity in held.items() if tokens <= capacity < 2 * tokens]
     if small:
         log.warning(
-            "the control is played last: the %s tier holds the working set of %s tokens once and not twice",
+            "the control runs last: the %s tier holds the working set of %s tokens once and not twice",
             small[0],
             f"{tokens:,}",
         )

@@ -179,7 +179,7 @@ class Preflight:
         cached = again.reader.cached_tokens
         reports = cached is not None
         if not reports and "cached_tokens" in (again.reader.counts.rejected or ""):
-            self._warn("the cached tokens that the server reports cannot be true: hits are known by round only")
+            self._warn("the reported cached tokens are impossible: hits are known by round only")
         elif not reports:
             self._warn(
                 "the server does not report cached tokens (vLLM: --enable-prompt-tokens-details, SGLang: --enable-cache-report): "
@@ -194,8 +194,9 @@ class Preflight:
             )
         if (name := first.reader.response_id) and name == again.reader.response_id != self._never_seen().reader.response_id:
             self._warn(
-                f"a prompt sent twice got the same answer twice, with the id {name!r}: something before the model keeps whole responses. "
-                "Later rounds then measure that and no KV cache; switch it off, or send to the servers themselves"
+                f"a prompt sent twice got the same answer twice, with the id {name!r}: something in front of the model caches whole "
+                "responses. "
+                "Later rounds then measure that cache, not the KV cache; switch it off, or send directly to the servers"
             )
         return reports, bool(cached) and first.reader.cached_tokens is None
 
@@ -210,7 +211,7 @@ class Preflight:
         told = probe.tokenize(messages=self.canary, add_generation_prompt=True) if self.api in CONVERSING else None
         if told is None and probe.impossible_count:
             self._warn(
-                f"/tokenize counts {probe.impossible_count} tokens in a prompt, which cannot be: prompt sizes are calibrated by the "
+                f"/tokenize counts {probe.impossible_count} tokens in a prompt, which is impossible: prompt sizes are calibrated by the "
                 "model's own count"
             )
         elif told is not None and canary_tokens is not None and abs(told - canary_tokens) > max(0.05 * canary_tokens, 8):

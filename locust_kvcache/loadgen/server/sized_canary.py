@@ -179,11 +179,11 @@ def sized_warnings(sized: Sized, calibrated: bool, again: Callable[[], Sized]) -
     if came is None and asked is not None and len(reader.log) < asked and reader.finish_reason in ENDED_ITSELF:
         found.append(
             f"an answer of {len(reader.log)} chunks ended by itself (finish_reason {reader.finish_reason!r}) where {asked} tokens were "
-            "asked for: ignore_eos is not honoured, so answers may be of unequal length"
+            "requested: the server ignores ignore_eos, so answers may be of unequal length"
         )
     if asked is not None and came is not None and came != asked:
         found.append(
-            f"an answer has {came} tokens where {asked} were asked for: ignore_eos or max_tokens is not honoured, so answers may be of "
+            f"an answer has {came} tokens where {asked} were requested: the server ignores ignore_eos or max_tokens, so answers may be of "
             "unequal length, and rounds then not comparable on E2E latency and throughput"
         )
     return found + _stream_warnings(sized, again)
@@ -231,8 +231,8 @@ def _stream_warnings(sized: Sized, again: Callable[[], Sized]) -> list[str]:
         )
     elif _buffered(sized) and _buffered(again()):
         found.append(
-            "an answer came all at once or in clumps: buffered on its way (a proxy? nginx: proxy_buffering off), or not streamed; TTFT "
-            "then holds the time to decode, and TPOT and ITL are missing"
+            "an answer came all at once or in batches: buffered by a proxy (nginx: proxy_buffering off), or not streamed; TTFT "
+            "then includes the decode time, and TPOT and ITL are missing"
         )
     elif (held_ms := _held_back_ms(sized)) and _held_back_ms(again()):
         found.append(
@@ -241,6 +241,6 @@ def _stream_warnings(sized: Sized, again: Callable[[], Sized]) -> list[str]:
         )
     if reader.unknown_field:
         found.append(
-            f"answers carry output in the unknown field {reader.unknown_field!r}; it counts as output that is not visible"
+            f"answers have output in the unknown field {reader.unknown_field!r}; it counts as output that is not visible"
         )
     return found

@@ -35,5 +35,5 @@ class UnknownFields:
         if name not in self._seen:
             self._seen.add(name)
             log.warning(
-                "answers carry output in the unknown field %r; it counts as output that is not visible, as reasoning does", name
+                "answers have output in the unknown field %r; it counts as output that is not visible, as reasoning does", name
             )

@@ -81,8 +81,8 @@ def _notes(found: _File, early: int, unit: str, unit_note: str | None) -> tuple[
     prefixes = _prefixes(found)
     counted = (
         (found.without_ids if prefixes == SOME else 0, "have no hash_ids: what they share is unknown, their prompts are new"),
-        (facts.no_output, "have an output length of 0 and are sent with 1, the least that a server takes"),
-        (facts.from_text, "carry text: their lengths are estimates; prompts of those lengths are sent, equal beginnings alike"),
+        (facts.no_output, "have an output length of 0 and are sent with 1, the minimum that a server accepts"),
+        (facts.from_text, "have text: their lengths are estimates; the prompts sent have these lengths, and equal beginnings stay equal"),
         (facts.without_answers, "carry only what is new of their session: earlier messages are put before them, answers are unknown"),
         (facts.by_delay, "have a session and a delay instead of a time: they are sent so long after the answer to the row before "
                          "them, and input_length is taken for the whole prompt"),

@@ -67,13 +67,13 @@ def unit_doubt(times: Sequence[float], unit: str, given: str | None) -> str | No
     if len(times) > 2 and span_s / len(times) > SLOW_S:
         return (
             f"{len(times):,} requests span {span_s / 3600:,.3g} h if its timestamps are ms, as in the Mooncake traces; "
-            "if they are microseconds, say --trace-time-unit us (ms: they are)"
+            "if they are microseconds, add --trace-time-unit us, otherwise --trace-time-unit ms"
         )
     if not _odd(times):
         return None
     return (
         f"{len(times):,} requests span {span_s:,.3g} s if its timestamps are ms, as in the Mooncake traces; "
-        "if they are seconds, say --trace-time-unit s (ms: they are)"
+        "if they are seconds, add --trace-time-unit s, otherwise --trace-time-unit ms"
     )
 
 

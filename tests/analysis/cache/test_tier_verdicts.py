@@ -63,7 +63,7 @@ def test_contamination_says_how_much_and_from_where() -> None:
     table = rounds(1)
     judged = tier_verdicts.judge(table, RUN, tiers((1, "server", 1_000.0, 7_000.0, 32_000.0)), TRAFFIC, BLOCK)
     assert judged["text"].iloc[0] == (
-        "8,000 tokens more were cached than the round itself can explain: 1,000 from the GPU cache, 7,000 from below"
+        "8,000 more tokens were cached than the round itself can explain: 1,000 from the GPU cache, 7,000 from below"
     )
     assert [problem.code for problem in tier_verdicts.problems_of(judged, tiers())] == ["contaminated"]
 
@@ -280,7 +280,7 @@ def test_one_engine_of_four_proves_no_round_cold(nonce: list[str], wanted: str) 
     info = {"rounds": [], "command": ["locust", *nonce]}
     found = one(rounds(1), info, tier_rows=[(1, "server", 0.0, 0.0, 10_000.0)])
     assert found["verdict"] == wanted
-    assert "engines that got 25.0 % of the prompt tokens; of the rest nothing tells" in found["text"]
+    assert "engines that got 25.0 % of the prompt tokens; there is no evidence for the rest" in found["text"]
     assert one(rounds(1), info, tier_rows=[(1, "server", 900.0, 0.0, 9_100.0)])["verdict"] == tier_verdicts.CONTAMINATED
 
 

@@ -114,7 +114,7 @@ def test_missing_is_missing(tmp_path: Path) -> None:
     assert {row["window"] for row in analysis.stats["windows"]} <= {"unknown", "racing"}
     assert find(analysis, "effects", split="round", metric="ttft_ms", statistic="mean")["ratio"] == pytest.approx(62.4 / 168)
     target = find(analysis, "targets", target="hit_ttft_reduction_min")
-    assert (target["verdict"], target["why"]) == ("not judged", "nothing shows that the later rounds hit")
+    assert (target["verdict"], target["why"]) == ("not judged", "there is no evidence that the later rounds hit")
 
 
 def test_a_round_without_records_has_no_throughput(tmp_path: Path) -> None:

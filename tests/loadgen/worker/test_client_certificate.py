@@ -40,6 +40,6 @@ def answer(rate: float, limit: float | None) -> Done:
 def test_a_round_beyond_a_certificate_is_client_limited() -> None:
     facts, warning = limits_of_round([answer(100, 9000), answer(12_000, 9000)])
     assert facts["client_limited"] is True
-    assert "12,000 chunks/s, its certificate stands for 9,000; use more workers (--processes)" in (warning or "")
+    assert "12,000 chunks/s, its certificate covers 9,000; use more workers (--processes)" in (warning or "")
     assert limits_of_round([answer(100, 9000)])[0]["client_limited"] is False
     assert limits_of_round([answer(100, 9000), answer(100, None)])[0]["client_limited"] is None  # not known is not fine
