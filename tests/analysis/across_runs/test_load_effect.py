@@ -75,8 +75,8 @@ def test_own_prefill_queue_and_load_by_hand() -> None:
 @pytest.mark.parametrize(
     ("alone_ms", "all_ms", "said"),
     [
-        ((738.0, 774.0), (18200.0, 15900.0), "one user alone saves nothing, the hit takes 36.0 ms more than cold"),
-        ((100.0, 120.0), (1000.0, 900.0), "one user alone saves nothing, the hit takes 20.0 ms more than cold"),
+        ((738.0, 774.0), (18200.0, 15900.0), "one user alone saves nothing, a hit takes 36.0 ms more than cold"),
+        ((100.0, 120.0), (1000.0, 900.0), "one user alone saves nothing, a hit takes 20.0 ms more than cold"),
         ((500.0, 100.0), (800.0, 500.0), "one user alone saves 400 ms, no less than this load"),
     ],
 )
@@ -129,7 +129,7 @@ def test_what_one_user_saves_is_not_cut_to_the_times_under_load() -> None:
     """One user's hit takes 36 ms more than cold. Few users, whose hits are faster than his, do not make that 400 ms saved."""
     runs = [run("one", 1, (738.0, 774.0)), run("five", 5, (700.0, 300.0))]
     page, found = study_page(runs)
-    assert "one user alone saves nothing, the hit takes 36.0 ms more than cold" in page.lead
+    assert "one user alone saves nothing, a hit takes 36.0 ms more than cold" in page.lead
     assert page.short[0].rows[1][-1] == "nothing (36.0 more)"
     assert found["states"][1]["saved_own_ms"] == pytest.approx(-36.0)
 
@@ -175,7 +175,7 @@ def test_rounds_that_evidence_calls_no_hit_are_said_first() -> None:
     said = [[2, "nothing", "0.0 % of the prompt tokens came from a cache"]]
     runs[1].stats["claims"] = [{**claim_of(runs[1].stats, "s"), "scenario": "s", "rounds": said}]
     lead = study_page(runs)[0].lead
-    assert lead.startswith("Read with care: nothing proves a GPU hit in r1; no run has one user")
+    assert lead.startswith("Read with care: there is no evidence of a GPU hit in r1; no run has one user")
 
 
 def test_without_counters_queue_and_load_are_one_part() -> None:

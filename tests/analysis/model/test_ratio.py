@@ -85,7 +85,7 @@ def test_the_hand_off_is_what_a_pair_takes_beyond_prefill_and_token() -> None:
     pair = prefill(0.75, decoding=np.ones(10), tpot_s=np.ones(10) * 0.01, run="pd", output_tokens=50.0)
     measured = Measured(MEASURED.prefill, MEASURED.decode, (pair,))
     assert hand_off_s(measured, 0.01) == pytest.approx(0.75 - 0.5 - 0.01)
-    assert "hand-off was not measured" in " ".join(limits_of(Measured(MEASURED.prefill, MEASURED.decode), MIX))
+    assert "KV transfer was not measured" in " ".join(limits_of(Measured(MEASURED.prefill, MEASURED.decode), MIX))
     alone = costs_of(Measured(pair=(pair,)), MIX)  # one user only: prefill and hand-off cannot be told apart
     assert alone.prefill_s.mean() + alone.delay_s == pytest.approx(0.74)
 

@@ -86,7 +86,7 @@ def test_one_engine_of_several_is_no_evidence_where_the_answers_tell_of_all(repo
     assert run_claims.trusted(tiers, counted, rounds)["round"].tolist() == left
     codes = [(problem.code, problem.text) for problem in run_claims.evidence_problems(counted, rounds)]
     assert [code for code, _ in codes] == ["seen_in_part"] * 2
-    assert "counted 33.0 % of the prompt tokens that were sent; engines whose pages are not named" in codes[0][1]
+    assert "counted 33.0 % of the prompt tokens that were sent; engines whose pages are not listed" in codes[0][1]
 
 
 def test_a_prefiller_of_several_stays_the_evidence() -> None:

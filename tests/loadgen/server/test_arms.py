@@ -188,8 +188,8 @@ def test_the_preflight_tries_what_it_can(locust: LocustProcesses, emulator: Star
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("reset_clears_nothing", "The reset answers success and resets nothing"),
-        ("put_fails", "no tier below cpu knew the canary: a dead cache"),
+        ("reset_clears_nothing", "The reset reports success but clears nothing"),
+        ("put_fails", "no tier below cpu had the canary: that cache does not work"),
     ],
 )
 def test_the_preflight_names_what_is_broken(

@@ -143,10 +143,10 @@ def test_a_router_that_passes_one_workers_page_on(workers: tuple[str, ...], bala
         assert left is deployment
         assert bool(warnings) is balanced
         if balanced:
-            assert "is a router of 2 engines, and no engine's page is named" in warnings[0]
+            assert "is a router of 2 engines, but no engine's page is listed" in warnings[0]
             assert "`router: {discover: true}`" in warnings[0]
 
 
 def test_a_second_prompt_that_missed_is_the_balancers_and_not_a_cache_that_is_off() -> None:
-    assert "a balancer gave the second to another engine" in no_hit([], balanced=True)
+    assert "a load balancer sent the second request to another engine" in no_hit([], balanced=True)
     assert "prefix caching seems to be off" in no_hit([])

@@ -29,7 +29,7 @@ def test_a_dead_cache_that_the_deployment_file_does_not_name() -> None:
     """As LMCacheConnectorV1 with Mooncake's old keys: healthy, asked, never knows anything, 3 s more per lookup."""
     (finding,) = after_reset(canary(0, 0, ttft_ms=3500.0), "gpu", has_lower_tier=False, looks_lower=True)
     assert finding.severity == "warning"
-    assert "the engine looks for KV below gpu, and nothing there knew the canary: a dead cache" in finding.text
+    assert "the engine looks for KV below gpu, and no lower tier had the canary: that cache does not work" in finding.text
     assert "over 3 s, as in LMCache's degraded mode" in finding.text
     (finding,) = after_reset(canary(0, 0), "gpu", has_lower_tier=True)
     assert finding.severity == "error"

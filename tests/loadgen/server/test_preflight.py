@@ -52,9 +52,9 @@ def test_an_honest_server_gives_no_cause_for_complaint(url: str) -> None:
     [
         ("cuts", "was counted by the server as 1,024 tokens: it cuts prompts"),
         ("counts_twice", "tokens: it cuts prompts (context length? Ollama: num_ctx), or counts otherwise"),
-        ("ends_early", "an answer has 6 tokens where 16 were asked for"),
+        ("ends_early", "an answer has 6 tokens where 16 were requested"),
         ("gives_up", "failed: aborted: finish_reason 'abort' after 3 of 16 tokens"),
-        ("buffers", "buffered on its way"),
+        ("buffers", "buffered by a proxy"),
         ("muses", "unknown field 'musings'"),
         ("strings", "token counts that cannot be true and are rejected: prompt_tokens is '"),
     ],

@@ -388,7 +388,7 @@ def test_zero_is_taken_as_left_out_only_after_this_server_has_reported_more() ->
 
 
 class Remembers(Scripted):
-    """Something in front of the model that keeps whole responses, with their ids."""
+    """Something in front of the model that caches whole responses, with their ids."""
 
     fixed: str | None = None
 
@@ -398,9 +398,9 @@ class Remembers(Scripted):
 
 
 def test_the_same_id_for_the_same_prompt_is_a_cache_of_responses_and_a_constant_one_is_not() -> None:
-    assert any("keeps whole responses" in text for text in looked_at(Remembers).warnings)
+    assert any("caches whole responses" in text for text in looked_at(Remembers).warnings)
     constant = type("Constant", (Remembers,), {"fixed": "chatcmpl-0"})
-    assert not any("keeps whole responses" in text for text in looked_at(constant).warnings)
+    assert not any("caches whole responses" in text for text in looked_at(constant).warnings)
 
 
 @pytest.mark.parametrize("said", [0, -5, 1, "many", None])

@@ -149,7 +149,7 @@ def test_rows_of_aiperf_are_read_and_what_is_made_of_them_is_said(tmp_path: Path
     for said in (
         "1 of 6 rows have no hash_ids",
         "1 of 6 rows have an output length of 0",
-        "3 of 6 rows carry text",
+        "3 of 6 rows have text",
         "2 of 6 rows have a session",
     ):
         assert said in told
