@@ -159,7 +159,7 @@ def test_a_scrape_of_other_types_is_left_out_and_counted(whole: Path, tmp_path: 
         file.write('{"role": ["server"], "round": 1}\n[]\n{"round": 1e400}\n')
     run = load_run(folder)
     assert len(run.server_metrics) == 4
-    assert "3 lines of server_metrics.jsonl are no scrapes" in run.problems[-1].text
+    assert "3 lines of server_metrics.jsonl are not valid scrapes" in run.problems[-1].text
 
 
 @pytest.mark.parametrize("files", [["records.jsonl"], ["server_metrics.jsonl"], ["records.jsonl", "server_metrics.jsonl"]])
