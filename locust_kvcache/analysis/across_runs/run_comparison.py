@@ -11,9 +11,11 @@ import pandas as pd
 from locust_kvcache.analysis.across_runs import cache_states, conditions, pair_states
 from locust_kvcache.analysis.across_runs.kept_rounds import with_rounds
 from locust_kvcache.analysis.across_runs.run_validity import validity_problems
+from locust_kvcache.analysis.basics.metrics import BY_OUTPUT
 from locust_kvcache.analysis.basics.problems import Problem, sorted_problems
 from locust_kvcache.analysis.pipeline import Analysis
-from locust_kvcache.analysis.stats import comparison, pairing, targets
+from locust_kvcache.analysis.stats import answer_checks, comparison, pairing, targets
+from locust_kvcache.analysis.tables.claim_words import arm_words
 from locust_kvcache.contract.round_kinds import CONTROL
 from locust_kvcache.contract.targets import PD_HIT
 
@@ -61,8 +63,9 @@ def compare_runs(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -
     problems += validity_problems({name: run.stats for name, run in zip(names, runs, strict=True)})
     runs, cut = (runs, []) if cache_states.states_after_cold(runs) else cut_to_common_rounds(runs)  # states are compared by name
     windows = cache_states.windows_of(runs)
-    effects = _effects(runs, names, windows)
-    told = tuple(_targets(runs, names, comparable=not problems))
+    lengths_differ = "output_tokens" in accepted
+    effects = _effects(runs, names, windows, lengths_differ)
+    told = tuple(_targets(runs, names, not problems, lengths_differ))
     warnings = [
         Problem(row["severity"], row["code"], f"{name}: {row['text']}", row["what_to_do"])
         for run, name in zip(runs, names, strict=True)
@@ -73,6 +76,7 @@ def compare_runs(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -
         *problems,
         *conditions.differing_problems(found),
         *cache_states.unshared_problems(runs),
+        *_unequal_answers(effects),
         *warnings,
         *cut,
         Problem("note", "one_run", ONE_RUN, HOW_MANY),
@@ -109,22 +113,54 @@ def run_names(runs: list[Analysis]) -> list[str]:
     return ids if len(set(ids)) == len(ids) else [f"{name} ({i})" for i, name in enumerate(ids, 1)]
 
 
-def _effects(runs: list[Analysis], names: list[str], windows: Sequence[str]) -> pd.DataFrame:
-    """Every contender against the first run: what differs between these two runs. One run of each has no interval and no verdict."""
+def _effects(runs: list[Analysis], names: list[str], windows: Sequence[str], lengths_differ: bool) -> pd.DataFrame:
+    """Every contender against the first run: what differs between these two runs. One run of each has no interval and no verdict.
+
+    `lengths_differ`: answers of other lengths were accepted (--accept).
+    """
     base, tables = runs[0], []
     for run, name in zip(runs[1:], names[1:], strict=True):
         closed = all(r.info.arrival.closed for r in (base, run))
         for window in windows:
-            latencies = comparison.effects(_pairs(base, run, window))
+            pairs = _pairs(base, run, window)
+            latencies = comparison.effects(pairs)
             rounds = (_rounds(base, window), _rounds(run, window))
             parts = [
                 latencies,
                 comparison.rate_effects(*rounds, latencies, closed),
                 _per_gpu(runs[0], run, rounds, latencies, closed),
             ]
-            tables += [part.assign(contender_run=name, window=window) for part in parts if len(part)]
+            parts = [part if lengths_differ else _of_equal_answers(pairs, part) for part in parts if len(part)]
+            tables += [part.assign(contender_run=name, window=window) for part in parts]
     empty = pd.DataFrame(columns=[*comparison.COLUMNS, "contender_run", "window"])
     return pd.concat(tables, ignore_index=True) if tables else empty
+
+
+def _of_equal_answers(pairs: pairing.Pairs, effects: pd.DataFrame) -> pd.DataFrame:
+    """`effects` with `withheld`: why times of whole answers, and rates, are not compared where one run's answers are longer."""
+    unequal = {}
+    for one in pairs.matched:
+        before, after = (side.finite("output_tokens").values for side in (one.baseline, one.contender))
+        if len(before) and len(after) and abs(after.mean() - before.mean()) > answer_checks.TOLERANCE * before.mean():
+            unequal[one.scenario] = f"answers of {after.mean():,.1f} against {before.mean():,.1f} output tokens on average"
+    forbidden = effects["metric"].str.removesuffix("_per_gpu").isin(BY_OUTPUT)
+    keys = zip(effects["scenario"].astype(str), forbidden, strict=True)
+    return effects.assign(withheld=[unequal.get(name, "") if of_answers else "" for name, of_answers in keys])
+
+
+def _unequal_answers(effects: pd.DataFrame) -> list[Problem]:
+    """A warning for each scenario and window in which a run's answers are longer than the baseline's."""
+    withheld = effects[effects["withheld"].astype(bool)] if "withheld" in effects else effects.iloc[:0]
+    keys = withheld.reindex(columns=["contender_run", "scenario", "window", "withheld"]).drop_duplicates()
+    return [
+        Problem(
+            "warning",
+            "unequal_answers",
+            f"{name}, {scenario}, {arm_words(window)}: {why}. E2E latency, TPOT and throughput are not compared there.",
+            answer_checks.what_to_do(),
+        )
+        for name, scenario, window, why in keys.itertuples(index=False)
+    ]
 
 
 def _pairs(base: Analysis, run: Analysis, window: str) -> pairing.Pairs:
@@ -164,7 +200,7 @@ def _divided(rounds: pd.DataFrame, count: int | None) -> pd.DataFrame:
     return rounds.assign(**{name: rounds[name].astype("float64") / (count or 1) for name in comparison.RATES})
 
 
-def _targets(runs: list[Analysis], names: list[str], comparable: bool) -> list[dict[str, Any]]:
+def _targets(runs: list[Analysis], names: list[str], comparable: bool, lengths_differ: bool) -> list[dict[str, Any]]:
     """Each run's own targets, then PD against single where exactly these two kinds stand side by side and are comparable."""
     kinds = [run.info.deployment.kind for run in runs]
     pd_against_single = len(runs) == 2 and sorted(map(str, kinds)) == ["non_disagg", "pd_disagg"]
@@ -177,12 +213,18 @@ def _targets(runs: list[Analysis], names: list[str], comparable: bool) -> list[d
     single, pd_run = runs[kinds.index("non_disagg")], runs[kinds.index("pd_disagg")]
     pair_name = f"{names[kinds.index('pd_disagg')]} / {names[kinds.index('non_disagg')]}"
     scenarios = list(dict.fromkeys(row["scenario"] for row in pd_run.stats["rounds"]))
+
+    def effects_of(target: str, window: str) -> pd.DataFrame:
+        pairs = _pairs_of(target, single, pd_run, window)
+        found = comparison.effects(pairs)
+        return found if lengths_differ else _of_equal_answers(pairs, found)
+
     across = pair_states.judged(
         pd_run.info.targets,
         [single],
         [pd_run],
         scenarios,
-        lambda target, window: comparison.effects(_pairs_of(target, single, pd_run, window)),
+        effects_of,
     )
     if not comparable:
         across = [{**row, **NOT_COMPARABLE} for row in across]

@@ -102,6 +102,8 @@ def _between_runs(found: RunComparison, row: dict[str, Any]) -> str:
     """The change alone: an interval over requests would be read as one over runs."""
     if not found.comparable:
         return "not comparable"
+    if row.get("withheld"):
+        return "not comparable"
     if is_missing(row["ratio"]):
         return DASH
     return higher(row["ratio"]) if "_per_s" in row["metric"] else slower(row["ratio"])

@@ -26,7 +26,10 @@ def answer_problems(records: pd.DataFrame, scenarios: Iterable[Mapping[str, Any]
     by_name = {str(entry.get("name")): entry for entry in scenarios}
     unequal = [
         Problem(
-            "warning", "unequal_output", f"{text} E2E latency, TPOT and throughput of these rounds are not comparable.", _todo()
+            "warning",
+            "unequal_output",
+            f"{text} E2E latency, TPOT and throughput of these rounds are not comparable.",
+            what_to_do(),
         )
         for text in unequal_output(records).values()
     ]
@@ -65,7 +68,7 @@ def _answers(records: pd.DataFrame, keys: list[str], columns: list[str]) -> Iter
             yield key, group
 
 
-def _todo() -> str:
+def what_to_do() -> str:
     return (
         "All answers must have the requested length: use a server that supports ignore_eos, or set max_tokens below the length "
         "at which answers end."

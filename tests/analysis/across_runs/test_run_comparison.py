@@ -227,6 +227,30 @@ def test_targets_of_the_pair_are_not_judged_where_too_many_requests_failed(tmp_p
     assert {(row["verdict"], row["why"]) for row in compare_runs([single, pd_run]).targets} == {("not judged", why)}
 
 
+def test_answers_that_differ_by_round_alone_are_not_compared_there(tmp_path: Path) -> None:
+    """PD answers with 20 tokens when cold and with 60 on a hit, the single server with 40: the mean of both rounds is the same."""
+    lengths = {1: 20, 2: 60}
+    records = [
+        replace(record, output_tokens=lengths[record.round], chunks=lengths[record.round])
+        for record in make_records(TRUTH.but(run_id="p"))
+    ]
+    targets = {"pd_tpot_increase_max": 0.2, "pd_hit_ttft_ratio_max": 2.5}
+    single = analyse_folder(synthetic_run(tmp_path / "s", TRUTH.but(run_id="s"), deployment=SINGLE))
+    pd_run = analyse_folder(write_run(tmp_path / "p", records, TRUTH.but(run_id="p"), deployment=PD, targets=targets))
+    found = compare_runs([single, pd_run])
+    assert found.comparable
+    judged = {row["target"]: (row["verdict"], row["why"]) for row in found.targets}
+    assert judged["pd_hit_ttft_ratio_max"][0] == "pass", "a first token does not wait for the last one"
+    why = "not comparable: answers of 20.0 against 40.0 output tokens on average"
+    assert judged["pd_tpot_increase_max"] == ("not judged", why)
+    texts = [problem.text for problem in found.problems if problem.code == "unequal_answers"]
+    assert texts[0].startswith("PD, long_context_high_reuse, cold: answers of 20.0 against 40.0 output tokens on average. E2E")
+    assert len(texts) == 2
+    rows = {row[0]: row[3] for row in comparison_page(found).short[0].rows}
+    assert rows["TPOT, ms"] == rows["requests/s"] == "not comparable"
+    assert rows["TTFT, ms"] == "as fast"
+
+
 def test_a_control_round_is_no_hit(tmp_path: Path) -> None:
     """Two rounds beside cold, of which one sent fresh prompts: the rate on a hit is that of the other."""
     rounds = round_rows(make_records(TRUTH.but(rounds=3)))
