@@ -107,7 +107,7 @@ def _analyse(run: RecordedRun, slo: Mapping[str, float] | None, max_failures: Fa
     problems += drift.change_problems(changed)
     rejected = windows.are_rejected([*run.problems, *evidence_problems])
     slow = few_slow.few_slow(records)
-    problems += few_slow.slow_problems(slow)
+    problems += few_slow.slow_problems(slow, steadiness.slow_starts(steady))
     judged = _judged(run, limit, records, rounds, all_records, all_rounds, servers, states, block, rejected, slow)
     stats = {
         **_outcome(run, limit, rounds, block),

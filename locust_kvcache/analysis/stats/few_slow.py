@@ -8,7 +8,7 @@ are far out of their round.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,7 +112,8 @@ def _carried(before: FewSlow, after: FewSlow) -> bool:
     return abs(whole) > math.log1p(LEAST_CHANGE) and math.log(after.without_ms / before.without_ms) / whole < MOST
 
 
-def slow_problems(found: Mapping[Key, FewSlow]) -> list[Problem]:
+def slow_problems(found: Mapping[Key, FewSlow], told: Set[Key]) -> list[Problem]:
+    """`told`: rounds that have a warning of slow first requests: the same requests."""
     todo = (
         "A burst at the start (let users start one after another: -r), prompts that were computed while the others hit, or a pause of the "
         "server? Compare the medians."
@@ -126,6 +127,7 @@ def slow_problems(found: Mapping[Key, FewSlow]) -> list[Problem]:
             todo,
         )
         for (scenario, number_), one in found.items()
+        if (scenario, number_) not in told
     ]
 
 
@@ -137,7 +139,7 @@ def leads(rounds: Iterable[tuple[int, FewSlow | None]]) -> list[str]:
 
 def _lead(round_: int, one: FewSlow) -> str:
     few = f"{one.slow} of {one.requests} requests"
-    figures = f"{number(one.mean_ms)} ms, without them {number(one.without_ms)} ms, the median is {number(one.median_ms)} ms"
+    figures = f"{number(one.mean_ms)} ms; {number(one.without_ms)} ms without them; median {number(one.median_ms)} ms"
     if one.above_p90:
         return f"{few} raise the mean TTFT of round {round_} above its P90 ({figures})"
     return f"{few} of round {round_} make most of the change (mean TTFT {figures})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -119,12 +120,22 @@ def outliers(records: pd.DataFrame, limit: int = 20) -> pd.DataFrame:
     return table.reindex(table["deviations"].abs().sort_values(ascending=False).index).head(limit).assign(of=len(table))
 
 
+def _drifts(row: Mapping[Any, Any]) -> bool:
+    return _clear(row["drift_p"]) and abs(row["drift"]) > LARGE
+
+
+def slow_starts(table: pd.DataFrame) -> set[tuple[str, int]]:
+    """(scenario, round) of those whose warning says that their first requests are slow."""
+    rows = table[~table["steady"].astype(bool)].to_dict("records")
+    return {(str(row["scenario"]), int(row["round"])) for row in rows if not _drifts(row) and row["warmup_ratio"] >= 1}
+
+
 def steadiness_problems(table: pd.DataFrame) -> list[Problem]:
     """A warning per window that drifts or warms up."""
     problems = []
     for row in table[~table["steady"].astype(bool)].to_dict("records"):
         name = f"Round {row['round']} of {row['scenario']} ({row['window']})"
-        if _clear(row["drift_p"]) and abs(row["drift"]) > LARGE:
+        if _drifts(row):
             text = f"{name} is not steady: its TTFT changes by {percent(row['drift'], signed=True)} from its first to its last request."
             problems.append(Problem("warning", "drift", text, RISES if row["drift"] > 0 else FALLS))
         elif row["warmup_ratio"] < 1:

@@ -88,7 +88,7 @@ def answer(stats: Stats, scenario: str) -> str:
         return f"{scenario}: {lead}cold and hit cannot be compared ({why})." + also
     if is_unserved(claim):
         return f"{scenario}: {_not_credited(claim, ttft[0])}. {control_text(stats, scenario)}".rstrip() + also
-    lead = f"{claim['lead']}. Apart from that: " if claim["lead"] else ""
+    lead = f"{claim['lead']}. As measured: " if claim["lead"] else ""
     return f"{scenario}: {lead}{_credited(stats, scenario, effects, ttft[0])}{also}"
 
 
@@ -116,7 +116,7 @@ def _one_round(stats: Stats, scenario: str, lead: str) -> str:
         parts.append(f"{percent(row['hit_rate'])} of the prompt tokens came from the cache{known_of(row)}")
     said = ", ".join(parts) or ("no request succeeded" if row["requests"] else "no request has a record")
     return (
-        f"{lead}. Apart from that: {said}. There is one round, so hit and cold rounds are not compared."
+        f"{lead}. As measured: {said}. There is one round, so hit and cold rounds are not compared."
         if lead
         else (f"{said}. There is one round, so hit and cold rounds are not compared.")
     )

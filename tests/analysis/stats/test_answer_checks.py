@@ -101,6 +101,6 @@ def test_answers_that_a_proxy_kept_back(tmp_path: Path) -> None:
     (text,) = problems(found, "buffered")
     assert "16 of 16 answers were buffered on their way" in text
     why = "TTFT includes decode time: 16 of 16 answers of round 1 were buffered on their way"
-    assert headline(found.stats).startswith(f"{TRUTH.scenario}: {why}. Apart from that: repeating the requests")
+    assert headline(found.stats).startswith(f"{TRUTH.scenario}: {why}. As measured: repeating the requests")
     (target,) = [row for row in found.stats["targets"] if row["target"] == "hit_ttft_reduction_min"]
     assert (target["verdict"], target["why"]) == ("not judged", "TTFT includes decode time: answers were buffered on their way")

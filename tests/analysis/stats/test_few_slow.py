@@ -14,7 +14,7 @@ from locust_kvcache.analysis.pipeline import Analysis, analyse_folder
 from locust_kvcache.analysis.report.comparison_page import headline
 from locust_kvcache.analysis.report.run_page import run_page
 from locust_kvcache.analysis.report.run_text import run_text
-from locust_kvcache.analysis.stats.few_slow import few_slow, leads
+from locust_kvcache.analysis.stats.few_slow import few_slow, leads, slow_problems
 from tests.analysis.synthetic import Truth, make_records, write_run
 
 TRUTH = Truth(sessions=24, turns=5)  # 120 requests a round
@@ -37,7 +37,7 @@ def said(*rounds: list[float]) -> list[str]:
 def test_a_burst_lifts_the_mean_above_the_p90() -> None:
     """(115 x 100 + 5 x 10,000) / 120 = 512.5; 108 of 120 waited 100 ms or less."""
     assert said([10_000.0] * 5 + [100.0] * 115) == [
-        "5 of 120 requests raise the mean TTFT of round 1 above its P90 (512 ms, without them 100 ms, the median is 100 ms)"
+        "5 of 120 requests raise the mean TTFT of round 1 above its P90 (512 ms; 100 ms without them; median 100 ms)"
     ]
     assert said([10_000.0] + [100.0] * 18) == [], "fewer than 20 requests have no P90"
     assert said([120.0] * 5 + [100.0] * 115) == [], "100.8 is above the P90 of 100, and nobody is misled"
@@ -48,7 +48,7 @@ def test_few_requests_make_most_of_the_change() -> None:
     """(54 x 90 + 54 x 110 + 12 x 2,000) / 120 = 290, below the P90 of 110 + 0.1 x 1,890 = 299; without the twelve both rounds have 100."""
     ordinary = [90.0, 110.0] * 54
     assert said([2_000.0] * 12 + ordinary, [90.0, 110.0] * 60) == [
-        "12 of 120 requests of round 1 make most of the change (mean TTFT 290 ms, without them 100 ms, the median is 110 ms)"
+        "12 of 120 requests of round 1 make most of the change (mean TTFT 290 ms; 100 ms without them; median 110 ms)"
     ]
     assert said([2_000.0] * 13 + ordinary, [90.0, 110.0] * 60) == [], "more than a tenth are not few"
     half = [
@@ -87,15 +87,22 @@ def burst_run(folder: Path, name: str, kind: str) -> Analysis:
     return analyse_folder(write_run(folder / name, records, TRUTH.but(run_id=name), deployment=deployment))
 
 
+def test_slow_first_requests_have_one_warning() -> None:
+    found = few_slow(table([10_000.0] * 5 + [100.0] * 115))
+    assert len(slow_problems(found, set())) == 1
+    assert slow_problems(found, {("s", 1)}) == []
+
+
 @pytest.mark.slow
 def test_headline_console_and_comparison_begin_with_it(tmp_path: Path) -> None:
     runs = [burst_run(tmp_path, "a", "non_disagg"), burst_run(tmp_path, "b", "pd_disagg")]
     (problem,) = [row for row in runs[0].stats["problems"] if row["code"] == "few_slow"]
     assert "5 of 120 requests waited longer than" in problem["text"]
+    assert not [row for row in runs[0].stats["problems"] if row["code"] == "warmup"], "one warning for the same requests"
     page = run_page(runs[0], charts=False)
     begins = "long_context_high_reuse: 5 of 120 requests raise the mean TTFT of round 1 above its P90 ("
     assert page.lead.startswith(begins)
-    assert "Apart from that: repeating the requests" in page.lead
+    assert "As measured: repeating the requests" in page.lead
     assert " ".join(run_text(runs[0].stats).split()).startswith(begins)
     assert headline(compare_runs(runs)).startswith(
         "single, long_context_high_reuse: 5 of 120 requests raise the mean TTFT of round 1 above its P90. PD, long_context_high_reuse: 5 of"
