@@ -77,7 +77,7 @@ def _schema(words: Sequence[str]) -> dict[str, Any]:
 
         return config_schema(get_parser())
     if len(words) > 1 or words[0] not in NAMES:
-        raise BadInput(f"config schema: {' '.join(words)!r} is no file of a run; allowed: {', '.join(NAMES)}, or nothing")
+        raise BadInput(f"config schema: {' '.join(words)!r} is not a file of a run; allowed: {', '.join(NAMES)}, or nothing")
     return file_schema(words[0])
 
 

@@ -107,7 +107,7 @@ def find_command(name: str) -> Command:
     names = [command.name for command in COMMANDS]
     close = difflib.get_close_matches(name.replace("_", "-"), names, 1)
     hint = f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(names)}"
-    raise BadInput(f"{name!r} is no command of {PROGRAM}; {hint}")
+    raise BadInput(f"{name!r} is not a command of {PROGRAM}; {hint}")
 
 
 def _said(text: str) -> int:

@@ -96,7 +96,9 @@ def main() -> int:
     args = parse_arguments()
     for folder in args.runs:
         if not folder.is_dir():
-            raise BadInput(f"{folder}: is no folder; expected the folder of a run, e.g. results/NAME. `ls results` lists them.")
+            raise BadInput(
+                f"{folder}: is not a folder; expected the folder of a run, e.g. results/NAME. `ls results` lists them."
+            )
     try:
         if args.check:
             check(args.to)

@@ -18,7 +18,7 @@ def check_url(url: str, where: str, page: bool = False) -> str:
         (parts.hostname or "").encode("idna")
         url.encode("latin-1")
     except ValueError as error:
-        raise BadInput(f"{where} is {url[:80]!r}, which is no address ({error}); {expected}") from error
+        raise BadInput(f"{where} is {url[:80]!r}, which is not an address ({error}); {expected}") from error
     if len(url) > LONGEST_URL or not url.isprintable() or " " in url:
         raise BadInput(f"{where} is {url[:80]!r}; {expected}, no spaces")
     if parts.username is not None or parts.password is not None:

@@ -33,5 +33,5 @@ def parse_failure_limit(given: Any) -> FailureLimit:
     except ValueError:
         limit = FailureLimit(count=-1)
     if limit.count < 0 or not 0 <= limit.share <= 1:
-        raise BadInput(f"--max-failures: {text!r} is no limit; give a number of requests such as 3, or a share such as 1%")
+        raise BadInput(f"--max-failures: {text!r} is not a limit; give a number of requests such as 3, or a share such as 1%")
     return limit

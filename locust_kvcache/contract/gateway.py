@@ -31,7 +31,7 @@ def checked_headers(found: Iterable[tuple[Any, Any]], where: str) -> Headers:
     headers = []
     for name, value in found:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise BadInput(f"{where}: {name!r} is no name of an HTTP header")
+            raise BadInput(f"{where}: {name!r} is not a name of an HTTP header")
         text = str(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
         if text is None or any(ord(char) < 32 or ord(char) > 255 for char in text):
             raise BadInput(f"{where}: header {name} is {value!r}; expected a text of one line")

@@ -66,7 +66,7 @@ def read_conversations(path: str, file: BinaryIO, unusable: str = "error") -> Co
         raise BadInput(
             f"{path}: holds no conversation ({skipped} rows skipped); expected {EXPECTED} per line, or an array of such"
         )
-    rows = (f"{skipped:,} rows are no conversations and are skipped",) if skipped else ()
+    rows = (f"{skipped:,} rows are not conversations and are skipped",) if skipped else ()
     notes = tuple(text.format(n=f"{told[name]:,}") for name, text in NOTES.items() if told[name])
     return Conversations(tuple(found), skipped, (*rows, *notes))
 

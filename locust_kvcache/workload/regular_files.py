@@ -16,7 +16,7 @@ def open_file(path: str | Path) -> BinaryIO:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise BadInput(
-                f"{path}: is no regular file (a folder, a pipe or a device); expected a file, which is read more than once"
+                f"{path}: is not a regular file (but a folder, a pipe or a device); expected a file, because it is read more than once"
             )
         return open(path, "rb")
     except (OSError, ValueError) as error:

@@ -35,7 +35,7 @@ def test_every_address_is_usable_or_refused_in_one_line(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("http://" + "a" * 300, "which is no address"),
+        ("http://" + "a" * 300, "which is not an address"),
         ("http://h:99999", "Port out of range"),
         ("http://[::1", "Invalid IPv6 URL"),
         ("http://a b", "no spaces"),

@@ -45,7 +45,7 @@ def test_a_servers_words_are_written_without_the_secrets_that_it_was_sent() -> N
     ("word", "said"),
     [
         ("no colon", "expected 'Name: value'"),
-        ("bad name: 1", "no name of an HTTP header"),
+        ("bad name: 1", "not a name of an HTTP header"),
         ("Host: x", "set by the load generator itself"),
         ("x-api-key: abc123", "holds a secret; write it as"),
         ("Cookie: a=b", "holds a secret"),

@@ -35,7 +35,7 @@ def refused(locust: LocustProcesses, *args: str, **env: str) -> str:
         (("--request-rate", "5"), "--request-rate is 5 and --arrival is closed"),
         (("--arrival", "poisson", "--request-rate", "5", "--burstiness", "2"), "it shapes --arrival gamma alone"),
         (("-u", "2000000"), "2000000 users in one process need 2000040 open files each, and the limit is"),
-        (("--host", "http://" + "a" * 300), "which is no address"),
+        (("--host", "http://" + "a" * 300), "which is not an address"),
         (("--host", "http://127.0.0.1:99999"), "Port out of range"),
         (("--arrival", "sometimes"), "argument --arrival: invalid choice: 'sometimes'"),
         (("--trace", "tests/fixtures/conversation_trace_120.jsonl"), "--trace is replayed by locustfiles/trace_replay.py"),

@@ -99,7 +99,7 @@ def test_a_row_that_is_no_conversation_is_refused_or_counted(row: Any, told: str
     assert str(raised.value).startswith("chats.jsonl: line 2")
     found = read_conversations("chats.jsonl", io.BytesIO(text), "skip")
     assert (len(found.conversations), found.skipped) == (1, 1)
-    assert found.notes == ("1 rows are no conversations and are skipped",)
+    assert found.notes == ("1 rows are not conversations and are skipped",)
 
 
 def test_nothing_but_unusable_rows_is_an_error() -> None:

@@ -53,7 +53,7 @@ def accepted_conditions(text: str) -> frozenset[str]:
     words = [word.strip() for word in text.split(",") if word.strip()]
     if unknown := [word for word in words if word.lower() not in known]:
         allowed = ", ".join(label for _, label in [*forbidding, *TOKEN_COUNTS])
-        raise BadInput(f"--accept: {unknown[0]!r} is no condition that forbids a comparison; allowed: {allowed}")
+        raise BadInput(f"--accept: {unknown[0]!r} is not a condition that prevents a comparison; allowed: {allowed}")
     return frozenset(known[word.lower()] for word in words)
 
 

@@ -84,9 +84,9 @@ def _unknown(one: RoundFacts) -> str:
     if one.served == ELSEWHERE or (by_counters and strange):
         return f"in {where} the servers counted {percent(one.seen_share)} of the prompt tokens that were sent"
     if one.cached_tokens is None and one.rejected:
-        return f"the reported cached tokens are rejected, and there are no counters for {where} hit"
+        return f"the reported cached tokens are rejected, and there are no counters for {where}"
     if one.cached_tokens is None and one.cached_known:
         return f"only {one.cached_known} of {one.recorded - one.failed} requests of {where} report cached tokens, and there are no counters"
     if one.cached_tokens is None:
-        return f"the server reports no cached tokens in {where}, and no counters tell"
+        return f"the server reports no cached tokens in {where}, and there are no counters"
     return "" if one.prompt_tokens else f"the number of prompt tokens of {where} is not known"

@@ -98,7 +98,9 @@ def write_output(path: Path, page: Page) -> None:
 def described(runs: list[Analysis], accepted: frozenset[str], gated: bool) -> tuple[str, Page, Outcome]:
     """One run of each: what these runs measured, beside one another."""
     if len(runs) > MAX_RUNS:
-        raise BadInput(f"{len(runs)} runs given; one run of each of 2 to {MAX_RUNS} deployments can stand beside one another")
+        raise BadInput(
+            f"{len(runs)} runs given; expected one run of each of 2 to {MAX_RUNS} deployments, or several runs of each"
+        )
     found = compare_runs(runs, accepted)
     if gated:
         found = replace(found, problems=(SINGLE_RUNS, *found.problems))

@@ -60,7 +60,7 @@ def check(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -> list[
     for run in runs:
         if not run.stats["complete"]:
             raise BadInput(
-                f"run {run.run_id} is incomplete: a part of a run is no repetition of it; leave it out, or --resume it"
+                f"run {run.run_id} is incomplete: an incomplete run cannot be compared as a repetition; leave it out, or --resume it"
             )
     found = conditions.compare_conditions([run.info for run in runs], [run.requests for run in runs], accepted)
     for condition in found:
@@ -105,7 +105,7 @@ def change_table(
         for row in rows_of(table[table["scenario"].eq(scenario)])
     )  # fmt: skip
     note = (
-        "Verdicts are adjusted for all rows (Holm), intervals are not: an interval that excludes 0 % can stand beside `undecided`. "
+        "Verdicts are adjusted for all rows (Holm), intervals are not: a row may be undecided although its interval excludes 0 %. "
         "More runs would decide."
     )
     return Table(title, ("", *header, "change [interval]", "runs", "verdict"), rows, RULE, (note,))

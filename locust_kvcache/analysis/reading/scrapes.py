@@ -61,7 +61,7 @@ def without_balanced(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], 
         Problem(
             "warning",
             "several_servers",
-            f"Several servers answer at {url}: {how}. It is a balancer's address, and its counters are no evidence of any round.",
+            f"Several servers answer at {url}: {how}. It is the address of a load balancer, so its counters are not used.",
             todo,
         )
         for url, how in found.items()

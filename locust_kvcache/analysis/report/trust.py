@@ -133,7 +133,7 @@ def _cold(runs: Sequence[Stats]) -> Said:
         rounds = _rounds(runs)
         if all(row["round"] == 1 for row in rounds) and any(row.get("planned_hit_rate") for row in rounds):
             return Said(f"Caches were empty at first: {_evidence(proven)} confirm it. All hits are on prompts of this run.")
-        said = f"Cold was cold: {_evidence(proven)} confirm it for {_all(len(cold), 'cold round')}."
+        said = f"Cold is confirmed by {_evidence(proven)} for {_all(len(cold), 'cold round')}."
         return Said(" ".join(text for text in (said, _shared(runs)) if text))
     if all(row["verdict"] in (COLD, BY_NONCE) for row in cold):
         return Said(COLD_UNKNOWN, True)
@@ -157,7 +157,7 @@ def _hits(runs: Sequence[Stats]) -> Said:
         return Said(HITS_UNKNOWN, True)
     full = [row for row in told if row["verdict"] != NO_HIT and not row["verdict"].startswith("partial ")]
     if len(full) == len(later):
-        return Said(f"Hits were hits: {_evidence(full)} confirm it for {_all(len(later), 'later round')}.")
+        return Said(f"Hits are confirmed by {_evidence(full)} for {_all(len(later), 'later round')}.")
     parts = [
         (sum(row["verdict"].startswith("partial ") for row in told), "hit less than planned"),
         (sum(row["verdict"] == NO_HIT for row in told), "hit nothing"),

@@ -102,4 +102,4 @@ def _unread(key: tuple[str, int, str, str]) -> str:
 
 
 def _no_number(key: tuple[str, int, str, str]) -> str:
-    return f"A counter of {key[2]} ({key[3]}) is no finite number before or after round {key[1]} of {key[0]}."
+    return f"A counter of {key[2]} ({key[3]}) is not a finite number before or after round {key[1]} of {key[0]}."

@@ -180,7 +180,7 @@ def _spaced(text: str) -> str:
 
 def _stopped(text: str) -> str:
     """With a full stop, the one of its script."""
-    return f"{text}。" if WIDE.search(text[-1:]) else f"{text}."
+    return f"{text}。" if WIDE.search(text) else f"{text}."
 
 
 def first_sentence(text: str) -> str:

@@ -14,8 +14,8 @@ from locust_kvcache.analysis.tables.claim_words import NO_CONTROL, claim_of, kno
 from locust_kvcache.analysis.tables.table import Stats, Table, find, no_intervals
 
 ADJUSTED = (
-    "Verdicts are adjusted for all metrics of this report (Holm), intervals are not: an interval that excludes 0 % can stand beside "
-    "`undecided`."
+    "Verdicts are adjusted for all metrics of this report (Holm), intervals are not: a row may be undecided although "
+    "its interval excludes 0 %."
 )
 
 

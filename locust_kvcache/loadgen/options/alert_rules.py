@@ -44,13 +44,13 @@ def _rule(text: str) -> AlertRule:
         raise BadInput(f"--abort-if is {text!r}; expected FIGURE>LIMIT/WINDOW or FIGURE<LIMIT/WINDOW, such as {EXAMPLE}")
     figure, sign, number, percent, window = found.groups()
     if figure not in FIGURES:
-        raise BadInput(f"--abort-if is {text!r}: {figure!r} is no figure; allowed: {', '.join(FIGURES)}")
+        raise BadInput(f"--abort-if is {text!r}: {figure!r} is not a figure; allowed: {', '.join(FIGURES)}")
     try:
         limit = float(number)
     except ValueError as error:
-        raise BadInput(f"--abort-if is {text!r}: {number!r} is no number") from error
+        raise BadInput(f"--abort-if is {text!r}: {number!r} is not a number") from error
     if percent and figure not in SHARES:
-        raise BadInput(f"--abort-if is {text!r}: {figure} is no share; give its limit without %")
+        raise BadInput(f"--abort-if is {text!r}: {figure} is not a share; give its limit without %")
     limit = limit / 100 if percent else limit
     if figure in SHARES and limit > 1:
         raise BadInput(f"--abort-if is {text!r}: {figure} is a share; give 5% or 0.05")

@@ -93,7 +93,7 @@ def read_config(path: Path, parser: argparse.ArgumentParser | None = None) -> Co
     for key, value in loaded.items():
         setting = known.get(str(key))
         if setting is None:
-            raise BadInput(f"{path}: key {str(key)!r} is no option; {_nearest(str(key), known)}")
+            raise BadInput(f"{path}: key {str(key)!r} is not an option; {_nearest(str(key), known)}")
         dest = setting.action.dest
         if dest in words:
             raise BadInput(f"{path}: keys {keys[dest]!r} and {key!r} are the same option; keep one of them")

@@ -16,7 +16,7 @@ def cells(entry: Entry, between: str, expected: str) -> list[str]:
     try:
         return next(csv.reader([entry.text()], delimiter=between))
     except (csv.Error, StopIteration) as error:
-        raise BadInput(f"{entry.where} is no line of a CSV ({error}); expected {expected}") from error
+        raise BadInput(f"{entry.where} is not a line of a CSV ({error}); expected {expected}") from error
 
 
 def records(lines: Iterable[Entry]) -> Iterator[Entry]:

@@ -99,7 +99,7 @@ def _notes(found: _File, early: int, unit: str, unit_note: str | None) -> tuple[
         noun = "session" if sessions == 1 else "sessions"
         said.append(f"{sessions:,} {noun}: a request waits for those of its session that had ended when it began")
     if facts.no_requests:
-        said.append(f"{facts.no_requests:,} spans are no calls of a model and are left out")
+        said.append(f"{facts.no_requests:,} spans are not model calls and are left out")
     if facts.unanswered:
         said.append(f"{facts.unanswered:,} rows without response tokens are left out: the recorded service failed")
     return tuple(said)

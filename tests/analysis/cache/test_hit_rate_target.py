@@ -59,9 +59,9 @@ def test_each_arm_is_judged_by_itself() -> None:
 @pytest.mark.parametrize(
     ("hit", "more", "why"),
     [
-        (a_round(2, None), {}, "the server reports no cached tokens in round 2, and no counters tell"),
+        (a_round(2, None), {}, "the server reports no cached tokens in round 2, and there are no counters"),
         (a_round(2, None, cached_known=9), {}, "only 9 of 10 requests of round 2 report cached tokens, and there are no counters"),
-        (a_round(2, None, rejected=True), {}, "the reported cached tokens are rejected, and there are no counters for round 2 hit"),
+        (a_round(2, None, rejected=True), {}, "the reported cached tokens are rejected, and there are no counters for round 2"),
         (a_round(2, None, failed=10), {"limit": parse_failure_limit("100%")}, "no request succeeded in round 2"),
         (a_round(2, 900.0, prompt_tokens=None), {}, "the number of prompt tokens of round 2 is not known"),
         # A gateway's cache answered, with the usage of the first answer; counters of one replica of two; other traffic counted
@@ -91,7 +91,7 @@ def test_the_answers_count_where_the_counters_are_not_the_evidence() -> None:
 
 def test_one_unknown_hit_round_leaves_all_of_them_open() -> None:
     (row,) = judged(a_round(2, 900.0), a_round(3, None))
-    assert row["why"] == "the server reports no cached tokens in round 3, and no counters tell"
+    assert row["why"] == "the server reports no cached tokens in round 3, and there are no counters"
 
 
 def test_a_run_without_a_hit_round_and_a_target_that_nobody_set() -> None:
@@ -161,7 +161,7 @@ def test_cached_tokens_of_a_decoder_that_lies_judge_nothing(tmp_path: Path) -> N
     (row,) = found["targets"]
     assert (row["verdict"], row["why"]) == (
         "not judged",
-        "the reported cached tokens are rejected, and there are no counters for round 2 hit",
+        "the reported cached tokens are rejected, and there are no counters for round 2",
     )
     assert gate([found], found["targets"]).name == "nothing could be judged"
     assert found["claims"][0]["lead"].endswith("(the reported cached tokens are rejected, and the servers have no counters)")

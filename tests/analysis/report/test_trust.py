@@ -60,5 +60,5 @@ def test_cold_says_what_its_own_prompts_share() -> None:
     run["rounds"][0] |= {"planned_hit_rate": 0.78, "hit_rate": 0.779}
     run["rounds"].append({**run["rounds"][0], "round": 2, "kind": "hit", "hit_rate": 0.99})
     run["verdicts"] = [{"scenario": "s", "round": 1, "verdict": COLD, "evidence": "counters"}]
-    said = next(text for text in common_trust([run], control=False) if text.startswith("Cold was cold"))
+    said = next(text for text in common_trust([run], control=False) if text.startswith("Cold is confirmed by"))
     assert said.endswith("Up to 77.9 % of a cold round's tokens are hits on prefixes that its own prompts share.")

@@ -60,7 +60,7 @@ def test_values_become_words_and_the_schema_takes_them(text: str, words: list[st
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("round: 2", "key 'round' is no option; did you mean 'rounds'?"),
+        ("round: 2", "key 'round' is not an option; did you mean 'rounds'?"),
         ("spawn_rate: 2", "did you mean 'spawn-rate'?"),
         ("zzz: 2", "`locust-kvcache config schema` lists them all"),
         ("rounds: two", "key 'rounds' is 'two'; expected a whole number of at least 1"),
@@ -71,7 +71,7 @@ def test_values_become_words_and_the_schema_takes_them(text: str, words: list[st
         ("headless: 1", "key 'headless' is 1; expected true or false"),
         ("arrival: even", "key 'arrival' is 'even'; allowed: closed, constant, poisson, gamma"),
         ("scenarios: {a: b}", "expected text, a number, or a list of them"),
-        ("config: other.yaml", "key 'config' is no option"),
+        ("config: other.yaml", "key 'config' is not an option"),
     ],
 )
 def test_what_is_refused_is_refused_by_the_schema_too(text: str, says: str) -> None:

@@ -39,10 +39,10 @@ def test_a_rule(text: str, figure: str, above: bool, limit: float, window_s: flo
     ("text", "why"),
     [
         ("error_rate=5%", "expected FIGURE>LIMIT/WINDOW"),
-        ("errors>5%", "'errors' is no figure; allowed: error_rate"),
+        ("errors>5%", "'errors' is not a figure; allowed: error_rate"),
         ("error_rate>5", "is a share; give 5% or 0.05"),
-        ("ttft_p90_ms>8%", "no share"),
-        ("ttft_p90_ms>1.2.3", "is no number"),
+        ("ttft_p90_ms>8%", "not a share"),
+        ("ttft_p90_ms>1.2.3", "is not a number"),
         ("error_rate>5%/2h", "expected 1s to 1h"),
         ("error_rate>5%/0", "expected 1s to 1h"),
     ],

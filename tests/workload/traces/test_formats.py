@@ -264,7 +264,7 @@ def test_a_file_that_is_no_trace_is_refused_in_a_line(tmp_path: Path, content: b
 def test_a_folder_and_a_pipe_are_no_trace(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(BadInput, match="is no regular file"):
+        with pytest.raises(BadInput, match="is not a regular file"):
             load_rows(TraceSource(str(path)))
     with pytest.raises(BadInput, match=r"cannot be read \(No such file or directory\)"):
         load_rows(TraceSource(str(tmp_path / "none")))

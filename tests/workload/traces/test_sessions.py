@@ -111,7 +111,7 @@ def test_spans_that_overlap_are_a_fork(tmp_path: Path) -> None:
     assert list(plan.due_s or ()) == [0.0, 1.0]
     notes = " ".join(plan.scenario.file_notes)
     assert "2 sessions" in notes
-    assert "1 spans are no calls of a model" in notes
+    assert "1 spans are not model calls" in notes
     assert "no prefixes" in notes
 
 
