@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import gevent
+from gevent.lock import RLock
 from locust import events
 from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
@@ -16,7 +18,7 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import Exit
 from locust_kvcache.contract.language import use_language
 from locust_kvcache.loadgen.dry_run.text import dry_run_text
-from locust_kvcache.loadgen.interrupt import interrupt_main_only
+from locust_kvcache.loadgen.interrupt import end_when_hung_up, in_main, interrupt_main_only, leaves_at_once
 from locust_kvcache.loadgen.master.coordinator import Coordinator
 from locust_kvcache.loadgen.master.dispatcher import ScenarioDispatcher
 from locust_kvcache.loadgen.master.missing_workers import end_with_own_code
@@ -32,6 +34,8 @@ from locust_kvcache.loadgen.worker.agent import Agent
 from locust_kvcache.loadgen.worker.orphan import end_with_parent
 from locust_kvcache.loadgen.worker.record_hook import RecordHook
 from locust_kvcache.loadgen.worker.spawn_messages import parse_own_options_once
+
+LEAVES_S = 5.0
 
 
 def _dry_run(environment: Environment) -> None:
@@ -71,6 +75,7 @@ def _on_init(environment: Environment, runner: Any, **_: Any) -> None:
             _refused(_dry_run, environment)
         _attach_coordinator(environment)
     interrupt_main_only(environment)
+    end_when_hung_up()
 
 
 def _attach_agent(environment: Environment) -> None:
@@ -97,7 +102,7 @@ def _attach_coordinator(environment: Environment) -> None:
     environment.dispatcher_class = functools.partial(  # type: ignore[assignment]
         ScenarioDispatcher, wanted=coordinator.spawning.wanted_classes, settled=lambda: not coordinator.in_round
     )
-    hooks = environment.events
+    hooks, one_by_one = environment.events, RLock()  # SIGTERM makes Locust leave twice: the first waits for the analysis
     listen(hooks.test_start, lambda **_: coordinator.on_test_start())
     listen(hooks.spawning_complete, lambda **_: coordinator.on_spawning_complete())
     listen(hooks.test_stopping, lambda **_: coordinator.on_stopping())
@@ -105,12 +110,20 @@ def _attach_coordinator(environment: Environment) -> None:
 
     def stop_first(**_: Any) -> None:
         """Ctrl-C: Locust would kill the open streams unseen; stopping first gives each its record, and the run its report."""
-        if coordinator.under_way:
-            environment.runner.stop()  # type: ignore[union-attr]
-        coordinator.take_answer()
+        with leaves_at_once(coordinator.leave), one_by_one:
+            if coordinator.under_way:
+                environment.runner.stop()  # type: ignore[union-attr]
+            coordinator.take_answer()
+
+    def say_last_words(**_: Any) -> None:
+        with leaves_at_once(coordinator.leave), one_by_one:
+            said_before = coordinator.has_said_last_words
+            coordinator.say_last_words()
+        if said_before and not in_main():
+            gevent.sleep(LEAVES_S)  # the main greenlet is leaving, and would be told to leave once more in the midst of it
 
     listen(hooks.quitting, stop_first)
-    listen(hooks.quit, lambda **_: coordinator.say_last_words())
+    listen(hooks.quit, say_last_words)
 
 
 listen(events.init, _on_init)

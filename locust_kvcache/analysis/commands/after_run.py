@@ -53,9 +53,8 @@ def do(job: AnalysisJob) -> int:
 
 
 def main() -> int:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches every process of the terminal, and the load asks for its report then
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # they may reach every process of the group, and the load asks for its report then
     missing = _import_all(DRAWS in sys.argv[1:])
     gc.freeze()  # the libraries stay to the end: no collection looks at them again
     print(READY, end="", flush=True)
@@ -63,6 +62,7 @@ def main() -> int:
     if not line:
         return Exit.OK
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not SIGHUP: the report of a run is written though its terminal is closed
     return _part(partial(_refuse, job_of(line).folder, missing)) if missing else do(job_of(line))
 
 

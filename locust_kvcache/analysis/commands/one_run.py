@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,9 +51,10 @@ def _writable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise BadInput(
-            f"{error.filename or folder}: cannot be written: {error.strerror}. Check the folder's permissions."
-        ) from error
+        way_out = "Check the folder's permissions."
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            way_out = f"Free some space, then `locust-kvcache report {folder}`; what was measured is kept."
+        raise BadInput(f"{error.filename or folder}: cannot be written: {error.strerror}. {way_out}") from error
 
 
 def gate_cause(all_stats: Sequence[dict[str, Any]]) -> Cause:

@@ -78,6 +78,10 @@ class Coordinator:
     def summary(self) -> str:
         return self._test.summary if self._test is not None else ""
 
+    @property
+    def has_said_last_words(self) -> bool:
+        return self._said
+
     def take_answer(self) -> None:
         """Before Locust takes the exit code: what the analysis of a headless run found."""
         if self._test is not None:
@@ -176,6 +180,11 @@ class Coordinator:
             running.stopped()
         if self._environment.parsed_options.headless and (self._deserted or not self._workers.connected()):  # type: ignore[union-attr]
             self._end_test()  # Locust stops when it has lost the last worker, and would then wait for ever, also where one is back
+
+    def leave(self) -> None:
+        """At once: nobody waits for workers or for the analysis any more."""
+        if self._test is not None and (running := self._test.running) is not None:
+            running.leave()
 
     # -- the test
 

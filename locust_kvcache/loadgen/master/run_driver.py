@@ -13,7 +13,7 @@ import orjson
 from locust.env import Environment
 
 from locust_kvcache.contract.exit_codes import FAILURES, INCOMPLETE, OK, Cause
-from locust_kvcache.loadgen.interrupt import was_interrupted
+from locust_kvcache.loadgen.interrupt import was_hung_up, was_interrupted
 from locust_kvcache.loadgen.master.round_driver import RoundDriver
 from locust_kvcache.loadgen.master.round_player import RoundPlayer
 from locust_kvcache.loadgen.master.spawning import Spawning
@@ -125,8 +125,21 @@ class RunDriver:
         if self._plain and self.run.all_played:
             self.close()
             return
-        lost = "" if self._workers.connected() or was_interrupted() else "every worker was lost; "
-        self.finish(Outcome(INCOMPLETE, lost + self.run.stopped_reason()))
+        self.finish(Outcome(INCOMPLETE, self._who_stopped() + self.run.stopped_reason()))
+
+    def _who_stopped(self) -> str:
+        if was_hung_up():
+            return "the terminal was closed (SIGHUP); "
+        if self._workers.connected() or was_interrupted():
+            return ""
+        return "every worker was lost; " if self._workers.known() else "every worker has left; "
+
+    def leave(self) -> None:
+        """Ctrl-C came twice: close the files as they are."""
+        self._player.close()
+        self.run.finish(
+            Outcome(INCOMPLETE, f"interrupted twice, what workers had not handed over is not in it; {self.run.stopped_reason()}")
+        )
 
     def close(self, analysed: bool = True) -> Path:
         """The run is through; its folder."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from pathlib import Path
 from typing import Any
 
 from locust_kvcache.contract.round_kinds import COLD, HIT
-from locust_kvcache.loadgen.run.folder import write_json
+from locust_kvcache.loadgen.run.folder import Reserve, write_json
 from locust_kvcache.workload.spec import Scenario
 
 log = logging.getLogger("kvcache")
@@ -21,14 +22,22 @@ class RunFacts:
         self.folder = folder
         self._facts = facts
         self._write_error: OSError | None = None
+        self._reserve = Reserve(folder)
 
     def _write(self) -> None:
-        """A disk that is full must not keep the run from ending: the file stays as it was, which says that the run has not ended."""
+        """A disk that is full must not keep the run from ending, nor from saying so: then the reserve is used."""
         try:
             write_json(self.folder / "run.json", self._facts)
         except OSError as error:
             self._write_error = error
             log.error("%s cannot be written: %s", self.folder / "run.json", error)
+            if self._reserve.free():
+                with contextlib.suppress(OSError):
+                    write_json(self.folder / "run.json", self._facts)
+
+    def _write_last(self) -> None:
+        self._reserve.free()
+        self._write()
 
     def rounds_planned(self, scenario: Scenario) -> int:
         rounds: int = self._facts["rounds_planned"][scenario.name]

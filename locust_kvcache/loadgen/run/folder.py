@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import logging
 import os
 import re
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,11 @@ from locust_kvcache.contract.record_files import OPEN_FILE
 
 log = logging.getLogger("kvcache")
 RUN_FORMAT = 1
-NOTHING_MEASURED = frozenset({"run.json", "run.partial", OPEN_FILE, "server_metrics.jsonl"})  # files of a run without rounds
+LEAST_FREE_BYTES = 2 << 20
+RESERVE, RESERVE_BYTES = "run.reserve", 256 << 10
+NOTHING_MEASURED = frozenset(
+    {"run.json", "run.partial", OPEN_FILE, "server_metrics.jsonl", RESERVE}
+)  # files of a run without rounds
 MOST_OF_MODEL = 80  # characters of its name in the folder's: file systems take 255
 
 
@@ -75,10 +81,35 @@ def check_writable(output_dir: Path) -> None:
         raise BadInput(
             f"--output-dir: no permission to write to {output_dir} ({nearest} is not a writable folder); choose another"
         )
+    if (free := shutil.disk_usage(nearest).free) < LEAST_FREE_BYTES:
+        wanted = f"{LEAST_FREE_BYTES >> 20} MB at least, and about 1 MB for each 700 requests"
+        raise BadInput(f"--output-dir: the disk of {nearest} has only {free >> 10:,} KB free; free {wanted}, or choose another")
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Replace a file as a whole, so that a reader or a crash never meets half of it."""
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink()  # on a full disk it takes room from others
+        raise
+
+
+class Reserve:
+    """Room on the disk for the last run.json, which says that the disk was full."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / RESERVE
+        with contextlib.suppress(OSError), self._path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+
+    def free(self) -> bool:
+        """Whether there is more room now."""
+        try:
+            self._path.unlink()
+        except OSError:
+            return False
+        return True

@@ -143,4 +143,4 @@ class Run(RunRounds):
             "lost_requests": statuses[LOST],
             "ended_at": now_iso(),
         }
-        self._write()
+        self._write_last()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from locust_kvcache.contract.errors import BadInput
-from locust_kvcache.loadgen.run.folder import RUN_FORMAT, create_run_folder
+from locust_kvcache.loadgen.run import facts
+from locust_kvcache.loadgen.run import folder as folder_of
+from locust_kvcache.loadgen.run.facts import RunFacts
+from locust_kvcache.loadgen.run.folder import RUN_FORMAT, check_writable, create_run_folder, write_json
 from locust_kvcache.loadgen.run.records_file import Collector
 
 UNMEASURED = {"format": RUN_FORMAT, "rounds": [], "incomplete_reason": "stopped in the warm-up of cold_start"}
@@ -77,3 +82,33 @@ def test_the_folder_of_a_run_under_way_stays(tmp_path: Path) -> None:
         make(tmp_path)
     under_way.close()
     assert make(tmp_path) == folder
+
+
+def test_the_last_run_json_has_room_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunFacts(tmp_path, {"warnings": []})
+    assert (tmp_path / folder_of.RESERVE).stat().st_size == folder_of.RESERVE_BYTES
+
+    def full(path: Path, value: dict[str, Any]) -> None:
+        if (tmp_path / folder_of.RESERVE).exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_json(path, value)
+
+    monkeypatch.setattr(facts, "write_json", full)
+    run._facts["incomplete_reason"] = "records cannot be written: No space left on device"
+    run._write_last()
+    assert json.loads((tmp_path / "run.json").read_text())["incomplete_reason"].startswith("records cannot be written")
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_half_a_file_takes_no_room_on_a_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "run.partial").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        write_json(tmp_path / "run.json", {"a": 1})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_refused_before_any_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_writable(tmp_path / "results")
+    monkeypatch.setattr(folder_of.shutil, "disk_usage", lambda _: SimpleNamespace(free=300 << 10))
+    with pytest.raises(BadInput, match=r"--output-dir: the disk of .* has only 300 KB free; free 2 MB at least"):
+        check_writable(tmp_path / "results")

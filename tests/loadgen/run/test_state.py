@@ -11,6 +11,7 @@ import pytest
 from locust_kvcache.contract.deployment import Access, Transport
 from locust_kvcache.loadgen.run.alerts import Alerts
 from locust_kvcache.loadgen.run.endings import RunIncomplete
+from locust_kvcache.loadgen.run.folder import Reserve
 from locust_kvcache.loadgen.run.records_file import Collector
 from locust_kvcache.loadgen.run.round_entry import begun
 from locust_kvcache.loadgen.run.server_metrics import MetricsFile
@@ -24,6 +25,7 @@ class TwoRounds(Run):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._write_error = None
+        self._reserve = Reserve(folder)
         self.config: Any = SimpleNamespace(scenarios=(SimpleNamespace(name="s"),))
         self.collector = Collector(folder / "records.jsonl")
         self.metrics: Any = SimpleNamespace(end_sampling=lambda *_: None, error=None)
