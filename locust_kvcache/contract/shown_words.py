@@ -73,6 +73,7 @@ COMPOSED = (
     "{scenario}: round {n} of {name} hit {hit} of the prompt tokens; an ideal cache would have hit {ideal}",
     "{scenario}: round {n} of {name} ({some}) hit {hit} of the prompt tokens; an ideal cache would have hit {ideal}",
     "nothing shows whether the cache did it", "{rounds} was not cold", "{rounds} were not cold", "nothing hit in {name}",
+    "cold about {n}", "hit about {n}",
     "{name} hit less than planned", "other requests shared the servers in {where}",
     "other requests shared the servers in rounds {n} and {n2}", "nothing hit in rounds {n} and {n2}", "rounds {n} and {n2}",
     "rounds {n} and {n2} hit less than planned", "{failed} of {planned} failed",

@@ -43,6 +43,9 @@ def sentence(scenario: str, sides: Mapping[str, list[Step]], slo: Mapping[str, f
         measured = "; ".join(f"{side} {capacity_text(one)}" for side, one in found.items())
         missed = f"the hit search missed the cache (a step with {percent(least)} cached tokens)"
         return f"{scenario}: {missed}; measured: {measured}, {unit} at {at}"
+    if least is None and "hit" in found:
+        measured = "; ".join(f"{side} {capacity_text(one)}" for side, one in found.items())
+        return f"{scenario}: nothing shows that the hit search hit; measured: {measured}, {unit} at {at}"
     if set(found) == set(SIDES) and all(one.value is not None for one in found.values()):
         cold, hit = capacity_text(found["cold"]), capacity_text(found["hit"])
         said = (

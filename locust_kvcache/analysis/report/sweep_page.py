@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from locust_kvcache.analysis.basics.metrics import ROUND, SWEPT
@@ -11,7 +13,7 @@ from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.charts.run_charts import slug
 from locust_kvcache.analysis.report.caveats import merged
 from locust_kvcache.analysis.report.page import Page, section
-from locust_kvcache.analysis.report.sweep_words import effect, lead, sentence, trust
+from locust_kvcache.analysis.report.sweep_words import effect, lead, sentence, trust, why_not_valid
 from locust_kvcache.analysis.tables.sentences import deployment_text
 from locust_kvcache.analysis.tables.table import Stats, Table, find, run_of, scenarios
 from locust_kvcache.contract.errors import BadInput
@@ -52,13 +54,19 @@ def level_table(levels: dict[int, Stats], scenario: str) -> Table:
     for name, metric, statistic in COLUMNS:
         for users, stats in levels.items():
             row = effect(stats, scenario, metric, statistic)
-            cells = (number(row.get("baseline")), number(row.get("contender")), change(row) if row else DASH)
+            cells = (number(row.get("baseline")), number(row.get("contender")), _changed(stats, scenario, row))
             rows.append((f"{name}: {plural(users, 'user')}", *cells))
     for users, stats in levels.items():
         rounds = find(stats["rounds"], scenario=scenario)
         failed = [sum(row["failed"] for row in rounds if (row["round"] == 1) == cold) for cold in (True, False)]
         rows.append((f"requests failed: {plural(users, 'user')}", *map(str, failed), DASH))
     return Table(f"{scenario}: cold and hit by concurrency", ("", *SIDES, "change [interval]"), tuple(rows), RULE)
+
+
+def _changed(stats: Stats, scenario: str, row: dict[str, Any]) -> str:
+    if why_not_valid(stats, scenario):
+        return "not valid"
+    return change(row) if row else DASH
 
 
 def short_table(levels: dict[int, Stats], names: list[str]) -> Table:
@@ -69,7 +77,7 @@ def short_table(levels: dict[int, Stats], names: list[str]) -> Table:
             ttft, rate = effect(stats, name, "ttft_ms", "mean"), effect(stats, name, "requests_per_s", None)
             told = [number(row.get(side)) for row in (ttft, rate) for side in ("baseline", "contender")]
             where = f"{name}, " if len(names) > 1 else ""
-            rows.append((f"{where}{plural(users, 'user')}", *told[:2], change(ttft) if ttft else DASH, *told[2:]))
+            rows.append((f"{where}{plural(users, 'user')}", *told[:2], _changed(stats, name, ttft), *told[2:]))
     header = ("mean TTFT", "cold, ms", "hit, ms", "change [interval]", "requests/s cold", "hit")
     return Table("", header, tuple(rows), RULE)
 

@@ -10,6 +10,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from locust_kvcache.analysis.across_runs.capacity_steps import RATE, Step, found_capacity
+from locust_kvcache.analysis.report.capacity_page import capacity_page
 from locust_kvcache.analysis.report.capacity_words import problems_of
 from locust_kvcache.contract.capacity_rule import Measured, Sample, Search, judge, next_level
 from locust_kvcache.contract.record import Record
@@ -19,7 +20,7 @@ SLO = {"ttft_ms": 2000.0}
 REQUESTS = 100
 
 
-def write_search(base: Path, deployment: str, side: str, service_s: float, gpus: int) -> Path:
+def write_search(base: Path, deployment: str, side: str, service_s: float, gpus: int, reported: bool = True) -> Path:
     """A search's rounds in one run: even arrivals at a server that takes `service_s`; times of a request are its wait and its service."""
     folder = base / f"{deployment}_{side}"
     folder.mkdir(parents=True)
@@ -33,7 +34,8 @@ def write_search(base: Path, deployment: str, side: str, service_s: float, gpus:
                 run_id=folder.name, deployment=deployment, model="m", scenario="even", round=number, request_index=index,
                 session_id=index, turn=1, worker="w", started_at_s=1e9 + sample.due_s, scheduled_at_s=1e9 + sample.due_s,
                 schedule_lag_ms=0.0, prompt_tokens=512, output_tokens=2, planned_cached_tokens=0,
-                reported_cached_tokens=496 if side == "hit" else 0, ttft_ms=ttft_ms, e2e_ms=ttft_ms, tpot_ms=1.0, clock="kernel",
+                reported_cached_tokens=(496 if side == "hit" else 0) if reported else None,
+                ttft_ms=ttft_ms, e2e_ms=ttft_ms, tpot_ms=1.0, clock="kernel",
             )  # fmt: skip
             lines.append(record.to_json())
         told = {"side": side, "kind": "constant", "request_rate_per_s": rate}
@@ -114,3 +116,18 @@ def test_a_step_whose_requests_were_sent_late_says_only_what_was_seen() -> None:
     assert problem.code == "short_of_users"
     assert "would have kept the limits as sent: requests were sent late (24.0 in flight on average" in problem.text
     assert "busy" not in problem.text
+
+
+@pytest.mark.slow
+def test_without_evidence_of_hits_the_cache_raises_nothing(tmp_path: Path) -> None:
+    """The second search sustains more than twice as much; its answers report no cached tokens."""
+    for reported, said in (
+        (True, "the cache raises capacity"),
+        (False, "nothing shows that the hit search hit; measured: cold "),
+    ):
+        base = tmp_path / str(reported)
+        folders = [
+            write_search(base, "single", side, service_s, 8, reported) for side, service_s in (("cold", 0.25), ("hit", 0.1))
+        ]
+        lead = capacity_page(folders, SLO, 0.9).lead
+        assert lead.startswith(f"even: {said}"), lead
