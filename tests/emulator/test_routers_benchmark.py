@@ -74,6 +74,7 @@ def play(tmp_path: Path, router: str, policy: str) -> Round:
     return measure(argparse.Namespace(venv=venv, output=tmp_path), SMALL, router, policy, 1)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("router", LAUNCH)
 def test_round_robin_is_even_and_finds_little(tmp_path: Path, router: str) -> None:
     cold = play(tmp_path, router, "round_robin")
@@ -85,6 +86,7 @@ def test_round_robin_is_even_and_finds_little(tmp_path: Path, router: str) -> No
     assert cold.captured < 0.35 < cold.held
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("router", LAUNCH)
 def test_cache_aware_finds_what_the_fleet_holds(tmp_path: Path, router: str) -> None:
     cold = play(tmp_path, router, "cache_aware")
@@ -92,15 +94,18 @@ def test_cache_aware_finds_what_the_fleet_holds(tmp_path: Path, router: str) -> 
     assert cold.delivered == cold.captured == cold.held > 0.35
 
 
+@pytest.mark.slow
 def test_consistent_hash_without_a_session_header_uses_one_engine(tmp_path: Path) -> None:
     cold = play(tmp_path, "vllm-router", "consistent_hash")
     assert sorted(cold.requests_by_engine) == [0, 0, 0, SMALL.requests]
 
 
+@pytest.mark.slow
 def test_consistent_hash_with_a_session_header_spreads(tmp_path: Path) -> None:
     assert max(play(tmp_path, "vllm-router", "consistent_hash+session").requests_by_engine) < SMALL.requests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("router", MODE)
 def test_who_computes_a_prompt_with_prefill_and_decode_apart(tmp_path: Path, router: str) -> None:
     """vllm-router prefills, then decodes; sglang-router asks both at once, as SGLang wants it, and emulated decoders compute all again."""
