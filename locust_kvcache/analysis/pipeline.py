@@ -139,6 +139,7 @@ def _figure_problems(
     return [
         *figure_checks.failures(records),
         *figure_checks.outages(info.warnings),
+        *figure_checks.balanced(info.warnings),
         *client_limits.client_problems(client),
         *server_problems,
         *(figure_checks.ramp_and_tail(rounds) if info.arrival.closed else []),

@@ -13,6 +13,7 @@ import pytest
 import requests
 import yaml
 
+from locust_kvcache.analysis.tables.detail_tables import cache_table
 from tests.conftest import ROOT, LocustProcesses, wait_for
 from tests.monitoring.servers import emulator
 from tests.ports import free_port
@@ -91,6 +92,9 @@ def test_through_a_balancer_no_counter_is_evidence(locust: LocustProcesses, bala
     assert [text for text in told["warnings"] if f"several servers answer at {address}/metrics" in text]
     stats = json.loads((run.folder / "stats.json").read_text())
     assert {row["evidence"] for row in stats["verdicts"]} == {"cached tokens reported with the answers"}
+    assert "several_servers" in [problem["code"] for problem in stats["problems"]]
+    (table,) = [cache_table(stats, "cold_start")]
+    assert "Several engines share the requests, and no answer names its own" in " ".join(table.notes)
 
 
 def test_a_reset_through_a_balancer_is_no_proof(locust: LocustProcesses, tmp_path: Path, balanced: tuple[str, list[str]]) -> None:

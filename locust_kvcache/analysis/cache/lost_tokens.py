@@ -1,6 +1,7 @@
 """Accounts for each token that could have been cached: served, or lost to a named cause.
 
-Each request's loss is planned - reported. The causes, the first that applies: racing, overtaken, granularity, evicted, not stored, other.
+Each request's loss is planned - reported. The causes, the first that applies: racing, overtaken, granularity, other engine, evicted,
+not stored, other.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from locust_kvcache.analysis.basics.narrow import chosen, group_masks
 from locust_kvcache.analysis.cache.cache_step import observed_step, whole_steps
 from locust_kvcache.analysis.cache.prefixes import roots, was_overtaken
 
-CAUSES = ("racing", "overtaken", "granularity", "evicted", "not_stored", "other")
+CAUSES = ("racing", "overtaken", "granularity", "other_engine", "evicted", "not_stored", "other")
 MEANING = {
     "racing": "the prefix was still being computed by another request",
     "overtaken": "the request that should have sent the prefix first was sent later, because users overtook each other",
     "granularity": "the cache keeps larger blocks than the plan counts with (the step of what was reported)",
+    "other_engine": "the prefix lay on other engines only: the router sent the request to one that had not met it",
     "evicted": "an earlier request with this prefix was served so many more tokens from the cache",
     "not_stored": "computed before, but never served from the cache (not stored, or evicted before its first reuse)",
     "other": "other: mostly a part of the prompt that was never served to any request",
@@ -50,18 +52,22 @@ def account(records: pd.DataFrame, block: int) -> pd.DataFrame:
 def _in_order(records: pd.DataFrame, mine: pd.Series, overtaken: pd.Series) -> pd.DataFrame:
     """The cached tokens of one scenario's requests in the order of sending, who shares a prefix, and who came too early for it."""
     links = chosen(records, mine, ["scenario", "request_index", "shares_prefix_with"])
+    engine = records.loc[mine, "engine"] if "engine" in records else pd.Series(index=links.index, dtype=object)
+    named = bool((engine.notna() & engine.ne("")).all())
     prefix = roots(links).to_numpy()
     del links
     racing = records["window"].eq("racing")[mine]
     table = chosen(records, mine, ["started_at_s", *AMOUNTS]).assign(
         prefix=prefix, racing=racing, overtaken=overtaken[mine] & ~racing
     )
-    return table.sort_values("started_at_s", kind="stable").drop(columns="started_at_s")
+    ordered = table.assign(engine=engine if named else "").sort_values("started_at_s", kind="stable").drop(columns="started_at_s")
+    return ordered.assign(elsewhere=ordered["prefix"].duplicated() & ~ordered[["prefix", "engine"]].duplicated())
 
 
 def _losses(ordered: pd.DataFrame, block: int, size: int) -> Iterator[tuple[str, pd.Series]]:
     """Name by name, what is summed up by round. What an earlier request of the same prefix saw decides between evicted and not stored."""
-    planned, reported, prefix = (ordered[name] for name in ("planned_cached_tokens", "reported_cached_tokens", "prefix"))
+    planned, reported = ordered["planned_cached_tokens"], ordered["reported_cached_tokens"]
+    prefix = ordered.groupby(["prefix", "engine"], sort=False, observed=True).ngroup()  # each engine has a cache of its own
     yield "planned", planned
     yield "reported", reported
     yield "beyond_plan", (reported - planned).clip(lower=0)
@@ -72,6 +78,9 @@ def _losses(ordered: pd.DataFrame, block: int, size: int) -> Iterator[tuple[str,
     yield "lost_granularity", rounding
     rest = (loss - rounding).where(~early, 0.0)
     del loss, rounding
+    other_engine = rest.where(ordered["elsewhere"], 0.0)
+    yield "lost_other_engine", other_engine
+    rest = rest - other_engine
     served_most = reported.groupby(prefix).cummax().groupby(prefix).shift(fill_value=0)
     evicted = rest.clip(upper=(served_most - reported).clip(lower=0)).where(served_most >= block, 0.0)
     yield "lost_evicted", evicted

@@ -10,7 +10,7 @@ from locust_kvcache.analysis.basics.narrow import chosen
 from locust_kvcache.analysis.basics.plain_values import rows_of, with_scenario_text
 from locust_kvcache.analysis.basics.problems import Problem
 from locust_kvcache.contract.failure_words import counted_causes, listed
-from locust_kvcache.contract.outage_words import outages_in
+from locust_kvcache.contract.outage_words import balanced_in, outages_in
 
 
 def disagreement(checked: pd.DataFrame) -> list[Problem]:
@@ -45,6 +45,11 @@ def outages(warnings: Iterable[str]) -> list[Problem]:
     """A pause of a round is no time of the server's: its wall time and rates hold it, and a restarted server has an empty cache."""
     todo = "The round's wall time and rates include the pause, and a restarted server has lost its cache: run again."
     return [Problem("warning", "outage", f"{text[:1].upper()}{text[1:]}.", todo) for text in outages_in(warnings)]
+
+
+def balanced(warnings: Iterable[str]) -> list[Problem]:
+    """Addresses at which several servers answered, as the load found out before it began."""
+    return [Problem("warning", "several_servers", f"{text[:1].upper()}{text[1:]}.", "") for text in balanced_in(warnings)]
 
 
 def status_errors(failed: pd.DataFrame) -> list[tuple[str, str | None, int]]:

@@ -49,7 +49,20 @@ def cache_table(stats: Stats, scenario: str) -> Table:
     rows = tuple((name, *cells) for name, cells in lines) if rounds else ()
     lost = [cause for cause in CAUSES if any(row.get(f"lost_{cause}") for row in rounds)]
     notes = tuple(f"{cause.replace('_', ' ')}: {MEANING[cause]}." for cause in lost)
+    if rows and _engines_unnamed(stats, scenario):
+        notes = (
+            *notes,
+            "Several engines share the requests, and no answer names its own: what lay on another one is among these causes.",
+        )
     return Table(f"{scenario}: where the cached tokens went", header, rows, CACHE_RULE, notes)
+
+
+def _engines_unnamed(stats: Stats, scenario: str) -> bool:
+    """Whether several engines, or a balancer's unknown number, answered, and nothing tells which one answered what."""
+    if find(stats.get("waterfall", ()), scenario=scenario):
+        return False
+    balanced = {problem["code"] for problem in stats.get("problems", ())} & {"several_servers", "seen_in_part"}
+    return bool(balanced or any(row["engines"] > 1 for row in find(stats.get("balance", ()), scenario=scenario)))
 
 
 def _share(tokens: float | None, of: float) -> str:

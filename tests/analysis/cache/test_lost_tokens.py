@@ -113,3 +113,25 @@ def test_prefix_groups_follow_the_chain() -> None:
     assert roots(rows).tolist() == [0, 0, 0, 3, 3]
     loop = frame([{"shares_prefix_with": 1.0}, {"shares_prefix_with": 0.0}])
     assert len(roots(loop)) == 2  # nonsense must not hang
+
+
+def test_a_prefix_on_another_engine_is_neither_evicted_nor_not_stored() -> None:
+    a, b = {"engine": "a"}, {"engine": "b"}
+    asked = [
+        a,
+        {**SHARES, **b},
+        {**SHARES, **a, "reported_cached_tokens": 800.0},
+        {**SHARES, **b, "reported_cached_tokens": 800.0},
+    ]
+    assert losses(asked) == {"other_engine": 800}
+    assert losses([*asked, {**SHARES, **b}]) == {"other_engine": 800, "evicted": 800}
+    # what a served says nothing of b, which met the prefix and kept nothing
+    assert losses([a, {**SHARES, **b}, {**SHARES, **a, "reported_cached_tokens": 800.0}, {**SHARES, **b}]) == {
+        "other_engine": 800,
+        "not_stored": 800,
+    }
+
+
+def test_where_one_answer_does_not_name_its_engine_none_is_told_apart() -> None:
+    assert losses([{"engine": "a"}, {**SHARES, "engine": "b"}, {**SHARES, "engine": None}]) == {"not_stored": 1600}
+    assert losses([{"engine": ""}, {**SHARES, "engine": ""}]) == {"not_stored": 800}

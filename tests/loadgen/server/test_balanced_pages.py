@@ -13,6 +13,7 @@ import pytest
 from locust_kvcache.contract.cache_tiers import CacheAction
 from locust_kvcache.contract.deployment import Deployment
 from locust_kvcache.contract.fleet import Engine
+from locust_kvcache.contract.outage_words import BALANCED
 from locust_kvcache.contract.several_servers import COUNTS, STARTED, STARTS
 from locust_kvcache.loadgen.server.balanced_pages import LOOKS, find_balanced
 from locust_kvcache.loadgen.server.discovery import discovered
@@ -101,6 +102,7 @@ def test_a_page_of_several_engines_is_left_out(engines: tuple[tuple[float | None
             (warning,) = found.warnings()
             assert f"several servers answer at {told.endpoint}/metrics: {how}" in warning
             assert "under `engines` in the deployment file" in warning
+            assert warning.startswith(BALANCED)  # by which the analysis finds it
 
 
 def test_an_engine_that_is_named_by_the_balancers_page_is_left_out_and_others_stay() -> None:
