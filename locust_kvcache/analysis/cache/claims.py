@@ -180,6 +180,8 @@ def _not_cold(rounds: Sequence[RoundFacts], shared: dict[str, Any]) -> Claim | N
         return None
     share = max((facts.cached_tokens or 0.0) / facts.prompt_tokens if facts.prompt_tokens else 0.0 for facts in found)
     lead = f"{_rounds_text(found)} was not cold ({percent(share)} of the prompt tokens came from a cache)"
+    if found[0].kind == CONTROL:
+        lead = f"the control, round {found[0].number}, was not cold ({percent(share)} of the prompt tokens came from a cache)"
     if len(found) > 1:
         lead = f"{_rounds_text(found)} were not cold (up to {percent(share)} of the prompt tokens came from a cache)"
     return Claim(cause=exit_codes.OK.name, lead=lead, **shared)

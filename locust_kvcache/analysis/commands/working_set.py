@@ -15,6 +15,7 @@ import pandas as pd
 
 from locust_kvcache.analysis.across_runs.run_evidence import run_evidence
 from locust_kvcache.analysis.basics.number_text import DASH, number, percent, plural, whole
+from locust_kvcache.analysis.cache import windows
 from locust_kvcache.analysis.cache.server_evidence import server_tables
 from locust_kvcache.analysis.charts import study_drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
@@ -31,6 +32,7 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.language import add_language, use_language
 
 RULE = "hit: share of round 2's prompt tokens; round 2 repeats round 1 in its order; TTFT: medians"
+UNKNOWN = "Neither the servers' counters nor the answers tell what was hit."
 NAMES = {"gpu": "GPU cache", "all": "all tiers", "reported": "cache, as reported"}
 
 
@@ -50,7 +52,8 @@ def size_row(folder: Path) -> dict[str, Any]:
         mine = second[second["role"].eq(role)][["gpu", "external", "computed"]].sum()
         prompt = float(mine.sum())
         rates = {"gpu": float(mine["gpu"]) / prompt, "all": float(mine["gpu"] + mine["external"]) / prompt}
-    told = run.records[run.records["round"].eq(2) & run.records["reported_cached_tokens"].notna()]
+    records, _ = windows.check_evidence(run.records, run.info.block_size_tokens, None)  # a decoder may count loaded KV
+    told = records[records["round"].eq(2) & records["reported_cached_tokens"].notna()]
     reported = float(told["reported_cached_tokens"].sum() / told["prompt_tokens"].sum()) if len(told) else None
     ttft = run.records.groupby("round")["ttft_ms"].median()
     return {
@@ -72,7 +75,9 @@ def knees(rows: list[dict[str, Any]]) -> dict[str, Knee | None]:
     }
 
 
-def knee_text(tier: str, knee: Knee | None) -> str:
+def knee_text(tier: str, knee: Knee | None, rows: list[dict[str, Any]]) -> str:
+    if all(row[tier] is None for row in rows):
+        return f"{NAMES[tier]}: not known, as neither counters nor answers tell what was hit"
     if knee is None:
         return f"{NAMES[tier]}: nothing was hit at the smallest size; start lower"
     if knee.fails_tokens is None:
@@ -117,7 +122,7 @@ def sweep_chart(scenario: str, rows: list[dict[str, Any]]) -> Chart:
         [(NAMES[tier], row["tokens"], 100 * row[tier]) for tier in shown for row in rows if row[tier] is not None],
         columns=["label", "x", "y"],
     )
-    title = f"{scenario}: " + "; ".join(knee_text(tier, knee) for tier, knee in knees(rows).items())
+    title = f"{scenario}: " + "; ".join(knee_text(tier, knee, rows) for tier, knee in knees(rows).items())
     said = "; ".join(f"{whole(row['tokens'])} tokens: {percent(row[shown[-1]])}" for row in rows)
     limits = [(tier, float(tokens)) for tier, tokens in rows[0]["capacities"].items()]
     return draw(
@@ -139,7 +144,11 @@ def own_trust(rows: list[dict[str, Any]]) -> list[Said]:
             "only to that factor.",
             True,
         ),
-        Said("Hits are those reported with the answers: they do not distinguish the GPU cache from the tiers below it.", True)
+        Said(UNKNOWN, True)
+        if reported and all(row["reported"] is None for row in rows)
+        else Said(
+            "Hits are those reported with the answers: they do not distinguish the GPU cache from the tiers below it.", True
+        )
         if reported
         else Said("Hits are those of the servers' counters."),
     ]
@@ -154,7 +163,7 @@ def sweep_page(folders: list[Path]) -> Page:
         tables.append(knee_table(scenario, rows))
         blocks = [charts[-1] if len(charts) > 1 else None, tables[-1], size_table(scenario, rows)]
         sections.append(section(f"Scenario {scenario}", blocks, is_open=True))
-        said.append(f"{scenario}: " + "; ".join(knee_text(tier, knee) for tier, knee in knees(rows).items()))
+        said.append(f"{scenario}: " + "; ".join(knee_text(tier, knee, rows) for tier, knee in knees(rows).items()))
     info = every[0]["run"].info
     return Page(
         title=f"Working set: what each cache tier holds, {info.model} on {info.deployment.name}",

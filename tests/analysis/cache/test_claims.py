@@ -128,6 +128,13 @@ def test_most_failed() -> None:
     assert found.why_not_judged == found.lead
 
 
+def test_a_control_that_was_not_cold_is_called_so() -> None:
+    """Round 1 was: "round 2 was not cold" beside "cold was cold" would read as a contradiction."""
+    control = a_round(2, 40_000.0, kind=CONTROL, allowed_tokens=0.0, contaminated=True)
+    found = claim(a_round(1), control, a_round(3, ALLOWED))
+    assert found.lead == "the control, round 2, was not cold (40.0 % of the prompt tokens came from a cache)"
+
+
 def test_rounds_that_hit_nothing_are_credited_with_nothing_beside_a_failure_too() -> None:
     """One failure of 48 is the graver cause; the change is no more the cache's for that."""
     found = claim(a_round(1), a_round(2, 0.0, failed=1))
