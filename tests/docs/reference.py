@@ -98,7 +98,7 @@ DEPLOYMENT = {
     "tls.client_cert": ("file", "none", "client certificate"),
     "tls.client_key": ("file", "in `client_cert`", "key of the client certificate"),
     "tls.verify": ("true \\| false", "true", "verify the server's certificate"),
-    "proxy": ("URL", "none", "HTTP proxy for the requests"),
+    "proxy": ("URL", "none", "HTTP proxy for the requests; those of the environment (`http_proxy`) are not used"),
     "headers": (
         "mapping",
         "none",

@@ -62,8 +62,18 @@ def _unreachable(endpoint: str, error: requests.RequestException) -> str:
             f"the certificate of {endpoint} is not trusted: {reason.partition(' (_ssl')[0]}. Name the certificate of its authority in "
             "the deployment file (tls: {ca_file: FILE})"
         )
-    what = f"TLS: {first_words(text)}" if isinstance(error, requests.exceptions.SSLError) else type(error).__name__
-    return f"{endpoint} cannot be reached ({what}). Is the server up? Check --host or the deployment's endpoint, tls and proxy"
+    what = f"TLS: {first_words(text)}" if isinstance(error, requests.exceptions.SSLError) else _innermost(error)
+    way_out = "Is the server up? Check --host or the deployment's endpoint, tls and proxy"
+    if not isinstance(error, requests.exceptions.ProxyError) and requests.utils.get_environ_proxies(endpoint):
+        way_out += ". The load takes no proxy from the environment (http_proxy, https_proxy): name it in the deployment file (proxy: URL)"
+    return f"{endpoint} cannot be reached ({what}). {way_out}"
+
+
+def _innermost(error: BaseException) -> str:
+    """The system's own words for what went wrong: Connection refused, Name or service not known."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
 def read_models(found: Any) -> ModelList:

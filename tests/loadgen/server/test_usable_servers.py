@@ -13,17 +13,19 @@ import gevent
 import pytest
 import requests
 
-from locust_kvcache.contract.deployment import Transport
+from locust_kvcache.contract.deployment import Access, Transport
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.loadgen.server import calibration, patience
 from locust_kvcache.loadgen.server.calibration import CountsRefused
 from locust_kvcache.loadgen.server.model_list import ask_models
+from locust_kvcache.loadgen.server.pages import ask_page
 from locust_kvcache.loadgen.server.preflight import Preflight, Server
 from locust_kvcache.loadgen.server.sized_canary import held_back_ms
 from locust_kvcache.loadgen.worker.loop_lag import LagMonitor
 from locust_kvcache.workload.given_lengths import with_lengths
 from locust_kvcache.workload.scenario_file import load_scenario
 from locust_kvcache.workload.spec import Scenario
+from tests.ports import free_port
 from tests.scripted_server import Scripted, served, words_of
 
 SCENARIO = replace(load_scenario("cold_start"), requests=4)
@@ -509,6 +511,28 @@ def test_a_certificate_that_is_not_trusted_is_said_in_a_line_with_the_way_out() 
 
     with pytest.raises(BadInput, match=r"^the certificate of https://h is not trusted: self-signed certificate\. Name .*ca_file"):
         ask_models(get, "https://h")
+
+
+@pytest.mark.parametrize(
+    ("host", "why"), [("127.0.0.1", "Connection refused"), ("no-such-host.invalid", "Name or service not known|name res")]
+)
+def test_why_a_server_cannot_be_reached_and_the_proxy_that_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch, host: str, why: str
+) -> None:
+    url = f"http://{host}:{free_port()}"
+    access = Access(Transport(), "NO_KEY")
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(BadInput, match=rf"cannot be reached \(.*({why}).*\)\. Is the server up\?") as caught:
+        ask_models(lambda path: ask_page(access, "GET", url + path), url)
+    assert "http_proxy" not in str(caught.value)
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    with pytest.raises(BadInput, match=r"takes no proxy from the environment .*: name it in the deployment file \(proxy: URL\)"):
+        ask_models(lambda path: ask_page(access, "GET", url + path), url)
+    monkeypatch.setenv("no_proxy", host)
+    with pytest.raises(BadInput) as caught:
+        ask_models(lambda path: ask_page(access, "GET", url + path), url)
+    assert "http_proxy" not in str(caught.value)
 
 
 def test_the_address_that_was_asked_stands_in_the_message_and_its_query_does_not() -> None:
