@@ -1,4 +1,4 @@
-"""Load test of LLM servers that tells whether the KV cache pays. Your own locustfile imports `KVCacheUser` from here."""
+"""Load test for LLM servers that measures what the KV cache gains. Your own locustfile imports `KVCacheUser` from here."""
 
 from __future__ import annotations
 

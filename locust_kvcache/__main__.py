@@ -1,4 +1,4 @@
-"""python -m locust_kvcache: the same as locust-kvcache."""
+"""Runs the command line of `locust-kvcache` as python -m locust_kvcache."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The console command `locust-kvcache`: contents.py lists its sub-commands, which are at home in the other packages."""
+"""Implements the console command `locust-kvcache`; contents.py lists its sub-commands, which live in other packages."""
 
 from locust_kvcache.cli.contents import main
 

@@ -1,4 +1,4 @@
-"""Copies what users edit from the package into a folder (`locust-kvcache init DIR`)."""
+"""Copies the files that users edit from the package into a folder (`locust-kvcache init DIR`)."""
 
 from __future__ import annotations
 

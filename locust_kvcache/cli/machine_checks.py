@@ -1,4 +1,4 @@
-"""Checks the machine that a load generator runs on: what can make its times wrong, or end a run early."""
+"""Checks the machine of a load generator for anything that can make its times wrong or end a run early."""
 
 from __future__ import annotations
 

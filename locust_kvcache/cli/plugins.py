@@ -1,4 +1,4 @@
-"""Lists what other packages add (`locust-kvcache plugins`), and loads all of it, so that what is broken is named."""
+"""Lists what other packages add (`locust-kvcache plugins`), and loads all of it to find broken ones."""
 
 from __future__ import annotations
 

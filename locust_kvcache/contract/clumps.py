@@ -1,4 +1,4 @@
-"""Recognises chunks that came in clumps: something on the way kept them back, so that their stamps say little of the model."""
+"""Recognises chunks that arrived in batches because something held them back, so that their time stamps are not those of the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words with which a run tells of a server that could not be reached, or of several at one address.
+"""Defines the sentences about a server that could not be reached, or about several servers at one address.
 
 The load writes them, the analysis finds them again.
 """

@@ -1,4 +1,4 @@
-"""Tells whether one address of a metrics page is that of several servers: a balancer's, which shows now one engine and now another.
+"""Detects that a metrics page belongs to several servers behind a load balancer, which shows one engine at a time.
 
 What such a page counts between two looks is the difference of two engines, and no evidence of anything.
 """

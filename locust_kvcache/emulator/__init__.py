@@ -1,1 +1,1 @@
-"""An OpenAI-compatible server with a KV cache whose truth is known. See locust_kvcache/emulator/README.md."""
+"""Emulates an OpenAI-compatible server with a KV cache and reports what it really cached. See locust_kvcache/emulator/README.md."""

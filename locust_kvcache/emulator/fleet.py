@@ -1,4 +1,4 @@
-"""Role fleet: one front address that routes requests, and N engines behind it, each with caches, a scheduler and pages of its own.
+"""Implements role fleet: a router address and N engines behind it, each with its own caches, scheduler and pages.
 
 Everything is in one process and on one clock: the front hands a request to its engine without a hop, and knows the truth about all.
 """

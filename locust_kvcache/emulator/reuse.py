@@ -1,4 +1,4 @@
-"""How much of each prompt a fleet could have found cached, and where it was lost: five numbers of tokens for each request.
+"""Computes how much of each prompt a fleet could have found cached, and where it was lost, as five token counts per request.
 
 All are taken at one moment, when the request's engine looks its prompt up (Server._start), so that they are exact and comparable:
 delivered <= captured <= held <= reusable, and fits <= reusable. README.md says what each means.

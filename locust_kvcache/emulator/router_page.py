@@ -1,4 +1,4 @@
-"""A router's metrics page of a front's counts, under the names of vllm-router 0.1.17 (there it has a port of its own)."""
+"""Makes the metrics page of the emulated router, with the names of vllm-router 0.1.17 (there on its own port)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which engine of a fleet gets a request: the policies of the routers in use, without their transport.
+"""Chooses the engine of a request in a fleet, by the policies of common routers.
 
 The prefix policy works as cache_aware does in vllm-router and sglang-router: it remembers which text it sent where, and knows nothing
 of what the engines really hold. Session is their consistent hash: requests without a session header all have the same key.

@@ -1,4 +1,4 @@
-"""Holds one request as one server sees it: tokens, where they came from, and when what happened."""
+"""Holds one request on one server: its tokens, their source, and the times of its steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plans the sessions of a file's conversations: what each turn sends, and what of it an earlier turn has sent."""
+"""Plans the sessions of a file's conversations: the content of each turn, and the part that an earlier turn sent."""
 
 from __future__ import annotations
 

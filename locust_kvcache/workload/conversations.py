@@ -1,4 +1,4 @@
-"""Reads a file's conversations: a system text, and what user and assistant said in turn.
+"""Reads a file's conversations: a system text, and the turns of user and assistant.
 
 Read are ShareGPT's, LMSYS's and WildChat's and OpenAI's forms, requests of OpenAI's batch files among them, as JSON lines or as one array.
 A row that is no such conversation is an error that names file, line, key, value and what is allowed, or is counted as skipped.

@@ -1,4 +1,4 @@
-"""Makes a plan that does not end from one that does: its sessions again and again, each time with texts of their own or with the same."""
+"""Makes an endless plan from a finite one: it repeats the sessions, each time with new texts or with the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells by its first bytes what a data file is, where it is no text that can be read as it is."""
+"""Recognises unreadable kinds of data files by their first bytes, to name them in an error."""
 
 from __future__ import annotations
 

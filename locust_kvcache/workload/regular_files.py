@@ -1,4 +1,4 @@
-"""Opens, reads and hashes files that a person names; one that cannot be read is an error with the way out."""
+"""Opens, reads and hashes files that the user names; the error for an unreadable file says what to do."""
 
 from __future__ import annotations
 

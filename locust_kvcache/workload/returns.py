@@ -1,4 +1,4 @@
-"""Plans the requests of a retention study: prompts that return after a gap, and a background of new prompts that turns the caches over.
+"""Plans the requests of a retention study: prompts that return after a gap, and new prompts in the background that fill the caches.
 
 All requests have due times. Slots of `prompt_tokens` follow one another at `tokens_per_s`; while prompts are sent that will return, they
 take every second slot, and the background takes all others, until the last prompt has returned.

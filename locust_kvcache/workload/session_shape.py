@@ -1,4 +1,4 @@
-"""Reads what sessions of agents have beside turns: calls of tools, forks into sub-agents, and compaction of a long history."""
+"""Reads the agent keys of a scenario: tool calls, forks into sub-agents, and compaction of a long history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a scenario is: the plan of what is sent, as typed values."""
+"""Defines the Scenario: what is sent, as typed values."""
 
 from __future__ import annotations
 

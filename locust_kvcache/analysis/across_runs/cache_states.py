@@ -1,4 +1,4 @@
-"""Finds the cache states that several runs have after cold (--arms), so that a GPU hit is compared with a GPU hit.
+"""Finds the cache states (--arms) of several runs, so that a GPU hit is compared only with a GPU hit.
 
 A mean over a GPU hit and a store hit is the figure of neither.
 """

@@ -1,4 +1,4 @@
-"""Compares the conditions of two to eight runs: what is the same, what differs, what forbids a comparison."""
+"""Compares the conditions of two to eight runs: equal ones, different ones, and differences that prevent a comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the cache states on which PD's targets against the single server are judged, and what their evidence forbids to judge.
+"""Chooses the cache states on which PD is judged against the single server, and drops those without evidence.
 
 A mean over cold and hit rounds is the figure of neither: a target holds where it holds in the worst of the states that both have.
 """

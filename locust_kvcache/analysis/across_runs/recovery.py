@@ -1,4 +1,4 @@
-"""Measures what an event cost a run: how long until hits, TTFT and throughput are as before, and what was lost until then."""
+"""Measures the cost of an event: recovery time of hits, TTFT and throughput, and what was lost meanwhile."""
 
 from __future__ import annotations
 

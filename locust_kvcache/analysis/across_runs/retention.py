@@ -1,4 +1,4 @@
-"""Finds how long the caches keep a prompt: which returns were hit, how many tokens had passed, and the limit that separates them.
+"""Measures how long the caches keep a prompt: which returns hit, how many tokens had passed, and the limit between hits and misses.
 
 Under LRU with C tokens a block is there exactly while fewer than C different tokens were sent since, so that hits and losses are
 separated by one number of tokens at any pressure; under a TTL by one time.

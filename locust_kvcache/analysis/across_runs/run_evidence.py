@@ -1,4 +1,4 @@
-"""Gathers of one run what a study's page says of its evidence: rounds, failures, lateness, whether cold and hits are confirmed.
+"""Collects the evidence of one run for a study's page: rounds, failures, lateness, whether cold and hits are confirmed.
 
 A part of the statistics of a run's own report, without its intervals and models: a study has many runs, and needs none of these.
 """

@@ -1,4 +1,4 @@
-"""Makes the demand of an advice from its options: a trace's part, or a scenario's plan; and the command of the run that sends it."""
+"""Builds the demand of `advise` from its options (part of a trace, or a scenario's plan), and the command of a verifying run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compares what was predicted with what a run measured."""
+"""Compares a prediction with a measured run."""
 
 from __future__ import annotations
 

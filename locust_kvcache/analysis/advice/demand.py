@@ -1,4 +1,4 @@
-"""Holds what is asked of the servers: the planned requests of a trace or scenario as a table, when they come, and what they share."""
+"""Holds the demand on the servers: the planned requests of a trace or scenario, their arrival times, and their shared prefixes."""
 
 from __future__ import annotations
 

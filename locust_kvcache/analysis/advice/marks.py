@@ -1,4 +1,4 @@
-"""Finds in the predicted sizes of a tier where its curve bends, up to what size it pays, and which size is cheapest."""
+"""Finds the knee, the break-even and the cheapest size of a tier among the predicted sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plays a demand on servers: which server gets which request, when each is sent, and what it waits for."""
+"""Simulates a demand on several servers: the server of each request, its send time, and its waiting time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads what a request costs one server: from a run's folder, its stats.json, or a profile of the emulator."""
+"""Reads the cost of a request on one server from a run's folder, its stats.json, or a profile of the emulator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes rows of a large table without copying what is not needed: a record has 60 columns, half a kilobyte."""
+"""Selects rows of a large table without copying unneeded columns: a record has 60 columns, half a kilobyte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decides what may be said about a scenario's rounds: the one place where evidence decides the words.
+"""Decides what the report may say about a scenario's rounds, based on the evidence. No other module decides this.
 
 May the difference between rounds be credited to the cache, may it be compared at all, are targets judged, what does a headline say
 first, how are the later rounds called, with which cause does a gate end? Tables, headline, targets and the gate ask here.

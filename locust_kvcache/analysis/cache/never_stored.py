@@ -1,4 +1,4 @@
-"""Finds what a cache could not hold in later rounds because its request failed in the first."""
+"""Finds prompts that could not be cached in later rounds because their request failed in the first round."""
 
 from __future__ import annotations
 

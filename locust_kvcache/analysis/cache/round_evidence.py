@@ -1,4 +1,4 @@
-"""Holds what was seen of one round, and by which shares it is called a hit, or not.
+"""Holds the evidence of one round, and the shares that decide whether it counts as a hit.
 
 A round of a scenario is one set of facts; cache/claims.py decides from them what may be said.
 """

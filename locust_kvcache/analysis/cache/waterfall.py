@@ -1,4 +1,4 @@
-"""Where a fleet loses cached tokens: reusable in the workload, held by an engine, captured by the routing, delivered by the engines.
+"""Computes where a fleet loses cached tokens: reusable, held by an engine, captured by the routing, delivered by the engines.
 
 The engine of each request comes from a header of its response (`engine` in the record). What each engine holds is simulated: an LRU
 cache of its size, or one without limit where sizes are unknown, filled by the requests that it got, in the order in which they were

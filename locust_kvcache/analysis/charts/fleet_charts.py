@@ -1,4 +1,4 @@
-"""The chart of a fleet: each round's prompt tokens by what became of them, from delivered by the cache to never sent before."""
+"""Draws the chart of a fleet: the prompt tokens of each round, from delivered by the cache to never sent before."""
 
 from __future__ import annotations
 

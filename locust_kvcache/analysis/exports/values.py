@@ -1,4 +1,4 @@
-"""What of an analysed run goes into experiment trackers: its parameters, the figures of each round, its answer, and its files."""
+"""Collects the values for experiment trackers: parameters, figures of each round, the answer, and files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plays planned requests through plain servers step by step: what each waits for its prefill, and when its answer ends.
+"""Simulates planned requests on single servers step by step: waiting time for prefill, and end of each answer.
 
 A step holds a token of each decoding request and the next prompt tokens in order of arrival, up to `step_tokens` together. It takes
     max(token_s(k), prefill of its prompt tokens + token_s(k) - token_s(1))

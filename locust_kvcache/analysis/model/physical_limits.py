@@ -1,4 +1,4 @@
-"""Computes what a KV cache can give at best, from model sizes and machine speeds. Bytes, FLOP and seconds.
+"""Computes the largest possible gain of a KV cache from model sizes and machine speeds, in bytes, FLOP and seconds.
 
 Source: the FLOP count of a decoder with causal attention.
 """

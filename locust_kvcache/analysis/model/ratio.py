@@ -1,4 +1,4 @@
-"""Predicts throughput, TTFT and TPOT of each split of some GPUs into prefillers and decoders, and of plain servers in their place.
+"""Predicts throughput, TTFT and TPOT of each split of GPUs into prefillers and decoders, and of single servers instead.
 
 Each prediction is the mean of several plays (tandem.py) with the measured points. For its interval it is played many times more, each
 time with points resampled from the measured requests and with other arrivals: the interval is one for a run of that many requests.

@@ -1,4 +1,4 @@
-"""Turns measured points into what a request costs each stage, at the wanted prompt, output and hit rate. What no point covers is refused.
+"""Computes the cost of a request in each stage from measured points, at the wanted prompt, output and hit rate; refuses to extrapolate.
 
 prefill: busy time S = 1 / throughput at the highest concurrency, delay L = TTFT alone - S (docs/ratio.md). Between lengths a straight
 line over the computed tokens.

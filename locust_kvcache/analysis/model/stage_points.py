@@ -1,4 +1,4 @@
-"""Computes the measured points that a prediction of splits rests on: what prefill and decode cost at which concurrency.
+"""Computes the measured points for a prediction of splits: the cost of prefill and decode at each concurrency.
 
 While n requests are in a phase at once, each second of that phase is shared by n of them. A request's share, the integral of dt / n over
 its own phase, adds up over all requests to the time in which the phase was busy at all: its mean is 1 / throughput.

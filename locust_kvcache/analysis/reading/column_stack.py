@@ -1,4 +1,4 @@
-"""Collects records batch by batch into one table in which a column costs what it holds.
+"""Collects records batch by batch into one table with compact columns.
 
 Numbers are float64, texts are categories (a byte each, where there are few), and a column of one value costs nothing, nor does one that is
 missing everywhere. Long columns are in files (basics/mapped.py). Columns stay arrays of their own: in one block of memory a column that is

@@ -1,4 +1,4 @@
-"""python -m locust_kvcache.analysis.reading.parts_to_lines RUN: what --resume does to a run whose records are Parquet files."""
+"""Merges Parquet parts of records into one records.jsonl for --resume (python -m locust_kvcache.analysis.reading.parts_to_lines RUN)."""
 
 from __future__ import annotations
 

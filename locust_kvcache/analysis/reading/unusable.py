@@ -1,4 +1,4 @@
-"""Turns an exception of a damaged file that no check foresaw into one line instead of a traceback."""
+"""Turns an unexpected exception of a damaged file into a one-line error instead of a traceback."""
 
 from __future__ import annotations
 

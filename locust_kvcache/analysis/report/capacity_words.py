@@ -1,4 +1,4 @@
-"""Says in words which load a --capacity search found, under which objective, and what to doubt of it."""
+"""Writes the sentences about a --capacity search: the load it found, the objective, and the doubts."""
 
 from __future__ import annotations
 

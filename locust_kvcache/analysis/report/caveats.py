@@ -1,4 +1,4 @@
-"""Which problems a report shows on its first screen: errors and warnings, gravest first, each said once; the others fold.
+"""Chooses the problems for the first screen of a report: errors and warnings, most severe first, without repetition; the others fold.
 
 A study lists the problems of several runs. One that several runs have is said once, with the runs' names before it.
 """

@@ -1,4 +1,4 @@
-"""Says what a hit changes under the heaviest way of loading, and how much of it one user alone saves."""
+"""Writes the sentences about a hit under the heaviest load, and about the part of the gain that a single user has."""
 
 from __future__ import annotations
 

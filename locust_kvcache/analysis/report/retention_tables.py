@@ -1,4 +1,4 @@
-"""Words and tables of a retention study: what is still hit after each gap, and where hits end."""
+"""Makes the sentences and tables of a retention study: hits after each gap, and the limit where hits end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the tables of a comparison whose runs have several cache states after cold: each state of a run beside the same one of another."""
+"""Makes the tables of a comparison of runs with several cache states: each state next to the same state of the other run."""
 
 from __future__ import annotations
 

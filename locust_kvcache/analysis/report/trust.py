@@ -1,4 +1,4 @@
-"""How far figures can be trusted, in a few sentences for the first screen, the same list on every kind of page.
+"""Writes a few sentences about how far the figures can be trusted, for the first screen of every page.
 
 Incomplete runs, server versions, the emulator, the load generator, requests and failures, whether cold and hits are confirmed, the
 control round, and what the page itself adds. What weakens the result comes first.

@@ -1,4 +1,4 @@
-"""Finds the rounds in which a page's counters cannot be subtracted: what grew in them is unknown.
+"""Finds rounds in which a page's counters cannot be subtracted, so that their growth is unknown.
 
 A server that was started again, a page that changed its labels, a page that gave nothing before the round, a counter that is no number.
 """

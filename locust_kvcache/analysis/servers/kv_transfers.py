@@ -1,4 +1,4 @@
-"""Computes what moved KV in each round: bytes, seconds, rate and failures per role and operation.
+"""Computes the KV transfers of each round: bytes, seconds, rate and failures per role and operation.
 
 Stores and connectors count in names of their own: vLLM's Mooncake store, MooncakeConnector and NIXL, and LMCache inside the engine.
 """

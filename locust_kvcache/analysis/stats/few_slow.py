@@ -1,4 +1,4 @@
-"""Finds rounds whose mean TTFT, or its change, is that of a few requests: a burst at the start, a pause of the server.
+"""Finds rounds whose mean TTFT, or its change, is dominated by a few requests, such as a burst at the start or a server pause.
 
 Records come in, the rounds that this is true of go out. Two rules, neither of which noise meets: the mean lies above the P90, and so far
 up that as a value of its round it would be an outlier; or the change is less than half as large (on the log scale) without requests that

@@ -1,4 +1,4 @@
-"""Checks a run's tables for what makes its figures unreliable: failures, other token counts, a slow client."""
+"""Checks a run's tables for reasons why its figures are unreliable: failures, different token counts, a slow client."""
 
 from __future__ import annotations
 

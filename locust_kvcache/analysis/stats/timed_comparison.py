@@ -1,4 +1,4 @@
-"""Compares timed rounds: each side's own requests, in blocks of time. Nothing is paired, as two rounds send other numbers of requests.
+"""Compares timed rounds: each side's requests in blocks of time, without pairs, because the rounds send different numbers of requests.
 
 A block is at least twice as long as what is in flight at once, 20 blocks at most; what neighbouring blocks have in common is added
 (dependence.py). The interval is Student's with one degree of freedom less than the side with fewer blocks has.

@@ -1,4 +1,4 @@
-"""Fits an answer onto a console: at most 25 lines of at most 100 columns. What does not fit is cut, and the report has it in full."""
+"""Fits an answer onto a console of at most 25 lines and 100 columns. What does not fit is cut; the report has it in full."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the tables of a prediction of splits: what is predicted, what it rests on, and predicted against measured."""
+"""Makes the tables of a prediction of splits: the predictions, their inputs, and the comparison with measurements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the first words of a page say of a late load generator, so that the parts below only refer to it."""
+"""Names what the first sentences of a page say about a late load generator, so that later parts only refer to it."""
 
 from __future__ import annotations
 

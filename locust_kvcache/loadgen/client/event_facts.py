@@ -1,4 +1,4 @@
-"""Reads what one event of a stream says of token counts and errors, wherever a server puts them."""
+"""Reads token counts and errors from one event of a stream, in the places where different servers put them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the typed events of OpenAI's /v1/responses and Anthropic's /v1/messages as what a chunk of a chat stream would say.
+"""Converts the typed events of OpenAI's /v1/responses and Anthropic's /v1/messages to chunks of a chat stream.
 
 An event comes in, choices and token counts go out, so that output, first token, finish reason and failures are judged by the same code
 for all APIs.

@@ -1,4 +1,4 @@
-"""Plays a round that ends by the clock: sessions are dealt as they are needed, and what was begun when the time was up is what counts."""
+"""Drives a round of fixed length: deals sessions as needed, and counts every request that was started in time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads a deployment's pages as the load reaches it: over its TLS and proxy, with its key and headers, in bounded time and size."""
+"""Reads a deployment's pages in the same way as the load: with its TLS, proxy, key and headers, in bounded time and size."""
 
 from __future__ import annotations
 

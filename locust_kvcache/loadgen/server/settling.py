@@ -1,4 +1,4 @@
-"""Waits until a store below the GPUs has what was put into it, by the pages of its master or lmcache server.
+"""Waits until a store below the GPUs has finished its puts, by the pages of its master or lmcache server.
 
 A reset of the GPU's cache before that is refused, and a read finds a part. A store that takes puts faster than it can write them
 may need longer than the limit: then the wait ends, and the run says so.

@@ -1,4 +1,4 @@
-"""Sends one request of the largest planned size before any load, with a nonce of its own, and compares what came with what was planned.
+"""Sends one request of the largest planned size before any load, with its own nonce, and compares the answer with the plan.
 
 Scenarios and a Probe come in, facts and warnings go out: a server that cuts prompts, counts otherwise, ends answers early, or a proxy
 that buffers, is named before hours are spent on it. BadInput where the server refuses such a request.

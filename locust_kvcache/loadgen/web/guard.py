@@ -1,4 +1,4 @@
-"""Guards Locust's page against strangers: requests that another site makes a browser send, and fields that no form of ours has."""
+"""Protects Locust's page against requests from other sites, and against form fields that do not exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts what users of other classes in this process send to the server under test while a round runs: load that no plan knows of."""
+"""Counts requests of other user classes in this process to the server under test during a round."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs once what may come again with every request: the traceback of an unexpected error, a field of answers that is not known."""
+"""Logs messages only once that could repeat with every request, such as an unexpected error or an unknown field."""
 
 from __future__ import annotations
 

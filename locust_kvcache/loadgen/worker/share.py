@@ -1,4 +1,4 @@
-"""Keeps one process's share of a round: the sessions dealt to it, how far ahead of its users it asks for releases, what it has sent."""
+"""Keeps one process's share of a round: its sessions, how far ahead it asks for releases, and what it has sent."""
 
 from __future__ import annotations
 

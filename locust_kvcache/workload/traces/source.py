@@ -1,4 +1,4 @@
-"""Describes which part of a trace file is replayed, and how it is changed; or requests with due times that are made without a file."""
+"""Describes the part of a trace file to replay and its changes; or requests with due times that come from no file."""
 
 from __future__ import annotations
 

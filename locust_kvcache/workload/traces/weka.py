@@ -1,4 +1,4 @@
-"""Reads coding sessions as Weka's kv-cache-tester and its published data sets have them: a session per object, sub-agents nested in it.
+"""Reads coding sessions in the format of Weka's kv-cache-tester and its data sets: one session per object, with nested sub-agents.
 
 {"id": "trace_0001", "block_size": 64, "requests": [{"t": 0.0, "type": "n", "in": 130, "out": 9, "hash_ids": [1, 2, 3]},
   {"t": 4.0, "type": "subagent", "requests": [...]}]}
