@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 STARTED = "process_start_time_seconds"
-OF_ENGINE = re.compile(r"(?:vllm|sglang):(?:prompt_tokens|generation_tokens|request_success|num_requests)_total(?:\{|$)")
+OF_ENGINE = re.compile(r"(?:vllm|sglang):(?:prompt_tokens|generation_tokens|request_success|num_requests)_total(?:[{ ]|$)")
 CONFIG = "vllm:cache_config_info{"
 SAME_S = 0.005  # a start time is told to the hundredth, and one process tells the same each time
 AT_ONCE_S = 1.0  # no engine is started again within it
@@ -39,6 +39,11 @@ def several_servers(rows: Iterable[Row]) -> dict[str, str]:
     for row in rows:
         by_url.setdefault(str(row.get("url")), []).append(row)
     return {url: how for url, mine in by_url.items() if (how := _how(list(_looks(mine))))}
+
+
+def tells(line: str) -> bool:
+    """Whether this line of a page is looked at here: a page of an engine has hundreds of others, which take long to parse."""
+    return line.startswith((STARTED, CONFIG)) or bool(OF_ENGINE.match(line))
 
 
 def shows_engine(samples: Mapping[str, float]) -> bool:

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from locust_kvcache.contract.deployment import Access
 from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.failure_words import first_words
+from locust_kvcache.contract.several_servers import tells
 from locust_kvcache.loadgen.server.pages import ask_by, ask_page
 
 SCRAPE_TIMEOUT_S = 5.0
@@ -76,8 +77,11 @@ def scrape(targets: Sequence[tuple[str, str]], access: Access) -> list[dict[str,
 
 
 def look_by(session: requests.Session, url: str) -> dict[str, Any]:
-    """One page over a session of one's own (pages.open_session)."""
-    return parsed(_fetch_page("", url, partial(ask_by, session)))
+    """One page over a session of one's own (pages.open_session), with the samples by which several_servers goes."""
+    row = _fetch_page("", url, partial(ask_by, session))
+    if row["ok"]:
+        row["text"] = "\n".join([*filter(tells, row["text"].splitlines()), ""])
+    return parsed(row)
 
 
 def block_size(rows: Sequence[dict[str, Any]]) -> int | None:
