@@ -152,7 +152,8 @@ def balance_table(engines: pd.DataFrame) -> pd.DataFrame:
 
 REMEDY = (
     "Check the router's policy. One that goes by session needs a header with the session, in the deployment file: "
-    'headers: {x-session-id: "{session}"}. Compare deployments by their TTFT and requests/s per GPU, not by the change from cold to hit.'
+    'headers: {x-session-id: "{session}"}. A balancer of connections keeps each user at one engine: use many more users than engines. '
+    "Compare deployments by their TTFT and requests/s per GPU, not by the change from cold to hit."
 )
 
 
