@@ -51,4 +51,4 @@ def test_where_all_cold_requests_queue_together_there_is_none_and_the_reason_cou
     assert table["ratio_low"].isna().all()
     for why in table["no_interval"]:
         assert why.startswith("6 requests with 5.")
-        assert why.endswith("in flight at once: an interval takes 3 times as many as are in flight")
+        assert why.endswith("in flight at once: an interval needs 3 times as many as are in flight")

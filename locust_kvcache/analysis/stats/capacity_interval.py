@@ -19,7 +19,7 @@ from locust_kvcache.analysis.stats.intervals import CONFIDENCE, Floats
 SLOPES = (3.0, 200.0)  # of the logit over the log level; measured queues lie between 5 and 60
 SLOPE_FACTOR = 2.0  # a tested level's line may be as many times flatter or steeper than the fitted one
 MOST_OFF = math.log(2)  # an end further from the value than a factor of 2 is none
-LEAST_STEPS = 2.0  # steps near the value that an interval takes, as effective number
+LEAST_STEPS = 2.0  # steps near the value that an interval needs, as effective number
 UNBOUNDED = "too few steps near it, or too few requests in them"
 
 

@@ -153,7 +153,7 @@ def in_time(sides: Sequence[pd.DataFrame]) -> Dependence:
         if busy > 0:
             inflation = max(inflation, _short_blocks(busy, len(side) / blocks))
     fewest = min(counts)
-    why = f"{fewest} blocks in time, an interval takes {MIN_CLUSTERS}" if fewest < MIN_CLUSTERS else ""
+    why = f"{fewest} blocks in time, an interval needs {MIN_CLUSTERS}" if fewest < MIN_CLUSTERS else ""
     return Dependence((Grouping(np.concatenate(codes), inflation, in_time=True),), fewest, fewest - 1, why)
 
 
@@ -190,10 +190,10 @@ def _dependence(groupings: list[Grouping], sent: int, busy: float) -> Dependence
     why = ""
     if busy and sent < LEAST_QUEUES * busy:
         many = f"{LEAST_QUEUES:g} times as many as are in flight"
-        why = f"{plural(sent, 'request')} with {busy:.1f} in flight at once: an interval takes {many}"
+        why = f"{plural(sent, 'request')} with {busy:.1f} in flight at once: an interval needs {many}"
     elif min(counts) < MIN_CLUSTERS - 0.5:
         alike = f"so unequal that they count as {min(counts):.1f}; " if clusters >= MIN_CLUSTERS else ""
-        why = f"{clusters} {'prefix' if counts[0] == min(counts) else 'time'} clusters, {alike}an interval takes {MIN_CLUSTERS}"
+        why = f"{clusters} {'prefix' if counts[0] == min(counts) else 'time'} clusters, {alike}an interval needs {MIN_CLUSTERS}"
     return Dependence(tuple(groupings), clusters, min(counts) - 1, why)
 
 

@@ -41,7 +41,7 @@ def test_three_clusters_have_a_change_and_no_interval() -> None:
     row = mean_ttft(records(15, alike=5))
     assert row["ratio"] == pytest.approx(0.5, rel=0.2)
     assert pd.isna(row["ratio_low"])
-    assert row["no_interval"] == "3 prefix clusters, an interval takes 4"
+    assert row["no_interval"] == "3 prefix clusters, an interval needs 4"
 
 
 def test_requests_that_overlap_are_cut_into_blocks_twice_as_long_as_the_queue() -> None:
@@ -53,7 +53,7 @@ def test_requests_that_overlap_are_cut_into_blocks_twice_as_long_as_the_queue() 
 def test_a_round_that_only_fills_the_queue_has_no_interval() -> None:
     row = mean_ttft(records(16, in_flight=8))
     assert pd.isna(row["ratio_low"])
-    assert "in flight at once: an interval takes 3 times as many" in str(row["no_interval"])
+    assert "in flight at once: an interval needs 3 times as many" in str(row["no_interval"])
 
 
 def test_neighbours_that_are_alike_widen_the_interval() -> None:
