@@ -83,7 +83,9 @@ def parse_stream(outcome: StreamOutcome) -> None:
     encoding = outcome.response.headers.get("content-encoding", "")
     if encoding.strip().lower() not in NOT_COMPRESSED:
         outcome.fail(
-            "malformed", f"Content-Encoding {encoding!r} although only identity was accepted; compressed events cannot be timed"
+            "malformed",
+            f"Content-Encoding {encoding!r} although only identity was accepted; compressed events cannot be timed. Switch the compression "
+            "of text/event-stream off in the server or its proxy (nginx: gzip off)",
         )
         return
     reader = outcome.reader
