@@ -97,7 +97,7 @@ def _falls_too_often(looks: Sequence[_Look]) -> bool:
     for before, after in itertools.pairwise(looks):
         gap_s = after.at_s - before.at_s
         for name, value in after.samples.items():
-            if not OF_ENGINE.match(name) or value >= before.samples.get(name, value) or after.after_failure:
+            if value >= before.samples.get(name, value) or after.after_failure or not OF_ENGINE.match(name):
                 continue
             if gap_s < AT_ONCE_S:
                 return True

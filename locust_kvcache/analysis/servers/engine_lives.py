@@ -117,6 +117,8 @@ class _Lives:
 
     def added(self) -> Iterator[Row]:
         """Counters only: a gauge of these moments is nobody's."""
+        if not (self._joined or self._left):
+            return
         last_row, last = list(self._whole())[-1]
         if self._joined:
             yield {**self._rows[0], "ok": True, "samples": {**dict.fromkeys(last, 0.0), STARTED: self._starts[0]}}
