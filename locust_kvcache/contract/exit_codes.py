@@ -109,8 +109,10 @@ def cause_of_code(code: int) -> Cause:
 
 def help_text(causes: Sequence[Cause] = CAUSES) -> str:
     """For the end of a --help: the codes that this command can end with."""
+    gated = any(cause.without_gate == NOBODY for cause in causes)
     lines = [
-        f"  {cause.code:d}  {cause.name}: {cause.text}{' (with --gate)' if cause.without_gate == NOBODY else ''}"
+        f"  {cause.code:d}  {cause.name}: {cause.text if gated else cause.text.partition('; with --gate')[0]}"
+        f"{' (with --gate)' if cause.without_gate == NOBODY else ''}"
         for cause in causes
     ]
     return "\n".join(["exit codes (docs/exit-codes.md):", *lines])

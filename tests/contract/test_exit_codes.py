@@ -54,6 +54,7 @@ def test_the_help_of_a_command_lists_only_the_codes_that_it_can_end_with() -> No
     assert "  0  ok: " in plain
     assert "  3  bad input: " in plain
     assert "target missed" not in plain
+    assert "--gate" not in plain
     gated = command_parser("report", "Reports.", ["RUN"], exit_codes.OF_REPORTS).format_help()
     assert "  5  nothing hit: " in gated
     assert "preflight" not in gated

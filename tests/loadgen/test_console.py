@@ -142,7 +142,7 @@ def test_a_line_of_a_worker_that_nobody_has_translated_stays() -> None:
 
 def test_a_preflight_in_chinese() -> None:
     found = Finding(
-        "warning", "x", "no metrics pages are named", "Add `metrics` to the deployment file.", "Nobody knows this at all."
+        "warning", "x", "no metrics pages are listed", "Add `metrics` to the deployment file.", "Nobody knows this at all."
     )
     use_language(CHINESE)
     try:
@@ -150,7 +150,7 @@ def test_a_preflight_in_chinese() -> None:
     finally:
         use_language(ENGLISH)
     assert lines == [
-        "警告    没有指定指标页",
+        "警告    没有列出指标页",
         "        Nobody knows this at all. 在部署文件中加上 `metrics`。",
         "预检：1 条警告。",
     ]

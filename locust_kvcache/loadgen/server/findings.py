@@ -24,9 +24,9 @@ def metrics_findings(rows: Rows, left_out: bool = False) -> list[Finding]:
             Finding(
                 NOTE,
                 "no_metrics",
-                "no metrics pages are named",
+                "no metrics pages are listed",
                 "Add `metrics` to the deployment file.",
-                "Which tier answered cannot be proven.",
+                "There is no proof of which tier answered.",
             )
         ]
     return [
@@ -50,17 +50,15 @@ def no_hit(rows: Rows, balanced: bool = False) -> str:
     if balanced:
         return (
             f"{what}: a load balancer sent the second request to another engine than the first. Later rounds hit only partly, unless a "
-            "router sends "
-            "each request to the engine that holds its prefix"
+            "router sends each request to the engine that holds its prefix"
         )
     configs = [
         name for row in rows if row["role"] != "decoder" for name in row["samples"] if name.startswith("vllm:cache_config_info")
     ]
     if len(configs) > 1 and not any('enable_prefix_caching="False"' in name for name in configs):
         return (
-            f"{what}: {len(configs)} engines share the requests, and the second request went to another engine than the first. A later "
-            "round "
-            "hits only in part, unless a router sends each request to the engine that holds its prefix"
+            f"{what}: {len(configs)} engines share the requests, and the second request went to another engine than the first. "
+            "Later rounds hit only partly, unless a router sends each request to the engine that holds its prefix"
         )
     return f"{what}: prefix caching seems to be off, so later rounds may be as cold as round 1"
 
@@ -116,7 +114,7 @@ def _gpu_finding(what: str, fits: bool, has_store: bool, store_arm: bool) -> Fin
             "beyond_the_gpu",
             what,
             "Send less (--requests), or read the hit rate before the TTFT.",
-            "It cannot fit: the oldest prompts are gone before they are sent again; later rounds are partly cold.",
+            "It does not fit: the oldest prompts are evicted before they are sent again, so later rounds are partly cold.",
         )
     if fits and has_store and not store_arm:
         return Finding(
@@ -124,7 +122,7 @@ def _gpu_finding(what: str, fits: bool, has_store: bool, store_arm: bool) -> Fin
             "all_on_the_gpu",
             what,
             "Use --arms cold gpu_hit store_hit, or a working set beyond the GPU cache.",
-            "Round 2 can only measure the GPU's prefix cache, never the store: all of it stays on the GPU.",
+            "Round 2 measures only the GPU's prefix cache and not the store, because the whole working set stays on the GPU.",
         )
     return Finding(OK, "working_set", what)
 
@@ -139,11 +137,9 @@ def limit_findings(canary: dict[str, Any], kv_bytes_per_token: int | None, link_
         return []
     rate = prompt / (ttft_ms / 1000)
     need = rate * kv_bytes_per_token / 1e9
-    what = f"break-even of loading KV against computing it: about {need:.2g} GB/s (estimate: {rate:,.0f} tokens/s by one canary)"
+    what = f"loading KV is faster than computing it above about {need:.2g} GB/s (estimate: one canary was computed at {rate:,.0f} tokens/s)"
     if link_gb_per_s is None:
-        return [
-            Finding(NOTE, "break_even", what, "Give `link_gb_per_s` in the deployment file to have it compared with the link.")
-        ]
+        return [Finding(NOTE, "break_even", what, "Set `link_gb_per_s` in the deployment file to compare it with the link.")]
     if link_gb_per_s <= need:
         return [
             Finding(
@@ -234,5 +230,5 @@ def after_reset(
     if (has_lower_tier or (looks_lower and not answered_below)) and counted:
         return [_dead_cache(canary, tier, has_lower_tier)]
     return [
-        Finding(OK, "can_be_emptied", f"the {tier} cache can be emptied: a stored canary was computed anew afterwards ({by})")
+        Finding(OK, "can_be_emptied", f"the {tier} cache can be emptied: a stored canary was computed again afterwards ({by})")
     ]

@@ -179,7 +179,7 @@ def test_the_preflight_tries_what_it_can(locust: LocustProcesses, emulator: Star
     for said in (
         "the gpu cache can be emptied; a tier below it answers",
         "the cpu cache can be emptied; a tier below it answers",
-        "the store cache can be emptied: a stored canary was computed anew",
+        "the store cache can be emptied: a stored canary was computed again",
         "working set of a round",
     ):
         assert said in output
