@@ -76,7 +76,7 @@ def compare_runs(runs: list[Analysis], accepted: frozenset[str] = frozenset()) -
         *problems,
         *conditions.differing_problems(found),
         *cache_states.unshared_problems(runs),
-        *_unequal_answers(effects),
+        *([] if problems else _unequal_answers(effects)),
         *warnings,
         *cut,
         Problem("note", "one_run", ONE_RUN, HOW_MANY),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from locust_kvcache.analysis.across_runs.cache_states import COLD_AND_HIT, rounds_of
@@ -11,7 +13,7 @@ from locust_kvcache.analysis.charts import drawing
 from locust_kvcache.analysis.charts.figures import Chart, draw
 from locust_kvcache.analysis.charts.run_charts import slug
 from locust_kvcache.analysis.pipeline import Analysis
-from locust_kvcache.analysis.tables.claim_words import arm_words
+from locust_kvcache.analysis.tables.claim_words import arm_words, claim_of
 from locust_kvcache.analysis.tables.table import find, scenarios
 
 MOST_BARS = 8  # pairs in the one chart
@@ -19,6 +21,11 @@ MOST_BARS = 8  # pairs in the one chart
 
 def scenarios_of(found: RunComparison) -> list[str]:
     return list(dict.fromkeys(name for run in found.runs for name in scenarios(run.stats)))
+
+
+def later_word(found: RunComparison, names: Sequence[str]) -> str:
+    """hit, only where the evidence of all runs calls the later rounds so."""
+    return "hit" if all(claim_of(run.stats, name)["later"] == "hit" for run in found.runs for name in names) else "later"
 
 
 def ttft_chart(found: RunComparison) -> Chart | None:
@@ -36,10 +43,12 @@ def ttft_chart(found: RunComparison) -> Chart | None:
     if not rows:
         return None
     bars = pd.DataFrame(rows[:MOST_BARS], columns=["group", "baseline", "contender", "note"])
-    text = "; ".join(f"{row[0]}: {number(row[1])} ms cold, {number(row[2])} ms on a hit" for row in rows[:MOST_BARS])
-    later = "hit (later rounds)" if found.windows == COLD_AND_HIT else " / ".join(map(arm_words, found.windows[1:]))
+    word = later_word(found, names)
+    text = "; ".join(f"{row[0]}: {number(row[1])} ms cold, {number(row[2])} ms {word}" for row in rows[:MOST_BARS])
+    of_rounds = "hit (later rounds)" if word == "hit" else "later rounds"
+    later = of_rounds if found.windows == COLD_AND_HIT else " / ".join(map(arm_words, found.windows[1:]))
     left_out = f" (first {MOST_BARS} of {len(rows)})" if len(rows) > MOST_BARS else ""
-    return draw("runs-ttft", f"Mean TTFT of each run, cold and hit{left_out}", text,
+    return draw("runs-ttft", f"Mean TTFT of each run, cold and {word}{left_out}", text,
                 lambda axes: drawing.draw_pairs_of_bars(axes, bars, "mean TTFT (ms)", ("cold (round 1)", later)),
                 (7.6, 1.5 + 0.75 * len(bars)))  # fmt: skip
 

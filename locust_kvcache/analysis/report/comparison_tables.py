@@ -13,8 +13,9 @@ from locust_kvcache.analysis.across_runs.run_comparison import HOW_MANY, ONE_RUN
 from locust_kvcache.analysis.basics.metrics import OF_REQUESTS, OF_ROUNDS, metric_name, statistic_name
 from locust_kvcache.analysis.basics.number_text import DASH, change, higher, is_missing, number, slower
 from locust_kvcache.analysis.basics.plain_values import rows_of
+from locust_kvcache.analysis.report.comparison_charts import later_word
 from locust_kvcache.analysis.tables import run_tables
-from locust_kvcache.analysis.tables.claim_words import arm_words, claim_of
+from locust_kvcache.analysis.tables.claim_words import arm_words, claim_of, kind_of
 from locust_kvcache.analysis.tables.table import Table, find
 
 LONGEST_NAME = 12  # in a heading of the console's table
@@ -66,8 +67,10 @@ def _rate_cells(stats: dict[str, Any], scenario: str, metric: str) -> tuple[str,
     effect = find(stats["effects"], scenario=scenario, split="round", metric=metric)
     if effect:
         return number(effect[0]["baseline"]), number(effect[0]["contender"]), change(effect[0])
-    cold = find(stats["rounds"], scenario=scenario, round=1)
-    return number(cold[0][metric]) if cold else DASH, DASH, DASH
+    rounds = find(stats["rounds"], scenario=scenario)
+    sides = ([row for row in rounds if row["round"] == 1], [row for row in rounds if row["round"] > 1 and kind_of(row) == "hit"])
+    cold, hit = (number(side[0][metric]) if len(side) == 1 else DASH for side in sides)  # of arms there is no effect by round
+    return cold, hit, DASH
 
 
 def _hit_cells(stats: dict[str, Any], scenario: str) -> tuple[str, str, str]:
@@ -131,13 +134,13 @@ def short_table(found: RunComparison, names: list[str]) -> Table:
     """For the console: two runs of one scenario side by side; else a row for each scenario and run."""
     if len(names) == 1 and len(found.runs) == 2:
         return _two_runs(found, names[0])
-    rows = []
+    rows, word = [], later_word(found, names)
     for scenario in names:
         for run, name in zip(found.runs, found.names, strict=True):
             rates = _rate_cells(run.stats, scenario, "requests_per_s")
             where = f"{scenario}, " if len(names) > 1 else ""
             rows.append((f"{where}{name}", *_cells(run.stats, scenario, "ttft_ms", "mean"), *rates[:2]))
-    return Table("", ("mean TTFT", "cold, ms", "hit, ms", "change [interval]", "requests/s cold", "hit"), tuple(rows))
+    return Table("", ("mean TTFT", "cold, ms", f"{word}, ms", "change [interval]", "requests/s cold", word), tuple(rows))
 
 
 def _two_runs(found: RunComparison, scenario: str) -> Table:
@@ -154,7 +157,12 @@ def _two_runs(found: RunComparison, scenario: str) -> Table:
     hit = [_hit_cells(stats, scenario) for stats in (first, second)]
     rows.append(("hit rate", hit[0][0], hit[1][0], "", hit[0][1], hit[1][1], ""))
     one, two = short_names(found.names)
-    return Table(f"{scenario}, means", ("", f"cold: {one}", two, "change", f"hit: {one}", two, "change"), tuple(rows))
+    later = later_word(found, [scenario])
+    return Table(
+        f"{scenario}, means",
+        ("", f"cold: {one}", two, "change", f"{later}: {one}", two, "change"),
+        tuple(rows),
+    )
 
 
 def common_start(names: Sequence[str]) -> str:

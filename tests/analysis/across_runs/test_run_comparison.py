@@ -213,6 +213,7 @@ def test_a_target_on_hits_is_not_judged_where_pd_did_not_hit(tmp_path: Path, eff
     assert tpot["text"].endswith("cold (worst of cold / later rounds)"), "round 2 is not called a hit"
     stats = {name: run.stats for name, run in zip(found.names, found.runs, strict=True)}
     assert comparison_gate(stats, list(found.targets), found.comparable) is exit_codes.NOTHING_HIT
+    assert comparison_page(found).short[0].header[4] == "later: single", "no column is called a hit"
 
 
 def test_targets_of_the_pair_are_not_judged_where_too_many_requests_failed(tmp_path: Path) -> None:
@@ -249,6 +250,14 @@ def test_answers_that_differ_by_round_alone_are_not_compared_there(tmp_path: Pat
     rows = {row[0]: row[3] for row in comparison_page(found).short[0].rows}
     assert rows["TPOT, ms"] == rows["requests/s"] == "not comparable"
     assert rows["TTFT, ms"] == "as fast"
+
+
+def test_the_rate_of_a_single_arm_stands_beside_its_change(tmp_path: Path) -> None:
+    """Ten requests of 1,780 ms when cold, of 880 ms on a GPU hit; twice as long in the other run."""
+    arms = ["cold", "gpu_hit"]
+    found = compare_runs([played(tmp_path, "s", SINGLE, arms), played(tmp_path, "p", PD, arms, 2.0)])
+    (row,) = [row for row in comparison_page(found).short[0].rows if row[0] == "requests/s"]
+    assert row[1:] == ("0.562", "0.360", "36.0 % lower", "1.14", "1.02", "10.2 % lower")
 
 
 def test_a_control_round_is_no_hit(tmp_path: Path) -> None:
