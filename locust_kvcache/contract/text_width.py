@@ -7,8 +7,8 @@ import textwrap
 import unicodedata
 
 PIECES = re.compile(
-    r"\s+(?!%)|\[[\u2e80-\uffef]|[^\s\u2e80-\uffef]+(?: %)?[，。；：！？、）]*|.", re.S
-)  # words, and single wide characters
+    r"\s+(?!%)|\[[\u2e80-\uffef]|[^\s\u2e80-\uffef]+(?: %)?[，。；：！？、）]*|.[，。；：！？、）]*", re.S
+)  # words, and single wide characters, each with the punctuation behind it
 
 NO_BREAK = "\u00a0"
 
@@ -44,7 +44,7 @@ def wrap(text: str, columns: int, most: int, placeholder: str) -> list[str]:
         return [line.replace(NO_BREAK, " ") for line in lines]
     lines = [""]
     for piece in PIECES.findall(" ".join(text.split())):
-        if width(lines[-1] + piece) > columns and piece not in "，。；：！？、）":
+        if width(lines[-1] + piece) > columns:
             lines.append("")
         lines[-1] += piece if lines[-1] else piece.lstrip()
     shown = [line.rstrip() for line in lines if line.strip()]
