@@ -8,6 +8,7 @@ run.records.groupby("round").ttft_ms.median()
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,16 +127,23 @@ def _incomplete(info: RunInfo) -> list[Problem]:
     if info.complete:
         return []
     reason = info.incomplete_reason or "run.json does not say why"
-    resumable = any(entry.complete for entry in info.rounds)
     way = "Read it as a part of a run, go on after its last complete round (--resume), or run it again."
     return [
         Problem(
             "error",
             "incomplete",
             f"The run is incomplete: {reason}.",
-            way if resumable else "Read it as a part of a run, or run it again.",
+            way if _resumable(info) else "Read it as a part of a run, or run it again.",
         )
     ]
+
+
+def _resumable(info: RunInfo) -> bool:
+    """As --resume sees it: rounds are missing, and no first round was cut, whose prompts may be cached."""
+    done = sum(entry.complete for entry in info.rounds)
+    first_was_cut = any(entry.number == 1 and not entry.complete for entry in info.rounds)
+    wanted = sum(info.rounds_planned.values()) if isinstance(info.rounds_planned, Mapping) else done + 1
+    return 0 < done < wanted and not first_was_cut
 
 
 def _check_counts(info: RunInfo, counts: pd.DataFrame, records: pd.DataFrame) -> list[Problem]:

@@ -176,11 +176,18 @@ def test_a_ttft_whose_first_stamp_is_uncertain_is_left_out_where_that_matters(tm
     assert "40.0 ms" in problem.text
 
 
-@pytest.mark.parametrize("complete", [True, False])
-def test_an_incomplete_run_can_be_resumed_after_a_complete_round_alone(tmp_path: Path, complete: bool) -> None:
+@pytest.mark.parametrize(
+    ("complete", "resumable"),
+    [((True, False), True), ((False, False), False), ((True, True), False)],
+    ids=["round 2 was cut", "round 1 was cut", "requests were lost in complete rounds"],
+)
+def test_an_incomplete_run_can_be_resumed_after_a_complete_round_alone(
+    tmp_path: Path, complete: tuple[bool, bool], resumable: bool
+) -> None:
     folder = synthetic_run(tmp_path, TRUTH, complete=False, incomplete_reason="stopped in round 2 of a")
     facts = json.loads((folder / "run.json").read_text())
-    facts["rounds"] = [{**entry, "complete": complete and entry["round"] == 1} for entry in facts["rounds"]]
+    facts["rounds"] = [{**entry, "complete": whole} for entry, whole in zip(facts["rounds"][:2], complete, strict=True)]
+    facts["rounds_planned"] = {facts["rounds"][0]["scenario"]: 2}
     (folder / "run.json").write_text(json.dumps(facts))
     (problem,) = [problem for problem in load_run(folder).problems if problem.code == "incomplete"]
-    assert ("--resume" in problem.what_to_do) == complete
+    assert ("--resume" in problem.what_to_do) == resumable
