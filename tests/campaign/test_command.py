@@ -65,7 +65,7 @@ def test_a_campaign_is_stopped_goes_on_and_compares(python: str, tmp_path: Path)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 2, said
-    assert "the same command goes on" in said
+    assert "run the same command again to continue" in said
     assert not up(a)
     assert not up(b), "what was up when it was stopped is taken down"
     first = (folder / "a-1" / "run.json").read_text()

@@ -146,7 +146,7 @@ def test_a_control_that_would_put_out_the_prompts_to_be_hit_comes_last(locust: L
     (run,) = locust.runs()
     assert run.facts["round_kinds"] == {"cold_start": ["cold", "hit", "control"]}
     assert run.facts["control_last"]
-    assert "the control is played last" in output
+    assert "the control runs last" in output
     hits = [r for r in run.records if r["round_kind"] == "hit"]
     assert all(r["reported_cached_tokens"] == r["planned_cached_tokens"] for r in hits)
 

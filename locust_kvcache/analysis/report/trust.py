@@ -69,8 +69,9 @@ def _incomplete(runs: Sequence[Stats]) -> Said:
     part = [stats for stats in runs if not stats["complete"]]
     if not part:
         return Said("")
-    if len(runs) == 1:
-        return Said("The run is incomplete.", True)
+    if len(runs) == 1:  # where requests are missing, the sentence that counts them says it
+        planned, records = _counted(runs)
+        return Said("The run is incomplete." if planned in (0, records) else "", True)
     return Said(f"Incomplete: {len(part)} of {plural(len(runs), 'run')}.", True)
 
 
@@ -99,15 +100,21 @@ def _emulator(runs: Sequence[Stats]) -> Said:
     return Said(f"Measured on the emulator, with the times of its profile: {emulated} of {plural(len(runs), 'run')}.", True)
 
 
-def _records(runs: Sequence[Stats]) -> Said:
+def _counted(runs: Sequence[Stats]) -> tuple[float, int]:
+    """(planned requests, those with a record)."""
     rounds = _rounds(runs)
-    planned = sum(row["planned_requests"] or 0 for row in rounds)
-    records = sum(row["requests"] for row in rounds)
-    failed = sum(row["failed"] for row in rounds)
+    return sum(row["planned_requests"] or 0 for row in rounds), sum(row["requests"] for row in rounds)
+
+
+def _records(runs: Sequence[Stats]) -> Said:
+    planned, records = _counted(runs)
+    failed = sum(row["failed"] for row in _rounds(runs))
     if planned == records and records > 1:
         measured = f"All {records:,} planned requests were measured"
     elif planned and planned != records:
         measured = f"{records:,} of {planned:,.0f} planned requests were measured"
+        if len(runs) == 1 and not runs[0]["complete"]:
+            measured = f"The run is incomplete: {measured}"
     else:
         measured = "1 request was measured" if records == 1 else f"{records:,} requests were measured"
     share = f" ({percent(failed / records)})" if failed and records else ""
@@ -216,7 +223,7 @@ def _intervals(stats: Stats) -> Said:
     if not carried:
         least = min((int(row["pairs"]) for row in rows if row["pairs"]), default=0)
         why = f"{plural(least, 'request')} per round, too few for an interval" if least else "too few requests for an interval"
-        return Said(f"{why[0].upper()}{why[1:]}: the changes are those of this sample.", True)
+        return Said(f"{why[0].upper()}{why[1:]}: no change is certain.", True)
     known = [int(row["clusters"]) for row in carried if row["clusters"]]
     if not known:
         return Said("One run: intervals (95 %) hold for this run; other runs may differ more.", True)

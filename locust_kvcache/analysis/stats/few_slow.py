@@ -2,7 +2,7 @@
 
 Records come in, the rounds that this is true of go out. Two rules, neither of which noise meets: the mean lies above the P90, and so far
 up that as a value of its round it would be an outlier; or the change is less than half as large (on the log scale) without requests that
-are far out of their round.
+are far out of their round. A round whose few slow requests are those that compute their prefix by plan, for the others to hit, is left out.
 """
 
 from __future__ import annotations
@@ -54,15 +54,23 @@ def few_slow(records: pd.DataFrame) -> dict[Key, FewSlow]:
     above, far, kinds = dict[Key, FewSlow](), dict[Key, FewSlow](), dict[Key, str]()
     usable = records["ok"] & records["ttft_ms"].gt(0)
     for (scenario, number_), places in group_masks(records, ["scenario", "round"]):
-        group = chosen(records, places & usable, ["ttft_ms", "round_window"])
+        group = chosen(records, places & usable, ["ttft_ms", "round_window", "planned_cached_tokens"])
         if len(group) < LEAST:
             continue
         key = (str(scenario), int(number_))
         ordered = np.sort(group["ttft_ms"].to_numpy(dtype="float64"))
         kinds[key], far[key] = str(group["round_window"].iloc[0]), _far_out(ordered)
-        if found := _above_p90(ordered):
+        if _by_plan(group, far[key]):
+            far[key] = _beyond(ordered, math.inf)
+        if (found := _above_p90(ordered)) and not _by_plan(group, found):
             above[key] = found
     return {**_of_changes(far, kinds), **above}
+
+
+def _by_plan(group: pd.DataFrame, found: FewSlow) -> bool:
+    """Whether most slow requests have nothing cached by plan, and most others have."""
+    slow, hits = group["ttft_ms"].gt(found.over_ms), group["planned_cached_tokens"].gt(0)
+    return bool(slow.any()) and hits[slow].mean() < MOST < hits[~slow].mean()
 
 
 def _above_p90(ordered: Floats) -> FewSlow | None:

@@ -5,9 +5,12 @@ A change whose verdict is undecided, or that has no interval, is given as what t
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from locust_kvcache.analysis.basics.number_text import change, listed, number, percent, ratio_change, whole
+from locust_kvcache.analysis.cache.tier_verdicts import NO_HIT
 from locust_kvcache.analysis.tables.claim_words import (
     MIXED_VERB,
     UNDECIDED_VERB,
@@ -30,16 +33,31 @@ def headline(stats: Stats) -> str:
     claims = {name: claim_of(stats, name) for name in names}
     if len(names) < 2 or any(claim["control"] for claim in claims.values()):
         return " ".join(details(stats))
-    weak = {name: "; ".join(filter(None, (claim["lead"], *claim.get("also", ())))) for name, claim in claims.items()}
-    leads = dict.fromkeys(text for text in weak.values() if text)
-    against = [f"{listed(name for name in names if weak[name] == lead)}: {lead}." for lead in leads]
     found: dict[str, list[tuple[str, Effect]]] = {}
     for name in [name for name in names if claims[name]["valid"]]:
         for row, effect in _ttft_effects(stats, name):
-            if effect:
+            if effect and row["verdict"] != NO_HIT:  # what weakens the claim says so; no change is that of a hit
                 found.setdefault(_arm_name(row), []).append((_prompt_length(stats, name), effect))
     said = [f"{_several(arm, effects)}." for arm, effects in found.items()]
-    return " ".join([*(f"{name}: {text}" for name in names for text in restart_texts(stats, name)), *against, *said])
+    return " ".join([*(f"{name}: {text}" for name in names for text in restart_texts(stats, name)), *_weak(claims), *said])
+
+
+def _weak(claims: Mapping[str, dict[str, Any]]) -> list[str]:
+    """What weakens the claims of several scenarios, each thing once: first what leads, then what is also true. The figures in brackets
+    stand in the sentence of the scenario (details)."""
+    alike: dict[str, list[str]] = {}
+    for leads in (True, False):
+        for name, claim in claims.items():
+            for clause in [claim["lead"]] if leads else claim.get("also", ()):
+                names = alike.setdefault(_without_brackets(clause), [])
+                names += [name] if name not in names else []
+    return [f"{listed(names)}: {clause}." for clause, names in alike.items() if clause]
+
+
+def _without_brackets(text: str) -> str:
+    while (shorter := re.sub(r" ?\([^()]*\)", "", text)) != text:
+        text = shorter
+    return text
 
 
 def details(stats: Stats) -> list[str]:
@@ -133,9 +151,9 @@ def _sizes(effect: Effect) -> tuple[str, str, str]:
 
 
 def _arm_name(row: dict[str, Any]) -> str:
-    """What answered; and the arm's own name where that says another thing."""
+    """What answered; where the arm's own name says another thing, that name with what answered in brackets."""
     shown, named = shown_verdict(row["verdict"]), arm_words(row["arm"])
-    return shown if not named or shown.lower() == named.lower() else f"{shown} in arm {named}"
+    return shown if not named or shown.lower() == named.lower() else f"Arm {named} ({shown})"
 
 
 def _article(arm: str) -> str:

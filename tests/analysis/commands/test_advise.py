@@ -100,7 +100,7 @@ def test_a_scenario_on_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert large["ttft_p50_ms"] < gpu["ttft_p50_ms"]
     assert store["ttft_p50_ms"] is None
     assert store["cost"] is None
-    assert any("how fast store loads" in text for text in found["unknown"])
+    assert any("the load speed of store is unknown" in text for text in found["unknown"])
     assert found["demand"]["rounds"] == 2
     assert "-u 4" in found["verify"]
 

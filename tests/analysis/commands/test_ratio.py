@@ -124,7 +124,7 @@ def test_what_the_load_generator_timed_late_is_named(
     assert ask(monkeypatch, *given, *MIX, "--output-dir", str(tmp_path / "out")) == 0
     limits = " ".join(json.loads((tmp_path / "out" / "ratio.json").read_text())["limits"])
     assert "timed late, so their times are too long: late (100 %)" in limits
-    assert "The hand-off was not measured and counts as nothing" in limits
+    assert "The KV transfer was not measured and counts as 0" in limits
 
 
 def test_pairs_alone_and_an_open_loop(points: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

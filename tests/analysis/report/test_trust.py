@@ -40,6 +40,15 @@ def test_incomplete_runs_changed_servers_and_late_rounds_are_said_before_what_is
     )
 
 
+def test_an_incomplete_run_is_told_once() -> None:
+    short = facts(complete=False)
+    assert common_trust([short], control=False)[0] == "The run is incomplete."
+    short["rounds"][0] |= {"planned_requests": 12}
+    said = common_trust([short], control=False)
+    assert said[0] == "The run is incomplete: 10 of 12 planned requests were measured; none failed."
+    assert sum("incomplete" in text for text in said) == 1
+
+
 def test_other_deployments_may_have_other_versions() -> None:
     said = common_trust([facts(), facts("0.27.0", name="pd")], control=False)
     assert not any("version" in text for text in said)

@@ -20,13 +20,14 @@ from tests.analysis.synthetic import Truth, make_records, write_run
 TRUTH = Truth(sessions=24, turns=5)  # 120 requests a round
 
 
-def table(*rounds: list[float]) -> pd.DataFrame:
+def table(*rounds: list[float], computes_ms: float = 0.0) -> pd.DataFrame:
+    """Requests that took `computes_ms` or more have nothing cached by plan."""
     rows = [
-        ("s", number, True, ttft_ms, "hit" if number > 1 else "cold")
+        ("s", number, True, ttft_ms, "hit" if number > 1 else "cold", 0 if ttft_ms >= computes_ms else 1_000)
         for number, values in enumerate(rounds, start=1)
         for ttft_ms in values
     ]
-    return pd.DataFrame(rows, columns=["scenario", "round", "ok", "ttft_ms", "round_window"])
+    return pd.DataFrame(rows, columns=["scenario", "round", "ok", "ttft_ms", "round_window", "planned_cached_tokens"])
 
 
 def said(*rounds: list[float]) -> list[str]:
@@ -85,6 +86,15 @@ def burst_run(folder: Path, name: str, kind: str) -> Analysis:
     ]
     deployment = {"name": kind, "kind": kind, "endpoint": "http://127.0.0.1:8000"}
     return analyse_folder(write_run(folder / name, records, TRUTH.but(run_id=name), deployment=deployment))
+
+
+def test_the_first_questions_on_each_document_are_slow_by_plan() -> None:
+    """12 documents with 10 questions each: the first computes the document."""
+    times = [2_000.0] * 12 + [100.0] * 108
+    found = few_slow(table([10_000.0] * 5 + [100.0] * 115, computes_ms=1_000.0))
+    assert found == {}
+    assert few_slow(table(times, [100.0] * 120, computes_ms=1_000.0)) == {}
+    assert len(few_slow(table(times, [100.0] * 120))) == 1, "nothing was to hit: the same times are no plan's"
 
 
 def test_slow_first_requests_have_one_warning() -> None:

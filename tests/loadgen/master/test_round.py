@@ -144,7 +144,7 @@ def test_users_edited_in_mid_round(locust: LocustProcesses, second_stub: Stub, u
     assert len(run.records) == 24
     assert_one_record_per_sent_request(run, second_stub)
     assert statuses(run)["stopped"] == max(0, 4 - users)
-    assert any(f"users were changed from 4 to {users} in mid-round" in text for text in run.facts["warnings"])
+    assert any(f"users were changed from 4 to {users} during a round" in text for text in run.facts["warnings"])
 
 
 def assert_barrier_of_sent(run: RunFiles) -> None:
