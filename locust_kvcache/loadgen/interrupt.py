@@ -26,7 +26,7 @@ INTERRUPTED = 128 + signal.SIGINT  # exit code, as a shell gives it
 
 
 class _Heard:
-    """Whether this process got SIGINT, or SIGHUP."""
+    """Whether this process got SIGINT or SIGTERM, or SIGHUP."""
 
     interrupt = False
     hang_up = False
@@ -43,13 +43,24 @@ def in_main() -> bool:
 
 
 def was_interrupted() -> bool:
-    """Ctrl-C and `timeout -s INT` reach every process of the group: workers that are then gone were not lost."""
+    """Ctrl-C, `timeout` and a container's end reach every process: workers that are then gone were not lost."""
     return _heard().interrupt
 
 
 def was_hung_up() -> bool:
     """The terminal was closed; all processes of its group got SIGHUP."""
     return _heard().hang_up
+
+
+@cache
+def note_termination() -> None:
+    """Beside Locust's own handler of SIGTERM, note that it came. Call it once that handler is there (from test_start on): before, SIGTERM
+    is to end the process."""
+
+    def hear() -> None:
+        _heard().interrupt = True
+
+    gevent.signal_handler(signal.SIGTERM, hear)
 
 
 def end_when_hung_up() -> None:

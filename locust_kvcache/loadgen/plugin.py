@@ -18,7 +18,7 @@ from locust_kvcache.contract.errors import BadInput
 from locust_kvcache.contract.exit_codes import Exit
 from locust_kvcache.contract.language import use_language
 from locust_kvcache.loadgen.dry_run.text import dry_run_text
-from locust_kvcache.loadgen.interrupt import end_when_hung_up, in_main, interrupt_main_only, leaves_at_once
+from locust_kvcache.loadgen.interrupt import end_when_hung_up, in_main, interrupt_main_only, leaves_at_once, note_termination
 from locust_kvcache.loadgen.master.coordinator import Coordinator
 from locust_kvcache.loadgen.master.dispatcher import ScenarioDispatcher
 from locust_kvcache.loadgen.master.missing_workers import end_with_own_code
@@ -103,6 +103,7 @@ def _attach_coordinator(environment: Environment) -> None:
         ScenarioDispatcher, wanted=coordinator.spawning.wanted_classes, settled=lambda: not coordinator.in_round
     )
     hooks, one_by_one = environment.events, RLock()  # SIGTERM makes Locust leave twice: the first waits for the analysis
+    listen(hooks.test_start, lambda **_: note_termination())
     listen(hooks.test_start, lambda **_: coordinator.on_test_start())
     listen(hooks.spawning_complete, lambda **_: coordinator.on_spawning_complete())
     listen(hooks.test_stopping, lambda **_: coordinator.on_stopping())

@@ -151,6 +151,7 @@ class Framing:
             ):  # an event that ends with its choices, or one by itself, or several without a [DONE] in the midst
                 self.stamp_s = stamp_s
                 self._keep((stamp_s, chunk[:-2]))
+                self._tail = b""  # it ends a line: what follows begins one
                 self._pending_bytes += size_bytes
                 if self._pending_bytes > FOLD_BYTES:
                     self._fold()

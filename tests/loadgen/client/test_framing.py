@@ -65,6 +65,12 @@ def test_what_is_no_chunk_goes_to_the_parser(pieces: list[bytes]) -> None:
         assert found == taken(pieces)
 
 
+def test_done_at_the_start_of_a_line_is_heard_after_a_chunk_that_was_not_parsed() -> None:
+    """The chunk before that one did not end its line."""
+    pieces = [HEAD, *(chunk(EVENT) for _ in range(FIRST_PIECES)), chunk(b"x"), chunk(b"}\n\n"), chunk(b"data: [DONE]")]
+    assert taken(pieces)[2], "[DONE] was heard"
+
+
 @pytest.mark.parametrize("line", [b"+3", b"0x3", b" 3", b"3_0", b"3;x", b"", b"0", b"00"])
 def test_a_size_line_that_is_not_plain_is_left_to_the_parser(line: bytes) -> None:
     assert module._chunk_bytes(line) == -1
