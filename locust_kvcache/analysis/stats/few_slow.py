@@ -123,8 +123,8 @@ def _carried(before: FewSlow, after: FewSlow) -> bool:
 def slow_problems(found: Mapping[Key, FewSlow], told: Set[Key]) -> list[Problem]:
     """`told`: rounds that have a warning of slow first requests: the same requests."""
     todo = (
-        "A burst at the start (let users start one after another: -r), prompts that were computed while the others hit, or a pause of the "
-        "server? Compare the medians."
+        "All users send at once when a round starts: more requests (--requests) make that matter less, and arrivals at a rate (--arrival "
+        "poisson --request-rate 2) avoid it. A pause of the server has the same effect. Compare the medians."
     )
     return [
         Problem(

@@ -19,7 +19,10 @@ ALPHA = 0.01  # many rounds are looked at
 OUTLIER = 5.0  # robust standard deviations of the log
 RISES = "A queue that grows, or a clock that throttles: look at TTFT over time."
 FALLS = "Warm-up, or the users' first requests queue together and the queue drains: look at TTFT over time."
-WARM_UP = "Warm the servers up before the first round (--warm-up), or compare against a control round (--control)."
+WARM_UP = (
+    "All users start the round at once, and their first requests queue together: use more requests per round. Or the servers were not "
+    "warm: use --warm-up, and compare against a control round (--control)."
+)
 BURST = "All users start the round at once, and their first requests queue together: look at TTFT over time; use more requests per round."
 STEADY_COLUMNS = ["scenario", "round", "window", "requests", "drift", "drift_p", "warmup_ratio", "warmup_p", "steady"]
 LOOKED_AT = ["started_at_s", "ttft_ms", "prompt_tokens", "reported_cached_tokens", "planned_cached_tokens"]
