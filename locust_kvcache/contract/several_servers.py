@@ -87,7 +87,8 @@ def _several_starts(starts: Sequence[tuple[float, float]]) -> bool:
 
 
 def _returns(values: Sequence[frozenset[str]]) -> bool:
-    changes = [value for place, value in enumerate(values) if value and (not place or value != values[place - 1])]
+    """One comes back after another. A page without a value says nothing of that."""
+    changes = [value for value, _ in itertools.groupby(filter(None, values))]
     return len(changes) > len(set(changes))
 
 

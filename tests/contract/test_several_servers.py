@@ -53,6 +53,7 @@ OLD, OTHER, NEW = NOW_S - 5000.0, NOW_S - 4999.9, NOW_S + 3.0
         (looks(1, 2, 3, starts=(NOW_S - 3, NOW_S - 2, NOW_S - 1)), STARTS),  # too many for restarts
         (looks(0, 0, 0, more=("100", "200", "100")), CONFIGS),
         (looks(0, 0, 0, more=("100", "200", "200")), ""),
+        ([*looks(0, 0, more=("100", "100"))[:1], *looks(0, 0, 0)[1:2], *looks(0, 0, 0, more=("100", "100", "100"))[2:]], ""),
     ],
 )
 def test_how_it_shows(rows: list[dict[str, Any]], how: str) -> None:

@@ -69,8 +69,8 @@ def trusted(tiers: pd.DataFrame, counted: pd.DataFrame, rounds: pd.DataFrame) ->
     """The tiers without those of rounds that the servers did not see, or met among others: their counters are of other requests. Nor
     those of one engine of several where the answers tell of all."""
     unseen = unseen_rounds(counted) | shared_rounds(counted, rounds) | told_by_answers(counted, rounds)
-    keys = zip(tiers["scenario"], tiers["round"], strict=True)
-    seen = pd.Series([key not in unseen for key in keys], index=tiers.index, dtype=bool)
+    keys, idle = zip(tiers["scenario"], tiers["round"], strict=True), idle_scenarios(counted)
+    seen = pd.Series([key not in unseen and key[0] not in idle for key in keys], index=tiers.index, dtype=bool)
     return tiers[seen]
 
 
@@ -78,8 +78,7 @@ def _seen_in_part(row: dict[str, Any]) -> Problem:
     text = (
         f"Round {row['round']} of {row['scenario']}: the pages of role {row['role']} counted {percent(row['seen_share'])} of the prompt "
         "tokens that were sent; engines whose pages are not listed or did not answer got the rest. So these counters do not cover the "
-        "whole "
-        "round."
+        "whole round."
     )
     todo = "Name each engine's own page under `engines` in the deployment file; a balancer's address shows one of them (docs/routers.md)."
     return Problem("warning", "seen_in_part", text, todo)
@@ -97,7 +96,9 @@ def evidence_problems(counted: pd.DataFrame, rounds: pd.DataFrame) -> list[Probl
             )
         )
     for row in rows_of(counted):
-        if (row["scenario"], row["round"]) in unseen_rounds(counted) and row["scenario"] not in idle:
+        if row["scenario"] in idle:
+            continue
+        if (row["scenario"], row["round"]) in unseen_rounds(counted):
             text = (
                 f"Round {row['round']} of {row['scenario']} did not reach the servers: they counted {percent(row['seen_share'])} of the "
                 "prompt tokens that were sent."

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -111,8 +111,14 @@ def _of_changes(rounds: Mapping[Key, FewSlow], kinds: Mapping[Key, str]) -> dict
             for after in [key for key in mine if kinds[key] == HIT]:
                 sides = {key: rounds[key] for key in (before, after) if rounds[key].slow}
                 if sides and _carried(rounds[before], rounds[after]):
-                    found |= sides
+                    found |= {key: one for key, one in sides.items() if _carried_by(key, rounds, before, after)} or sides
     return found
+
+
+def _carried_by(key: Key, rounds: Mapping[Key, FewSlow], before: Key, after: Key) -> bool:
+    """Whether the slow requests of that round alone carry the change."""
+    kept = [rounds[one] if one == key else replace(rounds[one], without_ms=rounds[one].mean_ms) for one in (before, after)]
+    return _carried(*kept)
 
 
 def _carried(before: FewSlow, after: FewSlow) -> bool:

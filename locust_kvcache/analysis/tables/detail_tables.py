@@ -49,10 +49,10 @@ def cache_table(stats: Stats, scenario: str) -> Table:
     rows = tuple((name, *cells) for name, cells in lines) if rounds else ()
     lost = [cause for cause in CAUSES if any(row.get(f"lost_{cause}") for row in rounds)]
     notes = tuple(f"{cause.replace('_', ' ')}: {MEANING[cause]}." for cause in lost)
-    if rows and _engines_unnamed(stats, scenario):
+    if lost and _engines_unnamed(stats, scenario):
         notes = (
             *notes,
-            "Several engines share the requests, and no answer names its own: what lay on another one is among these causes.",
+            "Several engines share the requests, and no answer names its engine: tokens that another engine had cached count under these causes.",
         )
     return Table(f"{scenario}: where the cached tokens went", header, rows, CACHE_RULE, notes)
 

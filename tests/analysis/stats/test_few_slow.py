@@ -61,6 +61,12 @@ def test_few_requests_make_most_of_the_change() -> None:
     assert said([2_000.0] * 12 + ordinary, fifth) == []
 
 
+def test_only_the_round_whose_requests_carry_the_change_is_named() -> None:
+    """100 and 90 ms without any of them; the one slow request of round 2 makes the change smaller."""
+    texts = said([90.0, 110.0] * 54 + [2_000.0] * 12, [81.0, 99.0] * 59 + [90.0, 600.0])
+    assert [text[:41] for text in texts] == ["12 of 120 requests of round 1 make most o"]
+
+
 def test_many_such_rounds_are_counted() -> None:
     burst = [10_000.0] * 5 + [100.0] * 115
     texts = said(burst, burst, burst, burst)
