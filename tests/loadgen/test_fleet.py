@@ -94,7 +94,7 @@ def test_through_a_balancer_no_counter_is_evidence(locust: LocustProcesses, bala
     assert {row["evidence"] for row in stats["verdicts"]} == {"cached tokens reported with the answers"}
     assert "several_servers" in [problem["code"] for problem in stats["problems"]]
     (table,) = [cache_table(stats, "cold_start")]
-    assert "Several engines share the requests, and no answer names its own" in " ".join(table.notes)
+    assert "Several engines share the requests, and no answer names its engine" in " ".join(table.notes)
 
 
 def test_a_reset_through_a_balancer_is_no_proof(locust: LocustProcesses, tmp_path: Path, balanced: tuple[str, list[str]]) -> None:

@@ -52,7 +52,8 @@ def cache_table(stats: Stats, scenario: str) -> Table:
     if lost and _engines_unnamed(stats, scenario):
         notes = (
             *notes,
-            "Several engines share the requests, and no answer names its engine: tokens that another engine had cached count under these causes.",
+            "Several engines share the requests, and no answer names its engine: "
+            "tokens that another engine had cached count under these causes.",
         )
     return Table(f"{scenario}: where the cached tokens went", header, rows, CACHE_RULE, notes)
 
